@@ -1,0 +1,3 @@
+//! The pause program that holds a pod's namespaces.
+
+fn main() {}

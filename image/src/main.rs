@@ -1,0 +1,3 @@
+//! Builds the disk image of the node.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sui: what the node reads from the chain and writes to it.

@@ -1,0 +1,1 @@
+//! The node's configuration: schema, validation, and its public part.

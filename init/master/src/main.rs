@@ -1,0 +1,3 @@
+//! The cluster's master: verifies stakes and hands out join tokens.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Network and clock of the node.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Stake, registration, heartbeat and slash watch of the node.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Linux system interfaces: every unsafe line of the project.

@@ -1,0 +1,1 @@
+//! Messages between programs: init and its children, node and master.

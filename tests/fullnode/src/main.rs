@@ -1,0 +1,3 @@
+//! A double of a Sui fullnode.
+
+fn main() {}

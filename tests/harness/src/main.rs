@@ -1,0 +1,3 @@
+//! Runs nodes in QEMU beside a devnet of doubles, and tests them.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A double of k3s: server and agent.
+
+fn main() {}
