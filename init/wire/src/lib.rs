@@ -1,1 +1,14 @@
-//! Messages between programs: init and its children, node and master.
+//! Messages between programs.
+//!
+//! - [`status`]: the life of a node, shown alike by the console, `/health` and the heartbeat.
+//! - [`child`]: `init` ↔ its children, one JSON object per datagram of a socket pair.
+//! - [`master`]: node ↔ master, JSON over HTTPS.
+//!
+//! Nothing here does input or output: this crate is linked by PID 1.
+
+pub mod child;
+pub mod master;
+mod secret;
+pub mod status;
+
+pub use secret::Secret;

@@ -1,0 +1,209 @@
+//! The life of a node, in one place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Makes an enum whose variants have one name each, used in logs, JSON and `Display` alike.
+macro_rules! named {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$inner])* #[serde(rename = $text)] $variant,)+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The one name of this value.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// Where the node stands in its life.
+    NodeState {
+        /// PID 1 runs; the configuration is not yet read.
+        Booting = "booting",
+        /// The configuration is in the hands of the staker.
+        Unsealed = "unsealed",
+        /// The node's stake is on chain and active.
+        Staked = "staked",
+        /// The master has accepted the node and handed out a join token.
+        Registered = "registered",
+        /// `k3s agent` says that the node is part of the cluster.
+        Joined = "joined",
+        /// The stake is being withdrawn: the node stops working and powers off.
+        Unbonding = "unbonding",
+        /// The stake was slashed: the node powers off, and stays off.
+        Slashed = "slashed",
+        /// The last thing that a node says of itself.
+        Off = "off",
+    }
+}
+
+named! {
+    /// What keeps a node from being whole. Several can hold at once, beside any [`NodeState`].
+    DegradedReason {
+        /// No configuration, or one that can't be used.
+        Configuration = "configuration",
+        /// The state disk can't be used.
+        StateDisk = "state-disk",
+        /// No link, no address or no route.
+        Network = "network",
+        /// The clock could not be set from a time server.
+        Clock = "clock",
+        /// No fullnode answers.
+        ChainUnreachable = "chain-unreachable",
+        /// The node's address holds too little to stake.
+        BalanceShort = "balance-short",
+        /// The stake is below the pool's minimum.
+        StakeBelowMinimum = "stake-below-minimum",
+        /// The chain refused what the node asked for, or answered what can't be.
+        ChainRefused = "chain-refused",
+        /// The master does not answer.
+        MasterUnreachable = "master-unreachable",
+        /// The master refuses this node.
+        RegistrationRefused = "registration-refused",
+        /// Heartbeats fail.
+        Heartbeat = "heartbeat",
+        /// A service stops again and again.
+        Service = "service",
+    }
+}
+
+named! {
+    /// A point in the boot that the timeline records.
+    Phase {
+        /// The first instruction of `init` in the initramfs.
+        Init = "init",
+        /// The root partition was found.
+        RootDevice = "root-device",
+        /// dm-verity is open.
+        Verity = "verity",
+        /// `init` runs again, from the root.
+        SwitchRoot = "switch-root",
+        /// File systems, cgroups and sysctls are in place.
+        Mounts = "mounts",
+        /// The state file system is mounted on `/var`.
+        State = "state",
+        /// A configuration was found and is valid.
+        Configured = "configured",
+        /// An address and a route.
+        Network = "network",
+        /// The clock is set, or the wait for it is over.
+        Clock = "clock",
+        /// containerd answers.
+        Containerd = "containerd",
+        /// The images that the root carries are imported.
+        Images = "images",
+        /// The staker holds the configuration.
+        Unsealed = "unsealed",
+        /// The stake is on chain and active.
+        Staked = "staked",
+        /// The master has accepted the node.
+        Registered = "registered",
+        /// `k3s agent` was started.
+        AgentStarted = "agent-started",
+        /// `k3s agent` is ready.
+        Joined = "joined",
+        /// A slash was seen.
+        Slashed = "slashed",
+        /// Every service is stopped and every file system unmounted.
+        Stopped = "stopped",
+    }
+}
+
+named! {
+    /// How the configuration's secrets are kept.
+    Seal {
+        /// In the plain: anybody who reads the disk reads them.
+        Unsealed = "unsealed",
+    }
+}
+
+/// One entry of the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimelineEntry {
+    /// What was reached.
+    pub phase: Phase,
+    /// When: milliseconds of `CLOCK_BOOTTIME` (clock_gettime(2)), which starts with the kernel.
+    pub milliseconds: u64,
+}
+
+/// What the node says of itself. `init` owns it; everybody else shows what `init` sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeStatus {
+    /// Where the node stands.
+    pub state: NodeState,
+    /// What keeps it from being whole, each with one sentence for a person.
+    pub degraded: BTreeMap<DegradedReason, String>,
+    /// How the configuration's secrets are kept.
+    pub seal: Seal,
+    /// The services that `init` runs, each with its state's name.
+    pub services: BTreeMap<String, String>,
+    /// What was reached when, in the order in which it was reached. A phase stands here once.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+impl Default for NodeStatus {
+    fn default() -> Self {
+        Self {
+            state: NodeState::Booting,
+            degraded: BTreeMap::new(),
+            seal: Seal::Unsealed,
+            services: BTreeMap::new(),
+            timeline: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_in_json_and_display() {
+        for state in NodeState::ALL {
+            let json = serde_json::to_string(state).expect("a name");
+            assert_eq!(json, format!("\"{state}\""));
+        }
+        for phase in Phase::ALL {
+            let json = serde_json::to_string(phase).expect("a name");
+            assert_eq!(
+                serde_json::from_str::<Phase>(&json).expect("the same"),
+                *phase
+            );
+        }
+    }
+
+    #[test]
+    fn degraded_reasons_are_json_keys() {
+        let mut status = NodeStatus::default();
+        status
+            .degraded
+            .insert(DegradedReason::Clock, "no time server answers".to_owned());
+        let json = serde_json::to_string(&status).expect("a status");
+        assert!(
+            json.contains(r#""degraded":{"clock":"no time server answers"}"#),
+            "{json}"
+        );
+        assert_eq!(
+            serde_json::from_str::<NodeStatus>(&json).expect("the same"),
+            status
+        );
+    }
+}
