@@ -1,1 +1,134 @@
-//! The node's configuration: schema, validation, and its public part.
+//! The node's configuration: one TOML document, typed at the edge.
+//!
+//! [`NodeConfig::parse`] takes the whole document, [`PublicConfig::parse`] the part without
+//! secrets that [`NodeConfig::public_toml`] gives. Whatever is wrong is told with file, line, field,
+//! what was expected, and what to do; the values of secret fields are never repeated.
+
+mod error;
+mod schema;
+mod values;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use wire::Secret;
+
+pub use error::{ConfigError, Problem};
+pub use values::{Interface, Ipv4Cidr, TimeServer};
+
+/// The version of the schema that this release reads.
+pub const VERSION: i64 = 1;
+/// The longest document, in bytes.
+pub const MAXIMUM_LENGTH: usize = 64 * 1024;
+/// The smallest stake: 1 SUI, in MIST.
+pub const MINIMUM_STAKE_MIST: u64 = 1_000_000_000;
+/// Where the status page listens unless the configuration says otherwise.
+pub const DEFAULT_STATUS_LISTEN: &str = "0.0.0.0:8090";
+
+/// The whole configuration of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// What anybody on the node may know.
+    pub public: PublicConfig,
+    /// What only the staker may know.
+    pub identity: IdentityConfig,
+    /// The document without its secrets, for [`PublicConfig::parse`].
+    pub public_toml: String,
+}
+
+/// The part of the configuration that holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicConfig {
+    /// The node's name in the cluster, its host name, and its name on chain: an RFC 1123 label.
+    pub node_id: String,
+    /// How the network comes up.
+    pub network: NetworkConfig,
+    /// Time servers; empty: those that DHCP names, else public ones.
+    pub time_servers: Vec<TimeServer>,
+    /// Where the stake is.
+    pub chain: ChainConfig,
+    /// Where the master is.
+    pub master: MasterConfig,
+    /// Where the status page listens.
+    pub status_listen: SocketAddr,
+}
+
+/// How the network comes up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// The one link to use; none: the first Ethernet link that gets an address.
+    pub interface: Option<Interface>,
+    /// Where the address comes from.
+    pub method: NetworkMethod,
+    /// Name servers; they come before those of DHCP.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Where the address comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkMethod {
+    /// From a DHCP server (RFC 2131).
+    Dhcp,
+    /// From the configuration.
+    Static {
+        /// Address and prefix length.
+        address: Ipv4Cidr,
+        /// The default route.
+        gateway: Option<Ipv4Addr>,
+    },
+}
+
+/// Where the stake is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainConfig {
+    /// Digest of the genesis checkpoint, in base58: pins the chain.
+    pub chain_id: String,
+    /// `https` URLs of fullnodes that speak `sui.rpc.v2`.
+    pub fullnodes: Vec<String>,
+    /// Root certificates for the fullnodes, in PEM; none: the web's.
+    pub root_certificate: Option<String>,
+    /// The Move package: `0x` and 64 hexadecimal digits.
+    pub package: String,
+    /// The pool to stake in: `0x` and 64 hexadecimal digits.
+    pub pool: String,
+    /// How much to stake, in MIST.
+    pub stake_mist: u64,
+}
+
+/// Where the master is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterConfig {
+    /// An `https` URL.
+    pub url: String,
+    /// The only root certificates that the master's is checked against, in PEM.
+    pub root_certificate: String,
+}
+
+/// The node's secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// The node's Sui key as `sui keytool export` writes it: `suiprivkey1…`, ed25519.
+    pub sui_key: Secret,
+}
+
+impl NodeConfig {
+    /// Reads the whole document. `source` is what errors call the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem that was found.
+    pub fn parse(source: &str, text: &str) -> Result<Self, ConfigError> {
+        schema::parse_node(source, text)
+    }
+}
+
+impl PublicConfig {
+    /// Reads the document that [`NodeConfig::public_toml`] gave. `source` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem that was found; a document with secrets is one.
+    pub fn parse(source: &str, text: &str) -> Result<Self, ConfigError> {
+        schema::parse_public(source, text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

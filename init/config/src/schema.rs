@@ -1,0 +1,474 @@
+//! The document as it is written, and its way into types.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde_path_to_error::Segment;
+use toml::{Spanned, Table, Value};
+use wire::Secret;
+
+use crate::error::line_of;
+use crate::values::{self, Expectation, Interface, Ipv4Cidr, TimeServer};
+use crate::{
+    ChainConfig, ConfigError, DEFAULT_STATUS_LISTEN, IdentityConfig, MAXIMUM_LENGTH, MasterConfig,
+    NetworkConfig, NetworkMethod, NodeConfig, Problem, PublicConfig, VERSION,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "version")]
+    _version: i64,
+    node: Node,
+    #[serde(default)]
+    network: Network,
+    #[serde(default)]
+    time: Time,
+    chain: Chain,
+    identity: Option<Spanned<Identity>>,
+    master: Master,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Node {
+    id: Spanned<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Network {
+    method: Option<Spanned<String>>,
+    interface: Option<Spanned<String>>,
+    address: Option<Spanned<String>>,
+    gateway: Option<Spanned<String>>,
+    #[serde(default)]
+    dns: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Time {
+    #[serde(default)]
+    servers: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chain {
+    chain_id: Spanned<String>,
+    fullnodes: Spanned<Vec<Spanned<String>>>,
+    root_certificate: Option<Spanned<String>>,
+    package: Spanned<String>,
+    pool: Spanned<String>,
+    stake_mist: Spanned<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    sui_key: Spanned<Secret>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Master {
+    url: Spanned<String>,
+    root_certificate: Spanned<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Status {
+    listen: Option<Spanned<String>>,
+}
+
+/// Collects problems while the document is turned into types.
+struct Checker<'a> {
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn add(&mut self, span: Option<Range<usize>>, field: &str, found: String, why: Expectation) {
+        self.problems.push(Problem {
+            line: span.map(|span| line_of(self.text, span.start)),
+            field: field.to_owned(),
+            found,
+            expected: why.expected.to_owned(),
+            hint: why.hint.to_owned(),
+        });
+    }
+
+    /// Checks a text field; what is found is repeated, so it must not be a secret.
+    fn check<T>(
+        &mut self,
+        field: &str,
+        value: &Spanned<String>,
+        read: impl FnOnce(&str) -> Result<T, Expectation>,
+    ) -> Option<T> {
+        match read(value.get_ref()) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.add(
+                    Some(value.span()),
+                    field,
+                    values::quoted(value.get_ref()),
+                    why,
+                );
+                None
+            }
+        }
+    }
+
+    fn check_all<T>(
+        &mut self,
+        field: &str,
+        list: &[Spanned<String>],
+        read: impl Fn(&str) -> Result<T, Expectation>,
+    ) -> Vec<T> {
+        list.iter()
+            .enumerate()
+            .filter_map(|(index, value)| self.check(&format!("{field}[{index}]"), value, &read))
+            .collect()
+    }
+
+    fn network(&mut self, network: &Network) -> Option<NetworkConfig> {
+        let interface = match &network.interface {
+            Some(value) => Some(self.check("network.interface", value, Interface::parse)?),
+            None => None,
+        };
+        let dns = self.check_all("network.dns", &network.dns, values::ipv4);
+        let method = match network.method.as_ref() {
+            None => "dhcp",
+            Some(method) => self.check("network.method", method, values::method)?,
+        };
+        let method = if method == "dhcp" {
+            for (field, value) in [
+                ("network.address", &network.address),
+                ("network.gateway", &network.gateway),
+            ] {
+                if let Some(value) = value {
+                    let why = Expectation::new(
+                        "no such field with DHCP",
+                        "set network.method = \"static\", or remove it",
+                    );
+                    let found = values::quoted(value.get_ref());
+                    self.add(Some(value.span()), field, found, why);
+                }
+            }
+            NetworkMethod::Dhcp
+        } else {
+            self.static_method(network)?
+        };
+        Some(NetworkConfig {
+            interface,
+            method,
+            dns,
+        })
+    }
+
+    fn static_method(&mut self, network: &Network) -> Option<NetworkMethod> {
+        let Some(address) = &network.address else {
+            let why = Expectation::new(
+                "an address such as \"192.0.2.10/24\"",
+                "a static network needs network.address",
+            );
+            let span = network.method.as_ref().map(Spanned::span);
+            self.add(span, "network.address", "missing".to_owned(), why);
+            return None;
+        };
+        let address = self.check("network.address", address, Ipv4Cidr::parse)?;
+        let gateway: Option<Ipv4Addr> = match &network.gateway {
+            Some(value) => Some(self.check("network.gateway", value, |text| {
+                let gateway = values::ipv4(text)?;
+                if address.contains(gateway) && gateway != address.address {
+                    Ok(gateway)
+                } else {
+                    Err(Expectation::new(
+                        "another address of the network that network.address names",
+                        "check the prefix length behind the slash",
+                    ))
+                }
+            })?),
+            None => None,
+        };
+        Some(NetworkMethod::Static { address, gateway })
+    }
+
+    fn chain(&mut self, chain: &Chain) -> Option<ChainConfig> {
+        let chain_id = self.check("chain.chain_id", &chain.chain_id, values::chain_id);
+        let list = chain.fullnodes.get_ref();
+        if list.is_empty() || list.len() > values::MAXIMUM_LIST {
+            let why = Expectation::new("1 to 8 URLs", "two providers are better than one");
+            let found = format!("{} URLs", list.len());
+            self.add(Some(chain.fullnodes.span()), "chain.fullnodes", found, why);
+        }
+        let fullnodes = self.check_all("chain.fullnodes", list, values::https_url);
+        let root_certificate = match &chain.root_certificate {
+            Some(value) => Some(self.certificate("chain.root_certificate", value)?),
+            None => None,
+        };
+        let package = self.check("chain.package", &chain.package, values::object_id);
+        let pool = self.check("chain.pool", &chain.pool, values::object_id);
+        let amount = *chain.stake_mist.get_ref();
+        let stake_mist = match values::stake(amount) {
+            Ok(stake) => Some(stake),
+            Err(why) => {
+                let span = Some(chain.stake_mist.span());
+                self.add(span, "chain.stake_mist", amount.to_string(), why);
+                None
+            }
+        };
+        Some(ChainConfig {
+            chain_id: chain_id?,
+            fullnodes,
+            root_certificate,
+            package: package?,
+            pool: pool?,
+            stake_mist: stake_mist?,
+        })
+    }
+
+    /// A certificate is long: what is found is not repeated.
+    fn certificate(&mut self, field: &str, value: &Spanned<String>) -> Option<String> {
+        match values::certificates(value.get_ref()) {
+            Ok(certificates) => Some(certificates),
+            Err(why) => {
+                self.add(
+                    Some(value.span()),
+                    field,
+                    "not a PEM certificate".to_owned(),
+                    why,
+                );
+                None
+            }
+        }
+    }
+
+    fn identity(&mut self, identity: &Identity) -> Option<IdentityConfig> {
+        match values::sui_key(identity.sui_key.get_ref().expose()) {
+            Ok(()) => Some(IdentityConfig {
+                sui_key: identity.sui_key.get_ref().clone(),
+            }),
+            Err(why) => {
+                let span = Some(identity.sui_key.span());
+                self.add(span, "identity.sui_key", "not a usable key".to_owned(), why);
+                None
+            }
+        }
+    }
+
+    fn public(&mut self, document: &Document) -> Option<PublicConfig> {
+        let node_id = self.check("node.id", &document.node.id, values::node_id);
+        let network = self.network(&document.network);
+        let servers = &document.time.servers;
+        let time_servers = self.check_all("time.servers", servers, TimeServer::parse);
+        if let Some(first) = servers.get(values::MAXIMUM_LIST) {
+            let why = Expectation::new("8 servers at most", "remove some");
+            self.add(
+                Some(first.span()),
+                "time.servers",
+                format!("{} servers", servers.len()),
+                why,
+            );
+        }
+        let chain = self.chain(&document.chain);
+        let url = self.check("master.url", &document.master.url, values::https_url);
+        let certificate = &document.master.root_certificate;
+        let root_certificate = self.certificate("master.root_certificate", certificate);
+        let status_listen: Option<SocketAddr> = match &document.status.listen {
+            Some(value) => self.check("status.listen", value, values::listen),
+            None => values::listen(DEFAULT_STATUS_LISTEN).ok(),
+        };
+        Some(PublicConfig {
+            node_id: node_id?,
+            network: network?,
+            time_servers,
+            chain: chain?,
+            master: MasterConfig {
+                url: url?,
+                root_certificate: root_certificate?,
+            },
+            status_listen: status_listen?,
+        })
+    }
+}
+
+pub(crate) fn parse_node(source: &str, text: &str) -> Result<NodeConfig, ConfigError> {
+    let (document, table) = read(source, text)?;
+    let mut checker = Checker {
+        text,
+        problems: Vec::new(),
+    };
+    let public = checker.public(&document);
+    let identity = match &document.identity {
+        Some(identity) => checker.identity(identity.get_ref()),
+        None => {
+            let why = Expectation::new(
+                "a table [identity] with sui_key",
+                "make a key with `sui keytool generate ed25519` and export it",
+            );
+            checker.add(None, "identity", "missing".to_owned(), why);
+            None
+        }
+    };
+    let problems = checker.problems;
+    match (
+        public,
+        identity,
+        problems.is_empty(),
+        without_secrets(table),
+    ) {
+        (Some(public), Some(identity), true, Ok(public_toml)) => Ok(NodeConfig {
+            public,
+            identity,
+            public_toml,
+        }),
+        (.., Err(problem)) => Err(error(source, vec![problem])),
+        _ => Err(error(source, problems)),
+    }
+}
+
+pub(crate) fn parse_public(source: &str, text: &str) -> Result<PublicConfig, ConfigError> {
+    let (document, _) = read(source, text)?;
+    let mut checker = Checker {
+        text,
+        problems: Vec::new(),
+    };
+    let public = checker.public(&document);
+    if let Some(identity) = &document.identity {
+        let why = Expectation::new("no secrets here", "give the public part of the document");
+        checker.add(Some(identity.span()), "identity", "present".to_owned(), why);
+    }
+    match public {
+        Some(public) if checker.problems.is_empty() => Ok(public),
+        _ => Err(error(source, checker.problems)),
+    }
+}
+
+fn error(source: &str, mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by_key(|problem| problem.line);
+    ConfigError {
+        source_name: source.to_owned(),
+        problems,
+    }
+}
+
+fn without_secrets(mut table: Table) -> Result<String, Problem> {
+    drop(table.remove("identity"));
+    toml::to_string(&table).map_err(|_| Problem {
+        line: None,
+        field: String::new(),
+        found: "can't be written again without its secrets".to_owned(),
+        expected: "plain TOML values".to_owned(),
+        hint: String::new(),
+    })
+}
+
+/// Bounds, version, then shape: a document of another version is told so before its fields are.
+fn read(source: &str, text: &str) -> Result<(Document, Table), ConfigError> {
+    let whole = |found: String, expected: &str, hint: &str| {
+        let problem = Problem {
+            line: None,
+            field: String::new(),
+            found,
+            expected: expected.to_owned(),
+            hint: hint.to_owned(),
+        };
+        error(source, vec![problem])
+    };
+    if text.len() > MAXIMUM_LENGTH {
+        let found = format!("{} bytes", text.len());
+        return Err(whole(
+            found,
+            "65536 bytes at most",
+            "a node's configuration is small",
+        ));
+    }
+    let table: Table = toml::from_str(text).map_err(|failure| {
+        let problem = Problem {
+            line: failure.span().map(|span| line_of(text, span.start)),
+            field: String::new(),
+            found: format!("not TOML: {}", one_line(failure.message())),
+            expected: String::new(),
+            hint: "see https://toml.io for the syntax".to_owned(),
+        };
+        error(source, vec![problem])
+    })?;
+    match table.get("version") {
+        Some(Value::Integer(VERSION)) => {}
+        found => {
+            let found = found.map_or("missing".to_owned(), |value| {
+                values::quoted(&value.to_string())
+            });
+            let problem = Problem {
+                line: top_level_line(text, "version"),
+                field: "version".to_owned(),
+                found,
+                expected: VERSION.to_string(),
+                hint: "this release reads version 1 alone".to_owned(),
+            };
+            return Err(error(source, vec![problem]));
+        }
+    }
+    let deserializer = toml::Deserializer::parse(text)
+        .map_err(|_| whole("not TOML".to_owned(), "TOML", "see https://toml.io"))?;
+    let document = serde_path_to_error::deserialize(deserializer)
+        .map_err(|failure| error(source, vec![shape_problem(text, &failure)]))?;
+    Ok((document, table))
+}
+
+/// A wrong type, an unknown or a missing field.
+fn shape_problem(text: &str, failure: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
+    let inner = failure.inner();
+    let field = field_name(failure.path());
+    let found = if field.starts_with("identity.sui_key") {
+        "not a text".to_owned()
+    } else {
+        one_line(inner.message())
+    };
+    Problem {
+        line: inner.span().map(|span| line_of(text, span.start)),
+        field,
+        found,
+        expected: String::new(),
+        hint: "README.md has an example with every field".to_owned(),
+    }
+}
+
+/// `table.field[index]`, without the segments that [`Spanned`] puts in between.
+fn field_name(path: &serde_path_to_error::Path) -> String {
+    let mut name = String::new();
+    for segment in path {
+        match segment {
+            Segment::Map { key } if key.starts_with("$__serde_spanned") => {}
+            Segment::Map { key } => {
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(key);
+            }
+            Segment::Seq { index } => name.push_str(&format!("[{index}]")),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    name
+}
+
+fn one_line(message: &str) -> String {
+    message
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn top_level_line(text: &str, key: &str) -> Option<usize> {
+    text.lines()
+        .position(|line| line.trim_start().starts_with(key))
+        .map(|index| index + 1)
+}

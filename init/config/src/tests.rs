@@ -1,0 +1,218 @@
+use super::*;
+
+const KEY: &str = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";
+
+const GOOD: &str = r#"version = 1
+[node]
+id = "edge-0001"
+[network]
+method = "static"
+address = "10.0.2.15/24"
+gateway = "10.0.2.2"
+dns = ["10.0.2.3"]
+[time]
+servers = ["10.0.2.2:1123", "time.example.org"]
+[chain]
+chain_id = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
+fullnodes = ["https://10.0.2.2:9000"]
+package = "0xa1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"
+pool = "0xb2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
+stake_mist = 1000000000
+[identity]
+sui_key = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4"
+[master]
+url = "https://10.0.2.2:8443"
+root_certificate = """
+-----BEGIN CERTIFICATE-----
+MAA=
+-----END CERTIFICATE-----
+"""
+"#;
+
+fn with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    GOOD.replace(from, to)
+}
+
+/// The only problem of a document, as it is shown.
+fn problem(text: &str) -> String {
+    let error = NodeConfig::parse("node.toml", text).expect_err("a problem");
+    assert_eq!(error.problems.len(), 1, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn the_whole_document() {
+    let config = NodeConfig::parse("node.toml", GOOD).expect("good");
+    assert_eq!(config.public.node_id, "edge-0001");
+    assert_eq!(config.public.time_servers[1].port, 123);
+    assert_eq!(config.public.status_listen.port(), 8090);
+    assert_eq!(config.identity.sui_key.expose(), KEY);
+    assert!(matches!(
+        config.public.network.method,
+        NetworkMethod::Static { .. }
+    ));
+    assert!(!format!("{config:?}").contains("suiprivkey"));
+}
+
+#[test]
+fn the_public_part_has_no_secret_and_reads_back() {
+    let config = NodeConfig::parse("node.toml", GOOD).expect("good");
+    assert!(!config.public_toml.contains("suiprivkey"));
+    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
+    assert_eq!(public, config.public);
+    PublicConfig::parse("public.toml", GOOD).expect_err("a secret in the public part");
+}
+
+#[test]
+fn dhcp_is_the_default() {
+    let start = GOOD.find("[network]").expect("there");
+    let end = GOOD.find("[time]").expect("there");
+    let text = format!("{}{}", &GOOD[..start], &GOOD[end..]);
+    let config = NodeConfig::parse("node.toml", &text).expect("good");
+    assert_eq!(config.public.network.method, NetworkMethod::Dhcp);
+}
+
+#[test]
+fn problems_name_file_line_field_expectation_and_hint() {
+    let shown = problem(&with("\"edge-0001\"", "\"Edge 1\""));
+    assert!(
+        shown.starts_with("node.toml:3: node.id: \"Edge 1\"; expected 1 to 63 "),
+        "{shown}"
+    );
+    assert!(shown.ends_with(')'), "{shown}");
+}
+
+#[test]
+fn every_field_is_checked() {
+    for (from, to, line, field) in [
+        ("\"static\"", "\"magic\"", 5, "network.method"),
+        ("10.0.2.15/24", "10.0.2.15", 6, "network.address"),
+        ("10.0.2.15/24", "10.0.2.15/33", 6, "network.address"),
+        (
+            "gateway = \"10.0.2.2\"",
+            "gateway = \"10.0.3.2\"",
+            7,
+            "network.gateway",
+        ),
+        ("10.0.2.3", "name", 8, "network.dns[0]"),
+        ("10.0.2.2:1123", "10.0.2.2:0", 10, "time.servers[0]"),
+        ("4btiui", "0Oil", 12, "chain.chain_id"),
+        ("[\"https://10.0.2.2:9000\"]", "[]", 13, "chain.fullnodes"),
+        (
+            "https://10.0.2.2:9000",
+            "http://10.0.2.2:9000",
+            13,
+            "chain.fullnodes[0]",
+        ),
+        ("0xa1", "a1", 14, "chain.package"),
+        ("b2\"\n", "b\"\n", 15, "chain.pool"),
+        ("= 1000000000", "= 999999999", 16, "chain.stake_mist"),
+        ("= 1000000000", "= -1", 16, "chain.stake_mist"),
+        ("urswxzszc4", "urswxzszcq", 18, "identity.sui_key"),
+        (
+            "https://10.0.2.2:8443",
+            "https://user@10.0.2.2",
+            20,
+            "master.url",
+        ),
+        ("MAA=", "M A", 21, "master.root_certificate"),
+    ] {
+        let shown = problem(&with(from, to));
+        let start = format!("node.toml:{line}: {field}: ");
+        assert!(shown.starts_with(&start), "{start} but {shown}");
+    }
+}
+
+#[test]
+fn several_problems_are_told_at_once() {
+    let text = with("edge-0001", "-").replace("= 1000000000", "= 5");
+    let error = NodeConfig::parse("node.toml", &text).expect_err("two problems");
+    assert_eq!(error.problems.len(), 2, "{error}");
+    assert_eq!(error.to_string().lines().count(), 2);
+}
+
+#[test]
+fn unknown_and_missing_fields_and_wrong_types() {
+    let shown = problem(&with("[time]", "[time]\nserver = \"x\""));
+    assert!(shown.starts_with("node.toml:10: time"), "{shown}");
+    assert!(shown.contains("unknown field `server`"), "{shown}");
+    let shown = problem(&with("id = \"edge-0001\"", ""));
+    assert!(shown.contains("missing field `id`"), "{shown}");
+    let shown = problem(&with("\"10.0.2.15/24\"", "7"));
+    assert!(
+        shown.starts_with("node.toml:6: network.address: "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_value_of_a_secret_is_never_repeated() {
+    for text in [
+        with("urswxzszc4", "urswxzszcq"),
+        with(&format!("\"{KEY}\""), "4711"),
+        with(&format!("\"{KEY}\""), &format!("\"{KEY}")),
+        with(
+            &format!("sui_key = \"{KEY}\""),
+            &format!("sui_keys = \"{KEY}\""),
+        ),
+    ] {
+        let shown = problem(&text);
+        assert!(
+            !shown.contains("qqrswpc8") && !shown.contains("4711"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn the_version_comes_first() {
+    let shown = problem(&with("version = 1", "version = 2\nshape = \"unheard of\""));
+    assert!(
+        shown.starts_with("node.toml:1: version: \"2\"; expected 1"),
+        "{shown}"
+    );
+    let shown = problem(&with("version = 1\n", ""));
+    assert!(
+        shown.starts_with("node.toml: version: missing; expected 1"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn no_toml_and_too_long() {
+    let shown = problem("version = 1\n[node\n");
+    assert!(shown.starts_with("node.toml:2: not TOML: "), "{shown}");
+    assert!(problem(&"#".repeat(MAXIMUM_LENGTH + 1)).contains("65537 bytes"));
+}
+
+#[test]
+fn dhcp_with_an_address_is_refused() {
+    let error =
+        NodeConfig::parse("node.toml", &with("\"static\"", "\"dhcp\"")).expect_err("refused");
+    assert_eq!(error.problems.len(), 2, "{error}");
+}
+
+#[test]
+fn the_status_page_keeps_off_other_ports() {
+    for port in [10250, 6443, 80] {
+        let text = format!("{GOOD}[status]\nlisten = \"0.0.0.0:{port}\"\n");
+        assert!(problem(&text).contains("status.listen"), "{port}");
+    }
+}
+
+#[test]
+fn networks() {
+    let network = Ipv4Cidr::parse("192.0.2.10/32").expect("one host");
+    assert!(!network.contains(Ipv4Addr::new(192, 0, 2, 11)));
+    let network = Ipv4Cidr::parse("192.0.2.10/1").expect("half the world");
+    assert!(network.contains(Ipv4Addr::new(200, 0, 0, 1)));
+    let mac = Interface::parse("52:54:00:12:34:56").expect("an address");
+    assert_eq!(
+        mac,
+        Interface::HardwareAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56])
+    );
+    for bad in ["", "sixteen-letters!", "a/b", "1:2"] {
+        assert!(Interface::parse(bad).is_err(), "{bad}");
+    }
+}

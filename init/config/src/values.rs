@@ -1,0 +1,324 @@
+//! The values of single fields.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::MINIMUM_STAKE_MIST;
+
+/// The most entries that a list of servers can have.
+pub(crate) const MAXIMUM_LIST: usize = 8;
+
+/// The longest interface name: `IFNAMSIZ` of netdevice(7), less its terminating zero.
+const INTERFACE_NAME_LENGTH: usize = 15;
+
+/// Ports of the kubelet, kube-proxy, k3s and containerd on a worker
+/// (<https://docs.k3s.io/installation/requirements>, kubelet and kube-proxy references).
+const TAKEN_PORTS: &[u16] = &[
+    6443, 6444, 8472, 10010, 10248, 10249, 10250, 10256, 51820, 51821,
+];
+
+/// The NTP port (RFC 5905, section 7.2).
+const NTP_PORT: u16 = 123;
+
+/// The flag of an ed25519 key in Sui's key encodings (Sui documentation, signature schemes).
+const ED25519_FLAG: u8 = 0;
+
+/// What a field should have been, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expectation {
+    pub(crate) expected: &'static str,
+    pub(crate) hint: &'static str,
+}
+
+impl Expectation {
+    pub(crate) const fn new(expected: &'static str, hint: &'static str) -> Self {
+        Self { expected, hint }
+    }
+}
+
+/// A network link: by name or by hardware address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interface {
+    /// The kernel's name for it.
+    Name(String),
+    /// Its Ethernet address.
+    HardwareAddress([u8; 6]),
+}
+
+impl Interface {
+    pub(crate) fn parse(text: &str) -> Result<Self, Expectation> {
+        let octets: Vec<&str> = text.split(':').collect();
+        if octets.len() == 6 {
+            let mut address = [0; 6];
+            for (place, octet) in address.iter_mut().zip(&octets) {
+                *place = u8::from_str_radix(octet, 16).map_err(|_| INTERFACE)?;
+            }
+            return Ok(Self::HardwareAddress(address));
+        }
+        let fits = !text.is_empty()
+            && text.len() <= INTERFACE_NAME_LENGTH
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        if fits {
+            Ok(Self::Name(text.to_owned()))
+        } else {
+            Err(INTERFACE)
+        }
+    }
+}
+
+const INTERFACE: Expectation = Expectation::new(
+    "a name such as \"eth0\" or a hardware address such as \"52:54:00:12:34:56\"",
+    "leave it out to use the first Ethernet link",
+);
+
+/// An IPv4 address with its prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv4Cidr {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The prefix length, from 1 to 32.
+    pub prefix: u8,
+}
+
+impl Ipv4Cidr {
+    pub(crate) fn parse(text: &str) -> Result<Self, Expectation> {
+        let why = Expectation::new(
+            "an IPv4 address and its prefix length, such as \"192.0.2.10/24\"",
+            "the number behind the slash is the length of the network's prefix, 1 to 32",
+        );
+        let (address, prefix) = text.split_once('/').ok_or(why)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| why)?;
+        let prefix: u8 = prefix.parse().map_err(|_| why)?;
+        if !(1..=32).contains(&prefix) || address.is_unspecified() || address.is_multicast() {
+            return Err(why);
+        }
+        Ok(Self { address, prefix })
+    }
+
+    /// Whether an address is of this network.
+    #[must_use]
+    pub fn contains(&self, other: Ipv4Addr) -> bool {
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(self.prefix))
+            .unwrap_or(0);
+        u32::from(self.address) & mask == u32::from(other) & mask
+    }
+}
+
+/// A time server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeServer {
+    /// A host name or an address.
+    pub host: String,
+    /// A UDP port.
+    pub port: u16,
+}
+
+impl TimeServer {
+    pub(crate) fn parse(text: &str) -> Result<Self, Expectation> {
+        let why = Expectation::new(
+            "a host and, if it isn't 123, a port, such as \"time.example.org\" or \"192.0.2.1:1123\"",
+            "leave time.servers out to use those of DHCP",
+        );
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| why)?),
+            None => (text, NTP_PORT),
+        };
+        let valid = !host.is_empty()
+            && host.len() <= 253
+            && host
+                .split('.')
+                .all(|part| is_label(&part.to_ascii_lowercase()));
+        if valid && port != 0 {
+            Ok(Self {
+                host: host.to_owned(),
+                port,
+            })
+        } else {
+            Err(why)
+        }
+    }
+}
+
+/// A value as an error repeats it: quoted, without control characters, not longer than a line.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let shown: String = text
+        .chars()
+        .take(LONGEST)
+        .flat_map(char::escape_debug)
+        .collect();
+    let more = if text.chars().count() > LONGEST {
+        "…"
+    } else {
+        ""
+    };
+    format!("\"{shown}{more}\"")
+}
+
+/// A label of RFC 1123, section 2.1, in lower case.
+fn is_label(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && bytes.first() != Some(&b'-')
+        && bytes.last() != Some(&b'-')
+}
+
+pub(crate) fn node_id(text: &str) -> Result<String, Expectation> {
+    if is_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(Expectation::new(
+            "1 to 63 lower-case letters, digits and inner hyphens",
+            "it becomes the node's name in the cluster and its host name, such as \"edge-0001\"",
+        ))
+    }
+}
+
+pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr, Expectation> {
+    text.parse().map_err(|_| {
+        Expectation::new(
+            "an IPv4 address such as \"192.0.2.1\"",
+            "four numbers, three dots",
+        )
+    })
+}
+
+pub(crate) fn method(text: &str) -> Result<&'static str, Expectation> {
+    match text {
+        "dhcp" => Ok("dhcp"),
+        "static" => Ok("static"),
+        _ => Err(Expectation::new(
+            "\"dhcp\" or \"static\"",
+            "leave it out for DHCP",
+        )),
+    }
+}
+
+pub(crate) fn https_url(text: &str) -> Result<String, Expectation> {
+    let why = Expectation::new(
+        "an https URL without a path, such as \"https://fullnode.example.org:443\"",
+        "plain http is not spoken",
+    );
+    let uri: http::Uri = text.parse().map_err(|_| why)?;
+    let authority = uri.authority().ok_or(why)?;
+    let plain = uri.scheme_str() == Some("https")
+        && !authority.as_str().contains('@')
+        && !authority.host().is_empty()
+        && uri.path_and_query().is_none_or(|path| path == "/");
+    if plain {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err(why)
+    }
+}
+
+pub(crate) fn object_id(text: &str) -> Result<String, Expectation> {
+    let why = Expectation::new(
+        "\"0x\" and 64 hexadecimal digits",
+        "copy it from the explorer or from `sui client publish`",
+    );
+    let digits = text.strip_prefix("0x").ok_or(why)?;
+    let valid = digits.len() == 64
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && digits.bytes().any(|byte| byte != b'0');
+    if valid {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(why)
+    }
+}
+
+pub(crate) fn chain_id(text: &str) -> Result<String, Expectation> {
+    // 32 bytes in base58 are 32 (all zero) to 44 characters
+    let valid = (32..=44).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() && !b"0OIl".contains(&byte));
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err(Expectation::new(
+            "the base58 digest of the chain's genesis checkpoint, 32 to 44 characters",
+            "a fullnode's GetServiceInfo tells it as chain_id",
+        ))
+    }
+}
+
+pub(crate) fn stake(amount: i64) -> Result<u64, Expectation> {
+    u64::try_from(amount)
+        .ok()
+        .filter(|mist| *mist >= MINIMUM_STAKE_MIST)
+        .ok_or(Expectation::new(
+            "1000000000 or more",
+            "the amount is in MIST, and 1 SUI is 1000000000 MIST",
+        ))
+}
+
+pub(crate) fn certificates(text: &str) -> Result<String, Expectation> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let why = Expectation::new(
+        "certificates in PEM (RFC 7468)",
+        "put the file's text between two lines of three quotation marks",
+    );
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(why);
+    }
+    while !rest.is_empty() {
+        let (body, after) = rest
+            .strip_prefix(BEGIN)
+            .and_then(|inner| inner.split_once(END))
+            .ok_or(why)?;
+        let body: String = body.split_whitespace().collect();
+        // a DER sequence, ITU-T X.690, section 8.9
+        if STANDARD.decode(body).map_err(|_| why)?.first() != Some(&0x30) {
+            return Err(why);
+        }
+        rest = after.trim_start();
+    }
+    Ok(text.trim().to_owned() + "\n")
+}
+
+pub(crate) fn sui_key(text: &str) -> Result<(), Expectation> {
+    let why = Expectation::new(
+        "an ed25519 key that begins with suiprivkey1",
+        "`sui keytool export` writes it; one wrong character breaks its checksum",
+    );
+    let (prefix, mut bytes) = bech32::decode(text).map_err(|_| why)?;
+    let valid = prefix.as_str() == "suiprivkey"
+        && bytes.len() == 33
+        && bytes.first() == Some(&ED25519_FLAG);
+    bytes.fill(0);
+    if valid { Ok(()) } else { Err(why) }
+}
+
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, Expectation> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        Expectation::new(
+            "an address and a port, such as \"0.0.0.0:8090\"",
+            "IPv6 in brackets",
+        )
+    })?;
+    if TAKEN_PORTS.contains(&address.port()) {
+        return Err(Expectation::new(
+            "a port that k3s, the kubelet and containerd don't use",
+            "8090 is free",
+        ));
+    }
+    if address.port() < 1024 {
+        return Err(Expectation::new(
+            "a port from 1024 to 65535",
+            "the status page is served without privileges",
+        ));
+    }
+    Ok(address)
+}
