@@ -1,5 +1,12 @@
 //! Linux system interfaces: every unsafe line of the project.
 
+pub mod block;
+pub mod capability;
+pub mod device_mapper;
+pub mod devices;
 mod init_connection;
+pub mod memory;
+pub mod process;
+pub mod signals;
 
 pub use init_connection::InitConnection;
