@@ -1,1 +1,24 @@
 //! Sui: what the node reads from the chain and writes to it.
+//!
+//! [`Chain`] is the way in. One module (`rpc`) knows Sui's protobuf; everything else sees the
+//! types here. `abi` mirrors, byte for byte, what the Move package keeps on the chain.
+
+pub mod abi;
+
+mod amount;
+mod client;
+mod error;
+mod identifiers;
+mod key;
+mod rpc;
+mod settings;
+mod stake;
+mod transactions;
+
+pub use amount::Mist;
+pub use client::{Chain, Prepared, StakeTransaction, StakeWatch};
+pub use error::{ChainError, KeyError, ParseError, SettingsError};
+pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
+pub use key::{MessageSignature, NodeKey, PublicKey};
+pub use settings::{ChainSettings, Timeouts};
+pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict, WatchEvent};

@@ -1,0 +1,51 @@
+//! Why the package's functions abort. Declared in Move as `#[error(code = N)] const NAME`.
+
+use super::{GATEWAY, STAKING};
+
+/// One reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abort {
+    /// The module that declares it.
+    pub module: &'static str,
+    /// Its code.
+    pub code: u8,
+    /// The constant's name.
+    pub name: &'static str,
+    /// The constant's text.
+    pub text: &'static str,
+}
+
+macro_rules! aborts {
+    ($($constant:ident = $module:expr, $code:literal, $name:literal, $text:literal;)+) => {
+        impl Abort {
+            $(#[doc = $text] pub const $constant: Abort =
+                Abort { module: $module, code: $code, name: $name, text: $text };)+
+        }
+
+        /// All of them.
+        pub const ALL: &[Abort] = &[$(Abort::$constant),+];
+    };
+}
+
+aborts! {
+    BELOW_MINIMUM_STAKE = STAKING, 0, "EBelowMinimumStake", "The stake is below the pool's minimum";
+    WRONG_POOL = STAKING, 1, "EWrongPool", "The object belongs to another pool";
+    WRONG_VERSION = STAKING, 2, "EWrongVersion", "The shared object is of another version";
+    NOT_ACTIVE = STAKING, 3, "ENotActive", "The stake is not active";
+    NOT_OWNER = STAKING, 4, "ENotOwner", "Only the staker may do this";
+    STILL_LOCKED = STAKING, 5, "EStillLocked", "The unbonding time has not passed";
+    NOT_UNBONDING = STAKING, 6, "ENotUnbonding", "The stake was not asked back";
+    SETTLED = STAKING, 7, "ESettled", "The stake is already slashed or withdrawn";
+    INVALID_BASIS_POINTS = STAKING, 8, "EInvalidBasisPoints", "Basis points go from 1 to 10000";
+    INVALID_NODE_KEY = STAKING, 9, "EInvalidNodeKey", "The node key is not a flag byte and a public key";
+    INVALID_NODE_ID = STAKING, 10, "EInvalidNodeId", "The node id is empty or longer than 63 bytes";
+    NOT_STAKER = GATEWAY, 0, "ENotStaker", "Only the staker may take the seal token";
+    RECORD_NOT_ACTIVE = GATEWAY, 1, "ERecordNotActive", "The stake is not active";
+    WRONG_RECORD = GATEWAY, 2, "EWrongRecord", "The seal token names another record";
+}
+
+/// The reason behind a module's code, if the package declares it.
+pub fn named(module: &str, code: u64) -> Option<&'static Abort> {
+    ALL.iter()
+        .find(|abort| abort.module == module && u64::from(abort.code) == code)
+}

@@ -1,0 +1,136 @@
+//! The way in: a chain, reached through any of its fullnodes.
+
+mod find;
+mod submit;
+mod watch;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sui_sdk_types::Address as SuiAddress;
+
+use crate::amount::Mist;
+use crate::error::ChainError;
+use crate::identifiers::{Address, ObjectId};
+use crate::rpc::Fullnode;
+use crate::settings::{ChainSettings, Timeouts};
+use crate::stake::Pool;
+
+pub use submit::{Prepared, StakeTransaction};
+pub use watch::StakeWatch;
+
+/// A connection to the chain that the settings name. Cheap to clone.
+///
+/// Calls go to the fullnode that answered last; where it does not answer, or lags, or serves
+/// another chain, to the next one. What cannot be undone is asked of two, where there are two.
+#[derive(Clone)]
+pub struct Chain {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    fullnodes: Vec<Fullnode>,
+    /// Index of the fullnode that is asked first.
+    preferred: AtomicUsize,
+    package: SuiAddress,
+    pool: SuiAddress,
+    timeouts: Timeouts,
+}
+
+impl Chain {
+    /// Connects to the first fullnode that answers, serves the right chain and keeps up with it.
+    ///
+    /// # Errors
+    /// [`ChainError::Settings`], or what the first fullnode fails with when none is good.
+    pub async fn connect(settings: &ChainSettings) -> Result<Self, ChainError> {
+        settings.check()?;
+        let fullnodes = settings
+            .fullnodes
+            .iter()
+            .map(|url| Fullnode::new(url, settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let chain = Self {
+            inner: Arc::new(Inner {
+                fullnodes,
+                preferred: AtomicUsize::new(0),
+                package: settings.package.into(),
+                pool: settings.pool.into(),
+                timeouts: settings.timeouts,
+            }),
+        };
+        chain.on_any(|fullnode| fullnode.verify()).await?;
+        Ok(chain)
+    }
+
+    /// The pool's terms.
+    ///
+    /// # Errors
+    /// [`ChainError::NotFound`] and [`ChainError::WrongObject`] where the settings name no pool
+    /// of the package; else what the conversation fails with.
+    pub async fn pool(&self) -> Result<Pool, ChainError> {
+        self.on_any(|fullnode| async { Ok(self.pool_on(fullnode).await?.terms) })
+            .await
+    }
+
+    /// All SUI that an account can spend.
+    ///
+    /// # Errors
+    /// What the conversation fails with.
+    pub async fn balance(&self, address: Address) -> Result<Mist, ChainError> {
+        self.on_any(|fullnode| fullnode.balance(address.into()))
+            .await
+    }
+
+    /// How many fullnodes must agree on what cannot be undone.
+    fn needed(&self) -> usize {
+        self.inner.fullnodes.len().min(2)
+    }
+
+    /// Asks the preferred fullnode, then the others, until one answers.
+    async fn on_any<'a, T, F>(&'a self, ask: impl Fn(&'a Fullnode) -> F) -> Result<T, ChainError>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
+        let count = self.inner.fullnodes.len();
+        let first = self.inner.preferred.load(Ordering::Relaxed);
+        let mut failure = None;
+        for step in 0..count {
+            let index = (first + step) % count;
+            let Some(fullnode) = self.inner.fullnodes.get(index) else {
+                continue;
+            };
+            match ask(fullnode).await {
+                Ok(answer) => {
+                    self.inner.preferred.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) if another_may_know_better(&error) && count > 1 => {
+                    tracing::warn!(fullnode = fullnode.url(), %error, "asking another fullnode");
+                    failure.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(
+            failure.unwrap_or(ChainError::Settings(crate::SettingsError::Fullnodes {
+                most: count,
+                found: 0,
+            })),
+        )
+    }
+}
+
+/// Whether the fault lies with the fullnode rather than with the question.
+fn another_may_know_better(error: &ChainError) -> bool {
+    error.retryable()
+        || matches!(
+            error,
+            ChainError::WrongChain { .. } | ChainError::InvalidAnswer { .. }
+        )
+}
+
+/// Keeps `ObjectId` out of the signatures below that speak Sui's own type.
+fn id(object: SuiAddress) -> ObjectId {
+    object.into()
+}

@@ -1,0 +1,296 @@
+//! Watching a stake: the event stream tells when to look, looking tells what is so.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Chain;
+use crate::error::ChainError;
+use crate::rpc::{EventFeed, FeedItem, Fullnode};
+use crate::stake::{Slash, Stake, Verdict, WatchEvent};
+
+/// News that wait to be taken; the watch pauses when there are more.
+const BACKLOG: usize = 16;
+
+/// First and longest pause before another try.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How soon to look again when an event and the record do not fit together yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often in a row a feed may break before another fullnode is asked.
+const PATIENCE: u32 = 3;
+
+/// A watch over one stake: a stream that ends when the stake does. Dropping it ends it too.
+#[derive(Debug)]
+pub struct StakeWatch {
+    events: mpsc::Receiver<WatchEvent>,
+    task: JoinHandle<()>,
+}
+
+impl StakeWatch {
+    /// The next news; `None` after [`WatchEvent::Slashed`] or [`WatchEvent::Withdrawn`].
+    /// Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        self.events.recv().await
+    }
+}
+
+impl Stream for StakeWatch {
+    type Item = WatchEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        self.events.poll_recv(cx)
+    }
+}
+
+impl Drop for StakeWatch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Chain {
+    /// Watches a stake until it is slashed whole or withdrawn, through every outage.
+    ///
+    /// A `Slashed` event only says that it is time to look: what counts is the record, read
+    /// again, and for the end of a stake read from two fullnodes where two are configured. The
+    /// record is read again every [`crate::Timeouts::reread`] besides, whatever the stream says.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn watch_stake(&self, stake: &Stake) -> StakeWatch {
+        let (tell, events) = mpsc::channel(BACKLOG);
+        let watcher = Watcher {
+            chain: self.clone(),
+            known: stake.clone(),
+            tell,
+            slash: None,
+            blind: false,
+            started: false,
+        };
+        StakeWatch {
+            events,
+            task: tokio::spawn(watcher.run()),
+        }
+    }
+}
+
+/// Why the watch on one fullnode ended.
+enum End {
+    /// The stake is gone, or nobody listens any more.
+    Over,
+    /// This fullnode is no use for now.
+    Lost(ChainError),
+}
+
+/// What a look at the record came to.
+enum Look {
+    /// It is as it should be.
+    Settled,
+    /// Event and record, or the fullnodes, do not fit together yet.
+    Unsettled,
+}
+
+struct Watcher {
+    chain: Chain,
+    known: Stake,
+    tell: mpsc::Sender<WatchEvent>,
+    /// The last slash that was seen but is not told yet.
+    slash: Option<Slash>,
+    /// Whether an outage was told, and not yet its end.
+    blind: bool,
+    /// Whether the watch has been up at all.
+    started: bool,
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        let mut index = 0;
+        loop {
+            let chain = self.chain.clone();
+            let fullnodes = &chain.inner.fullnodes;
+            let Some(fullnode) = fullnodes.get(index % fullnodes.len().max(1)) else {
+                return;
+            };
+            let began = Instant::now();
+            match self.watch_on(fullnode).await {
+                End::Over => return,
+                End::Lost(error) => {
+                    if self.tell_blind(error).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            index = index.wrapping_add(1);
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.tell.closed() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn watch_on(&mut self, fullnode: &Fullnode) -> End {
+        match self.follow(fullnode).await {
+            Ok(end) => end,
+            Err(error) => End::Lost(error),
+        }
+    }
+
+    async fn follow(&mut self, fullnode: &Fullnode) -> Result<End, ChainError> {
+        fullnode.verify().await?;
+        let mut feed = fullnode.slashes(self.chain.inner.package);
+        match first(fullnode, &mut feed, self.chain.inner.timeouts.call).await? {
+            FeedItem::Slashed(slashed) => self.saw(&slashed),
+            FeedItem::Broken { error, .. } => return Err(error),
+            FeedItem::Progress | FeedItem::Restored => false,
+        };
+        // after the feed has begun, so that nothing falls in between
+        let mut settled = match self.look().await? {
+            Ok(look) => look,
+            Err(end) => return Ok(end),
+        };
+        if self.watching().await.is_err() {
+            return Ok(End::Over);
+        }
+        loop {
+            let wait = match settled {
+                Look::Settled => self.chain.inner.timeouts.reread,
+                Look::Unsettled => LOOK_AGAIN,
+            };
+            let look = tokio::select! {
+                () = self.tell.closed() => return Ok(End::Over),
+                () = tokio::time::sleep(wait) => true,
+                item = fullnode.next(&mut feed) => match item? {
+                    FeedItem::Progress => continue,
+                    FeedItem::Slashed(slashed) => self.saw(&slashed),
+                    FeedItem::Restored => true,
+                    FeedItem::Broken { error, times } => {
+                        if times >= PATIENCE && self.chain.inner.fullnodes.len() > 1 {
+                            return Err(error);
+                        }
+                        if self.tell_blind(error).await.is_err() {
+                            return Ok(End::Over);
+                        }
+                        false
+                    }
+                },
+            };
+            if !look {
+                continue;
+            }
+            settled = match self.look().await {
+                Ok(Ok(look)) => {
+                    if self.watching().await.is_err() {
+                        return Ok(End::Over);
+                    }
+                    look
+                }
+                Ok(Err(end)) => return Ok(end),
+                Err(error) => {
+                    if self.tell_blind(error).await.is_err() {
+                        return Ok(End::Over);
+                    }
+                    Look::Unsettled
+                }
+            };
+        }
+    }
+
+    /// Takes note of a slash; whether it is about this stake.
+    fn saw(&mut self, slashed: &crate::abi::Slashed) -> bool {
+        if self.known.record != slashed.record.into() {
+            return false;
+        }
+        self.slash = Some(Slash {
+            record: self.known.record,
+            amount: crate::Mist(slashed.amount),
+            remaining: crate::Mist(slashed.remaining),
+            reason: slashed.reason,
+        });
+        true
+    }
+
+    /// Reads the record and tells what changed.
+    async fn look(&mut self) -> Result<Result<Look, End>, ChainError> {
+        let now = self.chain.reread(&self.known).await?;
+        if now.version == self.known.version && !gone(self.known.verdict) {
+            // an event without a change: the record that was read is older than the event
+            let look = if self.slash.is_some() {
+                Look::Unsettled
+            } else {
+                Look::Settled
+            };
+            return Ok(Ok(look));
+        }
+        let stake = if gone(now.verdict) {
+            self.chain.confirm(&now).await?
+        } else {
+            now
+        };
+        self.known = stake.clone();
+        let slash = self.slash.take();
+        let (event, over) = match stake.verdict {
+            Verdict::Slashed => (WatchEvent::Slashed { stake, slash }, true),
+            Verdict::Withdrawn => (WatchEvent::Withdrawn(stake), true),
+            _ => (WatchEvent::Changed { stake, slash }, false),
+        };
+        let told = self.tell.send(event).await;
+        Ok(if over || told.is_err() {
+            Err(End::Over)
+        } else {
+            Ok(Look::Settled)
+        })
+    }
+
+    /// Tells that the watch is up, where the last word was that it is not.
+    async fn watching(&mut self) -> Result<(), Closed> {
+        if !std::mem::replace(&mut self.blind, false) && self.started {
+            return Ok(());
+        }
+        self.started = true;
+        self.tell
+            .send(WatchEvent::Watching(self.known.clone()))
+            .await
+            .map_err(|_error| Closed)
+    }
+
+    /// Tells that the watch is blind, once for each outage.
+    async fn tell_blind(&mut self, error: ChainError) -> Result<(), Closed> {
+        if std::mem::replace(&mut self.blind, true) {
+            tracing::debug!(%error, "still blind");
+            return Ok(());
+        }
+        self.tell
+            .send(WatchEvent::Blind(error))
+            .await
+            .map_err(|_error| Closed)
+    }
+}
+
+/// Nobody listens any more.
+struct Closed;
+
+fn gone(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Slashed | Verdict::Withdrawn)
+}
+
+async fn first(
+    fullnode: &Fullnode,
+    feed: &mut EventFeed,
+    limit: Duration,
+) -> Result<FeedItem, ChainError> {
+    tokio::time::timeout(limit, fullnode.next(feed))
+        .await
+        .map_err(|_elapsed| fullnode.late("SubscribeEvents", limit))?
+}

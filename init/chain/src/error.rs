@@ -1,0 +1,254 @@
+//! Everything that can go wrong, told apart by what is to be done about it.
+
+use crate::amount::Mist;
+use crate::identifiers::{Address, ChainId, ObjectId, TransactionId};
+
+/// A text that does not name what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}")]
+pub struct ParseError {
+    pub(crate) expected: &'static str,
+}
+
+/// A fault in the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// An identifier that is none.
+    #[error("{field} = {text:?} is not an identifier")]
+    Identifier {
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        text: String,
+        /// What was expected.
+        source: ParseError,
+    },
+    /// None, or far too many.
+    #[error("fullnodes must name between 1 and {most} fullnodes, not {found}")]
+    Fullnodes {
+        /// The most there may be.
+        most: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A URL of another kind.
+    #[error("fullnodes holds {url:?}; expected https://host or https://host:port")]
+    Url {
+        /// What stands there.
+        url: String,
+    },
+    /// The root certificate is not one.
+    #[error("root_certificate holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")]
+    Certificate,
+}
+
+/// A fault of a key or a signature. Never shows the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Not a Sui private key at all.
+    #[error("expected a Sui private key that begins with suiprivkey1")]
+    Prefix,
+    /// Cut off, or more than a key.
+    #[error("expected {expected} characters, found {found}")]
+    Length {
+        /// The right length.
+        expected: usize,
+        /// The length found.
+        found: usize,
+    },
+    /// A typing or copying mistake.
+    #[error("the key's checksum does not fit: a character is missing or wrong")]
+    Checksum,
+    /// Another signature scheme.
+    #[error("expected an ed25519 key (flag 0), found the scheme with flag {flag}")]
+    Scheme {
+        /// The scheme's flag byte.
+        flag: u8,
+    },
+    /// Not hexadecimal.
+    #[error("expected hexadecimal digits")]
+    Hexadecimal,
+    /// No random numbers.
+    #[error("the system gives no random numbers")]
+    Random(#[source] getrandom::Error),
+    /// The signer refused.
+    #[error("the key does not sign")]
+    Signing,
+    /// Another key signed.
+    #[error("the signature was made by another key")]
+    WrongSigner,
+    /// The signature does not fit.
+    #[error("the signature does not fit the message")]
+    BadSignature,
+}
+
+/// A failed conversation with the chain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The settings are at fault.
+    #[error("the chain settings cannot be used")]
+    Settings(#[from] SettingsError),
+    /// The key is at fault.
+    #[error("the node's key cannot be used")]
+    Key(#[from] KeyError),
+    /// No answer: worth another try.
+    #[error("fullnode {fullnode} cannot be reached for {call}: {detail}")]
+    Unreachable {
+        /// Its URL.
+        fullnode: String,
+        /// The call that failed.
+        call: &'static str,
+        /// What the transport says.
+        detail: String,
+    },
+    /// The fullnode lags: worth another try, or another fullnode.
+    #[error("fullnode {fullnode} lags {behind_seconds} s behind this machine's clock")]
+    Stale {
+        /// Its URL.
+        fullnode: String,
+        /// How far.
+        behind_seconds: u64,
+    },
+    /// Fullnodes contradict one another: worth another try.
+    #[error("fullnodes disagree about {record}: only {agreeing} of {needed} show it as {claim}")]
+    Disagreement {
+        /// The record.
+        record: ObjectId,
+        /// What the first of them shows.
+        claim: &'static str,
+        /// How many show the same.
+        agreeing: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// Another chain.
+    #[error("fullnode {fullnode} serves another chain: expected {expected}, found {found}")]
+    WrongChain {
+        /// Its URL.
+        fullnode: String,
+        /// The chain in the settings.
+        expected: ChainId,
+        /// What the fullnode says.
+        found: String,
+    },
+    /// The fullnode refuses a call for what it asks.
+    #[error("fullnode {fullnode} refuses {call}: {detail}")]
+    Refused {
+        /// Its URL.
+        fullnode: String,
+        /// The call.
+        call: &'static str,
+        /// The reason given.
+        detail: String,
+    },
+    /// An answer that makes no sense.
+    #[error("fullnode {fullnode} gives a wrong answer to {call}: {detail}")]
+    InvalidAnswer {
+        /// Its URL.
+        fullnode: String,
+        /// The call.
+        call: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The object is not there.
+    #[error("the {what} {id} is not on the chain")]
+    NotFound {
+        /// What it should be.
+        what: &'static str,
+        /// Its id.
+        id: ObjectId,
+    },
+    /// The object is something else than it should be.
+    #[error("the object {id} is no {what}: expected {expected}, found {found}")]
+    WrongObject {
+        /// What it should be.
+        what: &'static str,
+        /// Its id.
+        id: ObjectId,
+        /// What was expected of it.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// Too little money.
+    #[error("{address} holds {available}, {missing} short of the {needed} for stake and gas")]
+    BalanceShort {
+        /// The account to send to.
+        address: Address,
+        /// What the transaction takes, gas included.
+        needed: Mist,
+        /// What is there.
+        available: Mist,
+        /// What is missing.
+        missing: Mist,
+    },
+    /// The stake asked for is less than the pool takes.
+    #[error("a stake of {amount} is below the pool's minimum of {minimum}")]
+    BelowMinimum {
+        /// What was asked for.
+        amount: Mist,
+        /// The pool's minimum.
+        minimum: Mist,
+    },
+    /// The stake that this node already has is not one to go on with.
+    #[error("the stake {record} does not let this be done: it is {verdict}")]
+    WrongState {
+        /// The record.
+        record: ObjectId,
+        /// Its state.
+        verdict: crate::Verdict,
+    },
+    /// The transaction cannot be put together.
+    #[error("the transaction cannot be built: {detail}")]
+    Unbuildable {
+        /// What is missing.
+        detail: String,
+    },
+    /// The contract said no; nothing was changed.
+    #[error("{module}::{function} aborted with {name} (code {code})")]
+    Aborted {
+        /// The Move module.
+        module: String,
+        /// The Move function.
+        function: String,
+        /// The code, without the bits that carry its place in the source.
+        code: u64,
+        /// The constant's name and text where the chain or this crate knows them.
+        name: String,
+    },
+    /// The transaction failed for another reason; nothing but gas was spent.
+    #[error("the transaction {transaction} failed: {detail}")]
+    Failed {
+        /// Its digest.
+        transaction: TransactionId,
+        /// The chain's reason.
+        detail: String,
+    },
+    /// The transaction was taken, but no checkpoint holds it yet. Submitting the same one
+    /// again is safe.
+    #[error("no checkpoint holds the transaction {transaction} after {seconds} s")]
+    NotFinal {
+        /// Its digest.
+        transaction: TransactionId,
+        /// How long was waited.
+        seconds: u64,
+    },
+}
+
+impl ChainError {
+    /// Whether the same may well work later: the chain could not be asked, and nothing is known
+    /// about what it would have said.
+    pub fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Stale { .. }
+                | Self::Disagreement { .. }
+                | Self::NotFinal { .. }
+        )
+    }
+}

@@ -1,0 +1,152 @@
+//! A stake as the rest of the system sees it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::amount::Mist;
+use crate::identifiers::{Address, ObjectId, TransactionId};
+use crate::key::PublicKey;
+
+/// A stake record of the expected package and pool, as last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stake {
+    /// The record's object.
+    pub record: ObjectId,
+    /// The record's version when it was read; it grows with every change.
+    pub version: u64,
+    /// The token that names this record. `None` where the record was read by itself, or the
+    /// token was burnt to unstake.
+    pub seal_token: Option<SealToken>,
+    /// Who staked, and gets the coins back.
+    pub staker: Address,
+    /// The node that the stake stands for.
+    pub node_id: String,
+    /// The node's key.
+    pub node_key: PublicKey,
+    /// What is left of the stake.
+    pub amount: Mist,
+    /// When it was staked, in milliseconds since the Unix epoch, by the chain's clock.
+    pub staked_at_ms: u64,
+    /// From when on it can be withdrawn, while it unbonds.
+    pub unbonding_until_ms: Option<u64>,
+    /// What all of it comes to.
+    pub verdict: Verdict,
+}
+
+/// The token that a node shows to the master. It cannot be handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealToken {
+    /// The token's object.
+    pub id: ObjectId,
+    /// When it was issued, in milliseconds since the Unix epoch, by the chain's clock.
+    pub issued_at_ms: u64,
+    /// From when on it counts no more.
+    pub expires_at_ms: u64,
+}
+
+impl SealToken {
+    /// Whether the token has run out at `now_ms` (milliseconds since the Unix epoch).
+    pub fn expired(&self, now_ms: u64) -> bool {
+        now_ms >= self.expires_at_ms
+    }
+}
+
+/// What a stake is worth to those who rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It stands, and is large enough.
+    Active,
+    /// It stands, but less than the pool's minimum is left.
+    BelowMinimum,
+    /// Its owner asked for it back.
+    Unbonding,
+    /// All of it was taken.
+    Slashed,
+    /// Its owner took it back.
+    Withdrawn,
+}
+
+impl Verdict {
+    /// The word for it, as in status pages and heartbeats.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::BelowMinimum => "below-minimum",
+            Self::Unbonding => "unbonding",
+            Self::Slashed => "slashed",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Terms of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// The pool's object.
+    pub id: ObjectId,
+    /// Least that a stake must hold.
+    pub minimum_stake: Mist,
+    /// How long coins stay locked after the request to unstake, in milliseconds.
+    pub unbonding_ms: u64,
+    /// What slashes have brought in.
+    pub treasury: Mist,
+}
+
+/// One slash, from the chain's event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slash {
+    /// The record that was slashed.
+    pub record: ObjectId,
+    /// What was taken.
+    pub amount: Mist,
+    /// What was left.
+    pub remaining: Mist,
+    /// The slasher's reason code.
+    pub reason: u16,
+}
+
+/// What a watch over a record tells.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// The event stream is up (again), and the record was read after it began: nothing that
+    /// happened before has been missed.
+    Watching(Stake),
+    /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
+    Changed {
+        /// As it is now.
+        stake: Stake,
+        /// The event behind it, where one was seen.
+        slash: Option<Slash>,
+    },
+    /// All of the stake is gone. Confirmed by reading the record again, from two fullnodes
+    /// where two are configured. The watch ends after it.
+    Slashed {
+        /// As it is now.
+        stake: Stake,
+        /// The event behind it, where one was seen.
+        slash: Option<Slash>,
+    },
+    /// The owner has taken the stake back. Confirmed like a slash; the watch ends after it.
+    Withdrawn(Stake),
+    /// The watch is blind for now; it goes on trying, with growing pauses.
+    Blind(crate::ChainError),
+}
+
+/// A transaction that the chain has in a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Executed {
+    /// Its digest.
+    pub transaction: TransactionId,
+    /// The checkpoint that holds it.
+    pub checkpoint: u64,
+    /// What it cost, less what it gave back.
+    pub gas: Mist,
+}

@@ -1,0 +1,278 @@
+//! The transactions that a node, a slasher and a staker send, as Sui's programmable transactions.
+
+use sui_sdk_types::{
+    Address, Digest, Identifier, ObjectReference, Transaction, TransactionExpiration,
+};
+use sui_transaction_builder::{Argument, Function, ObjectInput, TransactionBuilder};
+
+use crate::abi::{self, function};
+
+/// What gas is paid with, and until when the transaction counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Gas {
+    /// Coins; the chain merges them into the first.
+    pub(crate) coins: Vec<ObjectReference>,
+    /// Price of a unit, in MIST.
+    pub(crate) price: u64,
+    /// Most that may be spent, in MIST.
+    pub(crate) budget: u64,
+    /// The last epoch in which the transaction may run.
+    pub(crate) last_epoch: u64,
+}
+
+/// A shared object, and since which version it is shared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shared {
+    pub(crate) id: Address,
+    pub(crate) since: u64,
+}
+
+/// What is to be done, in one transaction: all of it or nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Plan {
+    /// Stake for a node and take the seal token.
+    Stake {
+        pool: Shared,
+        node_id: String,
+        node_key: Vec<u8>,
+        amount: u64,
+    },
+    /// Slash a stake.
+    Slash {
+        pool: Shared,
+        cap: ObjectReference,
+        record: Shared,
+        basis_points: u64,
+        reason: u16,
+    },
+    /// Burn the seal token and ask for the stake back.
+    RequestUnstake {
+        pool: Shared,
+        record: Shared,
+        token: ObjectReference,
+    },
+    /// Take the coins back.
+    Withdraw { pool: Shared, record: Shared },
+}
+
+impl Plan {
+    /// What the transaction takes from the sender's coins, gas not counted.
+    pub(crate) fn payment(&self) -> u64 {
+        match self {
+            Self::Stake { amount, .. } => *amount,
+            _ => 0,
+        }
+    }
+
+    /// The transaction.
+    pub(crate) fn build(
+        &self,
+        package: Address,
+        sender: Address,
+        gas: &Gas,
+    ) -> Result<Transaction, sui_transaction_builder::Error> {
+        let mut tx = Program {
+            builder: TransactionBuilder::new(),
+            package,
+        };
+        match self {
+            Self::Stake {
+                pool,
+                node_id,
+                node_key,
+                amount,
+            } => {
+                let coins = tx.builder.gas();
+                let amount = tx.builder.pure(amount);
+                let payment = tx.builder.split_coins(coins, vec![amount]);
+                let mut arguments = vec![
+                    tx.shared(*pool, false),
+                    tx.builder.pure(node_id),
+                    tx.builder.pure(node_key),
+                ];
+                arguments.extend(payment);
+                arguments.push(tx.clock());
+                let record = tx.call(abi::STAKING, function::STAKE_FOR_NODE, arguments);
+                let clock = tx.clock();
+                tx.call(
+                    abi::GATEWAY,
+                    function::CREATE_WORKER_SEAL_TOKEN,
+                    vec![record, clock],
+                );
+                tx.call(abi::STAKING, function::SHARE_STAKE, vec![record]);
+            }
+            Self::Slash {
+                pool,
+                cap,
+                record,
+                basis_points,
+                reason,
+            } => {
+                let arguments = vec![
+                    tx.shared(*pool, true),
+                    tx.owned(cap),
+                    tx.shared(*record, true),
+                    tx.builder.pure(basis_points),
+                    tx.builder.pure(reason),
+                    tx.clock(),
+                ];
+                tx.call(abi::STAKING, function::SLASH_STAKE, arguments);
+            }
+            Self::RequestUnstake {
+                pool,
+                record,
+                token,
+            } => {
+                let arguments = vec![
+                    tx.shared(*pool, false),
+                    tx.shared(*record, true),
+                    tx.owned(token),
+                    tx.clock(),
+                ];
+                tx.call(abi::GATEWAY, function::REQUEST_UNSTAKE, arguments);
+            }
+            Self::Withdraw { pool, record } => {
+                let arguments = vec![
+                    tx.shared(*pool, false),
+                    tx.shared(*record, true),
+                    tx.clock(),
+                ];
+                let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
+                let receiver = tx.builder.pure(&sender);
+                tx.builder.transfer_objects(vec![coin], receiver);
+            }
+        }
+        let mut builder = tx.builder;
+        builder.set_sender(sender);
+        builder.add_gas_objects(gas.coins.iter().map(|coin| {
+            ObjectInput::owned(
+                *coin.object_id(),
+                coin.version(),
+                Digest::clone(coin.digest()),
+            )
+        }));
+        builder.set_gas_price(gas.price);
+        builder.set_gas_budget(gas.budget);
+        builder.set_expiration(TransactionExpiration::Epoch(gas.last_epoch));
+        builder.try_build()
+    }
+}
+
+struct Program {
+    builder: TransactionBuilder,
+    package: Address,
+}
+
+impl Program {
+    fn shared(&mut self, object: Shared, mutable: bool) -> Argument {
+        self.builder
+            .object(ObjectInput::shared(object.id, object.since, mutable))
+    }
+
+    fn owned(&mut self, object: &ObjectReference) -> Argument {
+        self.builder.object(ObjectInput::owned(
+            *object.object_id(),
+            object.version(),
+            *object.digest(),
+        ))
+    }
+
+    fn clock(&mut self) -> Argument {
+        self.shared(
+            Shared {
+                id: abi::CLOCK,
+                since: 1,
+            },
+            false,
+        )
+    }
+
+    fn call(
+        &mut self,
+        module: &'static str,
+        function: &'static str,
+        arguments: Vec<Argument>,
+    ) -> Argument {
+        let function = Function::new(
+            self.package,
+            Identifier::from_static(module),
+            Identifier::from_static(function),
+        );
+        self.builder.move_call(function, arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sui_sdk_types::{Argument as Wire, Command, Input, TransactionKind};
+
+    use super::*;
+
+    fn gas() -> Gas {
+        let coin =
+            |byte| ObjectReference::new(Address::new([byte; 32]), 5, Digest::new([byte; 32]));
+        Gas {
+            coins: vec![coin(0xc0), coin(0xc1)],
+            price: 1000,
+            budget: 10_000_000,
+            last_epoch: 8,
+        }
+    }
+
+    #[test]
+    fn a_stake_is_one_transaction_of_four_commands() {
+        let pool = Shared {
+            id: Address::new([0xb2; 32]),
+            since: 3,
+        };
+        let plan = Plan::Stake {
+            pool,
+            node_id: "edge".into(),
+            node_key: vec![0; 33],
+            amount: 1_000_000_000,
+        };
+        let tx = plan
+            .build(Address::new([0xa1; 32]), Address::new([1; 32]), &gas())
+            .unwrap();
+        assert_eq!(tx.expiration, TransactionExpiration::Epoch(8));
+        assert_eq!(tx.gas_payment.objects.len(), 2);
+        let TransactionKind::ProgrammableTransaction(program) = tx.kind else {
+            panic!()
+        };
+        let names: Vec<String> = program
+            .commands
+            .iter()
+            .map(|command| match command {
+                Command::SplitCoins(split) => {
+                    assert_eq!(split.coin, Wire::Gas);
+                    "SplitCoins".to_owned()
+                }
+                Command::MoveCall(call) => format!("{}::{}", call.module, call.function),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "SplitCoins",
+                "staking::stake_for_node",
+                "k8s_gateway::create_worker_seal_token",
+                "staking::share_stake"
+            ]
+        );
+        let shared: Vec<_> = program
+            .inputs
+            .iter()
+            .filter_map(|input| match input {
+                Input::Shared(shared) => Some((shared.object_id(), shared.mutability())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(shared.len(), 2, "pool and clock, each once: {shared:?}");
+        assert!(
+            shared
+                .iter()
+                .all(|(_, mutable)| *mutable == sui_sdk_types::Mutability::Immutable)
+        );
+    }
+}
