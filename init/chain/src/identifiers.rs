@@ -70,7 +70,7 @@ macro_rules! thirty_two_bytes {
             type Err = ParseError;
 
             fn from_str(text: &str) -> Result<Self, ParseError> {
-                parse(text).map(Self).ok_or(ParseError {
+                parse(text, $prefix).map(Self).ok_or(ParseError {
                     expected: $expected,
                 })
             }
@@ -109,6 +109,7 @@ thirty_two_bytes!(
 thirty_two_bytes!(
     TransactionId,
     sui_sdk_types::Digest,
+    "",
     "a transaction digest in base58"
 );
 
