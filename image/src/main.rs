@@ -1,3 +1,83 @@
-//! Builds the disk image of the node.
+//! The builder's command line.
 
-fn main() {}
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use image::build::{self, Request};
+use image::download::Vanished;
+use image::k3s::Source;
+use image::refresh;
+use image::wanted::Wanted;
+
+/// Exit code when a pinned package is no longer on the mirror.
+const VANISHED: u8 = 3;
+
+/// Builds the disk image of a K3s-DaaS node.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Directory that holds packages.toml and packages.lock
+    #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR")))]
+    definitions: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds an image from the lock
+    Build {
+        /// k3s: a path, a URL (with #sha256=DIGEST, or listed in the sha256sum-amd64.txt beside it), `pinned`
+        /// (the release in the lock), or `double` (the tests' stand-in; such an image is for tests alone)
+        #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
+        k3s: Source,
+        /// Directory with our static programs: init, netd, staker, pause (and k3s-double)
+        #[arg(long, value_name = "DIR")]
+        programs: PathBuf,
+        /// Directory for the finished files
+        #[arg(long, value_name = "DIR", default_value = "out")]
+        out: PathBuf,
+        /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Refreshes the lock: the newest version of every wanted package
+    Lock,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if error.is::<Vanished>() { ExitCode::from(VANISHED) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let definitions = arguments.definitions;
+    match arguments.command {
+        Command::Build { k3s, programs, out, cache } => {
+            let cache = match cache {
+                Some(cache) => cache,
+                None => default_cache()?,
+            };
+            let overlay = definitions.parent().unwrap_or(Path::new("..")).join("overlays/base");
+            build::build(&Request { k3s, programs, out, cache, definitions, overlay })
+        }
+        Command::Lock => {
+            let wanted = Wanted::read(&definitions.join("packages.toml"))?;
+            refresh::refresh(&wanted, &definitions.join("packages.lock"))
+        }
+    }
+}
+
+fn default_cache() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("K3S_DAAS_CACHE")
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/k3s-daas")))
+        .context("neither K3S_DAAS_CACHE nor HOME is set; name a cache directory with --cache")
+}

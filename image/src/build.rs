@@ -1,0 +1,179 @@
+//! `image build`: from lock, packages and programs to the finished files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::digest;
+use crate::disk;
+use crate::filesystem;
+use crate::initramfs;
+use crate::k3s::{self, Source};
+use crate::lock::Lock;
+use crate::manifest::{self, Manifest, Part};
+use crate::modules;
+use crate::progress::{human_size, step};
+use crate::root::{self, Ingredients};
+use crate::store::Store;
+use crate::tools::Tools;
+use crate::uki;
+use crate::wanted::Wanted;
+
+/// The kernel command line behind the root hash. The consoles: the last one is init's standard output.
+/// A panic reboots after ten seconds. The rest makes the kernel's memory harder to predict
+/// (Kernel Self Protection Project, "Recommended Settings") at no cost that a node would notice.
+const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on loglevel=6 \
+    slab_nomerge page_alloc.shuffle=1 randomize_kstack_offset=on vsyscall=none";
+
+/// What a build is made from and where it goes.
+#[derive(Debug)]
+pub struct Request {
+    /// Which k3s.
+    pub k3s: Source,
+    /// Directory with our programs.
+    pub programs: PathBuf,
+    /// Directory for the finished files.
+    pub out: PathBuf,
+    /// Directory for what is kept between builds.
+    pub cache: PathBuf,
+    /// Directory with packages.toml and packages.lock.
+    pub definitions: PathBuf,
+    /// Directory with the files laid over the root.
+    pub overlay: PathBuf,
+}
+
+/// Builds an image. The output directory gets its files only when all of them are finished.
+///
+/// # Errors
+/// Says what is missing, malformed or out of reach; the output directory is then as it was.
+pub fn build(request: &Request) -> Result<()> {
+    let lock = Lock::read(&request.definitions.join("packages.lock"))?;
+    let wanted = Wanted::read(&request.definitions.join("packages.toml"))?;
+    if (&lock.suite, &lock.architecture) != (&wanted.suite, &wanted.architecture) {
+        bail!("packages.lock is of another suite than packages.toml; run `./build.sh lock`");
+    }
+    let date = lock.source_date_epoch;
+    let init = root::program(&request.programs, "init")?;
+    for name in root::PROGRAMS {
+        root::program(&request.programs, name)?;
+    }
+    let k3s = k3s::obtain(&request.k3s, &lock, &request.programs, &request.cache)?;
+    if k3s.version == "double" {
+        step("k3s: the DOUBLE of the tests; this image is for tests alone and says so");
+    }
+    let store = Store::fill(&lock, &request.cache)?;
+    let tools = Tools::new(&wanted, &store, date)?;
+    let kernel = store.get(&lock.kernel)?;
+
+    step("modules: indexing");
+    let modules = modules::of_root(&wanted, kernel, &tools, &request.cache)?;
+    let early_modules = modules::of_initramfs(&wanted, &modules, &tools, &request.cache)?;
+
+    step("root: putting it together");
+    let ingredients = Ingredients {
+        wanted: &wanted,
+        store: &store,
+        modules: &modules,
+        kernel_origin: &kernel.origin,
+        k3s: &k3s,
+        programs: &request.programs,
+        overlay: &request.overlay,
+        date,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let tree = root::assemble(&ingredients)?;
+
+    let parent = request.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| format!("can't create {}", parent.display()))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".image.")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir_in(parent)
+        .with_context(|| format!("can't write in {}", parent.display()))?;
+    let at = |name: &str| staging.path().join(name);
+
+    step("root: writing EROFS");
+    filesystem::erofs(&tree, date, &tools, &at("root.erofs"))?;
+    step(format!("root: {}, hashing it for dm-verity", human_size(fs::metadata(at("root.erofs"))?.len())));
+    let root_hash = filesystem::verity(&at("root.erofs"), &tools, &at("root.verity"))?;
+    let command_line = format!("roothash={root_hash} {COMMAND_LINE}");
+
+    step("initramfs: packing");
+    let early = initramfs::tree(&init, &early_modules)?;
+    fs::write(at("initramfs.img"), initramfs::pack(&early, date)?).context("can't write the initramfs")?;
+    let vmlinuz = kernel.directory.join("boot").join(format!("vmlinuz-{}", modules.release));
+    fs::copy(&vmlinuz, at("vmlinuz")).with_context(|| format!("can't copy {}", vmlinuz.display()))?;
+    fs::write(at("cmdline"), &command_line).context("can't write the command line")?;
+
+    step("uki: linking");
+    let parts = uki::Parts {
+        stub: &store.get(&wanted.stub.package)?.directory.join(&wanted.stub.file),
+        kernel: &at("vmlinuz"),
+        release: &modules.release,
+        initramfs: &at("initramfs.img"),
+        command_line: &command_line,
+        os_release: &root::os_release(&ingredients),
+    };
+    uki::build(&parts, &tools, &at("uki.efi"))?;
+
+    step("disk: writing");
+    let parts =
+        disk::Parts { root: &at("root.erofs"), verity: &at("root.verity"), root_hash: &root_hash, uki: &at("uki.efi") };
+    disk::build(&parts, date, &tools, &at("disk.raw"))?;
+
+    step("manifest: writing");
+    let manifest = Manifest {
+        format: 1,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        source_date_epoch: date,
+        kernel: modules.release.clone(),
+        k3s: k3s.version.clone(),
+        k3s_sha256: k3s.sha256.clone(),
+        root_hash,
+        command_line,
+        parts: parts_of(staging.path())?,
+        root: manifest::files(&tree)?,
+        initramfs: manifest::files(&early)?,
+    };
+    fs::write(at("manifest.json"), manifest.to_json()?).context("can't write the manifest")?;
+
+    replace(staging, &request.out)?;
+    for part in &manifest.parts {
+        step(format!("  {:<16}{}", part.name, human_size(part.size)));
+    }
+    step(format!("done: {} (k3s: {})", request.out.join("disk.raw").display(), k3s.version));
+    Ok(())
+}
+
+/// The files written so far, by name.
+fn parts_of(directory: &Path) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let sha256 = if name == "disk.raw" { None } else { Some(digest::of_file(&entry.path())?) };
+        parts.push(Part { size: entry.metadata()?.len(), sha256, name });
+    }
+    parts.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(parts)
+}
+
+/// Puts the finished directory in the place of the old one. The old one is moved aside first, since a
+/// directory can't be renamed over another that is not empty.
+fn replace(staging: tempfile::TempDir, out: &Path) -> Result<()> {
+    let directory = staging.keep();
+    let aside = directory.with_extension("old");
+    if out.exists() {
+        if !out.join("manifest.json").exists() && fs::read_dir(out)?.next().is_some() {
+            _ = fs::remove_dir_all(&directory);
+            bail!("{} holds something else than an image; name an empty directory with --out", out.display());
+        }
+        fs::rename(out, &aside).with_context(|| format!("can't move the old {} aside", out.display()))?;
+    }
+    fs::rename(&directory, out).with_context(|| format!("can't name {}", out.display()))?;
+    if aside.exists() {
+        fs::remove_dir_all(&aside).with_context(|| format!("can't remove {}", aside.display()))?;
+    }
+    Ok(())
+}

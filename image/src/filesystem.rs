@@ -1,0 +1,120 @@
+//! The root as a file system: EROFS from the tree, and the dm-verity hash tree over it.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::digest;
+use crate::tools::Tools;
+use crate::tree::{Content, Entry, Kind, Tree};
+
+/// zstd's level: beyond it the image hardly shrinks and the build takes much longer.
+const COMPRESSION: &str = "zstd,level=6";
+/// Largest compressed cluster, in bytes: large ones compress better, small ones read faster.
+const CLUSTER: &str = "65536";
+/// Block size of the file system and of dm-verity on both sides, in bytes.
+pub const BLOCK: u64 = 4096;
+
+/// Writes the tree as an EROFS image. Everything is owned by root and has one date.
+///
+/// # Errors
+/// When a file can't be read or mkfs.erofs fails.
+pub fn erofs(tree: &Tree, date: u64, tools: &Tools, image: &Path) -> Result<()> {
+    let directory = image.parent().unwrap_or(Path::new("."));
+    let archive = tempfile::NamedTempFile::new_in(directory).context("can't create the root's archive")?;
+    let mut out = BufWriter::with_capacity(1 << 20, archive.as_file());
+    let uuid = digest::uuid("erofs", &date.to_string());
+    write_tar(tree, date, &mut out)?;
+    out.flush().context("can't write the root's archive")?;
+    drop(out);
+    tools
+        .run("usr/bin/mkfs.erofs")?
+        .args(["--tar=f", "--all-root", "--quiet"])
+        .arg(format!("-z{COMPRESSION}"))
+        .arg(format!("-C{CLUSTER}"))
+        .arg(format!("-b{BLOCK}"))
+        .arg(format!("-T{date}"))
+        .arg(format!("-U{}", digest::uuid_text(uuid)))
+        .arg("-x-1")
+        .arg(image)
+        .arg(archive.path())
+        .output()?;
+    pad_to_block(image)
+}
+
+/// Writes the dm-verity hash tree of an image and returns its root hash, 64 hexadecimal digits.
+/// Superblock version 1, SHA-256, salt and UUID from the image's own digest.
+///
+/// # Errors
+/// When veritysetup fails.
+pub fn verity(image: &Path, tools: &Tools, hashes: &Path) -> Result<String> {
+    let content = digest::of_file(image)?;
+    let output = tools
+        .run("usr/sbin/veritysetup")?
+        .args(["format", "--format=1", "--hash=sha256"])
+        .args([format!("--data-block-size={BLOCK}"), format!("--hash-block-size={BLOCK}")])
+        .arg(format!("--salt={content}"))
+        .arg(format!("--uuid={}", digest::uuid_text(digest::uuid("verity", &content))))
+        .arg(image)
+        .arg(hashes)
+        .output()?;
+    let hash = output.lines().find_map(|line| line.strip_prefix("Root hash:")).map(str::trim);
+    let hash = hash.with_context(|| format!("veritysetup named no root hash: {output}"))?;
+    digest::halves(hash)?;
+    Ok(hash.to_owned())
+}
+
+/// dm-verity counts whole blocks.
+fn pad_to_block(image: &Path) -> Result<()> {
+    let file = File::options().write(true).open(image).with_context(|| format!("can't open {}", image.display()))?;
+    let length = file.metadata()?.len();
+    file.set_len(length.next_multiple_of(BLOCK)).with_context(|| format!("can't pad {}", image.display()))
+}
+
+/// Writes the tree as a tar archive, which carries modes and owners past the host's file system, so that
+/// no right of root's is needed.
+fn write_tar(tree: &Tree, date: u64, out: impl Write) -> Result<()> {
+    let mut archive = tar::Builder::new(out);
+    append(&mut archive, "", &Entry { kind: Kind::Directory, mode: 0o755, origin: String::new() }, date)?;
+    for (path, entry) in tree.iter() {
+        append(&mut archive, path, entry, date).with_context(|| format!("can't pack {path} of {}", entry.origin))?;
+    }
+    archive.finish().context("can't finish the root's archive")
+}
+
+fn append(archive: &mut tar::Builder<impl Write>, path: &str, entry: &Entry, date: u64) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(entry.mode);
+    header.set_mtime(date);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    match &entry.kind {
+        Kind::Directory => {
+            header.set_entry_type(tar::EntryType::Directory);
+            archive.append_data(&mut header, format!("./{path}"), std::io::empty())?;
+        }
+        Kind::File(content) => {
+            header.set_entry_type(tar::EntryType::Regular);
+            match content {
+                Content::Bytes(bytes) => {
+                    header.set_size(bytes.len() as u64);
+                    archive.append_data(&mut header, path, bytes.as_slice())?;
+                }
+                Content::Path(from) => {
+                    let file = File::open(from).with_context(|| format!("can't open {}", from.display()))?;
+                    header.set_size(file.metadata()?.len());
+                    archive.append_data(&mut header, path, file)?;
+                }
+            }
+        }
+        Kind::Symlink(target) => {
+            header.set_entry_type(tar::EntryType::Symlink);
+            archive.append_link(&mut header, path, target)?;
+        }
+        Kind::CharacterDevice(..) => bail!("a root holds no device files"),
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! `packages.lock`: exact versions, places and digests of all that a build takes from outside.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+const FORMAT: u32 = 1;
+const HEADER: &str = "# Written by `./build.sh lock` from packages.toml; not meant to be edited.\n\n";
+
+/// The whole lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Format of this file.
+    pub version: u32,
+    /// Debian suite, by its code name.
+    pub suite: String,
+    /// Debian architecture.
+    pub architecture: String,
+    /// The newest date of the package indexes read, in Unix seconds: the date of all files in the
+    /// image and the floor of the node's clock.
+    pub source_date_epoch: u64,
+    /// Name of the package that holds the kernel.
+    pub kernel: String,
+    /// The k3s release, where its digest is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k3s: Option<LockedK3s>,
+    /// The packages, by name.
+    pub package: Vec<LockedPackage>,
+}
+
+/// A k3s release asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedK3s {
+    /// Release, such as `v1.34.1+k3s1`.
+    pub version: String,
+    /// SHA-256 of the asset, hexadecimal.
+    pub sha256: String,
+}
+
+/// One package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedPackage {
+    /// Package name.
+    pub name: String,
+    /// Debian version.
+    pub version: String,
+    /// The archive it comes from.
+    pub archive: Archive,
+    /// Path below the archive's root.
+    pub path: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// Debian's two archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Archive {
+    /// The main archive.
+    Debian,
+    /// Security updates.
+    DebianSecurity,
+}
+
+impl LockedPackage {
+    /// `name=version`, as the manifest names an origin.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}={}", self.name, self.version)
+    }
+}
+
+impl Lock {
+    /// An empty lock of the current format.
+    #[must_use]
+    pub fn new(suite: &str, architecture: &str) -> Self {
+        Self {
+            version: FORMAT,
+            suite: suite.to_owned(),
+            architecture: architecture.to_owned(),
+            source_date_epoch: 0,
+            kernel: String::new(),
+            k3s: None,
+            package: Vec::new(),
+        }
+    }
+
+    /// Reads and checks the lock.
+    ///
+    /// # Errors
+    /// When it can't be read, is malformed or of another format, or holds a path or digest that no
+    /// lock of ours would.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("can't read {}; `./build.sh lock` writes it", path.display()))?;
+        let lock: Self = toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+        lock.check().with_context(|| format!("{} is unusable; `./build.sh lock` writes it anew", path.display()))?;
+        Ok(lock)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.version != FORMAT {
+            bail!("its format is {}, this builder reads {FORMAT}", self.version);
+        }
+        for package in &self.package {
+            if package.path.starts_with('/') || package.path.split('/').any(|part| part == "..") {
+                bail!("{} has the path {:?}, which leaves the archive", package.name, package.path);
+            }
+            check_sha256(&package.name, &package.sha256)?;
+        }
+        if let Some(k3s) = &self.k3s {
+            check_sha256("k3s", &k3s.sha256)?;
+        }
+        Ok(())
+    }
+
+    /// The entry of a package.
+    ///
+    /// # Errors
+    /// When the lock has none: packages.toml asks for more than was locked.
+    pub fn package(&self, name: &str) -> Result<&LockedPackage> {
+        let found = self.package.iter().find(|package| package.name == name);
+        found.with_context(|| format!("packages.lock has no {name}, which packages.toml wants; run `./build.sh lock`"))
+    }
+
+    /// Writes the lock: a temporary file beside it, synced, then renamed.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = format!("{HEADER}{}", toml::to_string(self).context("can't encode the lock")?);
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .prefix(".packages.lock.")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(directory)
+            .with_context(|| format!("can't write in {}", directory.display()))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).context("can't write the lock")?;
+        file.persist(path).with_context(|| format!("can't replace {}", path.display()))?;
+        Ok(())
+    }
+
+    /// What changed since `old`, one line each; empty when nothing did.
+    #[must_use]
+    pub fn difference(&self, old: Option<&Self>) -> String {
+        let mut text = String::new();
+        let none = BTreeMap::new();
+        let before = old.map_or(none, Self::versions);
+        let after = self.versions();
+        for (name, version) in &after {
+            match before.get(name) {
+                None => _ = writeln!(text, "  + {name} {version}"),
+                Some(previous) if previous != version => _ = writeln!(text, "  ~ {name} {previous} -> {version}"),
+                Some(_) => (),
+            }
+        }
+        for (name, version) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
+            _ = writeln!(text, "  - {name} {version}");
+        }
+        text
+    }
+
+    fn versions(&self) -> BTreeMap<&str, &str> {
+        let packages = self.package.iter().map(|package| (package.name.as_str(), package.version.as_str()));
+        packages.chain(self.k3s.iter().map(|k3s| ("k3s", k3s.version.as_str()))).collect()
+    }
+}
+
+fn check_sha256(name: &str, digest: &str) -> Result<()> {
+    if digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(());
+    }
+    bail!("{name} has the digest {digest:?}, which is no SHA-256 in lower-case hexadecimal");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Lock {
+        let package = LockedPackage {
+            name: "libc6".into(),
+            version: "2.41-12".into(),
+            archive: Archive::DebianSecurity,
+            path: "pool/main/g/glibc/libc6_2.41-12_amd64.deb".into(),
+            size: 5,
+            sha256: "0".repeat(64),
+        };
+        Lock { package: vec![package], source_date_epoch: 7, kernel: "linux".into(), ..Lock::new("trixie", "amd64") }
+    }
+
+    #[test]
+    fn a_lock_survives_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("packages.lock");
+        sample().write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), sample());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn hostile_locks_are_refused() {
+        for (field, text) in [("leaves the archive", "../../etc/passwd"), ("leaves the archive", "/etc/passwd")] {
+            let mut lock = sample();
+            lock.package[0].path = text.into();
+            assert!(lock.check().unwrap_err().to_string().contains(field));
+        }
+        let mut lock = sample();
+        lock.package[0].sha256 = "../x".into();
+        assert!(lock.check().unwrap_err().to_string().contains("SHA-256"));
+        let lock = Lock { version: 2, ..sample() };
+        assert!(lock.check().unwrap_err().to_string().contains("format"));
+    }
+
+    #[test]
+    fn the_difference_names_what_changed() {
+        let mut newer = sample();
+        newer.package[0].version = "2.41-13".into();
+        newer.k3s = Some(LockedK3s { version: "v1".into(), sha256: "0".repeat(64) });
+        assert_eq!(newer.difference(Some(&sample())), "  + k3s v1\n  ~ libc6 2.41-12 -> 2.41-13\n");
+        assert_eq!(sample().difference(Some(&newer)), "  ~ libc6 2.41-13 -> 2.41-12\n  - k3s v1\n");
+        assert_eq!(sample().difference(Some(&sample())), "");
+        assert_eq!(sample().difference(None), "  + libc6 2.41-12\n");
+    }
+}

@@ -1,0 +1,95 @@
+//! `manifest.json`: what an image holds and where each file comes from.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::tree::{Kind, Tree};
+
+/// The whole manifest.
+#[derive(Debug, Serialize)]
+pub struct Manifest {
+    /// Format of this document.
+    pub format: u32,
+    /// Version of the image.
+    pub version: String,
+    /// Date of everything, Unix seconds.
+    pub source_date_epoch: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// k3s: its version, or `double`.
+    pub k3s: String,
+    /// SHA-256 of the k3s program.
+    pub k3s_sha256: String,
+    /// dm-verity's root hash.
+    pub root_hash: String,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// The files that the builder wrote.
+    pub parts: Vec<Part>,
+    /// The files of the root.
+    pub root: Vec<File>,
+    /// The files of the initramfs.
+    pub initramfs: Vec<File>,
+}
+
+/// One file that the builder wrote.
+#[derive(Debug, Serialize)]
+pub struct Part {
+    /// Its name in the output directory.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256; absent for the disk image, which is made of the other parts and mostly holes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// One file of a tree.
+#[derive(Debug, Serialize)]
+pub struct File {
+    /// Absolute path.
+    pub path: String,
+    /// `directory`, `file`, `symlink` or `device`.
+    pub kind: &'static str,
+    /// Permission bits, octal.
+    pub mode: String,
+    /// Where it comes from.
+    pub origin: String,
+    /// A regular file's SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// A symbolic link's target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// The manifest's list of a tree's files, in order.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn files(tree: &Tree) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for (path, entry) in tree.iter() {
+        let (kind, sha256, target) = match &entry.kind {
+            Kind::Directory => ("directory", None, None),
+            Kind::File(content) => ("file", Some(content.sha256()?), None),
+            Kind::Symlink(target) => ("symlink", None, Some(target.clone())),
+            Kind::CharacterDevice(..) => ("device", None, None),
+        };
+        let mode = format!("{:04o}", entry.mode);
+        files.push(File { path: format!("/{path}"), kind, mode, origin: entry.origin.clone(), sha256, target });
+    }
+    Ok(files)
+}
+
+impl Manifest {
+    /// The document, with a line end.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn to_json(&self) -> Result<String> {
+        let mut text = serde_json::to_string_pretty(self).context("can't encode the manifest")?;
+        text.push('\n');
+        Ok(text)
+    }
+}

@@ -1,0 +1,108 @@
+//! `packages.toml`: the packages that the image is made of, and the files to take from each.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// The whole of `packages.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Debian suite, by its code name.
+    pub suite: String,
+    /// Debian architecture.
+    pub architecture: String,
+    /// Programs that run while the image is built.
+    pub tools: Tools,
+    /// The kernel and its modules.
+    pub kernel: Kernel,
+    /// What goes into the initramfs beside `init`.
+    pub initramfs: Initramfs,
+    /// The UEFI stub.
+    pub stub: Stub,
+    /// The bundle of certificates.
+    pub certificates: Certificates,
+    /// Packages whose files make up the root.
+    pub root: Vec<RootPackage>,
+}
+
+/// Packages of the tools tree; all of their files are used where they were unpacked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tools {
+    /// Package names, libraries included.
+    pub packages: Vec<String>,
+}
+
+/// The kernel.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The metapackage; its first dependency is the package that holds the kernel.
+    pub package: String,
+    /// Patterns of modules to leave out, below `usr/lib/modules/<release>`.
+    pub drop: Vec<String>,
+}
+
+/// Modules of the initramfs, by name; their dependencies come by themselves.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Initramfs {
+    /// An error when the kernel has it neither as a module nor built in.
+    pub required: Vec<String>,
+    /// Taken where the kernel has it.
+    pub optional: Vec<String>,
+}
+
+/// Where the UEFI stub is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stub {
+    /// The package that holds it.
+    pub package: String,
+    /// Its path in that package.
+    pub file: String,
+}
+
+/// Certificates that are joined into one file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificates {
+    /// The package that holds them.
+    pub package: String,
+    /// Patterns of certificate files in it.
+    pub files: Vec<String>,
+    /// The bundle's path in the image.
+    pub into: String,
+}
+
+/// One package of the root.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootPackage {
+    /// Its name.
+    pub package: String,
+    /// Patterns of the files to take; each must match.
+    pub files: Vec<String>,
+}
+
+impl Wanted {
+    /// Reads and parses the file.
+    ///
+    /// # Errors
+    /// When it can't be read or is malformed; the message then has line and field.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
+    }
+
+    /// All package names but the kernel's metapackage, each once, in order.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<&str> {
+        let root = self.root.iter().map(|entry| entry.package.as_str());
+        let tools = self.tools.packages.iter().map(String::as_str);
+        root.chain(tools).chain([self.stub.package.as_str(), self.certificates.package.as_str()]).collect()
+    }
+}
