@@ -8,5 +8,6 @@ mod init_connection;
 pub mod memory;
 pub mod process;
 pub mod signals;
+pub mod thread;
 
 pub use init_connection::InitConnection;

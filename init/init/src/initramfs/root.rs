@@ -1,0 +1,268 @@
+//! Finding the root partition: by type and by the identity that the root hash gives it, on
+//! whatever disk it is, however late that disk shows up.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::block_devices::{self, BlockDevice};
+use crate::gpt::{Guid, Origin, Table, types};
+use crate::modules::Loader;
+use crate::uevent::{Received, UeventSocket};
+
+/// How long disks may take to show up: controllers that spin disks up take 10 to 20 s.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines about disks on the screen; a machine can have hundreds.
+const FOUND_LIMIT: usize = 8;
+
+/// The two partitions of a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RootPartitions {
+    /// The file system.
+    pub(super) data: BlockDevice,
+    /// Its hash tree.
+    pub(super) hashes: BlockDevice,
+}
+
+/// Why no root was found.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FindError {
+    /// The kernel can't be asked.
+    #[error("the kernel's devices cannot be watched")]
+    Devices(#[from] io::Error),
+    /// Time is up.
+    #[error("no disk has the root partition that belongs to this kernel")]
+    Absent {
+        /// What there is instead, one line a disk.
+        found: Vec<String>,
+    },
+}
+
+/// Waits until the partitions with these identities are there: looks now, and again at each event
+/// of a block device, loading the drivers that devices ask for meanwhile.
+///
+/// # Errors
+/// See [`FindError`].
+pub(super) fn wait_for(
+    data: Guid,
+    hashes: Guid,
+    events: &UeventSocket,
+    loader: &mut Loader,
+) -> Result<RootPartitions, FindError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut search = Search {
+            data,
+            hashes,
+            found: Vec::new(),
+        };
+        if let Some(partitions) = search.look()? {
+            return Ok(partitions);
+        }
+        if !wait_for_block_device(events, loader, deadline)? {
+            return Err(FindError::Absent {
+                found: search.found,
+            });
+        }
+    }
+}
+
+/// Waits for an event that can bring the root; `false` when time is up. Drivers are loaded for
+/// the others.
+fn wait_for_block_device(
+    events: &UeventSocket,
+    loader: &mut Loader,
+    deadline: Instant,
+) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut descriptors = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)];
+        match poll(&mut descriptors, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut look_again = false;
+        loop {
+            match events.receive()? {
+                Received::Event(event) => {
+                    if let Some(alias) = event.get("MODALIAS") {
+                        loader.load_for(alias);
+                    }
+                    look_again |= event.is_block_device();
+                }
+                Received::Lost => {
+                    loader.coldplug();
+                    look_again = true;
+                }
+                Received::Empty => break,
+            }
+        }
+        if look_again {
+            return Ok(true);
+        }
+    }
+}
+
+struct Search {
+    data: Guid,
+    hashes: Guid,
+    /// What was found instead, for the screen.
+    found: Vec<String>,
+}
+
+impl Search {
+    fn look(&mut self) -> io::Result<Option<RootPartitions>> {
+        let devices = block_devices::all()?;
+        for disk in devices
+            .iter()
+            .filter(|device| block_devices::is_real_disk(device))
+        {
+            let name = &disk.name;
+            match read_table(disk) {
+                Ok(table) => {
+                    if table.origin() == Origin::Backup {
+                        tracing::warn!(
+                            disk = name,
+                            "the primary partition table is damaged, the backup is used"
+                        );
+                    }
+                    let (data, hashes) = self.numbers(&table);
+                    let partition = |number| {
+                        let place = (number, name.clone());
+                        devices
+                            .iter()
+                            .find(|device| device.partition_of.as_ref() == Some(&place))
+                    };
+                    let data_device = data.and_then(partition);
+                    let hashes_device = hashes.and_then(partition);
+                    if let (Some(data), Some(hashes)) = (data_device, hashes_device) {
+                        return Ok(Some(RootPartitions {
+                            data: data.clone(),
+                            hashes: hashes.clone(),
+                        }));
+                    }
+                    self.note(describe(disk, &table, data.is_some(), hashes.is_some()));
+                }
+                Err(reason) => self.note(format!("/dev/{name}, {}: {reason}", size(disk.size))),
+            }
+        }
+        if self.found.is_empty() {
+            self.note("no disk at all".to_owned());
+        }
+        Ok(None)
+    }
+
+    /// The numbers of both partitions in a table.
+    fn numbers(&self, table: &Table) -> (Option<u32>, Option<u32>) {
+        let number = |type_guid, guid| {
+            table
+                .partitions()
+                .find(|partition| partition.type_guid == type_guid && partition.guid == guid)
+                .map(|partition| partition.number)
+        };
+        (
+            number(types::ROOT, self.data),
+            number(types::ROOT_VERITY, self.hashes),
+        )
+    }
+
+    fn note(&mut self, line: String) {
+        if self.found.len() < FOUND_LIMIT {
+            self.found.push(line);
+        }
+    }
+}
+
+fn read_table(disk: &BlockDevice) -> Result<Table, String> {
+    let file = disk
+        .open()
+        .map_err(|error| format!("it cannot be opened: {error}"))?;
+    Table::read(&file).map_err(|error| error.to_string())
+}
+
+fn describe(disk: &BlockDevice, table: &Table, data: bool, hashes: bool) -> String {
+    let disk_name = format!("/dev/{}, {}", disk.name, size(disk.size));
+    match (data, hashes) {
+        (true, true) => {
+            let hint = "the kernel has not made its partitions";
+            return format!("{disk_name}: has the root, but {hint}");
+        }
+        (true, false) => return format!("{disk_name}: has the root, but not its hash tree"),
+        (false, true) => return format!("{disk_name}: has the hash tree, but not its root"),
+        (false, false) => {}
+    }
+    let roots: Vec<String> = table
+        .partitions()
+        .filter(|partition| partition.type_guid == types::ROOT)
+        .map(|partition| format!("{} ({})", partition.guid, partition.name))
+        .collect();
+    if roots.is_empty() {
+        format!(
+            "{disk_name}: {} partitions, none is a root",
+            table.partitions().count()
+        )
+    } else {
+        format!("{disk_name}: other roots: {}", roots.join(", "))
+    }
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes;
+    let mut unit = "bytes";
+    for next in UNITS {
+        if value < 10_240 {
+            break;
+        }
+        value /= 1024;
+        unit = next;
+    }
+    format!("{value} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpt::test_disk::TestDisk;
+
+    fn disk() -> BlockDevice {
+        BlockDevice {
+            name: "vda".to_owned(),
+            size: 2 << 20,
+            partition_of: None,
+        }
+    }
+
+    #[test]
+    fn a_root_counts_only_with_its_type_and_its_identity() {
+        let image = TestDisk::new(4096, 512);
+        let table = Table::read_from(image.file(), 512, image.size()).unwrap();
+        let search = |data| Search {
+            data: Guid([data; 16]),
+            hashes: Guid([9; 16]),
+            found: vec![],
+        };
+        assert_eq!(search(1).numbers(&table), (Some(1), None));
+        // The state's identity is not a root's.
+        assert_eq!(search(6).numbers(&table), (None, None));
+        let line = describe(&disk(), &table, false, false);
+        assert!(
+            line.starts_with("/dev/vda, 2048 KiB: other roots: 01010101-0101-"),
+            "{line}"
+        );
+        assert!(line.ends_with("(root-a)"), "{line}");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(512), "512 bytes");
+        assert_eq!(size(64 << 20), "64 MiB");
+        assert_eq!(size(2 << 40), "2048 GiB");
+    }
+}
