@@ -115,7 +115,7 @@ pub fn build(request: &Request) -> Result<()> {
         command_line: &command_line,
         os_release: &root::os_release(&ingredients),
     };
-    uki::build(&parts, &tools, &at("uki.efi"))?;
+    uki::build(&parts, &at("uki.efi"))?;
 
     step("disk: writing");
     let parts =

@@ -1,15 +1,20 @@
-//! The unified kernel image: the systemd stub with kernel, initramfs, command line and os-release as
+//! The unified kernel image: systemd's stub with kernel, initramfs, command line and os-release as
 //! sections of one UEFI program (UAPI specification "Unified Kernel Image").
+//!
+//! The sections are added here rather than by objcopy, which rounds their lengths up: the stub measures
+//! a section's exact content into PCR 11, and whoever predicts that value hashes the files themselves.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools::Tools;
-
-/// Sections of a PE program begin at multiples of its alignment, 4096 in systemd's stub.
-const ALIGNMENT: u64 = 4096;
+/// Size of one entry of the section table.
+const ENTRY: usize = 40;
+/// Section flags (PE Format, "Section Flags"): initialised data, readable.
+const DATA: u32 = 0x4000_0040;
+/// Code, readable: how ukify marks the kernel.
+const CODE: u32 = 0x4000_0020;
 
 /// What goes into the image.
 #[derive(Debug)]
@@ -31,147 +36,172 @@ pub struct Parts<'a> {
 /// Builds the image at `path`.
 ///
 /// # Errors
-/// When the stub is no PE program or objcopy fails.
-pub fn build(parts: &Parts<'_>, tools: &Tools, path: &Path) -> Result<()> {
-    let work = tempfile::tempdir().context("can't create a temporary directory")?;
-    let text = |name: &str, content: &str| -> Result<std::path::PathBuf> {
-        let path = work.path().join(name);
-        fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
-        Ok(path)
-    };
+/// When the stub is no UEFI program with room for the sections, or a file can't be read or written.
+pub fn build(parts: &Parts<'_>, path: &Path) -> Result<()> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    let stub = read(parts.stub)?;
     let sections = [
-        (".osrel", text("osrel", parts.os_release)?),
-        (".cmdline", text("cmdline", parts.command_line)?),
-        (".uname", text("uname", parts.release)?),
-        (".initrd", parts.initramfs.to_owned()),
-        (".linux", parts.kernel.to_owned()),
+        (".osrel", parts.os_release.as_bytes(), DATA),
+        (".cmdline", parts.command_line.as_bytes(), DATA),
+        (".uname", parts.release.as_bytes(), DATA),
+        (".initrd", &read(parts.initramfs)?, DATA),
+        // last, as in ukify: nothing stands behind it that it could run over
+        (".linux", &read(parts.kernel)?, CODE),
     ];
-    let stub = fs::read(parts.stub).with_context(|| format!("can't read {}", parts.stub.display()))?;
-    let mut address = end_of_image(&stub).with_context(|| format!("{} is no PE program", parts.stub.display()))?;
-    // objcopy reads its output's name as its input's when there is one: two names, no time stamps
-    let mut run = tools.run("usr/bin/x86_64-linux-gnu-objcopy")?.arg("--enable-deterministic-archives");
-    for (name, content) in &sections {
-        run = run
-            .arg(format!("--add-section={name}={}", content.display()))
-            .arg(format!("--set-section-flags={name}=alloc,readonly,data,contents"))
-            .arg(format!("--change-section-vma={name}={address:#x}"));
-        address += fs::metadata(content)?.len().next_multiple_of(ALIGNMENT);
-    }
-    run.arg(parts.stub).arg(path).output()?;
-    check(&fs::read(path)?, &sections.map(|(name, _)| name)).context("objcopy built an unusable image")
+    let image = add_sections(stub, &sections).with_context(|| format!("can't extend {}", parts.stub.display()))?;
+    fs::write(path, image).with_context(|| format!("can't write {}", path.display()))
 }
 
-/// The header of a PE program (PE Format, "COFF File Header" and "Optional Header").
+/// Where the fields of a program's header are (PE Format, "COFF File Header", "Optional Header").
 struct Header {
-    sections: Vec<Section>,
-    image_base: u64,
-    image_size: u64,
+    /// Offset of the number of sections.
+    section_count: usize,
+    /// Offset of the size of all initialised data.
+    data_size: usize,
+    /// Offset of the size of the loaded image.
+    image_size: usize,
+    /// Offset of the checksum.
+    checksum: usize,
+    /// Offset of the section table.
+    table: usize,
+    /// Where the first section's content may begin.
+    headers_size: usize,
+    section_alignment: usize,
+    file_alignment: usize,
 }
 
-struct Section {
-    name: String,
-    address: u64,
-    size: u64,
+/// Reads a little-endian number of up to four bytes.
+fn number(program: &[u8], at: usize, length: usize) -> Result<usize> {
+    let bytes = at.checked_add(length).and_then(|end| program.get(at..end)).context("its header is cut off")?;
+    Ok(bytes.iter().rev().fold(0, |value, byte| (value << 8) | usize::from(*byte)))
 }
 
-fn parse(program: &[u8]) -> Option<Header> {
-    let number = |at: usize, length: usize| -> Option<u64> {
-        let bytes = program.get(at..at.checked_add(length)?)?;
-        Some(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
-    };
-    let coff = usize::try_from(number(0x3c, 4)?).ok()?;
-    if program.get(..2)? != b"MZ" || program.get(coff..coff + 4)? != b"PE\0\0" {
-        return None;
-    }
-    let count = usize::try_from(number(coff + 6, 2)?).ok()?;
-    let optional = coff + 24;
-    let optional_size = usize::try_from(number(coff + 20, 2)?).ok()?;
-    // 0x20b: PE32+, the only kind that 64-bit firmware starts
-    if number(optional, 2)? != 0x20b {
-        return None;
-    }
-    let mut sections = Vec::new();
-    for index in 0..count {
-        let entry = optional + optional_size + index * 40;
-        let name = program.get(entry..entry + 8)?;
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-        sections.push(Section {
-            name: String::from_utf8_lossy(name).into_owned(),
-            size: number(entry + 8, 4)?,
-            address: number(entry + 12, 4)?,
-        });
-    }
-    Some(Header { sections, image_base: number(optional + 24, 8)?, image_size: number(optional + 56, 4)? })
-}
-
-/// The first free address behind a program's last section, absolute.
-fn end_of_image(program: &[u8]) -> Result<u64> {
-    let header = parse(program).context("its header is malformed")?;
-    let end = header.sections.iter().map(|section| section.address + section.size).max().context("it has no sections")?;
-    Ok(header.image_base + end.next_multiple_of(ALIGNMENT))
-}
-
-/// Checks that the sections are there, do not overlap and lie inside the image, since firmware loads
-/// nothing beyond.
-fn check(program: &[u8], names: &[&str]) -> Result<()> {
-    let header = parse(program).context("its header is malformed")?;
-    for name in names {
-        if !header.sections.iter().any(|section| section.name == *name && section.size > 0) {
-            bail!("it lacks the section {name}");
-        }
-    }
-    let mut end = 0;
-    let mut sections: Vec<&Section> = header.sections.iter().filter(|section| section.size > 0).collect();
-    sections.sort_by_key(|section| section.address);
-    for section in sections {
-        if section.address < end {
-            bail!("its section {} begins inside the one before", section.name);
-        }
-        end = section.address + section.size;
-    }
-    if end > header.image_size {
-        bail!("its sections end at {end:#x}, behind its size of {:#x}", header.image_size);
-    }
+/// Writes a little-endian number of four bytes.
+fn set(program: &mut [u8], at: usize, value: usize) -> Result<()> {
+    let value = u32::try_from(value).context("it would be longer than a UEFI program can be")?;
+    program.get_mut(at..at + 4).context("its header is cut off")?.copy_from_slice(&value.to_le_bytes());
     Ok(())
+}
+
+impl Header {
+    fn parse(program: &[u8]) -> Result<Self> {
+        let coff = number(program, 0x3c, 4)?;
+        // 0x20b: PE32+, the only kind that 64-bit firmware starts
+        if !program.starts_with(b"MZ") || number(program, coff, 4)? != 0x4550 || number(program, coff + 24, 2)? != 0x20b {
+            bail!("it is no 64-bit UEFI program");
+        }
+        let optional = coff + 24;
+        let header = Self {
+            section_count: coff + 6,
+            data_size: optional + 8,
+            image_size: optional + 56,
+            checksum: optional + 64,
+            table: optional + number(program, coff + 20, 2)?,
+            headers_size: number(program, optional + 60, 4)?,
+            section_alignment: number(program, optional + 32, 4)?,
+            file_alignment: number(program, optional + 36, 4)?,
+        };
+        if !header.section_alignment.is_power_of_two() || !header.file_alignment.is_power_of_two() {
+            bail!("its alignment is no power of two");
+        }
+        Ok(header)
+    }
+
+    /// The end of the last section in memory.
+    fn end(&self, program: &[u8]) -> Result<usize> {
+        let mut end = self.headers_size;
+        for index in 0..number(program, self.section_count, 2)? {
+            let entry = self.table + index * ENTRY;
+            end = end.max(number(program, entry + 12, 4)? + number(program, entry + 8, 4)?);
+        }
+        Ok(end)
+    }
+}
+
+/// Appends sections: name, content and flags of each.
+fn add_sections(mut program: Vec<u8>, sections: &[(&str, &[u8], u32)]) -> Result<Vec<u8>> {
+    let header = Header::parse(&program)?;
+    let mut count = number(&program, header.section_count, 2)?;
+    if header.table + (count + sections.len()) * ENTRY > header.headers_size {
+        bail!("its header has no room for {} more sections", sections.len());
+    }
+    for (name, content, flags) in sections {
+        let entry = header.table + count * ENTRY;
+        let address = header.end(&program)?.next_multiple_of(header.section_alignment);
+        let offset = program.len().next_multiple_of(header.file_alignment);
+        let length = content.len().next_multiple_of(header.file_alignment);
+        program.resize(offset, 0);
+        program.extend_from_slice(content);
+        program.resize(offset + length, 0);
+        program[entry..entry + ENTRY].fill(0);
+        program[entry..entry + name.len()].copy_from_slice(name.as_bytes());
+        set(&mut program, entry + 8, content.len())?;
+        set(&mut program, entry + 12, address)?;
+        set(&mut program, entry + 16, length)?;
+        set(&mut program, entry + 20, offset)?;
+        program[entry + 36..entry + 40].copy_from_slice(&flags.to_le_bytes());
+        count += 1;
+        let low_bytes = u16::try_from(count).context("it has too many sections")?.to_le_bytes();
+        program[header.section_count..header.section_count + 2].copy_from_slice(&low_bytes);
+        let data = number(&program, header.data_size, 4)? + length;
+        set(&mut program, header.data_size, data)?;
+    }
+    let end = header.end(&program)?.next_multiple_of(header.section_alignment);
+    set(&mut program, header.image_size, end)?;
+    // firmware does not look at it for applications; an old value would be wrong
+    set(&mut program, header.checksum, 0)?;
+    Ok(program)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn program(sections: &[(&str, u32, u32)], size: u32) -> Vec<u8> {
-        let mut bytes = vec![0; 0x200 + sections.len() * 40];
+    /// A program with a header of 0x400 bytes and one section at 0x1000.
+    fn stub() -> Vec<u8> {
+        let mut bytes = vec![0; 0x600];
         bytes[..2].copy_from_slice(b"MZ");
         bytes[0x3c] = 0x80;
         bytes[0x80..0x84].copy_from_slice(b"PE\0\0");
-        bytes[0x86] = u8::try_from(sections.len()).unwrap();
+        bytes[0x86] = 1;
         bytes[0x94] = 0xf0;
-        bytes[0x98..0x9a].copy_from_slice(&0x20b_u16.to_le_bytes());
-        bytes[0x98 + 24..0x98 + 32].copy_from_slice(&0x1_4000_0000_u64.to_le_bytes());
-        bytes[0x98 + 56..0x98 + 60].copy_from_slice(&size.to_le_bytes());
-        for (index, (name, address, length)) in sections.iter().enumerate() {
-            let at = 0x98 + 0xf0 + index * 40;
-            bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
-            bytes[at + 8..at + 12].copy_from_slice(&length.to_le_bytes());
-            bytes[at + 12..at + 16].copy_from_slice(&address.to_le_bytes());
+        let optional = 0x98;
+        bytes[optional..optional + 2].copy_from_slice(&0x20b_u16.to_le_bytes());
+        for (at, value) in [(32, 0x1000), (36, 0x200), (56, 0x2000), (60, 0x400), (64, 7)] {
+            set(&mut bytes, optional + at, value).unwrap();
+        }
+        let entry = optional + 0xf0;
+        bytes[entry..entry + 5].copy_from_slice(b".text");
+        for (at, value) in [(8, 0x1001), (12, 0x1000), (16, 0x200), (20, 0x400)] {
+            set(&mut bytes, entry + at, value).unwrap();
         }
         bytes
     }
 
     #[test]
-    fn the_end_is_behind_the_last_section_and_above_the_base() {
-        let stub = program(&[(".text", 0x1000, 0x10), (".sdmagic", 0x5000, 0x1001)], 0x7000);
-        assert_eq!(end_of_image(&stub).unwrap(), 0x1_4000_7000);
-        assert!(end_of_image(b"MZ").is_err());
-        assert!(end_of_image(&stub[..0x90]).is_err());
+    fn sections_keep_their_exact_length_and_do_not_overlap() {
+        let content = vec![7; 0x201];
+        let image = add_sections(stub(), &[(".cmdline", b"quiet", DATA), (".linux", &content, CODE)]).unwrap();
+        let header = Header::parse(&image).unwrap();
+        assert_eq!(number(&image, header.section_count, 2).unwrap(), 3);
+        let field = |index: usize, at: usize| number(&image, header.table + index * ENTRY + at, 4).unwrap();
+        assert_eq!((field(1, 8), field(1, 12), field(1, 16), field(1, 20)), (5, 0x3000, 0x200, 0x600));
+        assert_eq!((field(2, 8), field(2, 12), field(2, 16), field(2, 20)), (0x201, 0x4000, 0x400, 0x800));
+        assert_eq!(&image[0x600..0x605], b"quiet");
+        assert_eq!(&image[0x800..0xa01], content.as_slice());
+        assert_eq!(number(&image, header.image_size, 4).unwrap(), 0x5000);
+        assert_eq!(number(&image, header.checksum, 4).unwrap(), 0);
     }
 
     #[test]
-    fn unusable_images_are_refused() {
-        check(&program(&[(".linux", 0x1000, 0x1000)], 0x2000), &[".linux"]).unwrap();
-        let error = |sections: &[_], size| check(&program(sections, size), &[".linux"]).unwrap_err().to_string();
-        assert!(error(&[(".text", 0x1000, 1)], 0x2000).contains("lacks"));
-        assert!(error(&[(".linux", 0x1000, 0x1001), (".text", 0x2000, 1)], 0x9000).contains("inside"));
-        assert!(error(&[(".linux", 0x1000, 0x1001)], 0x2000).contains("behind its size"));
+    fn what_is_no_stub_is_refused() {
+        let refused = |program: &[u8]| add_sections(program.to_vec(), &[(".x", b"", DATA)]).is_err();
+        assert!(refused(b"MZ") && refused(b"") && refused(&stub()[..0x90]));
+        let mut other = stub();
+        other[0x98] = 0x0b;
+        other[0x99] = 1;
+        assert!(refused(&other), "a 32-bit program");
+        let many = vec![(".x", &b""[..], DATA); 20];
+        assert!(add_sections(stub(), &many).unwrap_err().to_string().contains("no room"));
     }
 }
