@@ -33,6 +33,20 @@ impl BlockDevice {
         Path::new("/dev").join(self.name.replace('!', "/"))
     }
 
+    /// Path, and for a partition its label in parentheses.
+    pub(crate) fn description(&self) -> String {
+        let uevent = Path::new(CLASS).join(&self.name).join("uevent");
+        let label = files::read_text(uevent, ATTRIBUTE_LIMIT).unwrap_or_default();
+        let label = label
+            .lines()
+            .find_map(|line| line.strip_prefix("PARTNAME="));
+        let path = self.path();
+        match label {
+            Some(label) => format!("{} ({label})", path.display()),
+            None => path.display().to_string(),
+        }
+    }
+
     /// `major:minor`.
     ///
     /// # Errors
@@ -56,7 +70,8 @@ impl BlockDevice {
             .open(self.path())
     }
 
-    fn from_sysfs(name: &str) -> Option<Self> {
+    /// The device of that name; `None` when there is none.
+    pub(crate) fn from_sysfs(name: &str) -> Option<Self> {
         let directory = Path::new(CLASS).join(name);
         let attribute = |name: &str| files::read_text(directory.join(name), ATTRIBUTE_LIMIT).ok();
         let sectors: u64 = attribute("size")?.parse().ok()?;

@@ -108,8 +108,9 @@ impl RootDevices {
         Failure {
             what: format!("{of} is corrupt: {block} is not what the image was built with"),
             place: format!(
-                "/dev/{device}{}, block {}, byte {}",
-                label_of(device),
+                "{}, block {}, byte {}",
+                BlockDevice::from_sysfs(device)
+                    .map_or_else(|| format!("/dev/{device}"), |device| device.description()),
                 block.number,
                 block.number.saturating_mul(BLOCK_SIZE)
             ),
@@ -119,17 +120,6 @@ impl RootDevices {
             details: Vec::new(),
         }
     }
-}
-
-/// The partition's label in parentheses, where there is one.
-fn label_of(device: &str) -> String {
-    let uevent = files::read_text(format!("/sys/class/block/{device}/uevent"), 4096);
-    uevent
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| line.strip_prefix("PARTNAME="))
-        .map(|label| format!(" ({label})"))
-        .unwrap_or_default()
 }
 
 /// The disk that the root partition is on, and the partition's number.

@@ -197,7 +197,13 @@ fn kernel_lines() -> Vec<String> {
 
 /// The message of a record of the kernel itself, if it is a complaint about a disk.
 fn about_disks(record: &str) -> Option<String> {
-    const COMPLAINTS: [&str; 4] = ["device-mapper:", "I/O error", "erofs", "GPT:"];
+    const COMPLAINTS: [&str; 5] = [
+        "device-mapper: verity",
+        "device-mapper: table",
+        "I/O error",
+        "erofs",
+        "GPT:",
+    ];
     let (prefix, message) = record.split_once(';')?;
     let priority: u32 = prefix.split(',').next()?.parse().ok()?;
     // The facility (bits 3 and up) of the kernel is 0; a level below 5 is a warning or worse.

@@ -178,7 +178,10 @@ fn mount_once(entry: &Mount) -> io::Result<()> {
 }
 
 /// Whether something is mounted there: it then lies on another device than its parent.
-fn is_mount_point(path: &str) -> io::Result<bool> {
+///
+/// # Errors
+/// What the system says when there is no such directory.
+pub(crate) fn is_mount_point(path: &str) -> io::Result<bool> {
     let here = fs::metadata(path)?;
     let above = fs::metadata(format!("{path}/.."))?;
     Ok(here.dev() != above.dev())

@@ -25,9 +25,9 @@ const MODULES: [&str; 4] = [
 ];
 
 /// User and group of the program `netd`, as in the image's passwd(5).
-const NETD: u32 = 900;
+pub(crate) const NETD: u32 = 900;
 /// User and group of the program `staker`.
-const STAKER: u32 = 901;
+pub(crate) const STAKER: u32 = 901;
 
 /// A directory on `/run`.
 struct Directory {

@@ -147,9 +147,11 @@ impl Table {
         (end / alignment).checked_mul(alignment)?.checked_sub(1)
     }
 
-    /// Whether the backup copy stands where it belongs, at the disk's very end.
-    pub(crate) fn spans_disk(&self) -> bool {
-        self.disk_blocks.checked_sub(1) == Some(self.header.alternate_block)
+    /// Whether the table needs no repair: the primary copy is whole, and the backup copy belongs
+    /// at the disk's very end.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.origin == Origin::Primary
+            && self.disk_blocks.checked_sub(1) == Some(self.header.alternate_block)
     }
 
     /// Blocks that the entries take.

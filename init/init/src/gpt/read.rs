@@ -245,7 +245,7 @@ mod tests {
             (1024, 1024)
         );
         assert_eq!(table.origin(), Origin::Primary);
-        assert!(table.spans_disk());
+        assert!(table.is_settled());
     }
 
     #[test]

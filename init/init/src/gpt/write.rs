@@ -229,10 +229,10 @@ mod tests {
     fn a_table_grows_with_its_disk() {
         let mut disk = TestDisk::new(4096, 512);
         disk.grow(16384);
-        assert!(!read(&disk).spans_disk());
+        assert!(!read(&disk).is_settled());
         change(&disk, usize::MAX).unwrap();
         let table = read(&disk);
-        assert!(table.spans_disk());
+        assert!(table.is_settled());
         assert_eq!(table.origin(), Origin::Primary);
         // The last MiB holds the backup copy, so the partition ends at the last whole one before.
         assert_eq!(

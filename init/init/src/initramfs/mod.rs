@@ -16,6 +16,7 @@ use rustix::mount::{MountFlags, mount};
 use sys::device_mapper::DeviceMapper;
 use wire::status::Phase;
 
+use crate::block_devices::BlockDevice;
 use crate::command_line::{Ambiguous, CommandLine};
 use crate::corruption::RootDevices;
 use crate::failure::{Failure, show_and_restart};
@@ -71,6 +72,7 @@ pub(crate) fn run() -> ! {
     timeline::mark_at(Phase::Init, started);
     let mut boot = Boot {
         events: None,
+        partitions: None,
         devices: None,
     };
     let error = match mounted.map_err(BootError::from).and_then(|()| boot.run()) {
@@ -82,6 +84,7 @@ pub(crate) fn run() -> ! {
 
 struct Boot {
     events: Option<UeventSocket>,
+    partitions: Option<RootPartitions>,
     devices: Option<RootDevices>,
 }
 
@@ -111,8 +114,8 @@ impl Boot {
             modules = loader.loaded(),
             "root partition found"
         );
-        let devices = open_verity(&partitions, &root_hash)?;
-        let devices = self.devices.insert(devices);
+        let partitions = self.partitions.insert(partitions);
+        let devices = self.devices.insert(open_verity(partitions, &root_hash)?);
         mount_root(&devices.mapped)?;
         timeline::mark(Phase::Verity);
         devices.store().map_err(BootError::Store)?;
@@ -128,7 +131,7 @@ impl Boot {
                 }
             }
         }
-        let (place, hint) = error.place_and_hint(self.devices.as_ref());
+        let (place, hint) = error.place_and_hint(self.partitions.as_ref());
         let details = match error {
             BootError::Find(FindError::Absent { found }) => found.clone(),
             _ => Vec::new(),
@@ -143,9 +146,11 @@ impl Boot {
 }
 
 impl BootError {
-    fn place_and_hint(&self, devices: Option<&RootDevices>) -> (String, String) {
+    fn place_and_hint(&self, partitions: Option<&RootPartitions>) -> (String, String) {
         const REWRITE: &str = "Write the image to the disk again.";
-        let data = devices.map_or_else(String::new, |devices| format!("/dev/{}", devices.data));
+        let place = |part: fn(&RootPartitions) -> &BlockDevice| {
+            partitions.map_or_else(String::new, |partitions| part(partitions).description())
+        };
         match self {
             Self::CommandLine(_) | Self::Ambiguous(_) | Self::NoRootHash | Self::RootHash(_) => (
                 "kernel command line".to_owned(),
@@ -166,7 +171,9 @@ impl BootError {
             Self::OpenHashes(_) | Self::Superblock(_) | Self::DeviceMapper(_) => {
                 ("the root's verity partition".to_owned(), REWRITE.to_owned())
             }
-            Self::MountRoot(_) | Self::Switch(_) | Self::Store(_) => (data, REWRITE.to_owned()),
+            Self::MountRoot(_) | Self::Switch(_) | Self::Store(_) => {
+                (place(|partitions| &partitions.data), REWRITE.to_owned())
+            }
         }
     }
 }
@@ -175,8 +182,7 @@ fn open_verity(partitions: &RootPartitions, hash: &RootHash) -> Result<RootDevic
     let RootPartitions { data, hashes } = partitions;
     let file = hashes.open().map_err(BootError::OpenHashes)?;
     let superblock = Superblock::read(&file, data.size, hashes.size)?;
-    let number =
-        |device: &crate::block_devices::BlockDevice| device.number().map_err(BootError::OpenHashes);
+    let number = |device: &BlockDevice| device.number().map_err(BootError::OpenHashes);
     let table = superblock.table(&number(data)?, &number(hashes)?, hash);
     let uuid = format!("K3S-DAAS-VERITY-{hash}");
     let mapped = DeviceMapper::open()?.create_read_only(
