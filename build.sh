@@ -1,0 +1,328 @@
+#!/usr/bin/env bash
+# One entry to the project. It prepares this host and calls the image builder and the test harness,
+# which do the work.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly RUST=1.95          # the toolchain that the workspace is written for
+readonly QEMU=8.2           # older ones lose two-CPU guests under TCG to double faults
+readonly OUT=target/images  # images that `run` and `test` build for themselves
+readonly PROGRAMS="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release"
+
+usage() {
+    cat <<'END'
+K3s-DaaS: an operating system for the workers of a decentralised Kubernetes cloud.
+
+Usage: ./build.sh COMMAND
+
+  run [--demo]     build an image, start a devnet on this machine, and boot a node in this terminal
+                   (Ctrl-C stops it); --demo goes through the whole life without a keypress, prints
+                   a timeline, and fails unless the machine powered off because of the slash
+  slash            slash the running node's stake, from another terminal
+  test             every test
+  test unit        the tests that need no machine
+  test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
+                   shows them
+  image [--k3s PATH|URL|double] [--out DIR]
+                   the disk image and its manifest, by default into out/, with the k3s release that
+                   the lock pins; a URL is pinned by #sha256=DIGEST at its end
+  lock             refresh the pinned Debian packages and the pinned k3s release
+  check            format, lints, dependencies (cargo-deny), documentation
+
+Each command installs what it needs and this host lacks: on Debian and Ubuntu by apt (as root or
+with sudo) and rustup, after listing it; elsewhere it says what is missing.
+
+Environment:
+  K3S_BIN          a k3s binary for `run`, `test` and `image` in place of the pinned release
+  K3S_DAAS_CACHE   where downloads are kept (~/.cache/k3s-daas)
+  K3S_DAAS_MIRROR  a Debian mirror for the image's packages (that of this host's apt)
+END
+}
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+die() {
+    printf 'build.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+at_least() { # VERSION MINIMUM
+    printf '%s\n%s\n' "$2" "$1" | sort --version-sort --check=quiet
+}
+
+# --- what a command needs of this host: the Debian package, and a test that it is not needed ------
+
+missing=()
+
+want() { # PACKAGE TEST...
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has_static_libc() { [[ "$(cc -print-file-name=libc.a)" == /* ]]; }
+
+has_certificates() { [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls/certs/ca-bundle.crt ]]; }
+
+has_firmware() { compgen -G '/usr/share/OVMF/OVMF_CODE_4M.fd' || compgen -G '/usr/share/edk2/*/OVMF_CODE*.fd'; }
+
+has_qemu() {
+    local version
+    version=$(qemu-system-x86_64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p')
+    [[ -n $version ]] && at_least "$version" "$QEMU"
+}
+
+want_build_tools() {
+    want gcc command -v cc
+    want libc6-dev has_static_libc
+    want ca-certificates has_certificates
+    has_rust || want curl command -v curl
+}
+
+want_machine_tools() {
+    want qemu-system-x86 has_qemu
+    want ovmf has_firmware
+    want e2fsprogs command -v debugfs
+    want util-linux command -v setpriv
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "installing packages needs root or sudo; to run by hand: $*"
+    fi
+}
+
+apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" >&2; }
+
+install_missing() {
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null ||
+        die "this host lacks (names of Debian's packages): ${missing[*]}; qemu-system-x86 must be $QEMU or newer"
+    say "installing by apt: ${missing[*]}"
+    apt_get update || say "apt-get update failed; going on with the package lists at hand"
+    local package plain=() backports=()
+    for package in "${missing[@]}"; do
+        if [[ $package == qemu-system-x86 ]] && ! offers_qemu; then
+            backports+=("$package")
+        else
+            plain+=("$package")
+        fi
+    done
+    if ((${#plain[@]})); then
+        apt_get install --yes --no-install-recommends "${plain[@]}"
+    fi
+    if ((${#backports[@]})); then
+        install_from_backports "${backports[@]}"
+    fi
+    missing=()
+}
+
+offers_qemu() {
+    local candidate
+    candidate=$(apt-cache policy qemu-system-x86 | sed -n 's/^ *Candidate: //p')
+    candidate=${candidate#*:}
+    [[ -n $candidate && $candidate != "(none)" ]] && at_least "${candidate%%[+~-]*}" "$QEMU"
+}
+
+install_from_backports() { # PACKAGE...
+    local suite mirror targets
+    # shellcheck source=/dev/null
+    suite=$(. /etc/os-release && [[ $ID == debian ]] && printf '%s-backports' "$VERSION_CODENAME") ||
+        die "this release has no QEMU of $QEMU or newer, and no backports: install one by hand"
+    # shellcheck disable=SC2016 # apt expands these, not the shell
+    targets=$(apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages')
+    if [[ $targets != *"$suite main "* ]]; then
+        # the mirror is the one that this host takes Debian from already
+        mirror=$(sed -n "s/^${suite%-backports} main //p" <<<"$targets" | sed 1q)
+        [[ -n $mirror ]] || die "apt knows no mirror of Debian ${suite%-backports}"
+        say "adding $suite of this host's own mirror: QEMU here is older than $QEMU"
+        printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $suite" 'Components: main' \
+            'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' |
+            as_root tee /etc/apt/sources.list.d/k3s-daas-backports.sources >/dev/null
+        apt_get update
+    fi
+    # QEMU's programs depend on each other in one version: those that are there move along
+    local installed
+    mapfile -t installed < <(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' 'qemu-*' 2>/dev/null |
+        sed -n 's/^installed //p')
+    apt_get install --yes --no-install-recommends --target-release "$suite" "$@" "${installed[@]}"
+}
+
+has_rust() { # COMMAND...
+    local command version
+    for command in cargo rustc "$@"; do
+        command -v "$command" >/dev/null || return 1
+    done
+    version=$(rustc --version 2>/dev/null | cut -d ' ' -f 2) && at_least "${version%%-*}" "$RUST"
+}
+
+ensure_rust() { # COMMAND...
+    PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    has_rust "$@" && return
+    if ! command -v rustup >/dev/null; then
+        if apt-cache show rustup >/dev/null 2>&1; then
+            missing+=(rustup)
+            install_missing
+        else
+            say "installing rustup into ${CARGO_HOME:-$HOME/.cargo}"
+            curl --proto '=https' --tlsv1.2 --fail --silent --show-error --location https://sh.rustup.rs |
+                sh -s -- -y --no-modify-path --profile minimal --default-toolchain none
+        fi
+    fi
+    say "installing Rust $RUST by rustup"
+    rustup toolchain install "$RUST" --profile minimal --component rustfmt --component clippy
+    export RUSTUP_TOOLCHAIN=$RUST
+    has_rust "$@" || die "no Rust $RUST or newer, and rustup could not install it"
+}
+
+prepare() { # machine|build [COMMAND...]
+    [[ $(uname -s)-$(uname -m) == Linux-x86_64 ]] || die "this builds on Linux on x86-64 only, for now"
+    local kind=$1
+    shift
+    PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin"
+    want_build_tools
+    [[ $kind != machine ]] || want_machine_tools
+    install_missing
+    ensure_rust "$@"
+}
+
+# --- commands -------------------------------------------------------------------------------------
+
+# Always the whole workspace: cargo chooses the features of a shared dependency by what is built
+# together, so another selection would compile it again, and give the image other bytes.
+compile() {
+    say "compiling (release)"
+    cargo build --release --workspace --locked
+}
+
+build_image() { # K3S DIRECTORY
+    say "image with k3s: $1"
+    "$PROGRAMS/image" build --k3s "$1" --programs "$PROGRAMS" --out "$2"
+}
+
+# The image for `run` and `test`, and the harness's word for the k3s that is in it.
+machine_image() { # K3S
+    if [[ $1 == double ]]; then
+        build_image double "$OUT/double"
+        machine=(--image "$OUT/double" --programs "$PROGRAMS" --k3s double)
+    else
+        build_image "$1" "$OUT/k3s"
+        machine=(--image "$OUT/k3s" --programs "$PROGRAMS" --k3s "$1")
+    fi
+}
+
+command_run() {
+    prepare machine
+    compile
+    local k3s
+    if [[ -n ${K3S_BIN:-} ]]; then
+        k3s=$K3S_BIN
+        say "k3s: the binary $k3s that K3S_BIN names"
+    elif k3s=$("$PROGRAMS/image" k3s); then
+        say "k3s: the pinned release, $k3s"
+    else
+        k3s=double
+        say "k3s: A DOUBLE. No real k3s could be had (above); name one with K3S_BIN for the real thing"
+    fi
+    machine_image "$k3s"
+    exec "$PROGRAMS/harness" run "${machine[@]}" "$@"
+}
+
+command_slash() {
+    [[ -x $PROGRAMS/harness ]] || die "nothing was built yet: start a node with ./build.sh run"
+    exec "$PROGRAMS/harness" slash "$@"
+}
+
+command_test() {
+    case ${1:-} in
+        unit)
+            shift
+            prepare build
+            cargo test --release --workspace --locked "$@"
+            ;;
+        vm)
+            shift
+            prepare machine
+            compile
+            machine_image "${K3S_BIN:-double}"
+            "$PROGRAMS/harness" test "${machine[@]}" "$@"
+            ;;
+        "")
+            command_test unit
+            command_test vm
+            ;;
+        *) die "test: $1 is not a tier; expected unit or vm" ;;
+    esac
+}
+
+command_image() {
+    local k3s=${K3S_BIN:-pinned} out=out
+    while (($#)); do
+        case $1 in
+            --k3s | --out)
+                [[ -n ${2:-} ]] || die "image: $1 needs a value"
+                if [[ $1 == --k3s ]]; then k3s=$2; else out=$2; fi
+                shift 2
+                ;;
+            *) die "image: unexpected argument $1; see ./build.sh --help" ;;
+        esac
+    done
+    prepare build
+    compile
+    build_image "$k3s" "$out"
+}
+
+command_lock() {
+    prepare build
+    compile
+    "$PROGRAMS/image" lock
+}
+
+command_check() {
+    prepare build cargo-fmt cargo-clippy
+    say "format"
+    cargo fmt --all --check
+    say "lints"
+    cargo clippy --release --workspace --all-targets --locked -- --deny warnings
+    say "documentation"
+    RUSTDOCFLAGS='--deny warnings' cargo doc --release --workspace --no-deps --document-private-items --locked
+    check_dependencies
+}
+
+check_dependencies() {
+    if ! command -v cargo-deny >/dev/null; then
+        say "installing cargo-deny by cargo (some minutes, once)"
+        cargo install cargo-deny --locked --quiet
+    fi
+    say "dependencies: licences, sources, bans"
+    cargo deny --workspace --locked check bans licenses sources
+    say "dependencies: advisories"
+    # the advisory database lies on a host that not every machine reaches
+    if [[ -d ${CARGO_HOME:-$HOME/.cargo}/advisory-dbs ]] || timeout 60 cargo deny --workspace --locked fetch db; then
+        cargo deny --workspace --locked check advisories
+    else
+        say "NOT CHECKED: the advisory database cannot be fetched from here"
+    fi
+}
+
+main() {
+    case ${1:-} in
+        run | slash | test | image | lock | check)
+            local command=$1
+            shift
+            "command_$command" "$@"
+            ;;
+        -h | --help | help) usage ;;
+        "")
+            usage >&2
+            exit 2
+            ;;
+        *) die "unknown command $1; see ./build.sh --help" ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,329 @@
+//! The devnet: everything that a node needs around it, on this host's loopback: a Sui fullnode (a
+//! double), a master (the real one), a k3s server (a double or a real one), and a time server.
+
+pub mod certificates;
+pub mod cluster;
+pub mod description;
+pub mod node;
+pub mod service;
+
+mod fullnode;
+mod master;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use chain::{Address, Chain, Executed, Mist, NodeKey, ObjectId, Stake};
+
+pub use cluster::{Cluster, K3s};
+pub use description::Description;
+
+use crate::time_server::TimeServer;
+use certificates::{Authority, write_secret};
+use node::{Facts, NodeConfiguration};
+use service::{Service, free_port};
+
+/// What the node stakes, and what the pool asks for at least: 1 SUI.
+pub const STAKE: u64 = 1_000_000_000;
+/// What the node's account holds at the beginning: enough for two stakes, so that a node that
+/// staked twice would be seen to.
+pub const FUNDS: u64 = 5_000_000_000;
+/// Why the harness slashes; the contracts leave the meaning of reasons to the slasher.
+const REASON: u16 = 1;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct DevnetOptions {
+    /// The folder of the built programs.
+    pub programs: PathBuf,
+    /// Which k3s.
+    pub k3s: K3s,
+    /// The node's name.
+    pub node_id: String,
+    /// A folder for its files. Secrets in it are for their owner alone.
+    pub directory: PathBuf,
+}
+
+/// A devnet. Its services end when it is dropped.
+pub struct Devnet {
+    directory: PathBuf,
+    description: Description,
+    node_key: NodeKey,
+    configuration: NodeConfiguration,
+    _time: TimeServer,
+    /// The fullnode's double.
+    pub fullnode: Service,
+    /// The master.
+    pub master: Service,
+    /// The k3s server.
+    pub cluster: Cluster,
+}
+
+impl Devnet {
+    /// Starts every service.
+    ///
+    /// # Errors
+    /// When one does not start, with what it wrote.
+    pub async fn start(options: &DevnetOptions) -> Result<Self> {
+        let mut devnet = Self::prepare(options).await?;
+        devnet.cluster.service.start().await?;
+        devnet.start_rest().await?;
+        Ok(devnet)
+    }
+
+    /// Writes the files of a devnet, with only its k3s server and its time server running: no
+    /// chain and no master answers yet.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_without_chain_and_master(options: &DevnetOptions) -> Result<Self> {
+        let mut devnet = Self::prepare(options).await?;
+        devnet.cluster.service.start().await?;
+        Ok(devnet)
+    }
+
+    /// Starts the chain and the master where they do not run.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_rest(&mut self) -> Result<()> {
+        // what the master hands out: without it no node could join
+        self.cluster.token()?;
+        self.fullnode.start().await?;
+        self.master.start().await
+    }
+
+    async fn prepare(options: &DevnetOptions) -> Result<Self> {
+        let directory = &options.directory;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+        let authority = Authority::new()?;
+        let root_certificate = directory.join("ca.crt");
+        std::fs::write(&root_certificate, authority.pem())
+            .context("cannot write the devnet's CA")?;
+        let time = TimeServer::start().await?;
+        let node_key = NodeKey::generate()?;
+        let slasher_key = NodeKey::generate()?;
+        let [node_key_file, slasher_key_file] =
+            [("node.suikey", &node_key), ("slasher.suikey", &slasher_key)].map(|(name, key)| {
+                let path = directory.join(name);
+                key.to_suiprivkey()
+                    .map_err(anyhow::Error::from)
+                    .and_then(|text| write_secret(&path, &text))
+                    .map(|()| path)
+            });
+
+        let genesis = fullnode::Genesis::new(&node_key, &slasher_key)?;
+        let fullnode_port = free_port()?;
+        let fullnode = fullnode::service(
+            &options.programs,
+            directory,
+            &genesis,
+            fullnode_port,
+            &authority.issue("fullnode", directory)?,
+        )?;
+        let cluster = Cluster::new(
+            &options.k3s,
+            &options.programs,
+            directory,
+            &hex::encode(random::<16>()?),
+        )?;
+        let master_port = free_port()?;
+        let description = Description {
+            chain_id: genesis.chain_id.clone(),
+            fullnode: format!("https://127.0.0.1:{fullnode_port}"),
+            master: format!("https://127.0.0.1:{master_port}"),
+            server: format!("https://127.0.0.1:{}", cluster.port()),
+            k3s: match &options.k3s {
+                K3s::Double => "double".to_owned(),
+                K3s::Real(path) => path.display().to_string(),
+            },
+            control_port: cluster.control_port(),
+            root_certificate,
+            package: genesis.package.clone(),
+            pool: genesis.pool.clone(),
+            slasher_capability: genesis.slasher_capability.clone(),
+            slasher_key: slasher_key_file?,
+            node_id: options.node_id.clone(),
+            node_key: node_key_file?,
+            node_address: node_key.address().to_string(),
+            health_port: None,
+        };
+        let master = master::service(
+            &options.programs,
+            directory,
+            &description,
+            authority.pem(),
+            master_port,
+            &cluster,
+            &authority.issue("master", directory)?,
+        )?;
+        let configuration = NodeConfiguration::new(&Facts {
+            node_id: &options.node_id,
+            sui_key: &node_key.to_suiprivkey()?,
+            root_certificate: authority.pem(),
+            chain_id: &genesis.chain_id,
+            package: &genesis.package,
+            pool: &genesis.pool,
+            stake_mist: STAKE,
+            fullnode_port,
+            master_port,
+            time_port: time.port(),
+        });
+        Ok(Self {
+            directory: directory.clone(),
+            description,
+            node_key,
+            configuration,
+            _time: time,
+            fullnode,
+            master,
+            cluster,
+        })
+    }
+
+    /// The folder of its files.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What another process needs to know of it.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Notes the port of the node's status page and writes `devnet.json`, so that another process
+    /// can reach this devnet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_health_port(&mut self, port: u16) -> Result<()> {
+        self.description.health_port = Some(port);
+        self.description.write(&self.directory)
+    }
+
+    /// The node's name.
+    pub fn node_id(&self) -> &str {
+        &self.description.node_id
+    }
+
+    /// The node's key.
+    pub fn node_key(&self) -> &NodeKey {
+        &self.node_key
+    }
+
+    /// `node.toml` for the node.
+    ///
+    /// # Errors
+    /// When it has no form in TOML.
+    pub fn node_toml(&self) -> Result<String> {
+        self.configuration.to_toml()
+    }
+
+    /// Writes `node.toml` where QEMU can hand it over; for its owner alone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_node_toml(&self) -> Result<PathBuf> {
+        let path = self.directory.join("node.toml");
+        write_secret(&path, &self.node_toml()?)?;
+        Ok(path)
+    }
+
+    /// A connection to the chain.
+    ///
+    /// # Errors
+    /// When the fullnode does not answer.
+    pub async fn chain(&self) -> Result<Chain> {
+        self.description.chain().await
+    }
+
+    /// The node's stake as the chain has it.
+    ///
+    /// # Errors
+    /// When the chain does not answer, or has no stake of the node.
+    pub async fn stake(&self) -> Result<Stake> {
+        stake(&self.description, &self.chain().await?).await
+    }
+
+    /// What the node's account holds outside its stake.
+    ///
+    /// # Errors
+    /// When the chain does not answer.
+    pub async fn balance(&self) -> Result<Mist> {
+        let address: Address = self.node_key.address();
+        Ok(self.chain().await?.balance(address).await?)
+    }
+
+    /// What must show up nowhere on the node but in its own files, each with its name.
+    ///
+    /// # Errors
+    /// When the k3s server has written no token.
+    pub fn secrets(&self) -> Result<Vec<(&'static str, String)>> {
+        let token = self.cluster.token()?;
+        let password = token.rsplit(':').next().unwrap_or(&token);
+        ensure!(
+            password.len() > 8,
+            "the join token is too short to look for"
+        );
+        Ok(vec![
+            ("the node's key", self.node_key.to_suiprivkey()?.to_string()),
+            ("the join token's secret part", password.to_owned()),
+            ("the join token", token),
+        ])
+    }
+
+    /// Slashes all of the node's stake.
+    ///
+    /// # Errors
+    /// When there is none, or the chain refuses.
+    pub async fn slash(&self) -> Result<Stake> {
+        slash(&self.description).await.map(|(_, stake)| stake)
+    }
+}
+
+/// The stake of a devnet's node, by the seal token that its account owns.
+async fn stake(description: &Description, chain: &Chain) -> Result<Stake> {
+    let key = Description::key(&description.node_key)?;
+    chain
+        .find_stake(key.public(), &description.node_id)
+        .await
+        .context("cannot look for the node's stake")?
+        .with_context(|| {
+            format!(
+                "{} has no stake on the devnet's chain yet",
+                description.node_id
+            )
+        })
+}
+
+/// Slashes all of the stake of a devnet's node, by a transaction that the slasher signs, and reads
+/// the record again.
+///
+/// # Errors
+/// When there is no stake, the chain refuses, or the record is not slashed afterwards.
+pub async fn slash(description: &Description) -> Result<(Executed, Stake)> {
+    let chain = description.chain().await?;
+    let before = stake(description, &chain).await?;
+    let slasher = Description::key(&description.slasher_key)?;
+    let capability: ObjectId = description.slasher_capability.parse()?;
+    let executed = chain
+        .slash(&slasher, capability, before.record, 10_000, REASON)
+        .await
+        .context("the chain refused the slash")?;
+    let after = chain.reread(&before).await?;
+    ensure!(
+        after.verdict == chain::Verdict::Slashed,
+        "after the slash the stake is {after:?}"
+    );
+    Ok((executed, after))
+}
+
+/// Random bytes.
+fn random<const LENGTH: usize>() -> Result<[u8; LENGTH]> {
+    let mut bytes = [0_u8; LENGTH];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
+        .context("no random numbers")?;
+    Ok(bytes)
+}

@@ -1,0 +1,205 @@
+//! QEMU's command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::Accelerator;
+
+/// The port of the node's status page inside the machine (the configuration's default).
+pub(super) const HEALTH_PORT: u16 = 8090;
+/// The network backend's name, for plugging its cable.
+pub(super) const NETWORK_DEVICE: &str = "net0";
+
+/// Where OVMF lies: Debian and Ubuntu, Fedora, Arch Linux.
+const FIRMWARE: [(&str, &str); 3] = [
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ),
+];
+
+/// What starts the machine.
+#[derive(Clone, Debug)]
+pub enum Boot {
+    /// QEMU loads the kernel by itself: no firmware, no unified kernel image.
+    Direct {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The initramfs.
+        initramfs: PathBuf,
+        /// The kernel's command line.
+        command_line: String,
+    },
+    /// OVMF starts what lies on the disk's ESP, with a variable store of the machine's own.
+    Firmware,
+}
+
+/// A machine that can be switched on.
+#[derive(Clone, Debug)]
+pub struct MachineOptions {
+    /// KVM or TCG.
+    pub accelerator: Accelerator,
+    /// What starts it.
+    pub boot: Boot,
+    /// Its disks, raw; the first is the one to boot from.
+    pub disks: Vec<PathBuf>,
+    /// A configuration handed over by fw_cfg.
+    pub configuration: Option<PathBuf>,
+    /// What the machine's battery-backed clock says at power-on (`-rtc base=`), when not the truth.
+    pub clock: Option<String>,
+    /// Go on after the guest reboots; otherwise a reboot ends the machine ([`super::Ending::Reboot`]).
+    pub reboots: bool,
+    /// Whether the network cable is plugged in at power-on.
+    pub cable: bool,
+    /// Memory in MiB.
+    pub memory: u32,
+}
+
+impl MachineOptions {
+    /// A machine of the usual size: 2 CPUs, 2 GiB.
+    pub fn new(accelerator: Accelerator, boot: Boot, disks: Vec<PathBuf>) -> Self {
+        Self {
+            accelerator,
+            boot,
+            disks,
+            configuration: None,
+            clock: None,
+            reboots: false,
+            cable: true,
+            memory: 2048,
+        }
+    }
+
+    /// The arguments after the program's name.
+    pub(super) fn arguments(
+        &self,
+        console: &Path,
+        monitor: &Path,
+        directory: &Path,
+    ) -> Result<Vec<OsString>> {
+        let mut arguments = Arguments::default();
+        arguments.take([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "q35",
+        ]);
+        arguments.take(self.accelerator.arguments());
+        arguments.take(["-smp", "2", "-m", &self.memory.to_string()]);
+        if !self.reboots {
+            arguments.take(["-no-reboot"]);
+        }
+        if let Some(clock) = &self.clock {
+            arguments.take(["-rtc", &format!("base={clock}")]);
+        }
+        arguments.take([
+            "-chardev",
+            &format!("socket,id=console,path={}", path(console)?),
+        ]);
+        arguments.take(["-serial", "chardev:console"]);
+        arguments.take([
+            "-chardev",
+            &format!("socket,id=monitor,path={}", path(monitor)?),
+        ]);
+        arguments.take(["-mon", "chardev=monitor,mode=control"]);
+        arguments.take(["-object", "rng-random,id=entropy,filename=/dev/urandom"]);
+        arguments.take(["-device", "virtio-rng-pci,rng=entropy"]);
+        arguments.take([
+            "-netdev",
+            // port 0: the system chooses, and the monitor tells
+            &format!("user,id={NETWORK_DEVICE},hostfwd=tcp:127.0.0.1:0-:{HEALTH_PORT}"),
+        ]);
+        // no option ROM: nothing boots over the network here
+        arguments.take([
+            "-device",
+            &format!("virtio-net-pci,netdev={NETWORK_DEVICE},romfile="),
+        ]);
+        for (index, disk) in self.disks.iter().enumerate() {
+            let drive = format!(
+                "file={},format=raw,if=none,id=disk{index},cache=writeback,discard=unmap",
+                path(disk)?
+            );
+            arguments.take(["-drive", &drive]);
+            arguments.take([
+                "-device",
+                &format!("virtio-blk-pci,drive=disk{index},bootindex={}", index + 1),
+            ]);
+        }
+        if let Some(file) = &self.configuration {
+            let value = format!("name=opt/k3s-daas/node.toml,file={}", path(file)?);
+            arguments.take(["-fw_cfg", &value]);
+        }
+        match &self.boot {
+            Boot::Direct {
+                kernel,
+                initramfs,
+                command_line,
+            } => {
+                arguments.take(["-kernel", path(kernel)?, "-initrd", path(initramfs)?]);
+                arguments.take(["-append", command_line]);
+            }
+            Boot::Firmware => {
+                let (code, variables) = firmware()?;
+                let own = directory.join("variables.fd");
+                std::fs::copy(variables, &own)
+                    .with_context(|| format!("cannot copy {variables} to {}", own.display()))?;
+                let code = format!("if=pflash,format=raw,unit=0,readonly=on,file={code}");
+                let own = format!("if=pflash,format=raw,unit=1,file={}", path(&own)?);
+                arguments.take(["-drive", &code, "-drive", &own]);
+            }
+        }
+        Ok(arguments.0)
+    }
+}
+
+fn firmware() -> Result<(&'static str, &'static str)> {
+    FIRMWARE
+        .into_iter()
+        .find(|(code, _)| Path::new(code).exists())
+        .context("no UEFI firmware found (OVMF_CODE_4M.fd): install the package ovmf")
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn take<'a>(&mut self, more: impl IntoIterator<Item = &'a str>) {
+        self.0.extend(more.into_iter().map(OsString::from));
+    }
+}
+
+/// A path as part of one of QEMU's option lists, in which a comma ends the value.
+fn path(path: &Path) -> Result<&str> {
+    match path.to_str() {
+        Some(text) if !text.contains(',') => Ok(text),
+        _ => bail!(
+            "QEMU cannot take the path {}: it has a comma or is not UTF-8",
+            path.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_comma_is_refused() {
+        let options =
+            MachineOptions::new(Accelerator::Tcg, Boot::Firmware, vec!["/tmp/a,b".into()]);
+        let error = options.arguments(Path::new("/c"), Path::new("/q"), Path::new("/tmp"));
+        assert!(error.unwrap_err().to_string().contains("comma"));
+    }
+}

@@ -1,0 +1,275 @@
+//! One virtual machine: its command line, console, power and events.
+
+mod accelerator;
+mod command;
+mod qmp;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub use accelerator::Accelerator;
+pub use command::{Boot, MachineOptions};
+
+use crate::log::{Found, LineLog};
+use crate::process::ManagedProcess;
+use qmp::{Event, Qmp};
+
+/// QEMU itself starts within this; the guest has its own, longer limits.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// QEMU ends within this once the machine is off.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running virtual machine. Dropping it cuts its power.
+pub struct Machine {
+    process: ManagedProcess,
+    qmp: Qmp,
+    health_port: u16,
+    powered_on: Instant,
+    input: tokio::net::unix::OwnedWriteHalf,
+    follower: JoinHandle<Result<()>>,
+    patience: Duration,
+    /// The console, line by line since power-on.
+    pub console: LineLog,
+}
+
+/// How a machine went off.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// The guest switched the machine off.
+    PowerOff,
+    /// The guest asked for a reboot.
+    Reboot,
+}
+
+impl Machine {
+    /// Switches a machine on. `directory` takes its sockets (so its path must be short, see unix(7))
+    /// and the console's record `console.log`.
+    ///
+    /// # Errors
+    /// When QEMU does not start, with what it wrote.
+    pub async fn start(
+        options: &MachineOptions,
+        directory: &Path,
+        tap: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<Self> {
+        let sockets = [directory.join("console.sock"), directory.join("qmp.sock")];
+        let [console_listener, qmp_listener] = {
+            // from an earlier machine in the same directory
+            for socket in &sockets {
+                let _ = std::fs::remove_file(socket);
+            }
+            [listen(&sockets[0])?, listen(&sockets[1])?]
+        };
+        let arguments = options.arguments(&sockets[0], &sockets[1], directory)?;
+        let powered_on = Instant::now();
+        let console = LineLog::new("the console");
+        let process = ManagedProcess::spawn(
+            "QEMU",
+            Path::new("qemu-system-x86_64"),
+            arguments,
+            &directory.join("qemu.log"),
+        )?;
+        let connect = async {
+            let serial = accept(&console_listener, &process).await?;
+            let monitor = accept(&qmp_listener, &process).await?;
+            anyhow::Ok((serial, Qmp::new(monitor).await?))
+        };
+        let (serial, mut qmp) = tokio::time::timeout(START_TIMEOUT, connect)
+            .await
+            .context("it took too long")
+            .flatten()
+            .with_context(|| format!("QEMU did not start:\n{}", process.log.tail(20)))?;
+        let (reader, input) = serial.into_split();
+        let record = directory.join("console.log");
+        let follower = tokio::spawn({
+            let console = console.clone();
+            async move { console.follow(reader, &record, tap).await }
+        });
+        let health_port = qmp.forwarded_port(command::HEALTH_PORT).await?;
+        let patience = options.accelerator.patience();
+        Ok(Self {
+            process,
+            qmp,
+            health_port,
+            powered_on,
+            input,
+            follower,
+            patience,
+            console,
+        })
+    }
+
+    /// The port on this host's loopback that leads to the node's status page.
+    pub fn health_port(&self) -> u16 {
+        self.health_port
+    }
+
+    /// Time since power-on.
+    pub fn uptime(&self) -> Duration {
+        self.powered_on.elapsed()
+    }
+
+    /// How long a scenario waits at most for one thing to happen in this machine.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Waits for a line on the console, from power-on on.
+    ///
+    /// # Errors
+    /// When the console ends or the machine's patience is over.
+    pub async fn expect(&self, pattern: &str) -> Result<Found> {
+        self.console.wait(pattern, 0, self.patience).await
+    }
+
+    /// Waits for a line at or after `position` ([`LineLog::position`]).
+    ///
+    /// # Errors
+    /// As [`Self::expect`].
+    pub async fn expect_after(&self, position: usize, pattern: &str) -> Result<Found> {
+        self.console.wait(pattern, position, self.patience).await
+    }
+
+    /// Sends a person's keys to the console.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn type_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        use tokio::io::AsyncWriteExt;
+        self.input
+            .write_all(bytes)
+            .await
+            .context("the console is gone")
+    }
+
+    /// Presses the power button.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub async fn press_power_button(&mut self) -> Result<()> {
+        self.qmp.press_power_button().await
+    }
+
+    /// Plugs the network cable in or out.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub async fn set_cable(&mut self, plugged: bool) -> Result<()> {
+        self.qmp.set_link(command::NETWORK_DEVICE, plugged).await
+    }
+
+    /// Whether the machine still runs.
+    ///
+    /// # Errors
+    /// When QEMU is gone.
+    pub async fn is_running(&mut self) -> Result<bool> {
+        self.qmp.is_running().await
+    }
+
+    /// Waits until the guest itself ends the machine, and QEMU with it.
+    ///
+    /// # Errors
+    /// When it goes on for longer than the machine's patience, ends in another way, or QEMU fails.
+    pub async fn wait_end(&mut self) -> Result<Ending> {
+        self.wait_end_within(self.patience).await
+    }
+
+    async fn wait_end_within(&mut self, limit: Duration) -> Result<Ending> {
+        let wanted = |event: &Event| matches!(event, Event::Shutdown { .. });
+        let event = self.qmp.events().wait(wanted, limit).await?;
+        let status = self.process.wait(END_TIMEOUT).await?;
+        let _ = (&mut self.follower).await;
+        ending(&event, status)
+    }
+
+    /// As [`Self::wait_end`], for as long as it takes.
+    ///
+    /// # Errors
+    /// As [`Self::wait_end`].
+    pub async fn wait_shutdown(&mut self) -> Result<Ending> {
+        const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+        self.wait_end_within(FOREVER).await
+    }
+
+    /// Waits until the guest switches the machine off.
+    ///
+    /// # Errors
+    /// As [`Self::wait_end`], or when the guest reboots instead.
+    pub async fn wait_power_off(&mut self) -> Result<()> {
+        match self.wait_end().await? {
+            Ending::PowerOff => Ok(()),
+            Ending::Reboot => bail!("the node rebooted where it should have powered off"),
+        }
+    }
+
+    /// Cuts the power: QEMU is killed, nothing in the guest gets a chance to end in order.
+    ///
+    /// # Errors
+    /// When QEMU cannot be killed.
+    pub async fn cut_power(&mut self) -> Result<()> {
+        self.process.kill().await?;
+        let _ = (&mut self.follower).await;
+        Ok(())
+    }
+}
+
+fn ending(event: &Event, status: ExitStatus) -> Result<Ending> {
+    if !status.success() {
+        bail!("QEMU failed: {status}");
+    }
+    match event {
+        Event::Shutdown {
+            guest: true,
+            reason,
+        } if reason == "guest-shutdown" => Ok(Ending::PowerOff),
+        Event::Shutdown {
+            guest: true,
+            reason,
+        } if reason == "guest-reset" => Ok(Ending::Reboot),
+        other => bail!("the machine went off, but not by the node: {other:?}"),
+    }
+}
+
+fn listen(path: &PathBuf) -> Result<UnixListener> {
+    UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
+}
+
+async fn accept(listener: &UnixListener, process: &ManagedProcess) -> Result<UnixStream> {
+    tokio::select! {
+        accepted = listener.accept() => Ok(accepted.context("QEMU did not connect")?.0),
+        () = process.log.ended() => bail!("it ended at once"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn only_the_guest_ends_a_machine_well() {
+        let by = |guest, reason: &str| Event::Shutdown {
+            guest,
+            reason: reason.to_owned(),
+        };
+        let success = ExitStatus::from_raw(0);
+        assert_eq!(
+            ending(&by(true, "guest-shutdown"), success).unwrap(),
+            Ending::PowerOff
+        );
+        assert_eq!(
+            ending(&by(true, "guest-reset"), success).unwrap(),
+            Ending::Reboot
+        );
+        assert!(ending(&by(true, "guest-panic"), success).is_err());
+        assert!(ending(&by(false, "host-qmp-quit"), success).is_err());
+        assert!(ending(&by(true, "guest-shutdown"), ExitStatus::from_raw(9)).is_err());
+    }
+}

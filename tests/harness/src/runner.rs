@@ -1,0 +1,177 @@
+//! Runs scenarios side by side and says how they ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use tokio::task::JoinSet;
+
+use crate::devnet::K3s;
+use crate::lab::{Context, Lab};
+use crate::scenarios::{ALL, Scenario};
+
+/// No scenario takes longer than this, whatever hangs.
+const LIMIT: Duration = Duration::from_secs(25 * 60);
+
+/// What to run, and how.
+pub struct Plan {
+    /// Only scenarios whose names contain this.
+    pub filter: Option<String>,
+    /// How many at a time.
+    pub jobs: usize,
+    /// Where the full logs of failed scenarios are kept.
+    pub records: PathBuf,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Scenarios that passed.
+    pub passed: usize,
+    /// Scenarios that failed.
+    pub failed: usize,
+    /// Scenarios that this k3s cannot run.
+    pub skipped: usize,
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(formatter, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs what the plan names. Every result is printed when it is there, a failure with the ends of
+/// its logs.
+///
+/// # Errors
+/// When the filter names no scenario.
+pub async fn run(lab: Lab, plan: &Plan) -> Result<Totals> {
+    let chosen: Vec<&'static Scenario> = ALL
+        .iter()
+        .filter(|scenario| {
+            plan.filter
+                .as_ref()
+                .is_none_or(|part| scenario.name.contains(part))
+        })
+        .collect();
+    ensure!(
+        !chosen.is_empty(),
+        "no scenario's name contains {:?}; --list shows them",
+        plan.filter.as_deref().unwrap_or_default()
+    );
+    let jobs = plan.jobs.clamp(1, chosen.len());
+    println!(
+        "running {} scenarios, {jobs} at a time, on {}",
+        chosen.len(),
+        lab.accelerator
+    );
+    let lab = Arc::new(lab);
+    let next = Arc::new(AtomicUsize::new(0));
+    let chosen = Arc::new(chosen);
+    let mut workers = JoinSet::new();
+    for _ in 0..jobs {
+        let (lab, next, chosen) = (Arc::clone(&lab), Arc::clone(&next), Arc::clone(&chosen));
+        let records = plan.records.clone();
+        workers.spawn(async move {
+            let mut totals = Totals::default();
+            while let Some(scenario) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                play(scenario, &lab, &records, &mut totals).await;
+            }
+            totals
+        });
+    }
+    let mut totals = Totals::default();
+    while let Some(ended) = workers.join_next().await {
+        let part = ended.context("a worker of the test runner broke")?;
+        totals.passed += part.passed;
+        totals.failed += part.failed;
+        totals.skipped += part.skipped;
+    }
+    Ok(totals)
+}
+
+/// Runs one scenario, prints how it ended, and counts it.
+async fn play(
+    scenario: &'static Scenario,
+    lab: &Arc<Lab>,
+    records: &std::path::Path,
+    totals: &mut Totals,
+) {
+    let name = scenario.name;
+    if scenario.needs_double && lab.k3s != K3s::Double {
+        println!("skipped {name} (it needs the control port of the k3s double)");
+        totals.skipped += 1;
+        return;
+    }
+    println!("start   {name}");
+    let started = Instant::now();
+    let outcome = attempt(scenario, Arc::clone(lab), records.join(name)).await;
+    let seconds = started.elapsed().as_secs();
+    match outcome {
+        Ok(()) => {
+            totals.passed += 1;
+            println!("ok      {name} ({seconds} s)");
+        }
+        Err(report) => {
+            totals.failed += 1;
+            println!("FAILED  {name} ({seconds} s)\n{report}");
+        }
+    }
+}
+
+/// Runs one scenario; an error is the report for a person.
+async fn attempt(
+    scenario: &'static Scenario,
+    lab: Arc<Lab>,
+    records: PathBuf,
+) -> Result<(), String> {
+    // a former run's logs are not this one's
+    let _ = std::fs::remove_dir_all(&records);
+    let context = Context::new(lab).map_err(|error| format!("  {error:#}"))?;
+    let context = Arc::new(context);
+    // in a task of its own, so that a panic is a failure with a report as well
+    let task = tokio::spawn({
+        let context = Arc::clone(&context);
+        async move { (scenario.run)(&context).await }
+    });
+    let stop = task.abort_handle();
+    let outcome = match tokio::time::timeout(LIMIT, task).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Err(anyhow!("the scenario broke: {error}")),
+        Err(_) => {
+            stop.abort();
+            Err(anyhow!(
+                "the scenario took longer than {} minutes",
+                LIMIT.as_secs() / 60
+            ))
+        }
+    };
+    outcome.map_err(|error| format!("  {error:#}\n{}", context.report(&records)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_have_the_closing_line_that_test_runs_are_read_by() {
+        let totals = Totals {
+            passed: 3,
+            failed: 0,
+            skipped: 0,
+        };
+        assert_eq!(totals.to_string(), "3 passed, 0 failed");
+        let totals = Totals {
+            passed: 3,
+            failed: 1,
+            skipped: 2,
+        };
+        assert_eq!(totals.to_string(), "3 passed, 1 failed, 2 skipped");
+    }
+}

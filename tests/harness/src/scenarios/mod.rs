@@ -1,0 +1,83 @@
+//! What a node does, each scenario on machines and a devnet of its own.
+
+mod configuration;
+mod firmware;
+mod life;
+mod outages;
+mod privileges;
+mod restart;
+mod root;
+mod services;
+mod state_disk;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use anyhow::Result;
+
+use crate::lab::Context;
+
+/// What a scenario's function gives.
+pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// One scenario.
+pub struct Scenario {
+    /// Its name, for results and filters.
+    pub name: &'static str,
+    /// What it shows, in one sentence.
+    pub shows: &'static str,
+    /// It reaches into the node by the control port that only the k3s double has.
+    pub needs_double: bool,
+    /// What it does.
+    pub run: for<'a> fn(&'a Context) -> Outcome<'a>,
+}
+
+macro_rules! scenarios {
+    ($($module:ident::$name:ident, $double:literal, $shows:literal;)+) => {
+        /// Every scenario, the longest first, so that none runs alone at the end.
+        pub const ALL: &[Scenario] = &[$(Scenario {
+            name: stringify!($name),
+            shows: $shows,
+            needs_double: $double,
+            run: |context| Box::pin($module::$name(context)),
+        },)+];
+    };
+}
+
+scenarios! {
+    services::killed_services_come_back, true,
+        "kill -9 of containerd, k3s, netd and staker: each comes back, the pod's container lives on";
+    outages::outages_degrade_and_heal, false,
+        "no network, chain or master at boot, then an outage of both: told, endured, healed";
+    life::whole_life, true,
+        "from power-on to a running pod, stake, heartbeat, slash and power-off, and off again at \
+         the next boot";
+    restart::restart_keeps_stake_and_identity, false,
+        "after a power cut the node is the same one again and does not stake a second time";
+    firmware::firmware_boot_and_power_button, false,
+        "UEFI boots the disk image with a wrong clock; the power button switches the node off in \
+         order";
+    configuration::broken_configuration_waits_for_a_good_one, false,
+        "a broken configuration is told with file, line and field, and replaced without a reboot";
+    state_disk::foreign_state_is_left_untouched, false,
+        "a state partition of somebody else's, of another version, or too small is left as it is";
+    root::corrupt_root_is_told, false,
+        "flipped bytes in the root: a screen that says what and where, and a restart";
+    root::wrong_root_hash_is_told, false,
+        "a root hash that is not the root's: the same";
+    root::missing_root_disk_is_told, false,
+        "no disk: the same";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: BTreeSet<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

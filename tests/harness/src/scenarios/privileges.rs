@@ -1,0 +1,103 @@
+//! What the node's programs may do, and where its secrets are, as seen on the running node.
+
+use anyhow::{Context as _, Result, ensure};
+use k3s_double::control::{Capabilities, Command, FileState, Process};
+
+use crate::devnet::Devnet;
+use crate::node::{only, processes};
+use crate::qemu::Machine;
+
+/// CAP_NET_ADMIN (12), CAP_NET_RAW (13) and CAP_SYS_TIME (25), capability.h.
+const NETD: u64 = 1 << 12 | 1 << 13 | 1 << 25;
+
+/// Checks users, capabilities, cgroups and secret files of the running node.
+pub(super) async fn check(machine: &Machine, devnet: &Devnet) -> Result<()> {
+    let all = processes(devnet).await?;
+    let staker = only(&all, "staker")?;
+    ensure!(
+        (staker.uid, staker.gid) == (901, 901)
+            && staker.capabilities == capabilities(0)
+            && staker.no_new_privileges,
+        "the staker has too many rights: {staker:?}"
+    );
+    let netd = only(&all, "netd")?;
+    ensure!(
+        (netd.uid, netd.gid) == (900, 900)
+            && netd.capabilities.effective == format!("{NETD:016x}")
+            && netd.capabilities.bounding == format!("{NETD:016x}")
+            && netd.no_new_privileges,
+        "netd has other rights than it needs: {netd:?}"
+    );
+    for (name, cgroup) in [
+        ("staker", "/system/staker"),
+        ("netd", "/system/netd"),
+        ("containerd", "/system/containerd"),
+        ("k3s", "/k3s"),
+    ] {
+        let process = only(&all, name)?;
+        ensure!(
+            process.cgroup == cgroup,
+            "{name} is in the cgroup {}",
+            process.cgroup
+        );
+    }
+    check_files(devnet).await?;
+    for process in &all {
+        check_process(devnet, process).await?;
+    }
+    let health = crate::node::health_text(machine.health_port()).await?;
+    check_no_secret(devnet, "/health", &health)
+}
+
+fn capabilities(set: u64) -> Capabilities {
+    let set = format!("{set:016x}");
+    Capabilities {
+        effective: set.clone(),
+        permitted: set.clone(),
+        inheritable: set.clone(),
+        bounding: set.clone(),
+        ambient: set,
+    }
+}
+
+async fn check_files(devnet: &Devnet) -> Result<()> {
+    for (path, mode, owner) in [
+        ("/run/daas/agent/token", "0600", 0),
+        ("/run/daas/config/staker.toml", "0400", 901),
+    ] {
+        let file = read(devnet, path).await?;
+        ensure!(
+            (file.kind.as_str(), file.mode.as_str(), file.uid) == ("file", mode, owner),
+            "{path} is not for its owner alone: {file:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn read(devnet: &Devnet, path: &str) -> Result<FileState> {
+    let control = devnet.cluster.control()?;
+    control
+        .command(devnet.node_id(), &Command::Read { path: path.into() })
+        .await
+        .with_context(|| format!("cannot look at {path} on the node"))
+}
+
+/// Neither arguments nor environment hold a secret.
+async fn check_process(devnet: &Devnet, process: &Process) -> Result<()> {
+    let name = format!("the arguments of {} ({})", process.name, process.pid);
+    check_no_secret(devnet, &name, &process.arguments.join(" "))?;
+    // a process that has ended meanwhile has no environment any more
+    let Ok(environment) = read(devnet, &format!("/proc/{}/environ", process.pid)).await else {
+        return Ok(());
+    };
+    let name = format!("the environment of {} ({})", process.name, process.pid);
+    check_no_secret(devnet, &name, &environment.contents.unwrap_or_default())
+}
+
+/// No secret of the devnet stands in `text`.
+pub(super) fn check_no_secret(devnet: &Devnet, place: &str, text: &str) -> Result<()> {
+    for (name, secret) in devnet.secrets()? {
+        ensure!(!text.contains(&secret), "{place} holds {name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Services that are killed.
+
+use anyhow::{Context as _, Result, ensure};
+use k3s_double::control::{Command, Killed, PodState, Service};
+
+use crate::devnet::Devnet;
+use crate::lab::Context;
+use crate::node::{self, eventually, health, number_at, only, processes};
+use crate::qemu::Machine;
+
+pub(super) async fn killed_services_come_back(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
+    let disk = context.disk()?;
+    let machine = context.power_on(&context.node(&disk, &devnet)?).await?;
+    node::joined(&machine, &devnet).await?;
+    let pod = node::running_pod(&machine, &devnet).await?;
+    let stake = devnet.stake().await?;
+    let balance = devnet.balance().await?;
+
+    for service in [
+        Service::Netd,
+        Service::Staker,
+        Service::Containerd,
+        Service::K3s,
+    ] {
+        kill(&machine, &devnet, service)
+            .await
+            .with_context(|| format!("after kill -9 of {}", service.program()))?;
+        same_container(&machine, &devnet, &pod)
+            .await
+            .with_context(|| format!("after kill -9 of {}", service.program()))?;
+    }
+    let after = devnet.stake().await?;
+    ensure!(
+        after == stake,
+        "the stake changed from {stake:?} to {after:?}"
+    );
+    ensure!(
+        devnet.balance().await? == balance,
+        "the node paid for another transaction"
+    );
+    Ok(())
+}
+
+/// Kills one service and waits until another process has taken its place and does its work, while
+/// no other service was restarted.
+async fn kill(machine: &Machine, devnet: &Devnet, service: Service) -> Result<()> {
+    let before = processes(devnet).await?;
+    let victim = only(&before, service.program())?.pid;
+    let heartbeats = acknowledged(machine).await?;
+    let connections = node::ready(machine, devnet).await?.connections;
+
+    let control = devnet.cluster.control()?;
+    let killed: Killed = control
+        .command(devnet.node_id(), &Command::Kill { service })
+        .await?;
+    ensure!(
+        killed.pid == victim,
+        "another process was killed: {killed:?}"
+    );
+
+    let after = eventually("the service runs again", machine.patience(), || async {
+        let after = processes(devnet).await?;
+        let pid = only(&after, service.program())?.pid;
+        ensure!(pid != victim, "{} still runs as {pid}", service.program());
+        Ok(after)
+    })
+    .await?;
+    for other in [
+        Service::Netd,
+        Service::Staker,
+        Service::Containerd,
+        Service::K3s,
+    ] {
+        if other != service {
+            let (old, new) = (
+                only(&before, other.program())?,
+                only(&after, other.program())?,
+            );
+            ensure!(
+                old.pid == new.pid,
+                "{} was restarted as well",
+                other.program()
+            );
+        }
+    }
+    let ready = node::ready(machine, devnet).await?;
+    if service == Service::K3s {
+        ensure!(
+            ready.connections > connections,
+            "the agent has not connected again: {ready:?}"
+        );
+    }
+    // every service has a part in this: the network, the chain and master, the node's state
+    eventually(
+        "a heartbeat is acknowledged, and the node is whole",
+        machine.patience(),
+        || async {
+            let health = health(machine).await?;
+            let count = number_at(&health, "/heartbeat/acknowledged").unwrap_or_default();
+            // a new staker counts from the beginning
+            let fresh = if service == Service::Staker {
+                1
+            } else {
+                heartbeats + 1
+            };
+            ensure!(
+                count >= fresh
+                    && node::text_at(&health, "/state") == "joined"
+                    && health.pointer("/degraded") == Some(&serde_json::json!({})),
+                "/health says {health}"
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn acknowledged(machine: &Machine) -> Result<u64> {
+    eventually("the status page answers", machine.patience(), || async {
+        let health = health(machine).await?;
+        number_at(&health, "/heartbeat/acknowledged")
+            .with_context(|| format!("/health says {health}"))
+    })
+    .await
+}
+
+/// The pod's container was not touched: it is the same process since the same moment.
+async fn same_container(machine: &Machine, devnet: &Devnet, before: &PodState) -> Result<()> {
+    let after = node::running_pod(machine, devnet).await?;
+    let (old, new) = (before.container.as_ref(), after.container.as_ref());
+    let (old, new) = old.zip(new).context("a pod without a container")?;
+    ensure!(
+        (&old.id, old.pid, old.started_at) == (&new.id, new.pid, new.started_at)
+            && before.sandbox.as_ref().map(|sandbox| &sandbox.id)
+                == after.sandbox.as_ref().map(|sandbox| &sandbox.id),
+        "the pod was disturbed: before {before:?}, after {after:?}"
+    );
+    Ok(())
+}
