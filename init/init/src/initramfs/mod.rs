@@ -48,6 +48,10 @@ enum BootError {
     RootHash(#[from] InvalidRootHash),
     #[error(transparent)]
     Module(#[from] LoadError),
+    #[error("a thread cannot be started")]
+    Thread(#[source] io::Error),
+    #[error("a thread of init panicked")]
+    Panic,
     #[error(transparent)]
     Find(#[from] FindError),
     #[error("the verity partition cannot be opened")]
@@ -100,10 +104,10 @@ impl Boot {
             .events
             .insert(UeventSocket::open().map_err(FindError::Devices)?);
         let mut loader = Loader::open()?;
-        loader.coldplug();
-        for module in MODULES {
-            loader.load(module)?;
-        }
+        // Two processors can load modules at the same time.
+        let opener = std::thread::Builder::new()
+            .spawn(load_opener)
+            .map_err(BootError::Thread)?;
 
         let (data, hashes) = root_hash.partition_guids();
         let partitions = root::wait_for(data, hashes, events, &mut loader)?;
@@ -115,6 +119,7 @@ impl Boot {
             "root partition found"
         );
         let partitions = self.partitions.insert(partitions);
+        opener.join().map_err(|_| BootError::Panic)??;
         let devices = self.devices.insert(open_verity(partitions, &root_hash)?);
         mount_root(&devices.mapped)?;
         timeline::mark(Phase::Verity);
@@ -156,7 +161,7 @@ impl BootError {
                 "kernel command line".to_owned(),
                 "Boot the image's own kernel image, which carries the root hash.".to_owned(),
             ),
-            Self::Mount(_) | Self::Module(_) => (
+            Self::Mount(_) | Self::Module(_) | Self::Thread(_) | Self::Panic => (
                 "initramfs".to_owned(),
                 "The kernel and its initramfs do not belong together: write the image to the disk \
                  again."
@@ -176,6 +181,16 @@ impl BootError {
             }
         }
     }
+}
+
+/// Loads what opens the root.
+fn load_opener() -> Result<(), LoadError> {
+    let mut loader = Loader::open()?;
+    MODULES.iter().try_for_each(|module| loader.load(module))?;
+    // The fastest implementation for this processor, where there is one: dm-verity stays with
+    // what it finds when it is opened.
+    loader.load_for("crypto-sha256");
+    Ok(())
 }
 
 fn open_verity(partitions: &RootPartitions, hash: &RootHash) -> Result<RootDevices, BootError> {

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::block_devices::{self, BlockDevice};
 use crate::gpt::{Guid, Origin, Table, types};
-use crate::modules::Loader;
+use crate::modules::{self, Loader};
 use crate::uevent::{Received, UeventSocket};
 
 /// How long disks may take to show up: controllers that spin disks up take 10 to 20 s.
@@ -40,8 +40,9 @@ pub(super) enum FindError {
     },
 }
 
-/// Waits until the partitions with these identities are there: looks now, and again at each event
-/// of a block device, loading the drivers that devices ask for meanwhile.
+/// Waits until the partitions with these identities are there. Meanwhile it loads the drivers
+/// that devices ask for, likely ones first, and looks again whenever a block device shows up.
+/// Drivers that are not needed for that are left to the root, so that nobody waits for them.
 ///
 /// # Errors
 /// See [`FindError`].
@@ -52,30 +53,40 @@ pub(super) fn wait_for(
     loader: &mut Loader,
 ) -> Result<RootPartitions, FindError> {
     let deadline = Instant::now() + PATIENCE;
+    let mut pending: Vec<String> = modules::device_aliases().into_iter().collect();
+    pending.sort_by_key(|alias| likelihood(alias));
+    let mut search = Search::new(data, hashes);
+    let mut look = true;
     loop {
-        let mut search = Search {
-            data,
-            hashes,
-            found: Vec::new(),
-        };
-        if let Some(partitions) = search.look()? {
+        if look && let Some(partitions) = search.look()? {
             return Ok(partitions);
         }
-        if !wait_for_block_device(events, loader, deadline)? {
+        if let Some(alias) = pending.pop() {
+            loader.load_for(&alias);
+        } else if !wait_for_event(events, deadline)? {
             return Err(FindError::Absent {
                 found: search.found,
             });
         }
+        look = take_events(events, &mut pending)?;
     }
 }
 
-/// Waits for an event that can bring the root; `false` when time is up. Drivers are loaded for
-/// the others.
-fn wait_for_block_device(
-    events: &UeventSocket,
-    loader: &mut Loader,
-    deadline: Instant,
-) -> io::Result<bool> {
+/// How likely a device leads to a disk, by its modalias: the drivers of the likeliest are loaded
+/// first. Storage controllers have the PCI base class 01 (PCI Code and ID Assignment
+/// Specification, 1.2).
+fn likelihood(alias: &str) -> u8 {
+    if alias.starts_with("virtio:") || alias.starts_with("scsi:") {
+        2
+    } else if alias.starts_with("pci:") && alias.contains("bc01") {
+        1
+    } else {
+        0
+    }
+}
+
+/// Waits until an event can be read; `false` when time is up.
+fn wait_for_event(events: &UeventSocket, deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -84,27 +95,28 @@ fn wait_for_block_device(
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
         let mut descriptors = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)];
         match poll(&mut descriptors, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
-        let mut look_again = false;
-        loop {
-            match events.receive()? {
-                Received::Event(event) => {
-                    if let Some(alias) = event.get("MODALIAS") {
-                        loader.load_for(alias);
-                    }
-                    look_again |= event.is_block_device();
-                }
-                Received::Lost => {
-                    loader.coldplug();
-                    look_again = true;
-                }
-                Received::Empty => break,
+    }
+}
+
+/// Reads all events that wait, and keeps the aliases of new devices. `true` when one of them can
+/// have brought the root.
+fn take_events(events: &UeventSocket, pending: &mut Vec<String>) -> io::Result<bool> {
+    let mut look = false;
+    loop {
+        match events.receive()? {
+            Received::Event(event) => {
+                pending.extend(event.get("MODALIAS").map(str::to_owned));
+                look |= event.is_block_device();
             }
-        }
-        if look_again {
-            return Ok(true);
+            Received::Lost => {
+                pending.extend(modules::device_aliases());
+                look = true;
+            }
+            Received::Empty => return Ok(look),
         }
     }
 }
@@ -117,7 +129,16 @@ struct Search {
 }
 
 impl Search {
+    fn new(data: Guid, hashes: Guid) -> Self {
+        Self {
+            data,
+            hashes,
+            found: Vec::new(),
+        }
+    }
+
     fn look(&mut self) -> io::Result<Option<RootPartitions>> {
+        self.found.clear();
         let devices = block_devices::all()?;
         for disk in devices
             .iter()
@@ -243,11 +264,7 @@ mod tests {
     fn a_root_counts_only_with_its_type_and_its_identity() {
         let image = TestDisk::new(4096, 512);
         let table = Table::read_from(image.file(), 512, image.size()).unwrap();
-        let search = |data| Search {
-            data: Guid([data; 16]),
-            hashes: Guid([9; 16]),
-            found: vec![],
-        };
+        let search = |data| Search::new(Guid([data; 16]), Guid([9; 16]));
         assert_eq!(search(1).numbers(&table), (Some(1), None));
         // The state's identity is not a root's.
         assert_eq!(search(6).numbers(&table), (None, None));
@@ -257,6 +274,14 @@ mod tests {
             "{line}"
         );
         assert!(line.ends_with("(root-a)"), "{line}");
+    }
+
+    #[test]
+    fn likely_disks_come_first() {
+        let virtio = likelihood("virtio:d00000002v00001AF4");
+        let controller = likelihood("pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01");
+        let network = likelihood("pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00");
+        assert!(virtio > controller && controller > network);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Loading modules, and what they need, into the kernel.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -124,30 +124,15 @@ impl Loader {
         }
     }
 
-    /// Loads the modules for every device that the kernel knows now.
+    /// Loads the modules for every device that the kernel knows now. The processor's come last:
+    /// nobody waits for faster ciphers, but the network is waited for.
     pub(crate) fn coldplug(&mut self) {
-        self.walk(Path::new("/sys/devices"), 0);
-    }
-
-    fn walk(&mut self, directory: &Path, depth: u32) {
-        if depth > SYSFS_DEPTH_LIMIT {
-            return;
-        }
-        // A device can go while its directory is read; then there is nothing to load for it.
-        let Ok(entries) = fs::read_dir(directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            // Not following links: /sys/devices holds every device once.
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => self.walk(&entry.path(), depth + 1),
-                Ok(kind) if kind.is_file() && entry.file_name() == "modalias" => {
-                    if let Ok(alias) = files::read_text(entry.path(), MODALIAS_LIMIT) {
-                        self.load_for(&alias);
-                    }
-                }
-                _ => {}
-            }
+        let (processor, devices): (Vec<String>, Vec<String>) = device_aliases()
+            .into_iter()
+            .partition(|alias| alias.starts_with("cpu:"));
+        // Backwards, virtio and pci come before acpi and dmi.
+        for alias in devices.iter().rev().chain(&processor) {
+            self.load_for(alias);
         }
     }
 
@@ -232,6 +217,33 @@ impl Loader {
             // Loaded by somebody else at the same time.
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(refused(error.into())),
+        }
+    }
+}
+
+/// What every device that the kernel knows now asks for, each once.
+pub(crate) fn device_aliases() -> BTreeSet<String> {
+    let mut aliases = BTreeSet::new();
+    walk(Path::new("/sys/devices"), 0, &mut aliases);
+    aliases
+}
+
+fn walk(directory: &Path, depth: u32, aliases: &mut BTreeSet<String>) {
+    if depth > SYSFS_DEPTH_LIMIT {
+        return;
+    }
+    // A device can go while its directory is read; then there is nothing to load for it.
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        // Not following links: /sys/devices holds every device once.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(&entry.path(), depth + 1, aliases),
+            Ok(kind) if kind.is_file() && entry.file_name() == "modalias" => {
+                aliases.extend(files::read_text(entry.path(), MODALIAS_LIMIT));
+            }
+            _ => {}
         }
     }
 }

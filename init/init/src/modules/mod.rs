@@ -8,5 +8,5 @@ mod loader;
 mod pattern;
 mod worker;
 
-pub(crate) use loader::{LoadError, Loader};
+pub(crate) use loader::{LoadError, Loader, device_aliases};
 pub(crate) use worker::ModuleLoader;
