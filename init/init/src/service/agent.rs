@@ -1,0 +1,180 @@
+//! What `k3s agent` is started with: the master's answer, kept where the agent alone reads it.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use wire::Secret;
+use zeroize::Zeroizing;
+
+use super::table::CONTAINERD_SOCKET;
+use crate::files;
+
+/// On tmpfs: it never reaches a disk.
+pub(crate) const DIRECTORY: &str = "/run/daas/agent";
+
+/// The longest address and token, in bytes.
+const MAXIMUM_SERVER: usize = 512;
+const MAXIMUM_TOKEN: usize = 4096;
+
+/// What the agent joins, once the staker has said so.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    directory: PathBuf,
+    server: Option<String>,
+}
+
+/// Why an answer can't be used.
+#[derive(Debug, Error)]
+pub(crate) enum AgentError {
+    /// The address has a form that the agent would not take.
+    #[error("the cluster's address is not an https URL of up to {MAXIMUM_SERVER} bytes")]
+    Server,
+    /// The token has a form that no token has.
+    #[error("the join token is not 1 to {MAXIMUM_TOKEN} printable characters")]
+    Token,
+    /// It can't be kept.
+    #[error("the join token can't be written")]
+    Write(#[source] io::Error),
+}
+
+impl Agent {
+    /// Nothing to join yet. The token will be kept in this directory.
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            server: None,
+        }
+    }
+
+    /// Takes an answer over. `true` when it differs from the one that is kept.
+    ///
+    /// # Errors
+    /// [`AgentError`]; what was kept before stays.
+    pub(crate) fn accept(&mut self, server: &str, token: &Secret) -> Result<bool, AgentError> {
+        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !server.starts_with("https://") || server.len() > MAXIMUM_SERVER || !printable(server) {
+            return Err(AgentError::Server);
+        }
+        let token = token.expose();
+        if token.is_empty() || token.len() > MAXIMUM_TOKEN || !printable(token) {
+            return Err(AgentError::Token);
+        }
+        let kept = files::read_bounded(self.token_file(), MAXIMUM_TOKEN).map(Zeroizing::new);
+        let same = kept.is_ok_and(|kept| kept.as_slice() == token.as_bytes());
+        if same && self.server.as_deref() == Some(server) {
+            return Ok(false);
+        }
+        self.write(token).map_err(AgentError::Write)?;
+        self.server = Some(server.to_owned());
+        Ok(true)
+    }
+
+    fn write(&self, token: &str) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
+        files::replace(self.token_file(), token.as_bytes(), 0o600)
+    }
+
+    /// The arguments of `k3s agent`; none as long as there is nothing to join.
+    pub(crate) fn arguments(&self, node: &str) -> Option<Vec<String>> {
+        let server = self.server.as_deref()?;
+        let token_file = self.token_file();
+        let arguments = [
+            "agent",
+            "--server",
+            server,
+            "--token-file",
+            token_file.to_str()?,
+            "--data-dir",
+            "/var/lib/rancher/k3s",
+            "--node-name",
+            node,
+            // a bare path: with a scheme in front, cadvisor's labels break
+            "--container-runtime-endpoint",
+            CONTAINERD_SOCKET,
+            "--kubelet-arg",
+            "fail-swap-on=false",
+            "--kubelet-arg",
+            "volume-plugin-dir=/var/lib/kubelet/volumeplugins",
+            "--kubelet-arg",
+            "cgroup-driver=cgroupfs",
+        ];
+        Some(arguments.map(str::to_owned).to_vec())
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.directory.join("token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const SERVER: &str = "https://192.0.2.1:6443";
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn the_token_is_in_a_file_for_root_alone_and_not_in_the_arguments() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(&directory.path().join("agent"));
+        assert_eq!(agent.arguments("edge-0001"), None);
+        assert!(agent.accept(SERVER, &secret("K10abc::id.key")).unwrap());
+        let file = agent.token_file();
+        assert_eq!(fs::read(&file).unwrap(), b"K10abc::id.key");
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+        let arguments = agent.arguments("edge-0001").unwrap();
+        assert!(arguments.iter().all(|argument| !argument.contains("K10")));
+        assert!(arguments.contains(&file.to_str().unwrap().to_owned()));
+        assert!(!format!("{agent:?}").contains("K10"));
+    }
+
+    #[test]
+    fn the_same_answer_is_no_news_and_another_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(directory.path());
+        assert!(agent.accept(SERVER, &secret("one")).unwrap());
+        assert!(!agent.accept(SERVER, &secret("one")).unwrap());
+        assert!(agent.accept(SERVER, &secret("two")).unwrap());
+        assert!(agent.accept("https://192.0.2.2", &secret("two")).unwrap());
+        assert!(!agent.accept("https://192.0.2.2", &secret("two")).unwrap());
+    }
+
+    #[test]
+    fn what_can_t_be_an_answer_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(directory.path());
+        agent.accept(SERVER, &secret("good")).unwrap();
+        let long = "x".repeat(MAXIMUM_TOKEN + 1);
+        let far = format!("https://{}", "x".repeat(MAXIMUM_SERVER));
+        for (server, token) in [
+            ("http://192.0.2.1", "t"),
+            ("--server", "t"),
+            ("https://192.0.2.1 --token x", "t"),
+            (&far, "t"),
+            (SERVER, ""),
+            (SERVER, "two words"),
+            (SERVER, "line\n"),
+            (SERVER, &long),
+        ] {
+            let error = agent.accept(server, &secret(token)).unwrap_err();
+            assert!(!matches!(error, AgentError::Write(_)), "{server} {token}");
+        }
+        assert!(!agent.accept(SERVER, &secret("good")).unwrap());
+    }
+}

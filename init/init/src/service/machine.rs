@@ -1,0 +1,238 @@
+//! The life of one service. No clock and no process here: both are told.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::table::{Kind, Service};
+
+/// How long a service has to end after SIGTERM before it gets SIGKILL.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// A daemon that was up for so long has no failures in a row.
+pub(crate) const SETTLED: Duration = Duration::from_secs(60);
+
+/// Where a service stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nobody wants it, or what it requires is not up.
+    Idle,
+    /// Its process runs and is not yet ready.
+    Starting {
+        /// When it was started.
+        since: Duration,
+    },
+    /// It is up.
+    Ready {
+        /// When it became so.
+        since: Duration,
+    },
+    /// It was asked to end.
+    Stopping {
+        /// When it is killed; none: it was.
+        kill_at: Option<Duration>,
+    },
+    /// It failed and starts again later.
+    Waiting {
+        /// When.
+        until: Duration,
+    },
+    /// A task that ended well.
+    Done,
+}
+
+impl Stage {
+    /// The one name of this stage, in the node's status.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Starting { .. } => "starting",
+            Self::Ready { .. } => "ready",
+            Self::Stopping { .. } => "stopping",
+            Self::Waiting { .. } => "waiting",
+            Self::Done => "done",
+        }
+    }
+
+    /// Whether there is a process.
+    pub(crate) const fn runs(self) -> bool {
+        matches!(
+            self,
+            Self::Starting { .. } | Self::Ready { .. } | Self::Stopping { .. }
+        )
+    }
+
+    /// Whether those that require it may start.
+    pub(crate) const fn is_up(self) -> bool {
+        matches!(self, Self::Ready { .. } | Self::Done)
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It never ran its program, and why.
+    NotStarted(String),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(formatter, "exit status {status}"),
+            Self::Signal(signal) => write!(formatter, "signal {signal}"),
+            Self::NotStarted(why) => write!(formatter, "not started: {why}"),
+        }
+    }
+}
+
+/// What the end of a process meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// A task is done.
+    Done,
+    /// It failed, for the so-manieth time in a row, and starts again after a wait.
+    Failed {
+        /// In a row, this one included.
+        failures: u32,
+        /// Until the next start.
+        wait: Duration,
+    },
+}
+
+/// One service.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) service: &'static Service,
+    pub(crate) stage: Stage,
+    pub(crate) wanted: bool,
+    backoff: Backoff,
+    failures: u32,
+}
+
+impl Machine {
+    /// A service that has not started.
+    pub(crate) const fn new(service: &'static Service, backoff: Backoff) -> Self {
+        Self {
+            service,
+            stage: Stage::Idle,
+            wanted: service.automatic,
+            backoff,
+            failures: 0,
+        }
+    }
+
+    /// Whether it would start now, were everything up that it requires.
+    pub(crate) fn is_due(&self, now: Duration) -> bool {
+        self.wanted
+            && match self.stage {
+                Stage::Idle => true,
+                Stage::Waiting { until } => until <= now,
+                _ => false,
+            }
+    }
+
+    /// Its process was made.
+    pub(crate) fn started(&mut self, now: Duration) {
+        self.stage = Stage::Starting { since: now };
+    }
+
+    /// It says that it is ready. `true` when that is news.
+    pub(crate) fn ready(&mut self, now: Duration) -> bool {
+        let daemon = matches!(self.service.kind, Kind::Daemon(_));
+        let news = daemon && matches!(self.stage, Stage::Starting { .. });
+        if news {
+            self.stage = Stage::Ready { since: now };
+        }
+        news
+    }
+
+    /// Its process ended, or could not be made.
+    pub(crate) fn exited(&mut self, exit: &Exit, now: Duration) -> Ended {
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        let task = match self.service.kind {
+            Kind::Task { again, .. } => Some(again),
+            Kind::Daemon(_) => None,
+        };
+        if let Stage::Stopping { .. } = stage {
+            return Ended::Stopped;
+        }
+        if task.is_some() && *exit == Exit::Status(0) {
+            self.stage = Stage::Done;
+            self.forgive();
+            return Ended::Done;
+        }
+        if let Stage::Ready { since } = stage
+            && now.saturating_sub(since) >= SETTLED
+        {
+            self.forgive();
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = task.flatten().unwrap_or_else(|| self.backoff.fail());
+        self.stage = Stage::Waiting {
+            until: now.saturating_add(wait),
+        };
+        Ended::Failed {
+            failures: self.failures,
+            wait,
+        }
+    }
+
+    /// It is asked to end. `true` when there is a process that was not yet asked.
+    pub(crate) fn stop(&mut self, now: Duration) -> bool {
+        match self.stage {
+            Stage::Starting { .. } | Stage::Ready { .. } => {
+                self.stage = Stage::Stopping {
+                    kill_at: Some(now.saturating_add(GRACE)),
+                };
+                true
+            }
+            Stage::Waiting { .. } => {
+                self.stage = Stage::Idle;
+                false
+            }
+            Stage::Idle | Stage::Stopping { .. } | Stage::Done => false,
+        }
+    }
+
+    /// Whether its time is over: a start that takes too long, or an end that does. Says so once.
+    pub(crate) fn must_be_killed(&mut self, now: Duration) -> bool {
+        match (self.stage, self.kill_time()) {
+            (Stage::Stopping { .. }, Some(at)) if at <= now => {
+                self.stage = Stage::Stopping { kill_at: None };
+                true
+            }
+            // It is killed as one that failed: it waits before it starts again.
+            (Stage::Starting { .. }, Some(at)) if at <= now => {
+                self.stage = Stage::Starting { since: now };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn kill_time(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Stopping { kill_at } => kill_at,
+            Stage::Starting { since } => Some(since.saturating_add(self.service.start_limit?)),
+            _ => None,
+        }
+    }
+
+    /// When time alone changes something.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Waiting { until } if self.wanted => Some(until),
+            _ => self.kill_time(),
+        }
+    }
+
+    fn forgive(&mut self) {
+        self.failures = 0;
+        self.backoff.reset();
+    }
+}

@@ -1,0 +1,21 @@
+//! What runs on the node: the table of services, and when each of them starts, stops and starts
+//! again.
+
+mod agent;
+mod backoff;
+mod cgroup;
+mod machine;
+mod notify;
+mod process;
+mod supervisor;
+mod table;
+
+pub(crate) use agent::{Agent, DIRECTORY as AGENT_DIRECTORY};
+pub(crate) use cgroup::of_process as cgroup_of_process;
+#[cfg(test)]
+pub(crate) use machine::GRACE;
+pub(crate) use machine::{Ended, Exit, Stage};
+pub(crate) use notify::{Notification, NotifySocket};
+pub(crate) use process::{Launch, OutputPipe, Process, launch};
+pub(crate) use supervisor::{Command, Supervisor};
+pub(crate) use table::{Arguments, Kind, Name, Readiness, Rights, SERVICES, Service};

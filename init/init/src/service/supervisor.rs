@@ -1,0 +1,153 @@
+//! All services together: which of them is to start, to end or to be killed now.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::machine::Machine;
+use super::{Ended, Exit, Name, Service, Stage};
+
+/// What is to be done with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Start its process. Answer by [`Supervisor::exited`] when there can be none.
+    Start(Name),
+    /// Send it SIGTERM.
+    Terminate(Name),
+    /// Send its process SIGKILL: that process alone, never its cgroup, where what it started for
+    /// others may go on.
+    Kill(Name),
+}
+
+/// All services.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    machines: Vec<Machine>,
+    halted: bool,
+}
+
+impl Supervisor {
+    /// Services that have not started.
+    pub(crate) fn new(services: &'static [&'static Service]) -> Self {
+        Self {
+            machines: services
+                .iter()
+                .map(|service| Machine::new(service, Backoff::default()))
+                .collect(),
+            halted: false,
+        }
+    }
+
+    /// What is to be done now. To be asked again after every event, and when
+    /// [`Supervisor::deadline`] has come.
+    pub(crate) fn plan(&mut self, now: Duration) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for machine in &mut self.machines {
+            if machine.must_be_killed(now) {
+                commands.push(Command::Kill(machine.service.name));
+            }
+        }
+        if self.halted {
+            return commands;
+        }
+        let due: Vec<Name> = self
+            .machines
+            .iter()
+            .filter(|machine| machine.is_due(now) && self.may_start(machine))
+            .map(|machine| machine.service.name)
+            .collect();
+        for name in due {
+            if let Some(machine) = self.machine(name) {
+                machine.started(now);
+                commands.push(Command::Start(name));
+            }
+        }
+        commands
+    }
+
+    /// When [`Supervisor::plan`] is to be asked again if nothing else happens.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.machines
+            .iter()
+            .filter(|machine| machine.stage.runs() || self.may_start(machine))
+            .filter_map(Machine::deadline)
+            .min()
+    }
+
+    /// A service says that it is ready. `true` when that is news.
+    pub(crate) fn ready(&mut self, name: Name, now: Duration) -> bool {
+        self.machine(name).is_some_and(|machine| machine.ready(now))
+    }
+
+    /// A service's process ended, or could not be made.
+    pub(crate) fn exited(&mut self, name: Name, exit: &Exit, now: Duration) -> Ended {
+        self.machine(name)
+            .map_or(Ended::Stopped, |machine| machine.exited(exit, now))
+    }
+
+    /// Somebody wants a service that does not start by itself.
+    pub(crate) fn want(&mut self, name: Name) {
+        if let Some(machine) = self.machine(name) {
+            machine.wanted = true;
+        }
+    }
+
+    /// A service is to end and to start again, without a wait, for that is no failure.
+    pub(crate) fn restart(&mut self, name: Name, now: Duration) -> Option<Command> {
+        let machine = self.machine(name)?;
+        machine.stop(now).then_some(Command::Terminate(name))
+    }
+
+    /// A service is to end for good.
+    pub(crate) fn stop(&mut self, name: Name, now: Duration) -> Option<Command> {
+        if let Some(machine) = self.machine(name) {
+            machine.wanted = false;
+        }
+        self.restart(name, now)
+    }
+
+    /// A service that waits after a failure waits no longer than until `at`.
+    pub(crate) fn hasten(&mut self, name: Name, at: Duration) {
+        if let Some(machine) = self.machine(name)
+            && let Stage::Waiting { until } = machine.stage
+        {
+            machine.stage = Stage::Waiting {
+                until: until.min(at),
+            };
+        }
+    }
+
+    /// From now on nothing starts.
+    pub(crate) fn halt(&mut self) {
+        self.halted = true;
+    }
+
+    /// Where a service stands.
+    pub(crate) fn stage(&self, name: Name) -> Stage {
+        self.machines
+            .iter()
+            .find(|machine| machine.service.name == name)
+            .map_or(Stage::Idle, |machine| machine.stage)
+    }
+
+    /// Where every service stands.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (Name, Stage)> {
+        self.machines
+            .iter()
+            .map(|machine| (machine.service.name, machine.stage))
+    }
+
+    /// Whether all that it requires is up. What is not can't come up by time alone.
+    fn may_start(&self, machine: &Machine) -> bool {
+        let mut required = machine.service.requires.iter();
+        !self.halted && required.all(|name| self.stage(*name).is_up())
+    }
+
+    fn machine(&mut self, name: Name) -> Option<&mut Machine> {
+        self.machines
+            .iter_mut()
+            .find(|machine| machine.service.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

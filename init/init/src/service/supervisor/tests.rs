@@ -1,0 +1,264 @@
+//! Lives of services under a clock that the test sets.
+
+use super::*;
+use crate::service::machine::{GRACE, SETTLED};
+use crate::service::{Kind, Readiness, SERVICES};
+
+const FAILED: Exit = Exit::Status(1);
+
+/// A supervisor, its clock, and what it said to do.
+struct Scene {
+    supervisor: Supervisor,
+    now: Duration,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            supervisor: Supervisor::new(SERVICES),
+            now: Duration::from_secs(1),
+        }
+    }
+
+    fn plan(&mut self) -> Vec<Command> {
+        self.supervisor.plan(self.now)
+    }
+
+    fn ready(&mut self, name: Name) -> bool {
+        self.supervisor.ready(name, self.now)
+    }
+
+    fn exited(&mut self, name: Name, exit: &Exit) -> Ended {
+        self.supervisor.exited(name, exit, self.now)
+    }
+
+    fn stage(&self, name: Name) -> &'static str {
+        self.supervisor.stage(name).name()
+    }
+
+    /// Goes to the next moment at which something is due.
+    fn advance(&mut self) -> Duration {
+        let deadline = self.supervisor.deadline().unwrap();
+        assert!(deadline > self.now, "a deadline that has passed would spin");
+        let passed = deadline - self.now;
+        self.now = deadline;
+        passed
+    }
+
+    /// Everything up that starts by itself.
+    fn up() -> Self {
+        let mut scene = Self::new();
+        for _ in 0..Name::ALL.len() {
+            for command in scene.plan() {
+                let Command::Start(name) = command else {
+                    panic!("{command:?}");
+                };
+                match name.service().kind {
+                    Kind::Daemon(_) => assert!(scene.ready(name)),
+                    Kind::Task { .. } => {
+                        assert_eq!(scene.exited(name, &Exit::Status(0)), Ended::Done);
+                    }
+                }
+            }
+        }
+        assert!(scene.plan().is_empty());
+        scene
+    }
+}
+
+#[test]
+fn a_service_starts_when_what_it_requires_is_up() {
+    let mut scene = Scene::new();
+    assert_eq!(
+        scene.plan(),
+        [Command::Start(Name::State), Command::Start(Name::Configure)]
+    );
+    assert!(scene.plan().is_empty(), "nothing starts twice");
+    scene.exited(Name::Configure, &Exit::Status(0));
+    assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
+    scene.exited(Name::State, &Exit::Status(0));
+    assert_eq!(scene.plan(), [Command::Start(Name::Containerd)]);
+    assert!(scene.ready(Name::Netd));
+    assert!(!scene.ready(Name::Netd), "ready once");
+    assert_eq!(scene.plan(), [Command::Start(Name::Staker)]);
+    assert!(scene.ready(Name::Containerd));
+    assert_eq!(scene.plan(), [Command::Start(Name::Images)]);
+    scene.supervisor.want(Name::K3s);
+    assert!(scene.plan().is_empty());
+    scene.exited(Name::Images, &Exit::Status(0));
+    assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
+}
+
+#[test]
+fn the_agent_does_not_start_by_itself() {
+    let scene = Scene::up();
+    assert_eq!(scene.stage(Name::K3s), "idle");
+    assert_eq!(scene.stage(Name::Staker), "ready");
+    assert_eq!(scene.stage(Name::Images), "done");
+}
+
+#[test]
+fn a_task_is_not_ready_before_it_has_ended() {
+    let mut scene = Scene::new();
+    scene.plan();
+    assert!(!scene.ready(Name::State));
+    assert_eq!(scene.stage(Name::State), "starting");
+}
+
+#[test]
+fn a_crash_starts_again_after_a_growing_wait_and_stops_nothing_else() {
+    let mut scene = Scene::up();
+    for (failures, milliseconds) in (1..).zip([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000])
+    {
+        let wait = Duration::from_millis(milliseconds);
+        assert_eq!(
+            scene.exited(Name::Containerd, &Exit::Signal(9)),
+            Ended::Failed { failures, wait }
+        );
+        assert!(scene.plan().is_empty());
+        assert_eq!(scene.stage(Name::Images), "done");
+        assert_eq!(scene.advance(), wait);
+        assert_eq!(scene.plan(), [Command::Start(Name::Containerd)]);
+        assert!(scene.ready(Name::Containerd));
+    }
+}
+
+#[test]
+fn a_daemon_that_was_up_long_enough_waits_little_again() {
+    let mut scene = Scene::up();
+    for _ in 0..4 {
+        scene.exited(Name::Netd, &FAILED);
+        scene.advance();
+        scene.plan();
+        scene.ready(Name::Netd);
+    }
+    scene.now += SETTLED;
+    assert_eq!(
+        scene.exited(Name::Netd, &Exit::Status(0)),
+        Ended::Failed {
+            failures: 1,
+            wait: Duration::from_millis(500)
+        },
+        "a daemon's end is a failure whatever its status"
+    );
+}
+
+#[test]
+fn the_search_for_the_configuration_goes_on_at_its_own_pace_and_can_be_hastened() {
+    let mut scene = Scene::new();
+    scene.plan();
+    let wait = Duration::from_secs(5);
+    for failures in 1..10 {
+        assert_eq!(
+            scene.exited(Name::Configure, &Exit::Status(10)),
+            Ended::Failed { failures, wait }
+        );
+        assert_eq!(scene.advance(), wait);
+        assert_eq!(scene.plan(), [Command::Start(Name::Configure)]);
+    }
+    scene.exited(Name::Configure, &Exit::Status(11));
+    let soon = scene.now + Duration::from_millis(300);
+    scene.supervisor.hasten(Name::Configure, soon);
+    scene.supervisor.hasten(Name::Configure, soon + wait);
+    assert_eq!(scene.advance(), Duration::from_millis(300));
+    assert_eq!(scene.plan(), [Command::Start(Name::Configure)]);
+    let before = scene.supervisor.stage(Name::Configure);
+    scene.supervisor.hasten(Name::Configure, scene.now);
+    assert_eq!(scene.supervisor.stage(Name::Configure), before);
+}
+
+#[test]
+fn what_does_not_end_is_killed_once_the_grace_is_over() {
+    let mut scene = Scene::up();
+    let command = scene.supervisor.restart(Name::Netd, scene.now);
+    assert_eq!(command, Some(Command::Terminate(Name::Netd)));
+    assert_eq!(scene.supervisor.restart(Name::Netd, scene.now), None);
+    assert!(scene.plan().is_empty());
+    assert_eq!(scene.advance(), GRACE);
+    assert_eq!(scene.plan(), [Command::Kill(Name::Netd)]);
+    assert!(scene.plan().is_empty(), "killed once");
+    assert_eq!(scene.supervisor.deadline(), None);
+    assert_eq!(scene.exited(Name::Netd, &Exit::Signal(9)), Ended::Stopped);
+    assert_eq!(
+        scene.plan(),
+        [Command::Start(Name::Netd)],
+        "a restart that was asked for does not wait"
+    );
+}
+
+#[test]
+fn a_start_that_takes_too_long_is_a_failure() {
+    let mut scene = Scene::new();
+    scene.plan();
+    scene.exited(Name::State, &Exit::Status(0));
+    scene.plan();
+    scene.exited(Name::Configure, &FAILED);
+    while scene.plan() != [Command::Kill(Name::Containerd)] {
+        scene.advance();
+        if scene.stage(Name::Configure) == "starting" {
+            scene.exited(Name::Configure, &FAILED);
+        }
+        assert!(scene.now < Duration::from_secs(400));
+    }
+    assert!(matches!(
+        scene.exited(Name::Containerd, &Exit::Signal(9)),
+        Ended::Failed { failures: 1, .. }
+    ));
+}
+
+#[test]
+fn what_waits_for_what_it_requires_sets_no_deadline() {
+    let mut scene = Scene::up();
+    scene.supervisor.want(Name::K3s);
+    assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
+    scene.exited(Name::K3s, &FAILED);
+    for _ in 0..6 {
+        scene.exited(Name::Containerd, &FAILED);
+        scene.now += Duration::from_secs(40);
+        assert_eq!(scene.plan(), [Command::Start(Name::Containerd)]);
+    }
+    // the agent's wait is over by now, and containerd starts without a limit in sight
+    let deadline = scene.supervisor.deadline().unwrap();
+    assert!(deadline > scene.now);
+    scene.ready(Name::Containerd);
+    assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
+}
+
+#[test]
+fn what_was_stopped_stays_so() {
+    let mut scene = Scene::up();
+    let command = scene.supervisor.stop(Name::Staker, scene.now);
+    assert_eq!(command, Some(Command::Terminate(Name::Staker)));
+    assert_eq!(
+        scene.exited(Name::Staker, &Exit::Signal(15)),
+        Ended::Stopped
+    );
+    assert!(scene.plan().is_empty());
+    // also what waits
+    scene.exited(Name::Netd, &FAILED);
+    assert_eq!(scene.supervisor.stop(Name::Netd, scene.now), None);
+    assert_eq!(scene.supervisor.deadline(), None);
+    assert!(scene.plan().is_empty());
+}
+
+#[test]
+fn after_the_halt_nothing_starts_but_what_lingers_is_killed() {
+    let mut scene = Scene::up();
+    scene.exited(Name::Netd, &FAILED);
+    scene.supervisor.halt();
+    assert_eq!(scene.supervisor.deadline(), None);
+    scene.now += Duration::from_secs(3600);
+    assert!(scene.plan().is_empty());
+    scene.supervisor.stop(Name::Containerd, scene.now);
+    scene.now += GRACE;
+    assert_eq!(scene.plan(), [Command::Kill(Name::Containerd)]);
+}
+
+#[test]
+fn every_daemon_has_a_readiness_that_its_connection_serves() {
+    for service in SERVICES {
+        if let Kind::Daemon(Readiness::Socket(path)) = service.kind {
+            assert!(path.starts_with("/run/"), "{}", service.name);
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The table of services: all that `init` knows of them stands here.
+
+use std::fmt;
+use std::time::Duration;
+
+use sys::capability::{Capabilities, Capability};
+use sys::process::User;
+use wire::child::{ToInit, ToInitKind};
+use wire::status::{DegradedReason, NodeState, Phase};
+
+macro_rules! names {
+    ($($(#[$inner:meta])* $variant:ident = $text:literal,)+) => {
+        /// A service.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) enum Name { $($(#[$inner])* $variant,)+ }
+
+        impl Name {
+            /// Every service.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its one name: in the log, in the status, and of its cgroup.
+            pub(crate) const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+names! {
+    /// Prepares the state disk and mounts it on /var.
+    State = "state",
+    /// Runs containers.
+    Containerd = "containerd",
+    /// Imports the images that the root carries.
+    Images = "images",
+    /// Finds the configuration.
+    Configure = "configure",
+    /// Brings up the network and the clock.
+    Netd = "netd",
+    /// Stakes, registers, reports.
+    Staker = "staker",
+    /// The Kubernetes agent.
+    K3s = "k3s",
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.text())
+    }
+}
+
+/// All about one service.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: Name,
+    pub(crate) program: &'static str,
+    pub(crate) arguments: Arguments,
+    /// Besides PATH, HOME and what `init` itself passes.
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// Below the root of the cgroup tree.
+    pub(crate) cgroup: &'static str,
+    /// None: root.
+    pub(crate) user: Option<User>,
+    /// What must be up before it starts. What goes down later stops nothing.
+    pub(crate) requires: &'static [Name],
+    pub(crate) kind: Kind,
+    /// Whether it starts by itself, or only once somebody asks.
+    pub(crate) automatic: bool,
+    /// Longer in [`Stage::Starting`](super::Stage) than this, and it is killed.
+    pub(crate) start_limit: Option<Duration>,
+    /// What the node is when the service fails `failures` times in a row.
+    pub(crate) degrades: DegradedReason,
+    pub(crate) failures: u32,
+    /// What it may say to `init`; none: it has no connection.
+    pub(crate) rights: Option<Rights>,
+    /// Whether its lines of level INFO are on the console too. Warnings always are.
+    pub(crate) talks_on_console: bool,
+    pub(crate) open_files: u64,
+    pub(crate) out_of_memory_score: i16,
+}
+
+/// A service's arguments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arguments {
+    /// Always these.
+    Fixed(&'static [&'static str]),
+    /// Those of `k3s agent`, which depend on the configuration and on the master's answer.
+    Agent,
+}
+
+/// What a service is, and when it is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It goes on running.
+    Daemon(Readiness),
+    /// It ends, and is up for good when it ends with status 0.
+    Task {
+        /// After a failure it runs again so much later; none: with a growing wait.
+        again: Option<Duration>,
+        /// Its lines are held until it ends, and left out when they are those of the last run.
+        quiet: bool,
+    },
+}
+
+/// When a daemon is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// When it says `READY=1` (sd_notify(3)).
+    Notify,
+    /// When its socket takes connections, or when it says `READY=1`.
+    Socket(&'static str),
+}
+
+/// What a service may say over its connection to `init`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rights {
+    pub(crate) states: &'static [NodeState],
+    pub(crate) degraded: &'static [DegradedReason],
+    pub(crate) phases: &'static [Phase],
+    pub(crate) agent: bool,
+    pub(crate) power_off: bool,
+}
+
+impl Rights {
+    /// Whether a message may be sent by whoever has these rights.
+    pub(crate) fn allow(&self, message: &ToInit) -> bool {
+        match message {
+            ToInit::State { state } => self.states.contains(state),
+            ToInit::Degraded { reason, .. } | ToInit::Recovered { reason } => {
+                self.degraded.contains(reason)
+            }
+            ToInit::Reached { phase } => self.phases.contains(phase),
+            _ => match message.kind() {
+                ToInitKind::Agent => self.agent,
+                ToInitKind::PowerOff => self.power_off,
+                ToInitKind::State | ToInitKind::Degraded | ToInitKind::Reached => false,
+            },
+        }
+    }
+}
+
+/// The socket of containerd, which `k3s agent` and `ctr` use.
+pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// As many as the kernel allows (`fs.nr_open`): containers inherit the limit.
+const MANY_FILES: u64 = 1 << 20;
+const FEW_FILES: u64 = 4096;
+
+/// The kubelet gives itself -999 and its containers more: what they depend on goes after them.
+const LAST_TO_KILL: i16 = -999;
+
+impl Name {
+    /// The service's entry in [`SERVICES`].
+    pub(crate) const fn service(self) -> &'static Service {
+        match self {
+            Self::State => &STATE,
+            Self::Containerd => &CONTAINERD,
+            Self::Images => &IMAGES,
+            Self::Configure => &CONFIGURE,
+            Self::Netd => &NETD,
+            Self::Staker => &STAKER,
+            Self::K3s => &K3S,
+        }
+    }
+}
+
+const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
+    Service {
+        name,
+        program: "/usr/bin/init",
+        arguments: Arguments::Fixed(&[]),
+        environment: &[],
+        cgroup: "",
+        user: None,
+        requires: &[],
+        kind: Kind::Task { again, quiet },
+        automatic: true,
+        start_limit: None,
+        degrades: DegradedReason::Service,
+        failures: 3,
+        rights: None,
+        talks_on_console: true,
+        open_files: FEW_FILES,
+        out_of_memory_score: LAST_TO_KILL,
+    }
+}
+
+const fn daemon(name: Name, readiness: Readiness) -> Service {
+    Service {
+        kind: Kind::Daemon(readiness),
+        ..task(name, None, false)
+    }
+}
+
+static STATE: Service = Service {
+    arguments: Arguments::Fixed(&["state"]),
+    cgroup: "system/state",
+    degrades: DegradedReason::StateDisk,
+    failures: 1,
+    // a file system check of a large disk takes its time
+    start_limit: Some(Duration::from_secs(30 * 60)),
+    ..task(Name::State, None, true)
+};
+
+static CONTAINERD: Service = Service {
+    program: "/usr/bin/containerd",
+    cgroup: "system/containerd",
+    requires: &[Name::State],
+    start_limit: Some(Duration::from_secs(300)),
+    talks_on_console: false,
+    open_files: MANY_FILES,
+    ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
+};
+
+static IMAGES: Service = Service {
+    program: "/usr/bin/ctr",
+    arguments: Arguments::Fixed(&[
+        "--namespace",
+        "k8s.io",
+        "images",
+        "import",
+        "/usr/share/k3s-daas/pause.tar",
+    ]),
+    cgroup: "system/images",
+    requires: &[Name::Containerd],
+    start_limit: Some(Duration::from_secs(300)),
+    ..task(Name::Images, None, false)
+};
+
+static CONFIGURE: Service = Service {
+    arguments: Arguments::Fixed(&["configure"]),
+    cgroup: "system/configure",
+    degrades: DegradedReason::Configuration,
+    failures: 1,
+    start_limit: Some(Duration::from_secs(60)),
+    ..task(Name::Configure, Some(Duration::from_secs(5)), true)
+};
+
+static NETD: Service = Service {
+    program: "/usr/bin/netd",
+    cgroup: "system/netd",
+    user: Some(User {
+        id: 900,
+        capabilities: Capabilities::NONE
+            .with(Capability::NetAdmin)
+            .with(Capability::NetRaw)
+            .with(Capability::SysTime),
+    }),
+    requires: &[Name::Configure],
+    rights: Some(Rights {
+        states: &[],
+        degraded: &[DegradedReason::Network, DegradedReason::Clock],
+        phases: &[Phase::Network, Phase::Clock],
+        agent: false,
+        power_off: false,
+    }),
+    ..daemon(Name::Netd, Readiness::Notify)
+};
+
+static STAKER: Service = Service {
+    program: "/usr/bin/staker",
+    cgroup: "system/staker",
+    user: Some(User {
+        id: 901,
+        capabilities: Capabilities::NONE,
+    }),
+    requires: &[Name::Configure, Name::Netd],
+    rights: Some(Rights {
+        states: &[
+            NodeState::Unsealed,
+            NodeState::Staked,
+            NodeState::Registered,
+            NodeState::Unbonding,
+            NodeState::Slashed,
+        ],
+        degraded: &[
+            DegradedReason::ChainUnreachable,
+            DegradedReason::BalanceShort,
+            DegradedReason::StakeBelowMinimum,
+            DegradedReason::ChainRefused,
+            DegradedReason::MasterUnreachable,
+            DegradedReason::RegistrationRefused,
+            DegradedReason::Heartbeat,
+        ],
+        phases: &[
+            Phase::Unsealed,
+            Phase::Staked,
+            Phase::Registered,
+            Phase::Slashed,
+        ],
+        agent: true,
+        power_off: true,
+    }),
+    ..daemon(Name::Staker, Readiness::Notify)
+};
+
+static K3S: Service = Service {
+    program: "/usr/bin/k3s",
+    arguments: Arguments::Agent,
+    // No certificate of the web: where the cluster's chain of trust ended in one of those, an
+    // older k3s would leave out the check of the token's hash of the cluster's own.
+    environment: &[
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("SSL_CERT_DIR", "/run/daas/no-certificates"),
+    ],
+    cgroup: "k3s",
+    requires: &[Name::State, Name::Containerd, Name::Images],
+    automatic: false,
+    talks_on_console: false,
+    open_files: MANY_FILES,
+    ..daemon(Name::K3s, Readiness::Notify)
+};
+
+/// Every service.
+pub(crate) static SERVICES: &[&Service] = &[
+    &STATE,
+    &CONTAINERD,
+    &IMAGES,
+    &CONFIGURE,
+    &NETD,
+    &STAKER,
+    &K3S,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Secret;
+    use wire::child::PowerOffReason;
+
+    #[test]
+    fn every_name_has_its_entry() {
+        let listed: Vec<Name> = SERVICES.iter().map(|service| service.name).collect();
+        assert_eq!(listed, Name::ALL);
+        for name in Name::ALL {
+            assert_eq!(name.service().name, *name);
+            assert!(!name.service().cgroup.is_empty());
+            assert!(name.service().program.starts_with("/usr/bin/"));
+        }
+    }
+
+    /// What is required stands earlier in the table, so that there can be no circle.
+    #[test]
+    fn what_is_required_comes_before() {
+        for service in SERVICES {
+            for required in service.requires {
+                assert!(
+                    *required < service.name,
+                    "{} requires {required}",
+                    service.name
+                );
+                assert!(required.service().automatic);
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_services_share_a_cgroup_or_a_user() {
+        for (index, one) in SERVICES.iter().enumerate() {
+            for other in &SERVICES[index + 1..] {
+                assert_ne!(one.cgroup, other.cgroup);
+                if let (Some(one), Some(other)) = (one.user, other.user) {
+                    assert_ne!(one.id, other.id);
+                }
+            }
+        }
+    }
+
+    fn allowed(name: Name, message: &ToInit) -> bool {
+        name.service()
+            .rights
+            .is_some_and(|rights| rights.allow(message))
+    }
+
+    #[test]
+    fn who_may_say_what() {
+        let start = ToInit::StartAgent {
+            server: "https://192.0.2.1:6443".to_owned(),
+            token: Secret::new("K10".to_owned()),
+        };
+        let restart = ToInit::RestartAgent {
+            reason: String::new(),
+        };
+        let power_off = ToInit::PowerOff {
+            reason: PowerOffReason::Slashed,
+            detail: String::new(),
+        };
+        for message in [&start, &restart, &power_off] {
+            for name in Name::ALL {
+                assert_eq!(allowed(*name, message), *name == Name::Staker, "{name}");
+            }
+        }
+        let network = ToInit::Reached {
+            phase: Phase::Network,
+        };
+        assert!(allowed(Name::Netd, &network));
+        assert!(!allowed(Name::Staker, &network));
+        let clock = ToInit::Recovered {
+            reason: DegradedReason::Clock,
+        };
+        assert!(allowed(Name::Netd, &clock));
+        assert!(!allowed(Name::Staker, &clock));
+    }
+
+    #[test]
+    fn what_init_alone_knows_nobody_may_say() {
+        for state in [NodeState::Booting, NodeState::Joined, NodeState::Off] {
+            for name in Name::ALL {
+                assert!(!allowed(*name, &ToInit::State { state }), "{name} {state}");
+            }
+        }
+        for phase in [
+            Phase::Init,
+            Phase::Mounts,
+            Phase::State,
+            Phase::Joined,
+            Phase::Stopped,
+        ] {
+            for name in Name::ALL {
+                assert!(
+                    !allowed(*name, &ToInit::Reached { phase }),
+                    "{name} {phase}"
+                );
+            }
+        }
+    }
+
+    /// Two speakers for one reason would clear each other's.
+    #[test]
+    fn each_degraded_reason_has_one_speaker_at_most() {
+        for reason in DegradedReason::ALL {
+            let speakers = SERVICES
+                .iter()
+                .filter_map(|service| service.rights)
+                .filter(|rights| rights.degraded.contains(reason))
+                .count();
+            assert!(speakers <= 1, "{reason}");
+            if matches!(
+                reason,
+                DegradedReason::Service | DegradedReason::StateDisk | DegradedReason::Configuration
+            ) {
+                assert_eq!(speakers, 0, "{reason} is for init alone");
+            }
+        }
+    }
+
+    #[test]
+    fn services_that_are_not_root_have_just_their_capabilities() {
+        let users: Vec<(Name, User)> = SERVICES
+            .iter()
+            .filter_map(|service| Some((service.name, service.user?)))
+            .collect();
+        let [(Name::Netd, netd), (Name::Staker, staker)] = users[..] else {
+            panic!("{users:?}");
+        };
+        assert_eq!(staker.capabilities, Capabilities::NONE);
+        assert_eq!(
+            netd.capabilities,
+            Capabilities::NONE
+                .with(Capability::NetAdmin)
+                .with(Capability::NetRaw)
+                .with(Capability::SysTime)
+        );
+    }
+}
