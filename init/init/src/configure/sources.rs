@@ -1,0 +1,148 @@
+//! Where a configuration can come from. The first place that has one wins.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::esp;
+use crate::modules::Loader;
+
+/// The places, for people.
+pub(super) const DESCRIPTION: &str = "the firmware item opt/k3s-daas/node.toml, daas/node.toml on \
+                                      every EFI system partition, /var/lib/daas/node.toml";
+
+/// What QEMU passes with `-fw_cfg name=opt/k3s-daas/node.toml,file=…`
+/// (Documentation/ABI/testing/sysfs-firmware-qemu_fw_cfg).
+const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg";
+const FIRMWARE_ITEM: &str = "by_name/opt/k3s-daas/node.toml/raw";
+/// Left there by a person, or by what made the disk.
+const STATE_FILE: &str = "/var/lib/daas/node.toml";
+
+/// A configuration as it was found.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// What errors call it.
+    pub(crate) source: String,
+    /// The text, which holds secrets.
+    pub(crate) text: Zeroizing<String>,
+}
+
+/// A configuration that is there and can't be read.
+#[derive(Debug, Error)]
+#[error("{place}: can't be read")]
+pub(crate) struct SourceError {
+    place: String,
+    #[source]
+    source: io::Error,
+}
+
+/// Looks everywhere.
+pub(super) fn find() -> Result<Option<Document>, SourceError> {
+    if let Some(document) = firmware()? {
+        return Ok(Some(document));
+    }
+    if let Some(document) = esp::find()? {
+        return Ok(Some(document));
+    }
+    file("/var/lib/daas/node.toml", Path::new(STATE_FILE))
+}
+
+fn firmware() -> Result<Option<Document>, SourceError> {
+    let directory = Path::new(FIRMWARE);
+    if !directory.exists() {
+        // Only on a machine of QEMU's is there anything to load it for.
+        match Loader::open().and_then(|mut loader| loader.load("qemu_fw_cfg")) {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "no firmware configuration device"),
+        }
+    }
+    file(
+        "fw_cfg:opt/k3s-daas/node.toml",
+        &directory.join(FIRMWARE_ITEM),
+    )
+}
+
+fn file(name: &str, path: &Path) -> Result<Option<Document>, SourceError> {
+    match File::open(path) {
+        Ok(file) => read(name, file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed(name)(source)),
+    }
+}
+
+/// Reads a document that was found. A longer one than any configuration is cut one byte behind the
+/// bound, so that the parser can say so.
+pub(super) fn read(name: &str, file: File) -> Result<Document, SourceError> {
+    if !file.metadata().map_err(failed(name))?.is_file() {
+        return Err(failed(name)(io::Error::other("it is not a file")));
+    }
+    // room from the start: a buffer that grows leaves copies of secrets behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(config::MAXIMUM_LENGTH.saturating_add(2)));
+    let bound = u64::try_from(config::MAXIMUM_LENGTH).unwrap_or(u64::MAX);
+    file.take(bound.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed(name))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = bytes
+            .iter()
+            .take(error.valid_up_to())
+            .filter(|byte| **byte == b'\n')
+            .count()
+            .saturating_add(1);
+        failed(name)(io::Error::other(format!("line {line} is not UTF-8")))
+    })?;
+    Ok(Document {
+        source: name.to_owned(),
+        text: Zeroizing::new(text.to_owned()),
+    })
+}
+
+pub(super) fn failed(name: &str) -> impl FnOnce(io::Error) -> SourceError {
+    let place = name.to_owned();
+    move |source| SourceError { place, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_there_is_no_error_and_one_that_is_odd_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
+        assert!(file("x", &path).unwrap().is_none());
+        fs::write(&path, "version = 1\n").unwrap();
+        let document = file("x", &path).unwrap().unwrap();
+        assert_eq!(
+            (document.source.as_str(), document.text.as_str()),
+            ("x", "version = 1\n")
+        );
+        fs::write(&path, b"a\nb\n\xff").unwrap();
+        let error = file("x", &path).unwrap_err();
+        assert_eq!(
+            crate::log::chain(&error),
+            "x: can't be read: line 3 is not UTF-8"
+        );
+        let error = file("x", directory.path()).unwrap_err();
+        assert_eq!(
+            crate::log::chain(&error),
+            "x: can't be read: it is not a file"
+        );
+    }
+
+    #[test]
+    fn a_document_that_is_too_long_is_left_to_the_parser() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
+        fs::write(&path, "#".repeat(config::MAXIMUM_LENGTH * 2)).unwrap();
+        let document = file("x", &path).unwrap().unwrap();
+        assert_eq!(document.text.len(), config::MAXIMUM_LENGTH + 1);
+        let error = config::NodeConfig::parse("x", &document.text).unwrap_err();
+        assert!(error.to_string().contains("65536"), "{error}");
+    }
+}
