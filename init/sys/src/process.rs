@@ -19,7 +19,7 @@ use libc::c_char;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, read};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, getpid};
 use thiserror::Error;
 
 use crate::capability::Capabilities;
@@ -203,6 +203,23 @@ struct CloneArguments {
     set_tid: u64,
     set_tid_size: u64,
     cgroup: u64,
+}
+
+/// Sends a signal to every process but the caller. From PID 1 that is everybody (kill(2)).
+///
+/// # Errors
+/// What kill(2) says, `ESRCH` when there is nobody; and for every caller but PID 1, which has no
+/// business with this, `PermissionDenied`.
+pub fn signal_everybody(signal: Signal) -> io::Result<()> {
+    if !getpid().is_init() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // SAFETY: kill(2) takes two numbers.
+    let result = unsafe { libc::kill(-1, signal.as_raw()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn system(step: &'static str) -> impl Fn(Errno) -> SpawnError {

@@ -1,0 +1,326 @@
+//! Services' processes: starting, reading, reaping.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
+use tracing::{Level, info, warn};
+use wire::status::Phase;
+
+use super::{HELD_LINES, NOTIFY_SOCKET, Node};
+use crate::event_loop::Token;
+use crate::log::{Record, chain, parse_level, visible};
+use crate::service::{
+    Arguments, Command, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
+};
+use crate::wire_server::Connection;
+use crate::{cgroups, configure, timeline};
+
+impl Node {
+    /// Starts, asks to end, and kills what the supervisor says.
+    pub(super) fn carry_out_plan(&mut self, now: Duration) {
+        for command in self.supervisor.plan(now) {
+            match command {
+                Command::Start(name) => self.start(name, now),
+                Command::Terminate(name) => self.signal(name, Signal::TERM),
+                Command::Kill(name) => {
+                    warn!(service = %name, "it does not end: it is killed");
+                    self.signal(name, Signal::KILL);
+                }
+            }
+        }
+    }
+
+    /// Sends a signal to a service's own process.
+    pub(super) fn signal(&self, name: Name, signal: Signal) {
+        let process = self.slots.get(&name).and_then(|slot| slot.process.as_ref());
+        if let Some(Err(error)) = process.map(|process| process.signal(signal)) {
+            warn!(service = %name, %error, "a signal can't be sent");
+        }
+    }
+
+    fn start(&mut self, name: Name, now: Duration) {
+        match self.try_start(name) {
+            Ok(process) => {
+                if matches!(name.service().kind, Kind::Daemon(_)) {
+                    info!(service = %name, process = process.as_raw_nonzero(), "started");
+                }
+                if name == Name::K3s {
+                    self.reach(Phase::AgentStarted);
+                }
+            }
+            Err(why) => self.ended(name, &Exit::NotStarted(why), now),
+        }
+    }
+
+    fn try_start(&mut self, name: Name) -> Result<Pid, String> {
+        let service = name.service();
+        let arguments = match service.arguments {
+            Arguments::Fixed(arguments) => {
+                arguments.iter().map(|text| (*text).to_owned()).collect()
+            }
+            Arguments::Agent => self
+                .node_id
+                .as_deref()
+                .and_then(|node| self.agent.arguments(node))
+                .ok_or("there is nothing to join yet")?,
+        };
+        let status = self.encoded_status();
+        let slot = self.slots.entry(name).or_default();
+        if slot.output.is_none() {
+            let pipe = OutputPipe::new().map_err(|error| error.to_string())?;
+            self.events
+                .watch(&pipe, Token::Output(name))
+                .map_err(|error| error.to_string())?;
+            slot.output = Some(pipe);
+        }
+        let output = slot.output.as_ref().ok_or("it has no output")?;
+        let (connection, theirs) = service
+            .rights
+            .map(Connection::new)
+            .transpose()
+            .map_err(|error| error.to_string())?
+            .unzip();
+        let cgroup = open_cgroup(service.cgroup)?;
+        let process = launch(&Launch {
+            service,
+            arguments: &arguments,
+            cgroup: Some(cgroup.as_fd()),
+            notify_socket: NOTIFY_SOCKET,
+            output: output.writer(),
+            connection: theirs.as_ref().map(AsFd::as_fd),
+        })
+        .map_err(|error| chain(&error))?;
+        let id = process.id();
+        slot.process = Some(process);
+        slot.waits_for_room = false;
+        slot.connection = None;
+        if let Some(connection) = connection {
+            if let Err(error) = self.events.watch(&connection, Token::Connection(name)) {
+                warn!(service = %name, %error, "its messages can't be waited for");
+            }
+            slot.connection = Some(connection);
+        }
+        if let Some(status) = status {
+            self.send_status(name, &status);
+        }
+        Ok(id)
+    }
+
+    /// Reaps every process that has ended: services, and orphans, which come to PID 1.
+    pub(super) fn reap(&mut self) {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((process, status))) => self.reaped(process, status),
+                Err(Errno::INTR) => {}
+                // ECHILD: there is none at all
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn reaped(&mut self, id: Pid, status: WaitStatus) {
+        let found = self.slots.iter_mut().find_map(|(name, slot)| {
+            let process = slot.process.take_if(|process| process.id() == id)?;
+            Some((*name, process))
+        });
+        if let Some((name, process)) = found {
+            let exit = process.exit(status);
+            // what it said counts before its end does
+            self.handle_connection(name);
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.connection = None;
+            }
+            self.ended(name, &exit, timeline::now());
+        }
+    }
+
+    fn ended(&mut self, name: Name, exit: &Exit, now: Duration) {
+        let lines = self
+            .slots
+            .get_mut(&name)
+            .and_then(|slot| slot.output.as_mut())
+            .map(|output| output.finish(now))
+            .unwrap_or_default();
+        self.take_lines(name, lines, now);
+        self.forget_words_of(name);
+        let ended = self.supervisor.exited(name, exit, now);
+        let told = self.tell_held_lines(name, exit);
+        match ended {
+            Ended::Stopped => info!(service = %name, exit = %exit, "stopped"),
+            Ended::Done => {
+                self.clear_trouble(name);
+                self.task_done(name);
+            }
+            Ended::Failed { failures, wait } => {
+                if told {
+                    let seconds = wait.as_secs_f32();
+                    warn!(service = %name, exit = %exit, failures, seconds, "ended, starts again");
+                }
+                self.note_trouble(name, exit, failures);
+            }
+        }
+        if name == Name::K3s {
+            self.board.set_agent_ready(false);
+        }
+    }
+
+    /// Everything that only a running process can vouch for goes with it.
+    fn forget_words_of(&mut self, name: Name) {
+        for reason in name
+            .service()
+            .rights
+            .map_or(&[][..], |rights| rights.degraded)
+        {
+            self.board.recover(*reason);
+        }
+    }
+
+    fn note_trouble(&mut self, name: Name, exit: &Exit, failures: u32) {
+        let service = name.service();
+        if failures < service.failures || self.is_no_trouble_yet(name, exit) {
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return;
+        };
+        let said = slot
+            .last_lines
+            .iter()
+            .find(|(level, _)| *level <= Level::WARN)
+            .map(|(_, text)| text.clone());
+        slot.trouble = Some(match (service.kind, said) {
+            (Kind::Task { quiet: true, .. }, Some(said)) => said,
+            _ => format!("{name} ends again and again ({exit})"),
+        });
+        self.settle_trouble();
+    }
+
+    /// That there is no configuration means nothing as long as one place to look at, the state
+    /// disk, is not there yet.
+    fn is_no_trouble_yet(&self, name: Name, exit: &Exit) -> bool {
+        name == Name::Configure
+            && *exit == Exit::Status(i32::from(configure::NOT_FOUND))
+            && matches!(
+                self.supervisor.stage(Name::State),
+                Stage::Idle | Stage::Starting { .. }
+            )
+    }
+
+    fn clear_trouble(&mut self, name: Name) {
+        if let Some(slot) = self.slots.get_mut(&name)
+            && slot.trouble.take().is_some()
+        {
+            self.settle_trouble();
+        }
+    }
+
+    /// A daemon says that it is ready.
+    pub(super) fn became_ready(&mut self, name: Name) {
+        if !self.supervisor.ready(name, timeline::now()) {
+            return;
+        }
+        info!(service = %name, "ready");
+        self.clear_trouble(name);
+        match name {
+            Name::Containerd => self.reach(Phase::Containerd),
+            Name::K3s => {
+                self.board.set_agent_ready(true);
+                self.reach(Phase::Joined);
+            }
+            _ => {}
+        }
+    }
+
+    fn task_done(&mut self, name: Name) {
+        match name {
+            Name::State => {
+                self.reach(Phase::State);
+                // one more place for the configuration
+                self.supervisor.hasten(Name::Configure, timeline::now());
+            }
+            Name::Images => self.reach(Phase::Images),
+            Name::Configure => self.configured(),
+            _ => {}
+        }
+    }
+
+    /// Reads a service's output.
+    pub(super) fn handle_output(&mut self, name: Name) {
+        let now = timeline::now();
+        let lines = self
+            .slots
+            .get_mut(&name)
+            .and_then(|slot| slot.output.as_mut())
+            .map(|output| output.read(now))
+            .unwrap_or_default();
+        self.take_lines(name, lines, now);
+    }
+
+    fn take_lines(&mut self, name: Name, lines: Vec<String>, now: Duration) {
+        let quiet = matches!(name.service().kind, Kind::Task { quiet: true, .. });
+        for line in lines {
+            let (level, text) = parse_level(&line);
+            let text = visible(text);
+            if !quiet {
+                self.write_line(name, level, text, now);
+            } else if let Some(slot) = self.slots.get_mut(&name)
+                && slot.lines.len() < HELD_LINES
+            {
+                slot.lines.push((level, text));
+            }
+        }
+    }
+
+    /// Writes what a quiet task has said, unless it is what it said the last time. `true` when
+    /// its end is worth a line too.
+    fn tell_held_lines(&mut self, name: Name, exit: &Exit) -> bool {
+        if !matches!(name.service().kind, Kind::Task { quiet: true, .. }) {
+            return true;
+        }
+        if self.is_no_trouble_yet(name, exit) {
+            if let Some(slot) = self.slots.get_mut(&name) {
+                slot.lines.clear();
+            }
+            return false;
+        }
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return true;
+        };
+        let lines = std::mem::take(&mut slot.lines);
+        let news = lines != slot.last_lines || slot.last_exit.as_ref() != Some(exit);
+        slot.last_lines = lines;
+        slot.last_exit = Some(exit.clone());
+        if news {
+            let now = timeline::now();
+            for (level, text) in slot.last_lines.clone() {
+                self.write_line(name, level, text, now);
+            }
+        }
+        news
+    }
+
+    fn write_line(&self, name: Name, level: Level, text: String, now: Duration) {
+        let least = if name.service().talks_on_console {
+            Level::INFO
+        } else {
+            Level::WARN
+        };
+        self.inputs.log.push(Record {
+            at: now,
+            level,
+            source: name.text(),
+            text,
+            console: level <= least,
+        });
+    }
+}
+
+fn open_cgroup(group: &str) -> Result<OwnedFd, String> {
+    let directory = cgroups::create(group).map_err(|error| chain(&error))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&directory, flags, Mode::empty())
+        .map_err(|error| format!("its cgroup can't be opened: {error}"))
+}

@@ -1,0 +1,290 @@
+//! The node while it runs: one loop that waits for everything at once and never for one thing.
+
+mod children;
+mod events;
+mod requests;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::Level;
+use wire::child::FromInit;
+use wire::status::{DegradedReason, Phase};
+
+use crate::corruption::RootDevices;
+use crate::event_loop::{EventLoop, Token};
+use crate::log::LogQueue;
+use crate::modules::ModuleLoader;
+use crate::power::{PowerButtons, Reason, StopPlan, Watchdog};
+use crate::service::{
+    AGENT_DIRECTORY, Agent, Exit, Name, NotifySocket, OutputPipe, Process, SERVICES, Supervisor,
+};
+use crate::status::StatusBoard;
+use crate::timeline;
+use crate::uevent::UeventSocket;
+use crate::wire_server::Connection;
+
+/// Where services say that they are ready.
+const NOTIFY_SOCKET: &str = "/run/daas/notify";
+/// The log on the state disk.
+const LOG_FILE: &str = "/var/log/daas/node.log";
+/// How long the loop sleeps when nothing is due.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often a service's socket is tried until it answers.
+const SOCKET_TRIES: Duration = Duration::from_millis(50);
+/// How many lines of a task are held.
+const HELD_LINES: usize = 64;
+
+/// Why the loop can't run.
+#[derive(Debug, Error)]
+#[error("{what} can't be set up")]
+pub(crate) struct NodeError {
+    what: &'static str,
+    #[source]
+    source: io::Error,
+}
+
+/// What the loop needs from those who set it up.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) signals: sys::signals::SignalReader,
+    pub(crate) uevents: UeventSocket,
+    pub(crate) modules: ModuleLoader,
+    pub(crate) root_devices: Option<RootDevices>,
+    pub(crate) log: Arc<LogQueue>,
+}
+
+/// What a service has besides its life in the supervisor. It stays when its process goes.
+#[derive(Debug, Default)]
+struct Slot {
+    process: Option<Process>,
+    connection: Option<Connection>,
+    /// Whether the loop also waits for room to write.
+    waits_for_room: bool,
+    output: Option<OutputPipe>,
+    /// Lines of this run of a task, and of the one before.
+    lines: Vec<(Level, String)>,
+    last_lines: Vec<(Level, String)>,
+    last_exit: Option<Exit>,
+    /// Why it is degraded, while it is.
+    trouble: Option<String>,
+}
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    events: EventLoop,
+    inputs: Inputs,
+    notify: NotifySocket,
+    supervisor: Supervisor,
+    slots: BTreeMap<Name, Slot>,
+    board: StatusBoard,
+    agent: Agent,
+    /// The node's name, once the configuration is there.
+    node_id: Option<String>,
+    buttons: PowerButtons,
+    watchdog: Option<Watchdog>,
+    log_opened: bool,
+    stop: Option<StopPlan>,
+    finished: bool,
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) reason: Reason,
+    pub(crate) log: Arc<LogQueue>,
+    pub(crate) watchdog: Option<Watchdog>,
+}
+
+impl Node {
+    /// Sets the loop up. Nothing starts yet.
+    ///
+    /// # Errors
+    /// [`NodeError`]: then this machine can't be run.
+    pub(crate) fn new(inputs: Inputs) -> Result<Self, NodeError> {
+        let failed = |what| move |source| NodeError { what, source };
+        let events = EventLoop::new().map_err(failed("the event loop"))?;
+        let notify = NotifySocket::bind(Path::new(NOTIFY_SOCKET)).map_err(failed(NOTIFY_SOCKET))?;
+        events
+            .watch(&inputs.signals, Token::Signals)
+            .and_then(|()| events.watch(&inputs.uevents, Token::Uevents))
+            .and_then(|()| events.watch(&notify, Token::Notify))
+            .map_err(failed("the event loop"))?;
+        let slots = Name::ALL.iter().map(|name| (*name, Slot::default()));
+        Ok(Self {
+            events,
+            inputs,
+            notify,
+            supervisor: Supervisor::new(SERVICES),
+            slots: slots.collect(),
+            board: StatusBoard::new(timeline::load()),
+            agent: Agent::new(Path::new(AGENT_DIRECTORY)),
+            node_id: None,
+            buttons: PowerButtons::default(),
+            watchdog: None,
+            log_opened: false,
+            stop: None,
+            finished: false,
+        })
+    }
+
+    /// Runs until the machine is to go off.
+    ///
+    /// # Errors
+    /// When epoll(7) itself fails, which leaves nothing to wait with.
+    pub(crate) fn run(mut self) -> Result<End, NodeError> {
+        self.look_for_buttons();
+        self.look_for_watchdog();
+        loop {
+            self.settle();
+            if let Some(stop) = self.stop.as_ref().filter(|_| self.finished) {
+                return Ok(End {
+                    reason: stop.reason,
+                    log: self.inputs.log,
+                    watchdog: self.watchdog,
+                });
+            }
+            let wait = self.time_to_wait(timeline::now());
+            let tokens = self.events.wait(wait).map_err(|source| NodeError {
+                what: "the wait for events",
+                source,
+            })?;
+            // signals last: what a process said counts before its end does
+            let (signals, others): (Vec<Token>, Vec<Token>) = tokens
+                .into_iter()
+                .partition(|token| *token == Token::Signals);
+            for token in others.into_iter().chain(signals) {
+                self.handle(token);
+            }
+        }
+    }
+
+    /// Does everything that is due now.
+    fn settle(&mut self) {
+        let now = timeline::now();
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.pet(now);
+        }
+        self.try_sockets(now);
+        self.advance_stop(now);
+        self.carry_out_plan(now);
+        if self.board.has_reached(Phase::State) && !self.log_opened {
+            self.log_opened = self.inputs.log.open(&PathBuf::from(LOG_FILE));
+        }
+        self.publish();
+    }
+
+    fn time_to_wait(&self, now: Duration) -> Duration {
+        [
+            self.supervisor.deadline(),
+            self.stop.as_ref().map(|stop| stop.deadline(now)),
+            self.watchdog.as_ref().map(Watchdog::deadline),
+            self.awaited_sockets()
+                .next()
+                .map(|_| now.saturating_add(SOCKET_TRIES)),
+            (self.board.has_reached(Phase::State) && !self.log_opened)
+                .then(|| now.saturating_add(SOCKET_TRIES)),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|deadline| deadline.saturating_sub(now))
+        .fold(LONGEST_WAIT, Duration::min)
+    }
+
+    /// Sends the status to those who show it, when it has changed.
+    fn publish(&mut self) {
+        let services = self
+            .supervisor
+            .stages()
+            .map(|(name, stage)| (name.text().to_owned(), stage.name().to_owned()))
+            .collect();
+        self.board.set_services(services);
+        if !self.board.take_change() {
+            return;
+        }
+        let Some(status) = self.encoded_status() else {
+            return;
+        };
+        for name in Name::ALL {
+            self.send_status(*name, &status);
+        }
+    }
+
+    fn encoded_status(&self) -> Option<Rc<[u8]>> {
+        let status = self.board.status().clone();
+        match wire::child::encode(&FromInit::Status { status }) {
+            Ok(bytes) => Some(bytes.as_slice().into()),
+            Err(error) => {
+                tracing::error!(%error, "the status can't be sent");
+                None
+            }
+        }
+    }
+
+    fn send_status(&mut self, name: Name, status: &Rc<[u8]>) {
+        if let Some(connection) = self
+            .slots
+            .get_mut(&name)
+            .and_then(|slot| slot.connection.as_mut())
+        {
+            connection.send_status(status);
+        }
+        self.watch_for_room(name);
+    }
+
+    /// Waits for room on a connection as long as a status waits for it.
+    fn watch_for_room(&mut self, name: Name) {
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return;
+        };
+        let Some(connection) = &slot.connection else {
+            return;
+        };
+        let waits = connection.waits();
+        if waits == slot.waits_for_room {
+            return;
+        }
+        match self
+            .events
+            .watch_writing(connection, Token::Connection(name), waits)
+        {
+            Ok(()) => slot.waits_for_room = waits,
+            Err(error) => tracing::warn!(%error, service = %name, "can't wait for room"),
+        }
+    }
+
+    /// Marks a phase, once.
+    fn reach(&mut self, phase: Phase) {
+        if !self.board.has_reached(phase) {
+            self.board.reached(timeline::mark(phase));
+        }
+    }
+
+    /// Tells what is wrong with the services, all together, or that nothing is.
+    fn settle_trouble(&mut self) {
+        for reason in [
+            DegradedReason::Service,
+            DegradedReason::StateDisk,
+            DegradedReason::Configuration,
+        ] {
+            let troubles: Vec<&str> = self
+                .slots
+                .iter()
+                .filter(|(name, _)| name.service().degrades == reason)
+                .filter_map(|(_, slot)| slot.trouble.as_deref())
+                .collect();
+            if troubles.is_empty() {
+                self.board.recover(reason);
+            } else {
+                self.board.degrade(reason, &troubles.join("; "));
+            }
+        }
+    }
+}

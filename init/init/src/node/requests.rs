@@ -1,0 +1,129 @@
+//! What services ask for over their connections, and what the configuration says.
+
+use std::path::Path;
+
+use config::PublicConfig;
+use tracing::{error, info, warn};
+use wire::child::ToInit;
+use wire::status::Phase;
+
+use super::Node;
+use crate::configure::PUBLIC_FILE;
+use crate::power::Reason;
+use crate::service::Name;
+use crate::wire_server::Received;
+use crate::{files, identity, timeline};
+
+/// How many messages of one service are taken before others have their turn.
+const AT_ONCE: usize = 32;
+/// The longest sentence of a service that is logged, in bytes.
+const MAXIMUM_SENTENCE: usize = 512;
+/// How many refused messages of one process are told one by one.
+const TOLD_REFUSALS: u32 = 5;
+
+impl Node {
+    /// Takes the messages of a service, and sends what waits for it.
+    pub(super) fn handle_connection(&mut self, name: Name) {
+        for _ in 0..AT_ONCE {
+            let Some(connection) = self
+                .slots
+                .get_mut(&name)
+                .and_then(|slot| slot.connection.as_mut())
+            else {
+                return;
+            };
+            match connection.receive() {
+                Received::Message(message) => self.take_message(name, message),
+                Received::Refused(why) => {
+                    let refused = connection.refused();
+                    if refused <= TOLD_REFUSALS {
+                        warn!(service = %name, refused, "a message is refused: {why}");
+                    }
+                }
+                Received::Empty => break,
+                Received::Closed => {
+                    if let Some(slot) = self.slots.get_mut(&name) {
+                        slot.connection = None;
+                    }
+                    return;
+                }
+            }
+        }
+        if let Some(connection) = self
+            .slots
+            .get_mut(&name)
+            .and_then(|slot| slot.connection.as_mut())
+        {
+            connection.flush();
+        }
+        self.watch_for_room(name);
+    }
+
+    fn take_message(&mut self, name: Name, message: ToInit) {
+        match message {
+            ToInit::State { state } => self.board.report(state),
+            ToInit::Degraded { reason, detail } => self.board.degrade(reason, &detail),
+            ToInit::Recovered { reason } => self.board.recover(reason),
+            ToInit::Reached { phase } => self.reach(phase),
+            // A token that came now would outlive the node's word.
+            ToInit::StartAgent { .. } | ToInit::RestartAgent { .. } if self.stop.is_some() => {
+                info!(service = %name, "the agent is left alone: the node is stopping");
+            }
+            ToInit::StartAgent { server, token } => match self.agent.accept(&server, &token) {
+                Ok(true) => {
+                    info!(service = %name, server, "the agent is to start");
+                    self.supervisor.want(Name::K3s);
+                    self.restart_agent();
+                }
+                Ok(false) => info!(service = %name, "the agent has this token already"),
+                Err(error) => {
+                    let error = crate::log::chain(&error);
+                    warn!(service = %name, error, "the agent can't be started");
+                }
+            },
+            ToInit::RestartAgent { reason } => {
+                let reason = sentence(&reason);
+                info!(service = %name, reason, "the agent is to start again");
+                self.restart_agent();
+            }
+            ToInit::PowerOff { reason, detail } => {
+                self.begin_stop(Reason::Staker(reason), &sentence(&detail));
+            }
+        }
+    }
+
+    fn restart_agent(&mut self) {
+        if let Some(command) = self.supervisor.restart(Name::K3s, timeline::now()) {
+            self.carry_out(command);
+        }
+    }
+
+    /// The configuration is there: its public part is read again, since another process wrote it.
+    pub(super) fn configured(&mut self) {
+        let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
+        let config = match text {
+            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match config {
+            Ok(config) => {
+                if let Err(error) = identity::set_hostname(&config.node_id) {
+                    let error = crate::log::chain(&error);
+                    warn!(error, "the host name can't be set");
+                }
+                info!(node = config.node_id, "configured");
+                self.node_id = Some(config.node_id);
+                self.reach(Phase::Configured);
+            }
+            // `init configure` has checked it: only a full tmpfs or a broken memory gets here
+            Err(error) => error!(error, "the configuration that was taken can't be read"),
+        }
+    }
+}
+
+/// A service's words, made fit for a log.
+fn sentence(text: &str) -> String {
+    let mut text = crate::log::visible(text);
+    text.truncate(text.floor_char_boundary(MAXIMUM_SENTENCE));
+    text
+}
