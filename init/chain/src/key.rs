@@ -227,6 +227,24 @@ impl MessageSignature {
     /// Longest text that is looked at: an ed25519 signature is 132 characters.
     const LONGEST_TEXT: usize = 200;
 
+    /// Sui's binary form: flag, signature, public key; 97 bytes for ed25519.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_bytes()
+    }
+
+    /// Reads the binary form.
+    ///
+    /// # Errors
+    /// [`KeyError::BadSignature`] where it is none.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        if bytes.len() > Self::LONGEST_TEXT {
+            return Err(KeyError::BadSignature);
+        }
+        UserSignature::from_bytes(bytes)
+            .map(Self)
+            .map_err(|_error| KeyError::BadSignature)
+    }
+
     /// The key that claims to have signed.
     ///
     /// # Errors
@@ -311,6 +329,11 @@ mod tests {
     fn signatures_hold_for_one_message_and_one_key() {
         let (key, other) = (NodeKey::generate().unwrap(), NodeKey::generate().unwrap());
         let signature = key.sign_message(b"hello").unwrap();
+        assert_eq!(
+            MessageSignature::from_bytes(&signature.to_bytes()).unwrap(),
+            signature
+        );
+        assert!(MessageSignature::from_bytes(&signature.to_bytes()[1..]).is_err());
         let signature: MessageSignature = signature.to_string().parse().unwrap();
         key.public().verify_message(b"hello", &signature).unwrap();
         assert!(matches!(

@@ -49,3 +49,18 @@ pub fn named(module: &str, code: u64) -> Option<&'static Abort> {
     ALL.iter()
         .find(|abort| abort.module == module && u64::from(abort.code) == code)
 }
+
+/// The code that a contract's author gave an abort, taken out of the code on the chain.
+///
+/// The Move compiler writes an `#[error(code = N)]` abort as 0b1100 in the top four bits, four
+/// bits unused, the code (8 bits), and the line, identifier and constant (16 bits each); 0xff
+/// stands for no code. Plain codes are small numbers and stay what they are.
+pub fn authored_code(code: u64) -> u64 {
+    const VERSION: u64 = 0b1100;
+    const NONE: u64 = 0xff;
+    match (code >> 60, code >> 48 & 0xff) {
+        (VERSION, NONE) => code,
+        (VERSION, authored) => authored,
+        _ => code,
+    }
+}

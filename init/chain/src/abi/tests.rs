@@ -252,3 +252,12 @@ fn abort_codes_are_told_apart_by_module() {
         }
     }
 }
+
+#[test]
+fn authored_codes_are_taken_out_of_what_the_compiler_writes() {
+    use abort::authored_code;
+    assert_eq!(authored_code(7), 7);
+    assert_eq!(authored_code(0xc005_ffff_ffff_ffff), 5);
+    assert_eq!(authored_code(0xc0ff_0001_0002_0003), 0xc0ff_0001_0002_0003);
+    assert_eq!(authored_code(0x8000_0001_0002_0003), 0x8000_0001_0002_0003);
+}

@@ -156,23 +156,20 @@ impl Watcher {
             FeedItem::Progress | FeedItem::Restored => false,
         };
         // after the feed has begun, so that nothing falls in between
-        let mut settled = match self.look().await? {
-            Ok(look) => look,
+        let mut look_at = match self.look().await? {
+            Ok(look) => self.look_at(look),
             Err(end) => return Ok(end),
         };
         if self.watching().await.is_err() {
             return Ok(End::Over);
         }
         loop {
-            let wait = match settled {
-                Look::Settled => self.chain.inner.timeouts.reread,
-                Look::Unsettled => LOOK_AGAIN,
-            };
+            // a point in time, not a pause: frames that tell nothing come several times a second
             let look = tokio::select! {
                 () = self.tell.closed() => return Ok(End::Over),
-                () = tokio::time::sleep(wait) => true,
+                () = tokio::time::sleep_until(look_at) => true,
                 item = fullnode.next(&mut feed) => match item? {
-                    FeedItem::Progress => continue,
+                    FeedItem::Progress => false,
                     FeedItem::Slashed(slashed) => self.saw(&slashed),
                     FeedItem::Restored => true,
                     FeedItem::Broken { error, times } => {
@@ -189,22 +186,30 @@ impl Watcher {
             if !look {
                 continue;
             }
-            settled = match self.look().await {
+            let told = match self.look().await {
                 Ok(Ok(look)) => {
-                    if self.watching().await.is_err() {
-                        return Ok(End::Over);
-                    }
-                    look
+                    look_at = self.look_at(look);
+                    self.watching().await
                 }
                 Ok(Err(end)) => return Ok(end),
                 Err(error) => {
-                    if self.tell_blind(error).await.is_err() {
-                        return Ok(End::Over);
-                    }
-                    Look::Unsettled
+                    look_at = self.look_at(Look::Unsettled);
+                    self.tell_blind(error).await
                 }
             };
+            if told.is_err() {
+                return Ok(End::Over);
+            }
         }
+    }
+
+    /// When to look again.
+    fn look_at(&self, look: Look) -> Instant {
+        Instant::now()
+            + match look {
+                Look::Settled => self.chain.inner.timeouts.reread,
+                Look::Unsettled => LOOK_AGAIN,
+            }
     }
 
     /// Takes note of a slash; whether it is about this stake.
@@ -225,12 +230,15 @@ impl Watcher {
     async fn look(&mut self) -> Result<Result<Look, End>, ChainError> {
         let now = self.chain.reread(&self.known).await?;
         if now.version == self.known.version && !gone(self.known.verdict) {
-            // an event without a change: the record that was read is older than the event
-            let look = if self.slash.is_some() {
-                Look::Unsettled
-            } else {
-                Look::Settled
+            // An event without a change: the record was read after it already, or else the
+            // fullnode that was asked does not know of it yet. Stakes only ever shrink.
+            let look = match self.slash {
+                Some(slash) if slash.remaining < self.known.amount => Look::Unsettled,
+                _ => Look::Settled,
             };
+            if matches!(look, Look::Settled) {
+                self.slash = None;
+            }
             return Ok(Ok(look));
         }
         let stake = if gone(now.verdict) {

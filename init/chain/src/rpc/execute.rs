@@ -180,12 +180,11 @@ fn failure(id: TransactionId, error: &proto::ExecutionError) -> Failure {
     }
     let abort = error.abort();
     let module = bounded(abort.location().module());
-    // an abort by an #[error] constant carries its place in the source in the code's upper bits;
-    // the fullnode takes it apart
+    // a fullnode that has the package's sources takes the code apart itself
     let clever = abort.clever_error_opt();
     let code = clever
         .and_then(|error| error.error_code_opt())
-        .unwrap_or_else(|| abort.abort_code());
+        .unwrap_or_else(|| abort::authored_code(abort.abort_code()));
     let name = match (abort::named(&module, code), clever) {
         (Some(known), _) => format!("{}, {}", known.name, known.text),
         (None, Some(clever)) if !clever.constant_name().is_empty() => bounded(&format!(

@@ -1,0 +1,170 @@
+//! Calls of the package's functions: arguments checked against their signatures, results kept.
+
+use sui_sdk_types::{
+    CommandArgumentError, Event, ExecutionError, Identifier, MoveCall, MoveLocation,
+};
+
+use super::Failure;
+use super::commands::{Fault, Machine, Mode, Slot};
+use super::values::{Arg, Made, Stop, Value};
+use crate::package::{self, Function, Kind, Parameter};
+
+/// What a function sees of the transaction, and what it can do.
+pub(crate) struct Scope<'a> {
+    machine: &'a mut Machine,
+    pub(crate) made: Made,
+}
+
+impl Scope<'_> {
+    /// The sender of the transaction.
+    pub(crate) fn sender(&self) -> sui_sdk_types::Address {
+        self.machine.sender
+    }
+
+    /// The package itself.
+    pub(crate) fn package(&self) -> sui_sdk_types::Address {
+        self.machine.package
+    }
+
+    /// A fresh object id.
+    pub(crate) fn new_id(&mut self) -> sui_sdk_types::Address {
+        self.machine.new_id()
+    }
+}
+
+impl Machine {
+    pub(super) fn move_call(&mut self, call: &MoveCall) -> Result<Vec<Value>, Fault> {
+        if call.package != self.package {
+            tracing::warn!(
+                package = %call.package, module = %call.module, function = %call.function,
+                "fullnode double: only the package {} can be called", self.package
+            );
+            return Err(ExecutionError::FunctionNotFound.into());
+        }
+        let Some((index, function)) = package::find(call.module.as_str(), call.function.as_str())
+        else {
+            return Err(ExecutionError::FunctionNotFound.into());
+        };
+        if !call.type_arguments.is_empty() {
+            return Err(ExecutionError::TypeArityMismatch.into());
+        }
+        if call.arguments.len() != function.parameters.len() {
+            return Err(ExecutionError::ArityMismatch.into());
+        }
+        let (mut arguments, borrowed) = self.bind(call, function)?;
+        let mut scope = Scope {
+            machine: self,
+            made: Made::default(),
+        };
+        let result = (function.body)(&mut scope, &mut arguments);
+        let made = scope.made;
+        match result {
+            Ok(()) => {}
+            Err(Stop::Broken(error)) => {
+                tracing::error!(function = function.name, %error, "fullnode double is at fault");
+                return Err(ExecutionError::InvariantViolation.into());
+            }
+            Err(Stop::Abort(abort)) => {
+                let location = MoveLocation {
+                    package: self.package,
+                    module: Identifier::from_static(abort.module),
+                    function: index,
+                    instruction: 0,
+                    function_name: Identifier::new(function.name).ok(),
+                };
+                return Err(Fault::Abort(Failure {
+                    error: Box::new(ExecutionError::MoveAbort {
+                        location,
+                        code: package::code(abort),
+                    }),
+                    abort: Some(abort),
+                    command: None,
+                }));
+            }
+        }
+        for (slot, argument) in borrowed.into_iter().zip(arguments) {
+            if let (Some(slot), Arg::Object(value)) = (slot, argument) {
+                self.put_back(slot, value);
+            }
+        }
+        self.placed.extend(made.placed);
+        self.events
+            .extend(made.events.into_iter().map(|(type_, contents)| Event {
+                package_id: self.package,
+                module: call.module.clone(),
+                sender: self.sender,
+                type_,
+                contents,
+            }));
+        Ok(made.returned)
+    }
+
+    /// Fetches the arguments, and the places of those that must be put back.
+    fn bind(
+        &mut self,
+        call: &MoveCall,
+        function: &Function,
+    ) -> Result<(Vec<Arg>, Vec<Option<Slot>>), Fault> {
+        let mut arguments = Vec::new();
+        let mut borrowed = Vec::new();
+        let mut read = Vec::new();
+        for (index, (argument, parameter)) in
+            call.arguments.iter().zip(function.parameters).enumerate()
+        {
+            let (kind, mode) = match parameter {
+                Parameter::U16 => {
+                    arguments.push(Arg::U16(self.pure(index, argument)?));
+                    borrowed.push(None);
+                    continue;
+                }
+                Parameter::U64 => {
+                    arguments.push(Arg::U64(self.pure(index, argument)?));
+                    borrowed.push(None);
+                    continue;
+                }
+                Parameter::Text => {
+                    arguments.push(Arg::Text(self.pure(index, argument)?));
+                    borrowed.push(None);
+                    continue;
+                }
+                Parameter::Bytes => {
+                    arguments.push(Arg::Bytes(self.pure(index, argument)?));
+                    borrowed.push(None);
+                    continue;
+                }
+                Parameter::Read(kind) => (kind, Mode::Read),
+                Parameter::Write(kind) => (kind, Mode::Write),
+                Parameter::Take(kind) => (kind, Mode::Take),
+            };
+            let slot = self.slot(index, argument)?;
+            // what is borrowed to be read cannot be written or taken by the same call
+            if mode != Mode::Read && read.contains(&slot) {
+                return Err(Fault::Argument(
+                    index,
+                    CommandArgumentError::InvalidValueUsage,
+                ));
+            }
+            let mut value = self.obtain(index, slot, mode)?;
+            if value.tag != kind.tag(self.package) {
+                return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
+            }
+            if *kind == Kind::Clock {
+                value = Value::new(
+                    value.tag,
+                    false,
+                    &chain::abi::Clock {
+                        id: chain::abi::CLOCK,
+                        timestamp_ms: self.now_ms,
+                    },
+                )
+                .map_err(|_broken| ExecutionError::InvariantViolation)?;
+            }
+            if mode == Mode::Read {
+                read.push(slot);
+            }
+            arguments.push(Arg::Object(value));
+            borrowed.push((mode == Mode::Write).then_some(slot));
+        }
+        Ok((arguments, borrowed))
+    }
+}

@@ -1,0 +1,145 @@
+//! What there is from the beginning.
+
+use chain::abi::{self, MoveType};
+use serde::Serialize;
+use sui_sdk_types::hash::Hasher;
+use sui_sdk_types::{
+    Address, Digest, MovePackage, MoveStruct, Object, ObjectData, Owner, StructTag,
+};
+
+use crate::config::Config;
+
+/// The version of everything that was there from the beginning.
+const FIRST: u64 = 1;
+
+/// Package, pool, slasher cap, clock, and the accounts' coins.
+pub(super) fn objects(config: &Config) -> Vec<Object> {
+    let package: Address = config.package.into();
+    let pool: Address = config.pool.into();
+    let mut objects = vec![
+        Object::new(
+            ObjectData::Package(MovePackage {
+                id: package,
+                version: FIRST,
+                modules: Default::default(),
+                type_origin_table: Vec::new(),
+                linkage_table: Default::default(),
+            }),
+            Owner::Immutable,
+            Digest::ZERO,
+            0,
+        ),
+        first(
+            abi::Pool::tag(package),
+            false,
+            &abi::Pool {
+                id: pool,
+                version: abi::VERSION,
+                minimum_stake: config.genesis.minimum_stake_mist,
+                unbonding_ms: config.genesis.unbonding_ms,
+                treasury: 0,
+            },
+            Owner::Shared(FIRST),
+        ),
+        first(
+            abi::SlasherCap::tag(package),
+            true,
+            &abi::SlasherCap {
+                id: config.slasher_cap.into(),
+                pool,
+            },
+            Owner::Address(config.genesis.slasher.into()),
+        ),
+        clock(FIRST, 0),
+    ];
+    for account in &config.genesis.accounts {
+        let owner: Address = account.address.into();
+        for (index, balance) in (0u64..).zip(&account.coins_mist) {
+            let coin = abi::Coin {
+                id: coin_id(owner, index),
+                balance: *balance,
+            };
+            objects.push(first(
+                StructTag::gas_coin(),
+                true,
+                &coin,
+                Owner::Address(owner),
+            ));
+        }
+    }
+    objects
+}
+
+/// The chain's clock.
+pub(super) fn clock(version: u64, timestamp_ms: u64) -> Object {
+    let clock = abi::Clock {
+        id: abi::CLOCK,
+        timestamp_ms,
+    };
+    let data = bcs::to_bytes(&clock).unwrap_or_default();
+    object(
+        abi::Clock::tag(Address::TWO),
+        false,
+        version,
+        data,
+        Owner::Shared(FIRST),
+        Digest::ZERO,
+        0,
+    )
+}
+
+/// An object of a Move type. `store` tells whether anyone may transfer it.
+pub(crate) fn object(
+    tag: StructTag,
+    store: bool,
+    version: u64,
+    contents: Vec<u8>,
+    owner: Owner,
+    previous_transaction: Digest,
+    storage_rebate: u64,
+) -> Object {
+    // Contents without an id are a fault of the double itself; they become the zero object,
+    // which nothing can name.
+    let data = MoveStruct::new(tag.clone(), store, version, contents)
+        .or_else(|| MoveStruct::new(tag, store, version, vec![0; Address::LENGTH]));
+    match data {
+        Some(data) => Object::new(
+            ObjectData::Struct(data),
+            owner,
+            previous_transaction,
+            storage_rebate,
+        ),
+        None => unreachable!("32 bytes hold an id"),
+    }
+}
+
+/// What an object holds, in MIST.
+pub(super) fn holds(object: &Object) -> u64 {
+    let Some(data) = object.as_struct() else {
+        return 0;
+    };
+    let (tag, contents) = (data.object_type(), data.contents());
+    if tag.is_coin().is_some() {
+        return bcs::from_bytes::<abi::Coin>(contents).map_or(0, |coin| coin.balance);
+    }
+    match tag.name().as_str() {
+        abi::Pool::NAME => bcs::from_bytes::<abi::Pool>(contents).map_or(0, |pool| pool.treasury),
+        abi::StakeRecord::NAME => {
+            bcs::from_bytes::<abi::StakeRecord>(contents).map_or(0, |record| record.balance)
+        }
+        _ => 0,
+    }
+}
+
+fn first<T: Serialize>(tag: StructTag, store: bool, value: &T, owner: Owner) -> Object {
+    let contents = bcs::to_bytes(value).unwrap_or_default();
+    object(tag, store, FIRST, contents, owner, Digest::ZERO, 0)
+}
+
+fn coin_id(owner: Address, index: u64) -> Address {
+    let mut hasher = Hasher::new();
+    hasher.update(b"fullnode double: coin");
+    hasher.update(owner.as_bytes());
+    hasher.update(index.to_le_bytes());
+    Address::new(hasher.finalize().into_inner())
+}

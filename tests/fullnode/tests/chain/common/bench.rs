@@ -1,0 +1,49 @@
+//! A devnet, an account with two coins on it, and a client without manners.
+
+use chain::NodeKey;
+use sui_rpc::proto::sui::rpc::v2::{ExecutedTransaction, execution_error::ExecutionErrorKind};
+use sui_sdk_types::{Address, ObjectReference};
+use sui_transaction_builder::TransactionBuilder;
+
+use super::{Devnet, Raw, SUI};
+
+pub(crate) fn kind(executed: &ExecutedTransaction) -> Option<ExecutionErrorKind> {
+    let status = executed.effects().status();
+    (!status.success()).then(|| status.error().kind())
+}
+
+pub(crate) fn whole_stake(raw: &Raw, tx: &mut TransactionBuilder, key: &NodeKey, amount: u64) {
+    let record = raw.stake(tx, "edge", &key.public().to_flagged_bytes(), amount);
+    let clock = raw.clock(tx);
+    raw.call(
+        tx,
+        "k8s_gateway::create_worker_seal_token",
+        vec![record, clock],
+    );
+    raw.share(tx, record);
+}
+
+pub(crate) struct Bench {
+    pub(crate) devnet: Devnet,
+    pub(crate) raw: Raw,
+    pub(crate) sender: Address,
+    pub(crate) coins: Vec<ObjectReference>,
+}
+
+pub(crate) async fn bench() -> Bench {
+    let devnet = Devnet::with_coins(&[10 * SUI, 2 * SUI]).await;
+    let mut raw = devnet.raw().await;
+    let sender = devnet.operator.address().into();
+    let coins = raw.coins(sender).await;
+    Bench {
+        devnet,
+        raw,
+        sender,
+        coins,
+    }
+}
+
+/// Waits for what was executed to be readable.
+pub(crate) async fn settle(devnet: &Devnet) {
+    devnet.node.make_checkpoint();
+}

@@ -1,0 +1,9 @@
+//! The chain client against the double, over TLS, in one process.
+
+mod common;
+
+mod commands;
+mod refusals;
+mod stake;
+mod unstake;
+mod watch;

@@ -1,0 +1,454 @@
+//! Staking: once, whole or not at all, and found again.
+
+use crate::common::{Devnet, NODE, SUI, within};
+use chain::{ChainError, ChainId, Mist, NodeKey, Prepared, StakeTransaction, Verdict};
+
+#[tokio::test]
+async fn a_node_stakes_and_holds_record_and_token() {
+    let devnet = Devnet::with_coins(&[3 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    assert_eq!(stake.amount, Mist(SUI));
+    assert_eq!(stake.node_id, NODE);
+    assert_eq!(stake.node_key, devnet.operator.public());
+    assert_eq!(stake.staker, devnet.operator.address());
+    assert_eq!(stake.verdict, Verdict::Active);
+    let token = stake.seal_token.unwrap();
+    assert!(!token.expired(token.issued_at_ms));
+
+    let seen_by_master = chain.stake_of_token(token.id).await.unwrap().unwrap();
+    assert_eq!(seen_by_master, stake);
+    let read = chain.read_record(stake.record).await.unwrap().unwrap();
+    assert_eq!(read.seal_token, None);
+    assert_eq!(read.amount, stake.amount);
+    assert_eq!(chain.reread(&stake).await.unwrap(), stake);
+}
+
+#[tokio::test]
+async fn a_second_start_finds_the_stake_and_makes_no_other() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, first) = devnet.staked().await;
+    let balance = devnet.balance(devnet.operator.address()).await;
+    let executed = devnet.node.executed_transactions();
+
+    let chain = devnet.chain().await;
+    let found = chain
+        .find_stake(devnet.operator.public(), NODE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, first);
+    let again = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap();
+    assert_eq!(again, first);
+    assert_eq!(devnet.balance(devnet.operator.address()).await, balance);
+    assert_eq!(devnet.node.executed_transactions(), executed);
+}
+
+#[tokio::test]
+async fn two_starts_at_once_make_one_stake() {
+    let devnet = Devnet::with_coins(&[5 * SUI, 5 * SUI]).await;
+    let (one, other) = (devnet.chain().await, devnet.chain().await);
+    let (first, second) = within(async {
+        tokio::join!(
+            one.stake(&devnet.operator, NODE, Mist(SUI)),
+            other.stake(&devnet.operator, NODE, Mist(SUI)),
+        )
+    })
+    .await;
+    // Both built on the same coins. The same transaction: both succeed with one stake. Another
+    // one: only one of them could spend the coins.
+    let stakes: Vec<_> = [first, second].into_iter().filter_map(Result::ok).collect();
+    let found = one
+        .find_stake(devnet.operator.public(), NODE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        !stakes.is_empty() && stakes.iter().all(|stake| *stake == found),
+        "{stakes:?}"
+    );
+    let left = devnet.balance(devnet.operator.address()).await;
+    assert!(left > Mist(8 * SUI), "{left}");
+}
+
+#[tokio::test]
+async fn nodes_of_one_key_have_stakes_of_their_own() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, first) = devnet.staked().await;
+    let second = within(chain.stake(&devnet.operator, "edge-0002", Mist(SUI)))
+        .await
+        .unwrap();
+    assert_ne!(first.record, second.record);
+    let key = devnet.operator.public();
+    assert_eq!(chain.find_stake(key, NODE).await.unwrap().unwrap(), first);
+    assert_eq!(
+        chain.find_stake(key, "edge-0002").await.unwrap().unwrap(),
+        second
+    );
+    assert_eq!(chain.find_stake(key, "edge-0003").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn several_small_coins_are_merged() {
+    let devnet = Devnet::with_coins(&[SUI / 4; 5]).await;
+    let supply = devnet.node.supply();
+    let (_, stake) = devnet.staked().await;
+    assert_eq!(stake.amount, Mist(SUI));
+    let coins = devnet
+        .raw()
+        .await
+        .coins(devnet.operator.address().into())
+        .await;
+    assert_eq!(coins.len(), 1, "what is left is one coin");
+    assert!(
+        supply - devnet.node.supply() < SUI / 50,
+        "nothing but gas is gone"
+    );
+}
+
+#[tokio::test]
+async fn more_coins_than_a_page_are_counted() {
+    let devnet = Devnet::with_coins(&[SUI / 100; 150]).await;
+    let (_, stake) = devnet.staked().await;
+    assert_eq!(stake.amount, Mist(SUI));
+}
+
+#[tokio::test]
+async fn a_short_balance_names_account_and_missing_amount() {
+    for (coins, available) in [
+        (&[][..], 0),
+        (&[SUI][..], SUI),
+        (&[SUI, 500_000][..], SUI + 500_000),
+    ] {
+        let devnet = Devnet::with_coins(coins).await;
+        let chain = devnet.chain().await;
+        let error = chain
+            .stake(&devnet.operator, NODE, Mist(SUI))
+            .await
+            .unwrap_err();
+        let ChainError::BalanceShort {
+            address,
+            needed,
+            available: found,
+            missing,
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(*address, devnet.operator.address());
+        assert_eq!(*found, Mist(available));
+        assert_eq!(found.checked_add(*missing), Some(*needed));
+        assert!(*needed > Mist(SUI) && !error.retryable());
+        assert_eq!(devnet.node.executed_transactions(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_short_balance_asks_for_is_enough() {
+    let devnet = Devnet::with_coins(&[]).await;
+    let error = devnet
+        .chain()
+        .await
+        .stake(&devnet.operator, NODE, Mist(SUI))
+        .await
+        .unwrap_err();
+    let ChainError::BalanceShort { missing, .. } = error else {
+        panic!("{error}")
+    };
+    let devnet = Devnet::with_coins(&[missing.0]).await;
+    devnet.staked().await;
+}
+
+#[tokio::test]
+async fn a_stake_below_the_minimum_is_not_tried() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let chain = devnet.chain().await;
+    let error = chain
+        .stake(&devnet.operator, NODE, Mist(SUI - 1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChainError::BelowMinimum {
+                minimum: Mist(SUI),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(devnet.node.executed_transactions(), 0);
+}
+
+#[tokio::test]
+async fn an_abort_is_named_and_leaves_nothing_behind() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let chain = devnet.chain().await;
+    let long = "n".repeat(64);
+    let error = chain
+        .stake(&devnet.operator, &long, Mist(SUI))
+        .await
+        .unwrap_err();
+    let ChainError::Aborted {
+        module,
+        function,
+        code,
+        name,
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (module.as_str(), function.as_str(), *code),
+        ("staking", "stake_for_node", 10)
+    );
+    assert!(name.contains("EInvalidNodeId"), "{name}");
+    assert_eq!(
+        chain
+            .find_stake(devnet.operator.public(), &long)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        devnet.balance(devnet.operator.address()).await,
+        Mist(5 * SUI)
+    );
+}
+
+#[tokio::test]
+async fn another_chain_is_refused_by_name() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let mut settings = devnet.settings();
+    settings.chain_id = ChainId::from_bytes([8; 32]);
+    let error = chain::Chain::connect(&settings).await.err().unwrap();
+    let ChainError::WrongChain {
+        expected, found, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(*expected, settings.chain_id);
+    assert_eq!(*found, devnet.config.chain_id.to_string());
+    assert!(!error.retryable());
+}
+
+#[tokio::test]
+async fn a_server_without_the_pinned_root_is_not_believed() {
+    let (devnet, other) = (Devnet::with_coins(&[]).await, Devnet::with_coins(&[]).await);
+    let mut settings = devnet.settings();
+    settings.root_certificate_pem = Some(other.root_pem.clone());
+    let error = chain::Chain::connect(&settings).await.err().unwrap();
+    let text = error.to_string();
+    assert!(
+        matches!(error, ChainError::Unreachable { .. }) && text.contains("ertificate"),
+        "{text}"
+    );
+    settings.root_certificate_pem = None;
+    assert!(
+        chain::Chain::connect(&settings).await.is_err(),
+        "nor by the web's roots"
+    );
+}
+
+#[tokio::test]
+async fn a_fullnode_that_lags_is_not_believed() {
+    let devnet = Devnet::with(&[], |config| config.finality_ms = 0).await;
+    let mut settings = devnet.settings();
+    settings.timeouts.staleness = std::time::Duration::ZERO;
+    // the last checkpoint ages while none is made
+    let error = within(async {
+        loop {
+            match chain::Chain::connect(&settings).await {
+                Err(error) => return error,
+                Ok(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    assert!(
+        matches!(error, ChainError::Stale { .. }) && error.retryable(),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_fullnode_is_passed_over() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let dead = "https://localhost:1".to_owned();
+    let chain = chain::Chain::connect(&devnet.settings_for(&[dead.clone(), devnet.url()])).await;
+    within(chain.unwrap().stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap();
+    let error = chain::Chain::connect(&devnet.settings_for(&[dead]))
+        .await
+        .err()
+        .unwrap();
+    assert!(error.retryable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_pool_or_package_is_named() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let mut settings = devnet.settings();
+    settings.pool = "0xdead".parse().unwrap();
+    let chain = chain::Chain::connect(&settings).await.unwrap();
+    let error = chain.pool().await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::NotFound { what: "pool", .. }),
+        "{error}"
+    );
+
+    let mut settings = devnet.settings();
+    settings.package = "0xbeef".parse().unwrap();
+    let chain = chain::Chain::connect(&settings).await.unwrap();
+    let error = chain
+        .stake(&devnet.operator, NODE, Mist(SUI))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ChainError::WrongObject { what: "Pool", .. }),
+        "{error}"
+    );
+}
+
+/// A node that loses power between submission and checkpoint must not stake again.
+#[tokio::test]
+async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
+    let devnet = Devnet::with(&[5 * SUI], |config| config.finality_ms = 0).await;
+    let chain = devnet.chain().await;
+    let Prepared::Transaction(kept) = chain
+        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
+        .await
+        .unwrap()
+    else {
+        panic!("there is no stake yet")
+    };
+    let on_disk = kept.to_bytes();
+    let submitted = {
+        let (chain, kept) = (chain.clone(), kept.clone());
+        tokio::spawn(async move { chain.submit_stake(&kept).await })
+    };
+    within(async {
+        while devnet.node.executed_transactions() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    submitted.abort();
+
+    // After the restart nothing is to be seen of it. What is built now spends the same coins:
+    // it cannot be executed besides the first.
+    let chain = devnet.chain().await;
+    assert_eq!(
+        chain
+            .find_stake(devnet.operator.public(), NODE)
+            .await
+            .unwrap(),
+        None
+    );
+    let error = chain
+        .stake(&devnet.operator, NODE, Mist(2 * SUI))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ChainError::Refused { .. }), "{error}");
+    assert!(
+        error.to_string().contains("unavailable for consumption"),
+        "{error}"
+    );
+
+    // What was kept is submitted again, and is the same stake.
+    let kept = StakeTransaction::from_bytes(&on_disk).unwrap();
+    assert!(kept.is_for(devnet.operator.public(), NODE));
+    let again = {
+        let chain = chain.clone();
+        tokio::spawn(async move { chain.submit_stake(&kept).await })
+    };
+    let stake = within(async {
+        while !again.is_finished() {
+            devnet.node.make_checkpoint();
+            tokio::task::yield_now().await;
+        }
+        again.await.unwrap().unwrap()
+    })
+    .await;
+    assert_eq!(devnet.node.executed_transactions(), 1);
+    assert_eq!(
+        chain
+            .find_stake(devnet.operator.public(), NODE)
+            .await
+            .unwrap(),
+        Some(stake)
+    );
+}
+
+#[tokio::test]
+async fn a_prepared_stake_ends_with_the_next_epoch() {
+    const EPOCH: u64 = 24 * 60 * 60 * 1000;
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let chain = devnet.chain().await;
+    let Prepared::Transaction(kept) = chain
+        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
+        .await
+        .unwrap()
+    else {
+        panic!("there is no stake yet")
+    };
+    devnet.node.advance_clock(2 * EPOCH);
+    let error = within(chain.submit_stake(&kept)).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::Refused { .. }) && !error.retryable(),
+        "{error}"
+    );
+    assert!(error.to_string().contains("expired"), "{error}");
+    within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_of_another_kind_is_refused() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    assert_eq!(
+        chain
+            .stake_of_token("0x1234".parse().unwrap())
+            .await
+            .unwrap(),
+        None
+    );
+    let error = chain.stake_of_token(stake.record).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChainError::WrongObject {
+                what: "SealToken",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = chain.read_record(devnet.config.pool).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChainError::WrongObject {
+                what: "StakeRecord",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn someone_elses_stake_is_not_ours() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, _) = devnet.staked().await;
+    let stranger = NodeKey::generate().unwrap();
+    assert_eq!(
+        chain.find_stake(stranger.public(), NODE).await.unwrap(),
+        None
+    );
+}

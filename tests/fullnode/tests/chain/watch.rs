@@ -1,0 +1,255 @@
+//! Watching a stake: slashes are seen by the stream, by reading again, and through outages.
+
+use std::time::Duration;
+
+use chain::{Chain, ChainError, Mist, Verdict, WatchEvent};
+
+use crate::common::{Devnet, NODE, Proxy, SUI, next, within};
+
+/// Long enough that the watch does not read again by itself while a test runs.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[tokio::test]
+async fn a_slash_is_seen_by_the_stream() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, stake) = devnet.staked().await;
+    let mut settings = devnet.settings();
+    settings.timeouts.reread = NEVER;
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    let WatchEvent::Watching(now) = next(&mut watch).await else {
+        panic!("not up")
+    };
+    assert_eq!(now, stake);
+
+    devnet.slash(stake.record, 10_000, 7).await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Slashed {
+        stake: now,
+        slash: Some(slash),
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!(
+        (now.verdict, now.amount, now.record),
+        (Verdict::Slashed, Mist(0), stake.record)
+    );
+    assert_eq!(
+        (slash.amount, slash.remaining, slash.reason),
+        (Mist(SUI), Mist(0), 7)
+    );
+    assert!(
+        within(watch.next()).await.is_none(),
+        "there is nothing left to watch"
+    );
+    assert_eq!(chain.pool().await.unwrap().treasury, Mist(SUI));
+}
+
+#[tokio::test]
+async fn a_slash_before_the_watch_is_seen_by_reading() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    devnet.slash(stake.record, 10_000, 1).await;
+    let mut watch = chain.watch_stake(&stake);
+    let event = next(&mut watch).await;
+    assert!(
+        matches!(event, WatchEvent::Slashed { slash: None, .. }),
+        "{event:?}"
+    );
+    // and again on the next start, when the stake is known to be slashed
+    let found = chain
+        .find_stake(devnet.operator.public(), NODE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.verdict, Verdict::Slashed);
+    let event = next(&mut chain.watch_stake(&found)).await;
+    assert!(matches!(event, WatchEvent::Slashed { .. }), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_slashed_node_does_not_stake_again() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    devnet.slash(stake.record, 10_000, 1).await;
+    let again = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.record, again.verdict),
+        (stake.record, Verdict::Slashed)
+    );
+}
+
+#[tokio::test]
+async fn a_partial_slash_leaves_less_than_the_minimum() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    devnet.slash(stake.record, 2500, 3).await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Changed {
+        stake: now,
+        slash: Some(slash),
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!(
+        (now.verdict, now.amount),
+        (Verdict::BelowMinimum, Mist(SUI * 3 / 4))
+    );
+    assert_eq!((slash.amount, slash.reason), (Mist(SUI / 4), 3));
+    devnet.slash(stake.record, 10_000, 4).await;
+    let event = next(&mut watch).await;
+    assert!(matches!(event, WatchEvent::Slashed { .. }), "{event:?}");
+}
+
+#[tokio::test]
+async fn slashes_of_others_do_not_matter() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    let other = within(chain.stake(&devnet.operator, "edge-0002", Mist(SUI)))
+        .await
+        .unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    devnet.slash(other.record, 10_000, 1).await;
+    devnet.slash(stake.record, 10_000, 2).await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Slashed {
+        stake: now,
+        slash: Some(slash),
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!((now.record, slash.reason), (stake.record, 2));
+}
+
+#[tokio::test]
+async fn a_slash_during_an_outage_is_seen_after_it() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, stake) = devnet.staked().await;
+    let mut proxy = Proxy::to(devnet.running.address()).await;
+    let mut settings = devnet.settings_for(&[proxy.url()]);
+    settings.timeouts.reread = NEVER;
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+
+    proxy.cut().await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Blind(error) = event else {
+        panic!("{event:?}")
+    };
+    assert!(error.retryable(), "{error}");
+    devnet.slash(stake.record, 10_000, 9).await;
+    proxy.mend().await;
+    let event = next(&mut watch).await;
+    assert!(matches!(event, WatchEvent::Slashed { .. }), "{event:?}");
+}
+
+#[tokio::test]
+async fn an_outage_without_a_slash_ends_with_word_of_it() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, stake) = devnet.staked().await;
+    let mut proxy = Proxy::to(devnet.running.address()).await;
+    let chain = Chain::connect(&devnet.settings_for(&[proxy.url()]))
+        .await
+        .unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    for _ in 0..2 {
+        assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+        proxy.cut().await;
+        let event = next(&mut watch).await;
+        assert!(matches!(event, WatchEvent::Blind(_)), "{event:?}");
+        proxy.mend().await;
+    }
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+}
+
+#[tokio::test]
+async fn a_slash_needs_two_of_two_fullnodes() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, stake) = devnet.staked().await;
+    let mut proxy = Proxy::to(devnet.running.address()).await;
+    let mut settings = devnet.settings_for(&[devnet.url(), proxy.url()]);
+    settings.timeouts.reread = Duration::from_millis(50);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+
+    proxy.cut().await;
+    devnet.slash(stake.record, 10_000, 1).await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Blind(ChainError::Disagreement {
+        agreeing: 1,
+        needed: 2,
+        ..
+    }) = event
+    else {
+        panic!("{event:?}")
+    };
+    let error = chain
+        .find_stake(devnet.operator.public(), NODE)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ChainError::Disagreement { .. }) && error.retryable(),
+        "{error}"
+    );
+
+    proxy.mend().await;
+    let event = next(&mut watch).await;
+    assert!(matches!(event, WatchEvent::Slashed { .. }), "{event:?}");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_dropped_ends() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    let tasks = tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks();
+    drop(watch);
+    within(async {
+        while tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+            >= tasks
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Nothing announces that a stake is asked back: the record is read again all the same, however
+/// busy the stream is.
+#[tokio::test]
+async fn what_no_slash_announces_is_seen_by_reading_again() {
+    let devnet = Devnet::with(&[5 * SUI], |config| config.finality_ms = 5).await;
+    let (_, stake) = devnet.staked().await;
+    let mut settings = devnet.settings();
+    settings.timeouts.reread = Duration::from_millis(300);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    within(chain.request_unstake(&devnet.operator, &stake))
+        .await
+        .unwrap();
+    let event = next(&mut watch).await;
+    let WatchEvent::Changed {
+        stake: now,
+        slash: None,
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!(now.verdict, Verdict::Unbonding);
+}
