@@ -166,7 +166,8 @@ pub struct HeartbeatRequest {
     pub node_id: String,
     /// Seconds since 1970-01-01 UTC.
     pub timestamp: u64,
-    /// The stake's state as the node read it from the chain, by the name of its verdict.
+    /// The stake's state as the node read it from the chain, by the name of its verdict, or
+    /// `chain-unreachable` where it could not be read.
     pub stake_status: String,
     /// The stake in MIST.
     pub stake_amount: u64,

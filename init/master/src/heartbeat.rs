@@ -1,0 +1,110 @@
+//! Heartbeats: the session's own key, numbers that only grow, and the stake read again.
+
+use axum::http::HeaderMap;
+use chain::Verdict;
+use tracing::{info, warn};
+use wire::master::{HeartbeatRequest, HeartbeatResponse, RefusalCode};
+
+use crate::chain_link::StakeReader;
+use crate::refusal::Refused;
+use crate::service::{Master, check_header, check_name, check_signature, check_verdict};
+
+/// The longest `stake_status`, in bytes.
+const LONGEST_STATUS: usize = 32;
+
+impl<C: StakeReader> Master<C> {
+    pub(crate) async fn heartbeat(
+        &self,
+        headers: &HeaderMap,
+        request: &HeartbeatRequest,
+    ) -> Result<HeartbeatResponse, Refused> {
+        check_name(&request.node_id)?;
+        check_figures(request)?;
+        let unknown = || {
+            Refused::new(
+                RefusalCode::Session,
+                "the session is not known here: register again",
+            )
+        };
+        let session = self
+            .sessions
+            .get(&request.session)
+            .filter(|session| session.stake.node_id == request.node_id)
+            .ok_or_else(unknown)?;
+        check_header(headers, &session.seal_token)?;
+        let key = session.stake.node_key;
+        check_signature(key, request.signed_bytes(), &request.signature)?;
+        self.check_timestamp(request.timestamp)?;
+        if !self.sessions.advance(&request.session, request.sequence) {
+            return Err(Refused::new(
+                RefusalCode::Sequence,
+                "the sequence number is not above the last one",
+            ));
+        }
+
+        let stake = if session.is_fresh() {
+            session.stake
+        } else {
+            let stake = self
+                .ask(async |chain: &C| chain.reread(&session.stake).await)
+                .await?;
+            self.sessions.keep(&request.session, &stake);
+            stake
+        };
+        if let Err(refused) = check_verdict(&stake) {
+            if stake.verdict != Verdict::BelowMinimum {
+                self.sessions.end(&request.session);
+            }
+            return Err(refused);
+        }
+        if request.stake_status != stake.verdict.name() {
+            warn!(
+                node_id = request.node_id,
+                reported = request.stake_status,
+                verdict = %stake.verdict,
+                "the node sees its stake differently"
+            );
+        }
+        let usage = &request.resource_usage;
+        info!(
+            node_id = request.node_id,
+            sequence = request.sequence,
+            pods = request.running_pods,
+            cpu_percent = %format_args!("{:.1}", usage.cpu_percent),
+            memory_percent = %format_args!("{:.1}", usage.memory_percent),
+            disk_percent = %format_args!("{:.1}", usage.disk_percent),
+            stake = %stake.amount,
+            "heartbeat"
+        );
+        Ok(HeartbeatResponse {
+            status: "acknowledged".to_owned(),
+            node_id: request.node_id.clone(),
+            timestamp: (self.clock)(),
+            message: format!("the stake {} is active", stake.record),
+        })
+    }
+}
+
+/// What a node says of itself makes sense, and can stand in a log line.
+fn check_figures(request: &HeartbeatRequest) -> Result<(), Refused> {
+    let usage = &request.resource_usage;
+    for (field, percent) in [
+        ("cpu_percent", usage.cpu_percent),
+        ("memory_percent", usage.memory_percent),
+        ("disk_percent", usage.disk_percent),
+    ] {
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(Refused::malformed(format!(
+                "resource_usage.{field}: expected a number from 0 to 100"
+            )));
+        }
+    }
+    let status = &request.stake_status;
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    if status.is_empty() || status.len() > LONGEST_STATUS || !status.bytes().all(word) {
+        return Err(Refused::malformed(
+            "stake_status: expected a word in lower-case letters and hyphens",
+        ));
+    }
+    Ok(())
+}

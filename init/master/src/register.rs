@@ -1,0 +1,127 @@
+//! Registration: from a nonce, a signature and a stake to a join token.
+
+use axum::http::HeaderMap;
+use chain::{ObjectId, PublicKey, Stake};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tracing::error;
+use wire::master::{RefusalCode, RegisterRequest, RegisterResponse};
+
+use crate::chain_link::StakeReader;
+use crate::challenge::NonceFault;
+use crate::join;
+use crate::refusal::Refused;
+use crate::service::{Master, check_header, check_name, check_signature, check_verdict};
+
+/// The length of a session's name, in random bytes.
+const SESSION_LENGTH: usize = 16;
+
+impl<C: StakeReader> Master<C> {
+    /// Everything that costs nothing is checked before the chain is asked.
+    pub(crate) async fn register(
+        &self,
+        headers: &HeaderMap,
+        request: &RegisterRequest,
+    ) -> Result<RegisterResponse, Refused> {
+        check_name(&request.node_id)?;
+        check_header(headers, &request.seal_token)?;
+        let seal_token: ObjectId = request
+            .seal_token
+            .parse()
+            .map_err(|_| Refused::malformed("seal_token: expected 0x and 64 hexadecimal digits"))?;
+        self.check_timestamp(request.timestamp)?;
+        let nonce = self
+            .challenges
+            .check(&request.node_id, &request.nonce.0)
+            .map_err(refused_nonce)?;
+        let key = PublicKey::from_flagged_bytes(&request.public_key.0)
+            .map_err(|error| Refused::malformed(format!("public_key: {error}")))?;
+        check_signature(key, request.signed_bytes(), &request.signature)?;
+
+        let stake = self
+            .ask(|chain| chain.stake_of_token(seal_token))
+            .await?
+            .ok_or_else(|| {
+                Refused::new(
+                    RefusalCode::StakeNotFound,
+                    format!("there is no seal token {seal_token} on the chain"),
+                )
+            })?;
+        self.check_stake(request, key, &stake)?;
+
+        let join_token = join::token(&self.join.token_file).map_err(|failure| {
+            let detail = match &failure {
+                join::JoinTokenError::File(source) => format!("{failure}: {source}"),
+                join::JoinTokenError::Content { .. } => failure.to_string(),
+            };
+            error!(detail, "no join token to hand out");
+            Refused::unavailable("the master has no join token at the moment")
+        })?;
+        let session = session_name()?;
+        self.challenges.consume(nonce).map_err(refused_nonce)?;
+        let begun = self
+            .sessions
+            .begin(session.clone(), request.seal_token.clone(), stake.clone());
+        if !begun {
+            return Err(Refused::new(
+                RefusalCode::StakeOfAnother,
+                "a node of this name with another stake is registered and alive",
+            ));
+        }
+        Ok(RegisterResponse {
+            status: "registered".to_owned(),
+            node_id: request.node_id.clone(),
+            message: format!("the stake {} of {} is active", stake.record, stake.amount),
+            join_token,
+            server: self.join.server.clone(),
+            session,
+        })
+    }
+
+    fn check_stake(
+        &self,
+        request: &RegisterRequest,
+        key: PublicKey,
+        stake: &Stake,
+    ) -> Result<(), Refused> {
+        let another = |what: &str| {
+            let message = format!("the stake {} names another {what}", stake.record);
+            Refused::new(RefusalCode::StakeOfAnother, message)
+        };
+        if stake.node_key != key {
+            return Err(another("key"));
+        }
+        if stake.node_id != request.node_id {
+            return Err(another("node"));
+        }
+        if let Err(refused) = check_verdict(stake) {
+            self.sessions.end_all_of(stake.record);
+            return Err(refused);
+        }
+        let now = (self.clock)().saturating_mul(1000);
+        match stake.seal_token {
+            Some(token) if !token.expired(now) => Ok(()),
+            _ => Err(Refused::new(
+                RefusalCode::SealTokenExpired,
+                "the seal token's time is over",
+            )),
+        }
+    }
+}
+
+fn refused_nonce(fault: NonceFault) -> Refused {
+    let message = match fault {
+        NonceFault::Unknown => "the nonce was not issued to this node by this master",
+        NonceFault::Expired => "the nonce is too old: ask for another",
+        NonceFault::Used => "the nonce was used before: ask for another",
+        NonceFault::Busy => return Refused::unavailable("too many registrations at once"),
+    };
+    Refused::new(RefusalCode::Nonce, message)
+}
+
+fn session_name() -> Result<String, Refused> {
+    let mut bytes = [0; SESSION_LENGTH];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Refused::unavailable("the system gives no random numbers"))?;
+    Ok(hex::encode(bytes))
+}

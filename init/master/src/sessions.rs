@@ -1,0 +1,203 @@
+//! Registered nodes, in memory and bounded.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chain::{ObjectId, Stake};
+use tokio::time::Instant;
+
+/// The most nodes; the one that was silent for longest goes first, and registers again.
+const MOST_SESSIONS: usize = 16 * 1024;
+/// A node that was heard of within this time keeps its name against another stake.
+const NAME_KEPT: Duration = Duration::from_secs(120);
+/// How long a read of the stake serves: less than the time between two heartbeats.
+const READ_SERVES: Duration = Duration::from_secs(5);
+
+/// One registered node.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// The seal token that it registered with, as it wrote it.
+    pub(crate) seal_token: String,
+    /// The stake, as last read.
+    pub(crate) stake: Stake,
+    /// When it was read.
+    read: Instant,
+    /// When the node was last heard of.
+    heard: Instant,
+    /// The last heartbeat's number.
+    sequence: u64,
+}
+
+impl Session {
+    /// Whether the stake need not be read again.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.read.elapsed() < READ_SERVES
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Sessions(Mutex<HashMap<String, Session>>);
+
+impl Sessions {
+    /// Begins a session, and ends any other of the same stake. `false` when another stake's node
+    /// of the same name is alive.
+    pub(crate) fn begin(&self, id: String, seal_token: String, stake: Stake) -> bool {
+        let now = Instant::now();
+        let mut sessions = self.lock();
+        let name_taken = sessions.values().any(|other| {
+            other.stake.node_id == stake.node_id
+                && other.stake.record != stake.record
+                && other.heard.elapsed() < NAME_KEPT
+        });
+        if name_taken {
+            return false;
+        }
+        sessions.retain(|_, other| {
+            other.stake.record != stake.record && other.stake.node_id != stake.node_id
+        });
+        if sessions.len() >= MOST_SESSIONS
+            && let Some(silent) = sessions
+                .iter()
+                .min_by_key(|(_, session)| session.heard)
+                .map(|(id, _)| id.clone())
+        {
+            sessions.remove(&silent);
+        }
+        let session = Session {
+            seal_token,
+            stake,
+            read: now,
+            heard: now,
+            sequence: 0,
+        };
+        sessions.insert(id, session);
+        true
+    }
+
+    /// A session, as it is.
+    pub(crate) fn get(&self, id: &str) -> Option<Session> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Takes a heartbeat's number; `false` when it is not above the last one, or the session is
+    /// over.
+    pub(crate) fn advance(&self, id: &str, sequence: u64) -> bool {
+        match self.lock().get_mut(id) {
+            Some(session) if sequence > session.sequence => {
+                session.sequence = sequence;
+                session.heard = Instant::now();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Keeps what was read of the stake.
+    pub(crate) fn keep(&self, id: &str, stake: &Stake) {
+        if let Some(session) = self.lock().get_mut(id) {
+            session.stake = stake.clone();
+            session.read = Instant::now();
+        }
+    }
+
+    /// Ends a session.
+    pub(crate) fn end(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    /// Ends every session of a stake.
+    pub(crate) fn end_all_of(&self, record: ObjectId) {
+        self.lock()
+            .retain(|_, session| session.stake.record != record);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::a_stake;
+
+    fn stake(record: u16, node_id: &str) -> Stake {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&record.to_be_bytes());
+        Stake {
+            record: ObjectId::from_bytes(id),
+            node_id: node_id.to_owned(),
+            ..a_stake()
+        }
+    }
+
+    fn begin(sessions: &Sessions, id: &str, stake: Stake) -> bool {
+        sessions.begin(id.to_owned(), "0x8".to_owned(), stake)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_session_for_one_stake_and_one_name() {
+        let sessions = Sessions::default();
+        assert!(begin(&sessions, "a", stake(1, "edge-0001")));
+        assert!(begin(&sessions, "b", stake(1, "edge-0001")));
+        assert!(sessions.get("a").is_none());
+        // another stake with the same name: not while the first is alive
+        assert!(!begin(&sessions, "c", stake(2, "edge-0001")));
+        tokio::time::advance(NAME_KEPT - Duration::from_secs(1)).await;
+        assert!(sessions.advance("b", 1));
+        tokio::time::advance(NAME_KEPT - Duration::from_secs(1)).await;
+        assert!(!begin(&sessions, "c", stake(2, "edge-0001")));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(begin(&sessions, "c", stake(2, "edge-0001")));
+        assert!(sessions.get("b").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_only_grow() {
+        let sessions = Sessions::default();
+        assert!(!sessions.advance("a", 1));
+        assert!(begin(&sessions, "a", stake(1, "edge-0001")));
+        assert!(!sessions.advance("a", 0));
+        assert!(sessions.advance("a", 5));
+        assert!(!sessions.advance("a", 5));
+        assert!(!sessions.advance("a", 4));
+        assert!(sessions.advance("a", u64::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_serves_for_less_than_a_heartbeat() {
+        let sessions = Sessions::default();
+        assert!(begin(&sessions, "a", stake(1, "edge-0001")));
+        assert!(sessions.get("a").unwrap().is_fresh());
+        tokio::time::advance(READ_SERVES).await;
+        assert!(!sessions.get("a").unwrap().is_fresh());
+        sessions.keep("a", &stake(1, "edge-0001"));
+        assert!(sessions.get("a").unwrap().is_fresh());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_silent_one_makes_room() {
+        let sessions = Sessions::default();
+        for index in 0..MOST_SESSIONS {
+            let index = u16::try_from(index).unwrap();
+            // straight into the map: `begin` looks at every other session
+            let session = Session {
+                seal_token: String::new(),
+                stake: stake(index, &format!("edge-{index}")),
+                read: Instant::now(),
+                heard: Instant::now(),
+                sequence: 0,
+            };
+            sessions.lock().insert(format!("s{index}"), session);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for index in (0..MOST_SESSIONS).filter(|index| *index != 77) {
+            assert!(sessions.advance(&format!("s{index}"), 1));
+        }
+        assert!(begin(&sessions, "new", stake(u16::MAX, "edge-new")));
+        assert!(sessions.get("s77").is_none());
+        assert_eq!(sessions.lock().len(), MOST_SESSIONS);
+    }
+}

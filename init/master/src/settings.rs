@@ -1,0 +1,281 @@
+//! The master's configuration: one TOML file, checked before anything listens.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use chain::{ChainSettings, SettingsError};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// The longest configuration, certificate, key or token file, in bytes.
+const LONGEST_FILE: u64 = 64 * 1024;
+/// What others than owner and group must not be able to do with a secret (inode(7)).
+const OTHERS: u32 = 0o007;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    listen: SocketAddr,
+    certificate: PathBuf,
+    key: PathBuf,
+    chain: ChainTable,
+    join: JoinTable,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainTable {
+    chain_id: String,
+    fullnodes: Vec<String>,
+    root_certificate: Option<String>,
+    package: String,
+    pool: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinTable {
+    server: String,
+    token_file: PathBuf,
+}
+
+/// What the master is told.
+#[derive(Debug, Clone)]
+pub struct MasterSettings {
+    /// Where it listens; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Its certificate chain, a PEM file.
+    pub certificate: PathBuf,
+    /// The certificate's key, a PEM file that others can't read.
+    pub key: PathBuf,
+    /// Where stakes are.
+    pub chain: ChainSettings,
+    /// What an accepted node gets.
+    pub join: JoinSettings,
+}
+
+/// What an accepted node gets.
+#[derive(Debug, Clone)]
+pub struct JoinSettings {
+    /// The cluster's address for `k3s agent`, an `https` URL.
+    pub server: String,
+    /// The file with the join token; it is read for every registration, so that it can be
+    /// changed at any time.
+    pub token_file: PathBuf,
+}
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterSettingsError {
+    /// A file can't be read.
+    #[error("{path}: the file can't be read")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The document is not as it should be; the parser names line and field.
+    #[error("{path}: {detail}")]
+    Document {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, where, and what was expected.
+        detail: String,
+    },
+    /// The chain table is not as it should be.
+    #[error("{path}: [chain]")]
+    Chain {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SettingsError,
+    },
+    /// A field is not as it should be.
+    #[error("{path}: {field} = {found:?}; expected {expected}")]
+    Field {
+        /// Which file.
+        path: PathBuf,
+        /// Which field.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: &'static str,
+    },
+    /// Anybody can read a secret.
+    #[error("{path}: everybody can read this secret (mode {mode:o}); run chmod o= on it")]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl MasterSettings {
+    /// Reads the file. Relative paths in it start from its folder.
+    ///
+    /// # Errors
+    /// Names the file and, where the fault is in the document, line and field.
+    pub fn load(path: &Path) -> Result<Self, MasterSettingsError> {
+        let bytes = read_bounded(path)?;
+        let document = |detail: String| MasterSettingsError::Document {
+            path: path.to_owned(),
+            detail,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|error| document(error.to_string()))?;
+        Self::parse(path, text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, MasterSettingsError> {
+        let parsed: Document =
+            toml::from_str(text).map_err(|error| MasterSettingsError::Document {
+                path: path.to_owned(),
+                detail: error.to_string().trim_end().to_owned(),
+            })?;
+        let chain = ChainSettings::parse(
+            &parsed.chain.chain_id,
+            &parsed.chain.fullnodes,
+            parsed.chain.root_certificate.as_deref(),
+            &parsed.chain.package,
+            &parsed.chain.pool,
+        )
+        .map_err(|source| MasterSettingsError::Chain {
+            path: path.to_owned(),
+            source,
+        })?;
+        let server = parsed.join.server.trim_end_matches('/');
+        let host = server.strip_prefix("https://").unwrap_or_default();
+        let plain = host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+        if host.is_empty() || !plain {
+            return Err(MasterSettingsError::Field {
+                path: path.to_owned(),
+                field: "join.server",
+                found: parsed.join.server,
+                expected: "an https URL without a path, such as \"https://k3s.example.org:6443\"",
+            });
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Ok(Self {
+            listen: parsed.listen,
+            certificate: folder.join(parsed.certificate),
+            key: folder.join(parsed.key),
+            chain,
+            join: JoinSettings {
+                server: server.to_owned(),
+                token_file: folder.join(parsed.join.token_file),
+            },
+        })
+    }
+}
+
+/// Reads a small file.
+pub(crate) fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
+    let read = || {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
+        File::open(path)?
+            .take(LONGEST_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes)
+    };
+    read().map_err(|source| MasterSettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads a small file that holds a secret; one that everybody can read is refused.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
+    let metadata = fs::metadata(path).map_err(|source| MasterSettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(MasterSettingsError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_bounded(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> String {
+        format!(
+            r#"listen = "127.0.0.1:8443"
+certificate = "master.pem"
+key = "/etc/daas/master.key"
+
+[chain]
+chain_id = "{}"
+fullnodes = ["https://127.0.0.1:9000"]
+package = "0xa1"
+pool = "0xb2"
+
+[join]
+server = "https://10.0.2.2:6443/"
+token_file = "token"
+"#,
+            chain::ChainId::from_bytes([7; 32])
+        )
+    }
+
+    fn parse(text: &str) -> Result<MasterSettings, MasterSettingsError> {
+        MasterSettings::parse(Path::new("/srv/master.toml"), text)
+    }
+
+    #[test]
+    fn paths_start_from_the_file() {
+        let settings = parse(&document()).unwrap();
+        assert_eq!(settings.certificate, Path::new("/srv/master.pem"));
+        assert_eq!(settings.key, Path::new("/etc/daas/master.key"));
+        assert_eq!(settings.join.token_file, Path::new("/srv/token"));
+        assert_eq!(settings.join.server, "https://10.0.2.2:6443");
+    }
+
+    #[test]
+    fn faults_name_file_line_and_field() {
+        for (from, to, expected) in [
+            ("listen", "listens", "line 1"),
+            ("127.0.0.1:8443", "here", "line 1"),
+            ("\"master.pem\"", "3", "line 2"),
+            ("pool = \"0xb2\"\n", "", "pool"),
+            ("0xb2", "b2", "[chain]"),
+            ("https://10.0.2.2:6443/", "http://10.0.2.2", "join.server"),
+            ("https://10.0.2.2:6443/", "https://u@h/x", "join.server"),
+            ("[join]", "[join]\nextra = 1", "extra"),
+        ] {
+            let text = document().replace(from, to);
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains("/srv/master.toml"), "{error}");
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_that_everybody_can_read_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "secret").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = read_secret(&path).unwrap_err();
+        assert!(error.to_string().contains("mode 644"), "{error}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(read_secret(&path).unwrap().as_slice(), b"secret");
+        fs::write(&path, vec![b'x'; 65 * 1024]).unwrap();
+        assert!(read_secret(&path).is_err());
+    }
+}
