@@ -1,0 +1,322 @@
+//! Where the node stands: told to `init` when it changes, and shown by the status page.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chain::{Stake, Verdict};
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::{error, info};
+use wire::Secret;
+use wire::child::{PowerOffReason, ToInit};
+use wire::status::{DegradedReason, NodeState, NodeStatus, Phase};
+
+use crate::seams::Init;
+
+/// The longest detail that is sent on, in characters: an answer from outside can be in it.
+const LONGEST_DETAIL: usize = 512;
+
+/// The reasons that the staker gives; all others are somebody else's to give and to take back.
+const OURS: &[DegradedReason] = &[
+    DegradedReason::ChainUnreachable,
+    DegradedReason::BalanceShort,
+    DegradedReason::StakeBelowMinimum,
+    DegradedReason::ChainRefused,
+    DegradedReason::MasterUnreachable,
+    DegradedReason::RegistrationRefused,
+    DegradedReason::Heartbeat,
+];
+
+/// What `GET /health` answers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// The version of this build.
+    pub version: &'static str,
+    /// The node's name.
+    pub node_id: String,
+    /// Whether `init` is there; without it nothing can be started or powered off.
+    pub init_connected: bool,
+    /// The node's status, as `init` last sent it.
+    #[serde(flatten)]
+    pub node: NodeStatus,
+    /// The stake, as last read from the chain.
+    pub stake: Option<StakeReport>,
+    /// The reports to the master.
+    pub heartbeat: HeartbeatReport,
+}
+
+/// The stake, as last read from the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StakeReport {
+    /// The record's object id.
+    pub record: String,
+    /// The seal token's object id, where there is one.
+    pub seal_token: Option<String>,
+    /// The account that staked.
+    pub staker: String,
+    /// What is left of the stake, in MIST.
+    pub amount_mist: u64,
+    /// What it is worth.
+    pub verdict: Verdict,
+}
+
+/// The reports to the master.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HeartbeatReport {
+    /// When the last one was acknowledged: seconds since 1970-01-01 UTC.
+    pub last_acknowledged: Option<u64>,
+    /// How many have been acknowledged since the staker started.
+    pub acknowledged: u64,
+    /// How many have failed since the last one that did not.
+    pub failures_in_a_row: u32,
+}
+
+/// Where the node stands.
+#[derive(Debug)]
+pub struct Board<I> {
+    init: I,
+    /// What this program has given as a reason, and not yet taken back.
+    ours: RefCell<BTreeMap<DegradedReason, String>>,
+    health: watch::Sender<Arc<Health>>,
+}
+
+impl<I: Init> Board<I> {
+    /// A board for a node that has reached nothing yet.
+    pub fn new(init: I, node_id: &str) -> Self {
+        let health = Health {
+            version: env!("CARGO_PKG_VERSION"),
+            node_id: node_id.to_owned(),
+            init_connected: init.present(),
+            node: NodeStatus::default(),
+            stake: None,
+            heartbeat: HeartbeatReport::default(),
+        };
+        Self {
+            init,
+            ours: RefCell::default(),
+            health: watch::Sender::new(Arc::new(health)),
+        }
+    }
+
+    /// The connection to `init`.
+    pub fn init(&self) -> &I {
+        &self.init
+    }
+
+    /// What the status page shows, now and after every change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Health>> {
+        self.health.subscribe()
+    }
+
+    /// Takes the status over that `init` sent. Reasons that a former run of this program gave are
+    /// taken for ours, so that they are taken back when they no longer hold.
+    pub fn take_status(&self, status: NodeStatus, adopt: bool) {
+        if adopt {
+            let mut ours = self.ours.borrow_mut();
+            for (reason, detail) in &status.degraded {
+                if OURS.contains(reason) {
+                    ours.entry(*reason).or_insert_with(|| detail.clone());
+                }
+            }
+        }
+        self.change(|health| health.node = status);
+    }
+
+    /// The node has reached a state. States only go forward: a staker that was started anew on a
+    /// node that has joined does not take it back to the beginning.
+    pub async fn reach(&self, state: NodeState, phase: Phase) {
+        self.tell(ToInit::Reached { phase }).await;
+        self.advance(state).await;
+    }
+
+    /// The node has reached a state that has no point on the timeline of its own.
+    pub async fn advance(&self, state: NodeState) {
+        if state <= self.health.borrow().node.state {
+            return;
+        }
+        info!(%state, "reached");
+        self.change(|health| health.node.state = state);
+        self.tell(ToInit::State { state }).await;
+    }
+
+    /// Something is wrong, and is being tried again.
+    pub async fn degrade(&self, reason: DegradedReason, detail: &str) {
+        let detail: String = detail.chars().take(LONGEST_DETAIL).collect();
+        let before = self.ours.borrow_mut().insert(reason, detail.clone());
+        if before.as_ref() == Some(&detail) {
+            return;
+        }
+        if !self.init.present() {
+            // with init there, it is init that writes the line
+            tracing::warn!(%reason, detail, "degraded");
+        }
+        self.change(|health| {
+            health.node.degraded.insert(reason, detail.clone());
+        });
+        self.tell(ToInit::Degraded { reason, detail }).await;
+    }
+
+    /// What was wrong, if it was, is well again.
+    pub async fn recover(&self, reason: DegradedReason) {
+        if self.ours.borrow_mut().remove(&reason).is_none() {
+            return;
+        }
+        if !self.init.present() {
+            info!(%reason, "recovered");
+        }
+        self.change(|health| {
+            health.node.degraded.remove(&reason);
+        });
+        self.tell(ToInit::Recovered { reason }).await;
+    }
+
+    /// Shows the stake.
+    pub fn show_stake(&self, stake: &Stake) {
+        let report = StakeReport {
+            record: stake.record.to_string(),
+            seal_token: stake.seal_token.map(|token| token.id.to_string()),
+            staker: stake.staker.to_string(),
+            amount_mist: stake.amount.0,
+            verdict: stake.verdict,
+        };
+        self.change(|health| health.stake = Some(report));
+    }
+
+    /// Shows a heartbeat's outcome: when it was acknowledged, or that it failed.
+    pub fn show_heartbeat(&self, acknowledged: Option<u64>) {
+        self.change(|health| {
+            let heartbeat = &mut health.heartbeat;
+            match acknowledged {
+                Some(time) => {
+                    heartbeat.last_acknowledged = Some(time);
+                    heartbeat.acknowledged += 1;
+                    heartbeat.failures_in_a_row = 0;
+                }
+                None => {
+                    heartbeat.failures_in_a_row = heartbeat.failures_in_a_row.saturating_add(1);
+                }
+            }
+        });
+    }
+
+    /// Hands the join token on to `init`.
+    pub async fn start_agent(&self, server: String, token: Secret) {
+        self.tell(ToInit::StartAgent { server, token }).await;
+    }
+
+    /// Asks `init` to restart the agent.
+    pub async fn restart_agent(&self, reason: String) {
+        info!(reason, "asking for a restart of the agent");
+        self.tell(ToInit::RestartAgent { reason }).await;
+    }
+
+    /// Asks `init` to power the node off.
+    pub async fn power_off(&self, reason: PowerOffReason, detail: &str) {
+        if !self.init.present() {
+            error!(
+                reason = reason.name(),
+                detail, "no init: the node is not powered off"
+            );
+        }
+        self.tell(ToInit::PowerOff {
+            reason,
+            detail: detail.to_owned(),
+        })
+        .await;
+    }
+
+    async fn tell(&self, message: ToInit) {
+        if let Err(failure) = self.init.send(&message).await {
+            error!(detail = explain(&failure), "init could not be told");
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Health)) {
+        self.health
+            .send_modify(|health| change(Arc::make_mut(health)));
+    }
+}
+
+/// An error and what is behind it, in one line.
+#[must_use]
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doubles::Recorder;
+
+    #[tokio::test]
+    async fn what_does_not_change_is_not_told_again() {
+        let board = Board::new(Recorder::default(), "edge-0001");
+        let reason = DegradedReason::ChainUnreachable;
+        board.degrade(reason, "no answer").await;
+        board.degrade(reason, "no answer").await;
+        board.degrade(reason, "refused").await;
+        board.recover(reason).await;
+        board.recover(reason).await;
+        let told = board.init().messages();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(told[2], ToInit::Recovered { reason });
+    }
+
+    #[tokio::test]
+    async fn states_go_forward_and_old_reasons_are_taken_back() {
+        let board = Board::new(Recorder::default(), "edge-0001");
+        let mut status = NodeStatus {
+            state: NodeState::Joined,
+            ..NodeStatus::default()
+        };
+        for reason in [DegradedReason::Heartbeat, DegradedReason::Clock] {
+            status.degraded.insert(reason, "of a former run".to_owned());
+        }
+        board.take_status(status, true);
+        board.reach(NodeState::Staked, Phase::Staked).await;
+        board.recover(DegradedReason::Heartbeat).await;
+        board.recover(DegradedReason::Clock).await;
+        let told = board.init().messages();
+        assert_eq!(
+            told,
+            [
+                ToInit::Reached {
+                    phase: Phase::Staked
+                },
+                ToInit::Recovered {
+                    reason: DegradedReason::Heartbeat
+                }
+            ]
+        );
+        let shown = board.subscribe().borrow().clone();
+        assert_eq!(shown.node.state, NodeState::Joined);
+        assert!(shown.node.degraded.contains_key(&DegradedReason::Clock));
+    }
+
+    #[tokio::test]
+    async fn health_is_flat() {
+        let board = Board::new(Recorder::default(), "edge-0001");
+        let json = serde_json::to_value(&**board.subscribe().borrow()).unwrap();
+        assert_eq!(json["state"], "booting");
+        assert_eq!(json["seal"], "unsealed");
+        assert_eq!(json["stake"], serde_json::Value::Null);
+    }
+
+    #[tokio::test]
+    async fn long_details_are_cut() {
+        let board = Board::new(Recorder::default(), "edge-0001");
+        let detail = "ü".repeat(100_000);
+        board.degrade(DegradedReason::Heartbeat, &detail).await;
+        let shown = board.subscribe().borrow().clone();
+        let shown = &shown.node.degraded[&DegradedReason::Heartbeat];
+        assert_eq!(shown.chars().count(), LONGEST_DETAIL);
+    }
+}

@@ -1,0 +1,83 @@
+//! The chain, connected when it is first needed, for this node's key, name and amount.
+
+use std::rc::Rc;
+
+use chain::{ChainError, ChainSettings, Mist, NodeKey, Stake, StakeTransaction, WatchEvent};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::sync::OnceCell;
+
+use crate::seams::{Chain, Prepared};
+
+/// The chain for one node. A node that starts without a network comes to it later.
+pub struct ChainLink {
+    settings: ChainSettings,
+    key: Rc<NodeKey>,
+    node_id: String,
+    amount: Mist,
+    connection: OnceCell<chain::Chain>,
+}
+
+impl ChainLink {
+    /// Not connected yet.
+    #[must_use]
+    pub fn new(settings: ChainSettings, key: Rc<NodeKey>, node_id: String, amount: Mist) -> Self {
+        Self {
+            settings,
+            key,
+            node_id,
+            amount,
+            connection: OnceCell::new(),
+        }
+    }
+
+    async fn connection(&self) -> Result<&chain::Chain, ChainError> {
+        self.connection
+            .get_or_try_init(|| chain::Chain::connect(&self.settings))
+            .await
+    }
+}
+
+impl Chain for ChainLink {
+    type Transaction = StakeTransaction;
+
+    async fn find_stake(&self) -> Result<Option<Stake>, ChainError> {
+        let chain = self.connection().await?;
+        chain.find_stake(self.key.public(), &self.node_id).await
+    }
+
+    async fn prepare_stake(&self) -> Result<Prepared<StakeTransaction>, ChainError> {
+        let chain = self.connection().await?;
+        let prepared = chain
+            .prepare_stake(&self.key, &self.node_id, self.amount)
+            .await?;
+        Ok(match prepared {
+            chain::Prepared::Staked(stake) => Prepared::Staked(Box::new(stake)),
+            chain::Prepared::Transaction(transaction) => Prepared::Transaction(transaction),
+        })
+    }
+
+    async fn submit_stake(&self, transaction: &StakeTransaction) -> Result<Stake, ChainError> {
+        self.connection().await?.submit_stake(transaction).await
+    }
+
+    fn encode(&self, transaction: &StakeTransaction) -> Vec<u8> {
+        transaction.to_bytes()
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Option<StakeTransaction> {
+        StakeTransaction::from_bytes(bytes).ok()
+    }
+
+    async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {
+        self.connection().await?.reread(stake).await
+    }
+
+    async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
+        self.connection().await?.confirm(stake).await
+    }
+
+    async fn watch(&self, stake: &Stake) -> Result<BoxStream<'static, WatchEvent>, ChainError> {
+        Ok(self.connection().await?.watch_stake(stake).boxed())
+    }
+}

@@ -1,0 +1,371 @@
+//! Part of the cluster: registration with the master, and a heartbeat every 30 seconds.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chain::{KeyError, Verdict};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{debug, info, warn};
+use wire::master::{
+    Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, RegisterRequest, RegisterResponse,
+    ResourceUsage,
+};
+use wire::status::{DegradedReason, NodeState, Phase};
+
+use crate::backoff::Backoff;
+use crate::board::explain;
+use crate::life::{End, Judgement, Staker};
+use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
+
+/// After so many failed heartbeats in a row the agent is restarted. When that does not help,
+/// the next restart takes twice as many, so that a long outage does not keep restarting what works.
+pub(crate) const FAILURES_TO_RESTART: u32 = 3;
+/// The most failures that a restart takes: about 48 minutes of them.
+const MOST_FAILURES_TO_RESTART: u32 = 96;
+
+/// Between two heartbeats.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(HEARTBEAT_SECONDS);
+/// The longest that the read before a heartbeat takes from its interval.
+const READ_LIMIT: Duration = Duration::from_secs(15);
+/// How often a stake that waits is read again.
+const WAITING_INTERVAL: Duration = Duration::from_secs(15);
+/// The longest pause that the master can ask for, in seconds.
+const LONGEST_RETRY_AFTER: u64 = 120;
+
+/// What a heartbeat says of a stake that could not be read.
+const STAKE_UNREAD: &str = "chain-unreachable";
+
+/// Why heartbeats of one session ended.
+enum Ended {
+    /// The master does not know the session. Whether it ever acknowledged it.
+    Lost { acknowledged: bool },
+    /// The node's life is over.
+    Over(End),
+}
+
+impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
+    /// Registers and reports until the stake is over.
+    pub(crate) async fn take_part(&self) -> End {
+        let mut backoff = Backoff::default();
+        loop {
+            let session = match self.register(&mut backoff).await {
+                Ok(session) => session,
+                Err(end) => return end,
+            };
+            match self.report(&session).await {
+                Ended::Over(end) => return end,
+                Ended::Lost { acknowledged: true } => backoff.reset(),
+                // a master that forgets at once is not asked again at once
+                Ended::Lost {
+                    acknowledged: false,
+                } => sleep(backoff.pause()).await,
+            }
+        }
+    }
+
+    /// Registers, however long it takes, and has the agent started.
+    async fn register(&self, backoff: &mut Backoff) -> Result<String, End> {
+        loop {
+            self.until_it_works().await?;
+            let pause = match self.try_to_register().await {
+                Ok(answer) => {
+                    info!(
+                        server = answer.server,
+                        message = answer.message,
+                        "registered"
+                    );
+                    for reason in [
+                        DegradedReason::MasterUnreachable,
+                        DegradedReason::RegistrationRefused,
+                        DegradedReason::Heartbeat,
+                    ] {
+                        self.board.recover(reason).await;
+                    }
+                    self.board
+                        .reach(NodeState::Registered, Phase::Registered)
+                        .await;
+                    self.board
+                        .start_agent(answer.server, answer.join_token)
+                        .await;
+                    return Ok(answer.session);
+                }
+                Err(failure) => {
+                    self.registration_failed(&failure).await?;
+                    let asked = match failure {
+                        MasterError::Unavailable { retry_after, .. } => retry_after.unwrap_or(0),
+                        _ => 0,
+                    };
+                    backoff
+                        .pause()
+                        .max(Duration::from_secs(asked.min(LONGEST_RETRY_AFTER)))
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Waits until the stake works, reading it again and again.
+    async fn until_it_works(&self) -> Result<(), End> {
+        loop {
+            let stake = self.stake.borrow().clone();
+            match stake {
+                Some(stake) if stake.verdict == Verdict::Active => return Ok(()),
+                Some(_) => {}
+                None => return Ok(()),
+            }
+            sleep(WAITING_INTERVAL).await;
+            self.read_stake().await?;
+        }
+    }
+
+    async fn try_to_register(&self) -> Result<RegisterResponse, MasterError> {
+        let nonce = self.master.challenge(&self.node_id).await?;
+        let mut request = RegisterRequest {
+            node_id: self.node_id.clone(),
+            seal_token: self.seal_token()?,
+            timestamp: (self.clock)(),
+            nonce: Base64(nonce),
+            public_key: Base64(self.key.public().to_flagged_bytes().to_vec()),
+            signature: Base64(Vec::new()),
+        };
+        let bytes = request.signed_bytes().map_err(signing)?;
+        request.signature = self.sign(&bytes)?;
+        let answer = self.master.register(&request).await?;
+        check_registration(&self.node_id, &answer)?;
+        Ok(answer)
+    }
+
+    async fn registration_failed(&self, failure: &MasterError) -> Result<(), End> {
+        let (reason, other) = match failure {
+            MasterError::Refused { .. } | MasterError::NoSealToken | MasterError::Signing(_) => (
+                DegradedReason::RegistrationRefused,
+                DegradedReason::MasterUnreachable,
+            ),
+            MasterError::Unreachable { .. }
+            | MasterError::Unavailable { .. }
+            | MasterError::InvalidAnswer { .. } => (
+                DegradedReason::MasterUnreachable,
+                DegradedReason::RegistrationRefused,
+            ),
+        };
+        self.board.recover(other).await;
+        self.board.degrade(reason, &explain(failure)).await;
+        if let MasterError::Refused { code, .. } = failure
+            && is_about_the_stake(*code)
+        {
+            self.read_stake().await?;
+        }
+        Ok(())
+    }
+
+    /// Reports every 30 seconds, the first time at once.
+    async fn report(&self, session: &str) -> Ended {
+        let mut sequence = 0_u64;
+        let mut acknowledged = false;
+        let mut beats = interval(HEARTBEAT_INTERVAL);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            beats.tick().await;
+            let read = match timeout(READ_LIMIT, self.read_stake()).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(end)) => return Ended::Over(end),
+                Err(_) => {
+                    let seconds = READ_LIMIT.as_secs();
+                    let detail = format!("the stake can't be read within {seconds} s");
+                    let reason = DegradedReason::ChainUnreachable;
+                    self.board.degrade(reason, &detail).await;
+                    false
+                }
+            };
+            sequence += 1;
+            match self.beat(session, sequence, read).await {
+                Ok(()) => {
+                    acknowledged = true;
+                    self.beat_went_well().await;
+                }
+                Err(MasterError::Refused {
+                    code: RefusalCode::Session | RefusalCode::Sequence,
+                    message,
+                }) => {
+                    info!(message, "the session is over: registering again");
+                    return Ended::Lost { acknowledged };
+                }
+                Err(failure) => {
+                    if let Err(end) = self.beat_failed(&failure).await {
+                        return Ended::Over(end);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn beat(&self, session: &str, sequence: u64, read: bool) -> Result<(), MasterError> {
+        let Measurement {
+            usage,
+            running_pods,
+        } = self.meter.borrow_mut().measure();
+        let (status, amount) = match &*self.stake.borrow() {
+            Some(stake) if read => (stake.verdict.to_string(), stake.amount.0),
+            Some(stake) => (STAKE_UNREAD.to_owned(), stake.amount.0),
+            None => (STAKE_UNREAD.to_owned(), 0),
+        };
+        let mut request = HeartbeatRequest {
+            node_id: self.node_id.clone(),
+            timestamp: (self.clock)(),
+            stake_status: status,
+            stake_amount: amount,
+            running_pods,
+            resource_usage: bounded(usage),
+            session: session.to_owned(),
+            sequence,
+            signature: Base64(Vec::new()),
+        };
+        let bytes = request.signed_bytes().map_err(signing)?;
+        request.signature = self.sign(&bytes)?;
+        let answer = self.master.heartbeat(&self.seal_token()?, &request).await?;
+        if answer.status != "acknowledged" || answer.node_id != self.node_id {
+            let detail = format!("status {:?} for {:?}", answer.status, answer.node_id);
+            return Err(MasterError::InvalidAnswer { detail });
+        }
+        debug!(sequence, running_pods, "heartbeat acknowledged");
+        Ok(())
+    }
+
+    async fn beat_went_well(&self) {
+        self.failures.set(0);
+        self.failures_to_restart.set(FAILURES_TO_RESTART);
+        self.board.show_heartbeat(Some((self.clock)()));
+        for reason in [
+            DegradedReason::Heartbeat,
+            DegradedReason::MasterUnreachable,
+            DegradedReason::RegistrationRefused,
+        ] {
+            self.board.recover(reason).await;
+        }
+    }
+
+    async fn beat_failed(&self, failure: &MasterError) -> Result<(), End> {
+        let detail = explain(failure);
+        warn!(detail, "the heartbeat failed");
+        self.board.show_heartbeat(None);
+        self.board.degrade(DegradedReason::Heartbeat, &detail).await;
+        let master = DegradedReason::MasterUnreachable;
+        match failure {
+            MasterError::Unreachable { .. } => self.board.degrade(master, &detail).await,
+            _ => self.board.recover(master).await,
+        }
+        match failure {
+            // the master lives, and the fault is not the agent's: a restart would mend nothing
+            MasterError::Unavailable { .. } => Ok(()),
+            MasterError::Refused { code, .. } if is_about_the_stake(*code) => {
+                self.read_stake().await.map(|_| ())
+            }
+            _ => {
+                self.count_failure(&detail).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn count_failure(&self, detail: &str) {
+        let failures = self.failures.get() + 1;
+        let enough = self.failures_to_restart.get();
+        if failures < enough {
+            self.failures.set(failures);
+            return;
+        }
+        self.failures.set(0);
+        self.failures_to_restart
+            .set(enough.saturating_mul(2).min(MOST_FAILURES_TO_RESTART));
+        let reason = format!("{failures} heartbeats in a row failed: {detail}");
+        self.board.restart_agent(reason).await;
+    }
+
+    /// Reads the stake again. Whether it could be read; and the end, where it is over.
+    async fn read_stake(&self) -> Result<bool, End> {
+        let Some(stake) = self.stake.borrow().clone() else {
+            return Ok(false);
+        };
+        match self.chain.reread(&stake).await {
+            Ok(stake) => match self.judge(&stake).await {
+                Judgement::Over(end) => Err(end),
+                Judgement::Works | Judgement::Waits => Ok(true),
+            },
+            Err(failure) => {
+                self.chain_failed(&failure).await;
+                Ok(false)
+            }
+        }
+    }
+
+    fn seal_token(&self) -> Result<String, MasterError> {
+        let stake = self.stake.borrow();
+        let token = stake.as_ref().and_then(|stake| stake.seal_token);
+        token
+            .map(|token| token.id.to_string())
+            .ok_or(MasterError::NoSealToken)
+    }
+
+    fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
+        let signature = self.key.sign_message(bytes).map_err(signing)?;
+        STANDARD
+            .decode(signature.to_string())
+            .map(Base64)
+            .map_err(|_| signing(KeyError::BadSignature))
+    }
+}
+
+fn signing(failure: impl std::error::Error + 'static) -> MasterError {
+    MasterError::Signing(Box::new(failure))
+}
+
+/// Percentages as the protocol has them: numbers from 0 to 100.
+fn bounded(usage: ResourceUsage) -> ResourceUsage {
+    let bound = |percent: f64| {
+        if percent.is_finite() {
+            percent.clamp(0.0, 100.0)
+        } else {
+            0.0
+        }
+    };
+    ResourceUsage {
+        cpu_percent: bound(usage.cpu_percent),
+        memory_percent: bound(usage.memory_percent),
+        disk_percent: bound(usage.disk_percent),
+    }
+}
+
+/// Refusals that the chain can speak about better than the master.
+fn is_about_the_stake(code: RefusalCode) -> bool {
+    matches!(
+        code,
+        RefusalCode::StakeNotFound
+            | RefusalCode::StakeOfAnother
+            | RefusalCode::StakeBelowMinimum
+            | RefusalCode::StakeUnbonding
+            | RefusalCode::StakeSlashed
+            | RefusalCode::SealTokenExpired
+    )
+}
+
+/// An answer that names another node or can't be used is told before the agent gets to see it.
+fn check_registration(node_id: &str, answer: &RegisterResponse) -> Result<(), MasterError> {
+    let token = answer.join_token.expose();
+    let detail = if answer.status != "registered" {
+        "its status is not \"registered\""
+    } else if answer.node_id != node_id {
+        "it names another node"
+    } else if !answer.server.starts_with("https://") {
+        "the server is not an https URL"
+    } else if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "the join token is empty or not printable"
+    } else if answer.session.is_empty() {
+        "the session is empty"
+    } else {
+        return Ok(());
+    };
+    Err(MasterError::InvalidAnswer {
+        detail: detail.to_owned(),
+    })
+}

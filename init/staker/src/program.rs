@@ -1,0 +1,174 @@
+//! The program: the parts put together.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, ensure};
+use chain::{ChainSettings, Mist, NodeKey};
+use config::{MAXIMUM_LENGTH, NodeConfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+use wire::child::FromInit;
+use zeroize::Zeroizing;
+
+use crate::board::{Board, explain};
+use crate::chain_link::ChainLink;
+use crate::init_link::InitLink;
+use crate::journal::{Journal, Purpose};
+use crate::life::{Identity, Staker};
+use crate::master_client::MasterClient;
+use crate::page;
+use crate::seams::Init as _;
+use crate::usage::NodeMeter;
+
+/// Where the stake transaction is kept until it is on chain: on the state disk, or else on tmpfs,
+/// where it survives this program, but no power cut.
+const DIRECTORIES: &[&str] = &["/var/lib/daas/staker", "/run/staker"];
+/// How long `init` has for its first status, before the life begins without it.
+const FIRST_STATUS: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM or SIGINT. `configuration` is the path of the whole document.
+///
+/// # Errors
+/// When the configuration can't be used, or the runtime can't be set up. Nothing that happens
+/// later ends the program.
+pub fn run(configuration: &Path) -> anyhow::Result<()> {
+    // no core dumps and no debugger: the key is in this process's memory (prctl(2))
+    if let Err(error) =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        warn!(%error, "core dumps can't be switched off");
+    }
+    let config = read(configuration)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime can't be started")?
+        .block_on(live(config))
+}
+
+fn read(path: &Path) -> anyhow::Result<NodeConfig> {
+    let shown = path.display();
+    let mut text = Zeroizing::new(String::with_capacity(MAXIMUM_LENGTH + 1));
+    File::open(path)
+        .and_then(|file| {
+            file.take(MAXIMUM_LENGTH as u64 + 1)
+                .read_to_string(&mut text)
+        })
+        .with_context(|| format!("{shown}: the configuration can't be read"))?;
+    ensure!(
+        text.len() <= MAXIMUM_LENGTH,
+        "{shown}: expected {MAXIMUM_LENGTH} bytes at most"
+    );
+    Ok(NodeConfig::parse(&shown.to_string(), &text)?)
+}
+
+async fn live(config: NodeConfig) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    let init = InitLink::from_environment().context("the connection to init can't be used")?;
+    if !init.present() {
+        warn!("not started by init: nothing can be started or powered off from here");
+    }
+    let listen = config.public.status_listen;
+    let staker = assemble(&config, init)?;
+    drop(config);
+    let health = staker.board().subscribe();
+    let served = async {
+        let listener = page::listen(listen).await;
+        // init waits for this before it takes the service for ready; elsewhere nobody does
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+            warn!(%error, "init could not be told that the staker is ready");
+        }
+        page::serve(listener, health).await
+    };
+    let lived = async {
+        take_first_status(staker.board()).await;
+        tokio::join!(take_status(staker.board()), staker.run())
+    };
+    tokio::select! {
+        _ = served => {}
+        _ = lived => {}
+        _ = terminate.recv() => info!("SIGTERM: the staker ends"),
+        _ = interrupt.recv() => info!("SIGINT: the staker ends"),
+    }
+    Ok(())
+}
+
+type NodeStaker = Staker<ChainLink, MasterClient, InitLink, NodeMeter>;
+
+fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
+    let public = &config.public;
+    let key = Rc::new(
+        NodeKey::from_suiprivkey(config.identity.sui_key.expose()).context("identity.sui_key")?,
+    );
+    let settings = ChainSettings::parse(
+        &public.chain.chain_id,
+        &public.chain.fullnodes,
+        public.chain.root_certificate.as_deref(),
+        &public.chain.package,
+        &public.chain.pool,
+    )
+    .context("[chain]")?;
+    let purpose = Purpose {
+        chain_id: public.chain.chain_id.clone(),
+        package: public.chain.package.clone(),
+        pool: public.chain.pool.clone(),
+        node_id: public.node_id.clone(),
+        node_key: key.public().to_flagged_bytes().to_vec(),
+        amount: public.chain.stake_mist,
+    };
+    let amount = Mist(public.chain.stake_mist);
+    let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount);
+    let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
+    Ok(Staker::new(
+        chain,
+        master,
+        Board::new(init, &public.node_id),
+        NodeMeter::default(),
+        Identity {
+            node_id: public.node_id.clone(),
+            key,
+        },
+        Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
+        seconds_since_1970,
+    ))
+}
+
+/// Learns what `init` knows of a former run of this program.
+async fn take_first_status(board: &Board<InitLink>) {
+    if !board.init().present() {
+        return;
+    }
+    match timeout(FIRST_STATUS, board.init().receive()).await {
+        Ok(Ok(FromInit::Status { status })) => board.take_status(status, true),
+        Ok(Err(failure)) => error!(detail = explain(&failure), "init can't be understood"),
+        Err(_) => warn!("init has sent no status yet"),
+    }
+}
+
+async fn take_status(board: &Board<InitLink>) {
+    loop {
+        match board.init().receive().await {
+            Ok(FromInit::Status { status }) => board.take_status(status, false),
+            Err(failure @ crate::seams::InitError::Message(_)) => {
+                error!(detail = explain(&failure), "init can't be understood");
+            }
+            Err(failure) => {
+                error!(detail = explain(&failure), "init is gone");
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+/// A clock before 1970 counts as 1970: the master then says what is wrong with it.
+fn seconds_since_1970() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}

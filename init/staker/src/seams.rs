@@ -1,0 +1,152 @@
+//! What the life of a node needs from outside, as traits, so that tests can stand in for it.
+
+use std::future::Future;
+
+use chain::{ChainError, Stake, WatchEvent};
+use futures::stream::BoxStream;
+use wire::child::ToInit;
+use wire::master::{
+    HeartbeatRequest, HeartbeatResponse, RefusalCode, RegisterRequest, RegisterResponse,
+    ResourceUsage,
+};
+
+/// The chain, for this node's key, name and amount.
+pub trait Chain {
+    /// A stake transaction, signed, but not yet submitted.
+    type Transaction;
+
+    /// This node's stake; `None`: it has none.
+    fn find_stake(&self) -> impl Future<Output = Result<Option<Stake>, ChainError>>;
+
+    /// Builds and signs the stake transaction, unless there turns out to be a stake.
+    fn prepare_stake(
+        &self,
+    ) -> impl Future<Output = Result<Prepared<Self::Transaction>, ChainError>>;
+
+    /// Submits it; submitting the same one again is safe.
+    fn submit_stake(
+        &self,
+        transaction: &Self::Transaction,
+    ) -> impl Future<Output = Result<Stake, ChainError>>;
+
+    /// The bytes to keep on disk before it is submitted. They hold no secret.
+    fn encode(&self, transaction: &Self::Transaction) -> Vec<u8>;
+
+    /// What was kept; `None`: the bytes are damaged.
+    fn decode(&self, bytes: &[u8]) -> Option<Self::Transaction>;
+
+    /// The stake as it is now.
+    fn reread(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
+
+    /// The stake as it is now, corroborated by a second fullnode where two are configured: asked
+    /// before anything that can't be undone.
+    fn confirm(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
+
+    /// Tells what happens to the stake, until it is gone.
+    fn watch(
+        &self,
+        stake: &Stake,
+    ) -> impl Future<Output = Result<BoxStream<'static, WatchEvent>, ChainError>>;
+}
+
+/// What staking takes.
+#[derive(Debug)]
+pub enum Prepared<T> {
+    /// Nothing: the node has a stake.
+    Staked(Box<Stake>),
+    /// This transaction.
+    Transaction(T),
+}
+
+/// The cluster's master.
+pub trait Master {
+    /// A fresh nonce for a registration.
+    fn challenge(&self, node_id: &str) -> impl Future<Output = Result<Vec<u8>, MasterError>>;
+
+    /// Registers.
+    fn register(
+        &self,
+        request: &RegisterRequest,
+    ) -> impl Future<Output = Result<RegisterResponse, MasterError>>;
+
+    /// Reports. `seal_token` is for the header.
+    fn heartbeat(
+        &self,
+        seal_token: &str,
+        request: &HeartbeatRequest,
+    ) -> impl Future<Output = Result<HeartbeatResponse, MasterError>>;
+}
+
+/// PID 1.
+pub trait Init {
+    /// Whether anybody listens: `false` when the staker was not started by `init`.
+    fn present(&self) -> bool;
+
+    /// Sends a message.
+    fn send(&self, message: &ToInit) -> impl Future<Output = Result<(), InitError>>;
+}
+
+/// What the node uses of itself.
+pub trait Meter {
+    /// Measures; processor time counts from the measurement before.
+    fn measure(&mut self) -> Measurement;
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measurement {
+    /// Percentages of the whole node.
+    pub usage: ResourceUsage,
+    /// Pods with a process in them.
+    pub running_pods: u32,
+}
+
+/// A failed conversation with the master.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    /// No answer at all.
+    #[error("the master does not answer: {detail}")]
+    Unreachable {
+        /// What the transport says.
+        detail: String,
+    },
+    /// It can't verify at the moment.
+    #[error("the master can't verify at the moment: {message}")]
+    Unavailable {
+        /// Its own words.
+        message: String,
+        /// When to ask again, in seconds, where it says so.
+        retry_after: Option<u64>,
+    },
+    /// It refuses.
+    #[error("the master refuses: {message}")]
+    Refused {
+        /// Why.
+        code: RefusalCode,
+        /// Its own words.
+        message: String,
+    },
+    /// It answers something that is not of the protocol.
+    #[error("the master's answer can't be used: {detail}")]
+    InvalidAnswer {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// There is nothing to show to it.
+    #[error("the stake has no seal token to show to the master")]
+    NoSealToken,
+    /// The request could not be signed.
+    #[error("the request can't be signed")]
+    Signing(#[source] Box<dyn std::error::Error>),
+}
+
+/// A message that did not get to PID 1.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It is not one.
+    #[error("the message to init can't be written")]
+    Message(#[source] wire::child::MessageError),
+    /// The connection is gone.
+    #[error("the connection to init is broken")]
+    Connection(#[source] std::io::Error),
+}
