@@ -197,12 +197,11 @@ fn kernel_lines() -> Vec<String> {
 
 /// The message of a record of the kernel itself, if it is a complaint about a disk.
 fn about_disks(record: &str) -> Option<String> {
-    const COMPLAINTS: [&str; 5] = [
+    const COMPLAINTS: [&str; 4] = [
         "device-mapper: verity",
         "device-mapper: table",
         "I/O error",
         "erofs",
-        "GPT:",
     ];
     let (prefix, message) = record.split_once(';')?;
     let priority: u32 = prefix.split(',').next()?.parse().ok()?;

@@ -10,6 +10,8 @@ use rustix::ioctl::{self, Getter, Setter, opcode};
 const BLKGETSIZE64: ioctl::Opcode = opcode::read::<usize>(0x12, 114);
 /// `BLKPG`, `_IO(0x12, 105)`, include/uapi/linux/blkpg.h: takes a pointer all the same.
 const BLKPG: ioctl::Opcode = opcode::none(0x12, 105);
+/// `BLKPG_ADD_PARTITION`, include/uapi/linux/blkpg.h.
+const BLKPG_ADD_PARTITION: i32 = 1;
 /// `BLKPG_RESIZE_PARTITION`, include/uapi/linux/blkpg.h.
 const BLKPG_RESIZE_PARTITION: i32 = 3;
 
@@ -54,6 +56,21 @@ pub fn logical_block_size(device: &File) -> io::Result<u32> {
     Ok(rustix::fs::ioctl_blksszget(device)?)
 }
 
+/// Makes the kernel know a partition that it has not found by itself (`BLKPG_ADD_PARTITION`).
+/// Nothing on the disk changes. Start and length are in bytes.
+///
+/// # Errors
+/// What `ioctl(2)` says: `EBUSY` when it overlaps another partition or the number is taken,
+/// `EOVERFLOW` here for values past `i64`.
+pub fn add_partition(
+    disk: &File,
+    partition_number: u32,
+    start: u64,
+    length: u64,
+) -> io::Result<()> {
+    change_partition(disk, BLKPG_ADD_PARTITION, partition_number, start, length)
+}
+
 /// Tells the kernel the new length of a partition that may be in use (`BLKPG_RESIZE_PARTITION`).
 /// Nothing on the disk changes. `start` must be where the partition starts already; both are in
 /// bytes.
@@ -67,6 +84,22 @@ pub fn resize_partition(
     start: u64,
     length: u64,
 ) -> io::Result<()> {
+    change_partition(
+        disk,
+        BLKPG_RESIZE_PARTITION,
+        partition_number,
+        start,
+        length,
+    )
+}
+
+fn change_partition(
+    disk: &File,
+    operation: i32,
+    partition_number: u32,
+    start: u64,
+    length: u64,
+) -> io::Result<()> {
     let too_large = |_| io::Error::from(rustix::io::Errno::OVERFLOW);
     let mut partition = BlkpgPartition {
         start: i64::try_from(start).map_err(too_large)?,
@@ -76,7 +109,7 @@ pub fn resize_partition(
         volume_name: [0; 64],
     };
     let argument = BlkpgArgument {
-        operation: BLKPG_RESIZE_PARTITION,
+        operation,
         flags: 0,
         data_length: size_of::<BlkpgPartition>() as i32,
         data: &raw mut partition,

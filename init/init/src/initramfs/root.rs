@@ -1,6 +1,8 @@
 //! Finding the root partition: by type and by the identity that the root hash gives it, on
 //! whatever disk it is, however late that disk shows up.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -126,6 +128,8 @@ struct Search {
     hashes: Guid,
     /// What was found instead, for the screen.
     found: Vec<String>,
+    /// Disks whose partitions the kernel was told of.
+    told: BTreeSet<String>,
 }
 
 impl Search {
@@ -134,49 +138,66 @@ impl Search {
             data,
             hashes,
             found: Vec::new(),
+            told: BTreeSet::new(),
         }
     }
 
     fn look(&mut self) -> io::Result<Option<RootPartitions>> {
         self.found.clear();
         let devices = block_devices::all()?;
-        for disk in devices
+        let disks = devices
             .iter()
-            .filter(|device| block_devices::is_real_disk(device))
-        {
-            let name = &disk.name;
+            .filter(|device| block_devices::is_real_disk(device));
+        for disk in disks {
             match read_table(disk) {
-                Ok(table) => {
-                    if table.origin() == Origin::Backup {
-                        tracing::warn!(
-                            disk = name,
-                            "the primary partition table is damaged, the backup is used"
-                        );
+                Ok((file, table)) => {
+                    if let Some(partitions) = self.look_on(disk, &file, &table, &devices) {
+                        return Ok(Some(partitions));
                     }
-                    let (data, hashes) = self.numbers(&table);
-                    let partition = |number| {
-                        let place = (number, name.clone());
-                        devices
-                            .iter()
-                            .find(|device| device.partition_of.as_ref() == Some(&place))
-                    };
-                    let data_device = data.and_then(partition);
-                    let hashes_device = hashes.and_then(partition);
-                    if let (Some(data), Some(hashes)) = (data_device, hashes_device) {
-                        return Ok(Some(RootPartitions {
-                            data: data.clone(),
-                            hashes: hashes.clone(),
-                        }));
-                    }
-                    self.note(describe(disk, &table, data.is_some(), hashes.is_some()));
                 }
-                Err(reason) => self.note(format!("/dev/{name}, {}: {reason}", size(disk.size))),
+                Err(reason) => {
+                    self.note(format!("/dev/{}, {}: {reason}", disk.name, size(disk.size)));
+                }
             }
         }
         if self.found.is_empty() {
             self.note("no disk at all".to_owned());
         }
         Ok(None)
+    }
+
+    /// Looks for both partitions in the table of one disk, and for their devices.
+    fn look_on(
+        &mut self,
+        disk: &BlockDevice,
+        file: &File,
+        table: &Table,
+        devices: &[BlockDevice],
+    ) -> Option<RootPartitions> {
+        let (data, hashes) = self.numbers(table);
+        let device_of = |number| {
+            let place = Some((number, disk.name.clone()));
+            devices
+                .iter()
+                .find(|device| device.partition_of == place)
+                .cloned()
+        };
+        let found = data.and_then(device_of).zip(hashes.and_then(device_of));
+        if let Some((data, hashes)) = found {
+            return Some(RootPartitions { data, hashes });
+        }
+        self.note(describe(disk, table, data.is_some(), hashes.is_some()));
+        // Without `gpt` on its command line the kernel does not look at the backup table, which a
+        // power cut while the table was being written can leave as the only one.
+        let has_both = data.is_some() && hashes.is_some();
+        if has_both && table.origin() == Origin::Backup && self.told.insert(disk.name.clone()) {
+            tracing::warn!(
+                disk = disk.name,
+                "the primary partition table is damaged, the backup is used"
+            );
+            tell_kernel(file, table);
+        }
+        None
     }
 
     /// The numbers of both partitions in a table.
@@ -200,11 +221,24 @@ impl Search {
     }
 }
 
-fn read_table(disk: &BlockDevice) -> Result<Table, String> {
+/// Makes the kernel know the partitions of a table; their devices come with events.
+fn tell_kernel(disk: &File, table: &Table) {
+    for partition in table.partitions() {
+        let start = partition.first_block.saturating_mul(table.block_size());
+        let length = partition.blocks().saturating_mul(table.block_size());
+        let added = sys::block::add_partition(disk, partition.number, start, length);
+        if let Err(error) = added {
+            tracing::warn!(number = partition.number, %error, "a partition is not added");
+        }
+    }
+}
+
+fn read_table(disk: &BlockDevice) -> Result<(File, Table), String> {
     let file = disk
         .open()
         .map_err(|error| format!("it cannot be opened: {error}"))?;
-    Table::read(&file).map_err(|error| error.to_string())
+    let table = Table::read(&file).map_err(|error| error.to_string())?;
+    Ok((file, table))
 }
 
 fn describe(disk: &BlockDevice, table: &Table, data: bool, hashes: bool) -> String {
