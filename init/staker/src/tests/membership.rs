@@ -1,0 +1,213 @@
+//! Registration and heartbeats.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn stakes_registers_and_reports() {
+    let world = World::new();
+    world.live(sleep(5 * MINUTE + Duration::from_secs(1))).await;
+    assert_eq!(world.chain.ledger.borrow().submitted.len(), 1);
+    assert_eq!(world.registrations(), 1);
+    let told = world.init.messages();
+    let reached = |phase| ToInit::Reached { phase };
+    let state = |state| ToInit::State { state };
+    assert_eq!(
+        told,
+        [
+            reached(Phase::Unsealed),
+            state(NodeState::Unsealed),
+            reached(Phase::Staked),
+            state(NodeState::Staked),
+            reached(Phase::Registered),
+            state(NodeState::Registered),
+            ToInit::StartAgent {
+                server: "https://k3s.example:6443".to_owned(),
+                token: wire::Secret::new(JOIN_TOKEN.to_owned()),
+            },
+        ]
+    );
+    let desk = world.master.desk.borrow();
+    assert_eq!(desk.heartbeats.len(), 11);
+    for (index, heartbeat) in desk.heartbeats.iter().enumerate() {
+        assert_eq!(heartbeat.sequence, index as u64 + 1);
+        assert_eq!(heartbeat.session, "session-1");
+        assert_eq!(heartbeat.stake_status, "active");
+        assert_eq!(heartbeat.stake_amount, 1_000_000_000);
+        assert_eq!(heartbeat.running_pods, 3);
+        let usage = heartbeat.resource_usage;
+        assert_eq!(
+            [usage.cpu_percent, usage.memory_percent, usage.disk_percent],
+            [0.0, 100.0, 50.0]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_failures_restart_the_agent_and_a_long_outage_restarts_it_ever_less_often() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(15)).await;
+        world.master.desk.borrow_mut().outage = Some(no_master);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.agents_restarted(), 0);
+        assert_eq!(world.degraded(DegradedReason::Heartbeat), 1);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.agents_restarted(), 1);
+        sleep(Duration::from_secs(5 * 30)).await;
+        assert_eq!(world.agents_restarted(), 1);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.agents_restarted(), 2);
+        // back, and gone again: three are enough again
+        world.master.desk.borrow_mut().outage = None;
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.recovered(DegradedReason::Heartbeat), 1);
+        assert_eq!(world.recovered(DegradedReason::MasterUnreachable), 1);
+        world.master.desk.borrow_mut().outage = Some(no_master);
+        sleep(Duration::from_secs(90)).await;
+        assert_eq!(world.agents_restarted(), 3);
+        assert_eq!(world.agents_started(), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_that_cannot_verify_restarts_nothing() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(15)).await;
+        world.master.desk.borrow_mut().outage = Some(|| MasterError::Unavailable {
+            message: "the chain does not answer".to_owned(),
+            retry_after: Some(30),
+        });
+        sleep(60 * MINUTE).await;
+        assert_eq!(world.agents_restarted(), 0);
+        assert_eq!(world.degraded(DegradedReason::Heartbeat), 1);
+        assert_eq!(world.degraded(DegradedReason::MasterUnreachable), 0);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_session_registers_again() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(15)).await;
+        let forgotten = refused(RefusalCode::Session);
+        world
+            .master
+            .desk
+            .borrow_mut()
+            .refuse_heartbeats
+            .push_back(forgotten);
+        sleep(Duration::from_secs(16)).await;
+        assert_eq!(world.registrations(), 2);
+        assert_eq!(world.agents_started(), 2);
+        assert_eq!(world.agents_restarted(), 0);
+        let desk = world.master.desk.borrow();
+        let last = desk.heartbeats.last().expect("one");
+        assert_eq!((last.session.as_str(), last.sequence), ("session-2", 1));
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_that_always_forgets_is_not_hammered() {
+    let world = World::staked();
+    world.master.desk.borrow_mut().refuse_heartbeats =
+        (0..10_000).map(|_| refused(RefusalCode::Session)).collect();
+    world.live(sleep(60 * MINUTE)).await;
+    assert!(world.registrations() < 140, "{}", world.registrations());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_masters_word_about_the_stake_is_checked() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(15)).await;
+        let lies = (0..10)
+            .map(|_| refused(RefusalCode::StakeSlashed))
+            .collect();
+        world.master.desk.borrow_mut().refuse_heartbeats = lies;
+        sleep(10 * MINUTE).await;
+        assert!(world.still_on());
+        assert_eq!(world.agents_restarted(), 0);
+        assert_eq!(world.recovered(DegradedReason::Heartbeat), 1);
+        world.chain.set(Verdict::Slashed);
+        sleep(MINUTE).await;
+        assert!(world.powered_off(PowerOffReason::Slashed));
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_registration_is_tried_again() {
+    let world = World::staked();
+    world.master.desk.borrow_mut().refuse_registrations =
+        (0..4).map(|_| refused(RefusalCode::Timestamp)).collect();
+    world.live(sleep(MINUTE)).await;
+    assert_eq!(world.degraded(DegradedReason::RegistrationRefused), 1);
+    assert_eq!(world.recovered(DegradedReason::RegistrationRefused), 1);
+    assert_eq!(world.agents_started(), 1);
+    let desk = world.master.desk.borrow();
+    assert_eq!(desk.challenges, 5);
+    assert_ne!(desk.registered[0].nonce, desk.registered[1].nonce);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_master_is_asked_as_late_as_it_wants() {
+    let world = World::staked();
+    let busy = |_| MasterError::Unavailable {
+        message: "later".to_owned(),
+        retry_after: Some(u64::MAX),
+    };
+    world.master.desk.borrow_mut().refuse_registrations = (0..1).map(busy).collect();
+    let script = async {
+        sleep(Duration::from_secs(119)).await;
+        assert_eq!(world.registrations(), 1);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(world.agents_started(), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_cannot_be_used_start_nothing() {
+    let world = World::staked();
+    let spoils: [fn(&mut wire::master::RegisterResponse); 6] = [
+        |answer| answer.node_id.push('x'),
+        |answer| answer.status = "refused".to_owned(),
+        |answer| answer.server = "http://k3s.example:6443".to_owned(),
+        |answer| answer.join_token = wire::Secret::new(String::new()),
+        |answer| answer.join_token = wire::Secret::new("two\nlines".to_owned()),
+        |answer| answer.session.clear(),
+    ];
+    for spoil in spoils {
+        world.master.desk.borrow_mut().spoil = Some(spoil);
+        world.live(sleep(MINUTE)).await;
+    }
+    assert_eq!(world.agents_started(), 0);
+    assert!(world.degraded(DegradedReason::MasterUnreachable) >= spoils.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_shows_the_stake_and_no_secret() {
+    let world = World::staked();
+    let staker = world.staker();
+    let health = staker.board().subscribe();
+    tokio::select! {
+        _ = staker.run() => {}
+        () = sleep(Duration::from_secs(45)) => {}
+    }
+    let json = serde_json::to_string(&**health.borrow()).unwrap();
+    for shown in [
+        r#""verdict":"active""#,
+        r#""acknowledged":2"#,
+        r#""last_acknowledged":1700000000"#,
+    ] {
+        assert!(json.contains(shown), "{shown} in {json}");
+    }
+    let secret = world.key.to_suiprivkey().unwrap();
+    assert!(!json.contains(JOIN_TOKEN) && !json.contains(secret.as_str()));
+    let told = format!("{:?}", world.init.messages());
+    assert!(!told.contains(JOIN_TOKEN), "{told}");
+}

@@ -1,0 +1,147 @@
+//! The life of a node against doubles, in paused time: hours pass in an instant.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use chain::{ChainError, NodeKey, Verdict, WatchEvent};
+use tokio::time::sleep;
+use wire::child::{PowerOffReason, ToInit};
+use wire::master::RefusalCode;
+use wire::status::{DegradedReason, NodeState, Phase};
+
+use crate::board::Board;
+use crate::doubles::{
+    FakeChain, FakeMaster, FakeMeter, JOIN_TOKEN, Recorder, no_answer, no_master,
+};
+use crate::journal::{Journal, Purpose};
+use crate::life::{Identity, Staker};
+use crate::seams::MasterError;
+
+mod membership;
+mod stake;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct World {
+    key: Rc<NodeKey>,
+    chain: FakeChain,
+    master: FakeMaster,
+    init: Recorder,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let key = Rc::new(NodeKey::generate().expect("random numbers"));
+        Self {
+            chain: FakeChain::new(Rc::clone(&key)),
+            master: FakeMaster::new(key.public()),
+            init: Recorder::default(),
+            directory: tempfile::tempdir().expect("a directory"),
+            key,
+        }
+    }
+
+    fn staked() -> Self {
+        let world = Self::new();
+        world.chain.put(Verdict::Active);
+        world
+    }
+
+    fn staker(&self) -> Staker<FakeChain, FakeMaster, Recorder, FakeMeter> {
+        let purpose = Purpose {
+            chain_id: "chain".to_owned(),
+            package: "0x1".to_owned(),
+            pool: "0x2".to_owned(),
+            node_id: "edge-0001".to_owned(),
+            node_key: self.key.public().to_flagged_bytes().to_vec(),
+            amount: 1_000_000_000,
+        };
+        Staker::new(
+            self.chain.clone(),
+            self.master.clone(),
+            Board::new(self.init.clone(), "edge-0001"),
+            FakeMeter,
+            Identity {
+                node_id: "edge-0001".to_owned(),
+                key: Rc::clone(&self.key),
+            },
+            Journal::new(vec![self.directory.path().into()], purpose),
+            || 1_700_000_000,
+        )
+    }
+
+    /// Lets a node live beside what a test does to it.
+    async fn live(&self, script: impl Future<Output = ()>) {
+        let staker = self.staker();
+        tokio::select! {
+            _ = staker.run() => {}
+            () = script => {}
+        }
+    }
+
+    fn told(&self, wanted: impl Fn(&ToInit) -> bool) -> usize {
+        self.init
+            .messages()
+            .iter()
+            .filter(|message| wanted(message))
+            .count()
+    }
+
+    fn powered_off(&self, reason: PowerOffReason) -> bool {
+        let is = |message: &ToInit| matches!(message, ToInit::PowerOff { reason: found, .. } if *found == reason);
+        self.told(is) > 0
+    }
+
+    fn still_on(&self) -> bool {
+        self.told(|message| matches!(message, ToInit::PowerOff { .. })) == 0
+    }
+
+    fn degraded(&self, wanted: DegradedReason) -> usize {
+        self.told(|message| matches!(message, ToInit::Degraded { reason, .. } if *reason == wanted))
+    }
+
+    fn recovered(&self, wanted: DegradedReason) -> usize {
+        self.told(|message| *message == ToInit::Recovered { reason: wanted })
+    }
+
+    fn agents_started(&self) -> usize {
+        self.told(|message| matches!(message, ToInit::StartAgent { .. }))
+    }
+
+    fn agents_restarted(&self) -> usize {
+        self.told(|message| matches!(message, ToInit::RestartAgent { .. }))
+    }
+
+    fn heartbeats(&self) -> usize {
+        self.master.desk.borrow().heartbeats.len()
+    }
+
+    fn registrations(&self) -> usize {
+        self.master.desk.borrow().registered.len()
+    }
+}
+
+fn refused(code: RefusalCode) -> MasterError {
+    MasterError::Refused {
+        code,
+        message: "no".to_owned(),
+    }
+}
+
+fn not_final() -> ChainError {
+    let transaction = chain::TransactionId::from_bytes([1; 32]);
+    ChainError::NotFinal {
+        transaction,
+        seconds: 60,
+    }
+}
+
+fn aborted() -> ChainError {
+    ChainError::Aborted {
+        module: "staking".to_owned(),
+        function: "stake_for_node".to_owned(),
+        code: 1,
+        name: "EBelowMinimum".to_owned(),
+    }
+}

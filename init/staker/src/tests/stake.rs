@@ -1,0 +1,269 @@
+//! The stake: made, watched, doubted, and over.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_stake_again() {
+    let world = World::new();
+    world.live(sleep(MINUTE)).await;
+    world.live(sleep(MINUTE)).await;
+    assert_eq!(world.chain.ledger.borrow().submitted.len(), 1);
+    assert_eq!(world.agents_started(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_off_is_submitted_again_and_nothing_else() {
+    let world = World::new();
+    world.chain.ledger.borrow_mut().submissions = (0..1000).map(|_| not_final()).collect();
+    world.live(sleep(MINUTE)).await;
+    // the power is cut here; nothing but the disk is left
+    world.chain.ledger.borrow_mut().submissions.clear();
+    world.live(sleep(MINUTE)).await;
+    let ledger = world.chain.ledger.borrow();
+    assert_eq!(ledger.prepared.len(), 1);
+    assert!(ledger.submitted.len() > 2);
+    assert!(
+        ledger
+            .submitted
+            .iter()
+            .all(|one| *one == ledger.prepared[0])
+    );
+    drop(ledger);
+    assert_eq!(
+        std::fs::read_dir(world.directory.path()).unwrap().count(),
+        0
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_never_will_be_is_made_anew() {
+    let world = World::new();
+    world
+        .chain
+        .ledger
+        .borrow_mut()
+        .submissions
+        .push_back(aborted());
+    world.live(sleep(MINUTE)).await;
+    assert_eq!(world.chain.ledger.borrow().prepared.len(), 2);
+    assert_eq!(world.degraded(DegradedReason::ChainRefused), 1);
+    assert_eq!(world.recovered(DegradedReason::ChainRefused), 1);
+    assert_eq!(world.agents_started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_balance_is_told_and_waited_for() {
+    let world = World::new();
+    world.chain.ledger.borrow_mut().outage = Some(|| ChainError::BalanceShort {
+        address: chain::Address::from_bytes([9; 32]),
+        needed: chain::Mist(2),
+        available: chain::Mist(1),
+        missing: chain::Mist(1),
+    });
+    let script = async {
+        sleep(60 * MINUTE).await;
+        assert_eq!(world.degraded(DegradedReason::BalanceShort), 1);
+        assert_eq!(world.agents_started(), 0);
+        world.chain.ledger.borrow_mut().outage = None;
+        sleep(2 * MINUTE).await;
+        assert_eq!(world.recovered(DegradedReason::BalanceShort), 1);
+        assert_eq!(world.agents_started(), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slashed_at_boot_is_off_again() {
+    let world = World::new();
+    world.chain.put(Verdict::Slashed);
+    world.live(sleep(MINUTE)).await;
+    assert!(world.powered_off(PowerOffReason::Slashed));
+    assert_eq!(world.registrations(), 0);
+    assert_eq!(world.agents_started(), 0);
+    let told = world.init.messages();
+    assert!(
+        told.contains(&ToInit::State {
+            state: NodeState::Slashed
+        }),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&ToInit::Reached {
+            phase: Phase::Slashed
+        }),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slash_on_the_event_stream_ends_the_node() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        assert!(world.still_on());
+        world.chain.set(Verdict::Slashed);
+        world
+            .chain
+            .emit(|stake| WatchEvent::Slashed { stake, slash: None });
+        sleep(Duration::from_millis(1)).await;
+        assert!(world.powered_off(PowerOffReason::Slashed));
+        let before = world.heartbeats();
+        sleep(60 * MINUTE).await;
+        assert_eq!(world.heartbeats(), before);
+        assert!(world.told(|message| matches!(message, ToInit::PowerOff { .. })) > 2);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slash_without_an_event_is_seen_before_the_next_heartbeat() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        world.chain.set(Verdict::Slashed);
+        sleep(Duration::from_secs(21)).await;
+        assert!(world.powered_off(PowerOffReason::Slashed));
+        assert_eq!(world.heartbeats(), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_fullnode_alone_does_not_end_the_node() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        world.chain.set(Verdict::Slashed);
+        let doubt = || ChainError::Disagreement {
+            record: chain::ObjectId::from_bytes([7; 32]),
+            claim: "slashed",
+            agreeing: 1,
+            needed: 2,
+        };
+        world.chain.ledger.borrow_mut().confirmations = (0..3).map(|_| doubt()).collect();
+        sleep(Duration::from_secs(81)).await;
+        assert!(world.still_on());
+        sleep(Duration::from_secs(30)).await;
+        assert!(world.powered_off(PowerOffReason::Slashed));
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_chain_never_ends_the_node() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(45)).await;
+        world.chain.ledger.borrow_mut().outage = Some(no_answer);
+        world.chain.hang_up();
+        let before = world.heartbeats();
+        sleep(100 * MINUTE).await;
+        assert!(world.still_on());
+        assert_eq!(world.agents_restarted(), 0);
+        assert_eq!(world.degraded(DegradedReason::ChainUnreachable), 1);
+        assert_eq!(world.heartbeats() - before, 200);
+        let last = world
+            .master
+            .desk
+            .borrow()
+            .heartbeats
+            .last()
+            .cloned()
+            .unwrap();
+        assert_eq!(last.stake_status, "chain-unreachable");
+        world.chain.ledger.borrow_mut().outage = None;
+        sleep(2 * MINUTE).await;
+        assert_eq!(world.recovered(DegradedReason::ChainUnreachable), 1);
+        assert_eq!(world.chain.watchers(), 1);
+        assert_eq!(world.agents_started(), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_that_hangs_does_not_hold_up_heartbeats() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(20)).await;
+        world.chain.ledger.borrow_mut().hangs = true;
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.heartbeats(), 21);
+        assert_eq!(world.degraded(DegradedReason::ChainUnreachable), 1);
+        world.chain.ledger.borrow_mut().hangs = false;
+        sleep(MINUTE).await;
+        assert_eq!(world.recovered(DegradedReason::ChainUnreachable), 1);
+        assert!(world.still_on());
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stake_below_the_minimum_waits_for_a_top_up() {
+    let world = World::new();
+    world.chain.put(Verdict::BelowMinimum);
+    let script = async {
+        sleep(60 * MINUTE + Duration::from_secs(7)).await;
+        assert_eq!(world.registrations(), 0);
+        assert_eq!(world.degraded(DegradedReason::StakeBelowMinimum), 1);
+        world.chain.set(Verdict::Active);
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_started(), 1);
+        assert_eq!(world.recovered(DegradedReason::StakeBelowMinimum), 1);
+        // a partial slash: what runs goes on
+        world.chain.set(Verdict::BelowMinimum);
+        world
+            .chain
+            .emit(|stake| WatchEvent::Changed { stake, slash: None });
+        let before = world.heartbeats();
+        sleep(10 * MINUTE).await;
+        assert!(world.still_on());
+        assert_eq!(world.heartbeats() - before, 20);
+        assert_eq!(world.degraded(DegradedReason::StakeBelowMinimum), 2);
+        let last = world
+            .master
+            .desk
+            .borrow()
+            .heartbeats
+            .last()
+            .cloned()
+            .unwrap();
+        assert_eq!(last.stake_status, "below-minimum");
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stake_that_is_taken_back_ends_the_node_in_order() {
+    for verdict in [Verdict::Unbonding, Verdict::Withdrawn] {
+        let world = World::staked();
+        let script = async {
+            sleep(Duration::from_secs(10)).await;
+            world.chain.set(verdict);
+            sleep(MINUTE).await;
+            assert!(world.powered_off(PowerOffReason::Unbonding));
+            assert!(!world.powered_off(PowerOffReason::Slashed));
+            let told = world.init.messages();
+            assert!(told.contains(&ToInit::State {
+                state: NodeState::Unbonding
+            }));
+        };
+        world.live(script).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_is_opened_again() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.chain.watchers(), 1);
+        world.chain.hang_up();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.chain.watchers(), 1);
+        world.chain.emit(|_| WatchEvent::Blind(no_answer()));
+        world.chain.emit(WatchEvent::Watching);
+        sleep(MINUTE).await;
+        assert!(world.still_on());
+    };
+    world.live(script).await;
+}
