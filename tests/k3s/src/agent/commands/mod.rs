@@ -1,0 +1,151 @@
+//! What the server may have the agent do, over the kubelet's end of the tunnel: see
+//! [`crate::control`].
+
+mod kill;
+mod orphans;
+mod processes;
+mod read;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::io::DuplexStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
+
+use super::pod::Pod;
+use crate::control::{Command, Killed, Refusal, Service};
+use crate::http;
+use crate::logging;
+use crate::server::COMMAND_PATH;
+
+pub use orphans::live_as_orphan;
+pub use processes::cgroup_of;
+
+/// Serves the kubelet's port on the agent's end of the tunnel. No port is opened for it.
+#[derive(Clone)]
+pub struct Commands {
+    tls: TlsAcceptor,
+    pod: Arc<Mutex<Pod>>,
+}
+
+impl Commands {
+    /// Serves with the kubelet's certificate, holders of the cluster's client certificates alone.
+    pub fn new(tls: Arc<ServerConfig>, pod: Arc<Mutex<Pod>>) -> Self {
+        Self {
+            tls: TlsAcceptor::from(tls),
+            pod,
+        }
+    }
+
+    /// Serves one connection of the tunnel.
+    pub async fn serve(self, stream: DuplexStream) {
+        let stream = match self.tls.accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the server's connection to the kubelet failed");
+                return;
+            }
+        };
+        let dying = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let pod = Arc::clone(&self.pod);
+        let service_dying = Arc::clone(&dying);
+        let service = service_fn(move |request| {
+            let pod = Arc::clone(&pod);
+            let dying = Arc::clone(&service_dying);
+            async move { Ok::<_, Infallible>(handle(&pod, &dying, request).await) }
+        });
+        // Ends when the server has read the reply and closed the connection.
+        let served = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(
+                error = logging::chain(&error),
+                "a command's connection failed"
+            );
+        }
+        if dying.load(std::sync::atomic::Ordering::Relaxed) {
+            kill::own_process();
+        }
+    }
+}
+
+async fn handle(
+    pod: &Mutex<Pod>,
+    dying: &std::sync::atomic::AtomicBool,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    match run(pod, dying, request).await {
+        Ok(response) => response,
+        Err((status, error)) => http::json(status, &Refusal { error }),
+    }
+}
+
+async fn run(
+    pod: &Mutex<Pod>,
+    dying: &std::sync::atomic::AtomicBool,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
+    if (request.method(), request.uri().path()) != (&Method::POST, COMMAND_PATH) {
+        return Err((
+            StatusCode::NOT_FOUND,
+            format!("the double's kubelet has only {COMMAND_PATH}"),
+        ));
+    }
+    let body = http::collect(request.into_body())
+        .await
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    let command: Command = serde_json::from_slice(&body)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    tracing::info!(?command, "command from the server");
+    let failed =
+        |error: &dyn std::error::Error| (StatusCode::INTERNAL_SERVER_ERROR, logging::chain(error));
+    match command {
+        Command::Kill {
+            service: Service::K3s,
+        } => {
+            dying.store(true, std::sync::atomic::Ordering::Relaxed);
+            let pid = rustix::process::getpid().as_raw_nonzero().get();
+            let killed = Killed {
+                service: Service::K3s,
+                pid,
+                gone: false,
+            };
+            Ok(http::json(StatusCode::OK, &killed))
+        }
+        Command::Kill { service } => {
+            let killed = kill::service(service)
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &killed))
+        }
+        Command::Orphan { count } => {
+            let orphans = orphans::leave(count)
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &orphans))
+        }
+        Command::Pod => {
+            let state = pod
+                .lock()
+                .await
+                .state()
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &state))
+        }
+        Command::Processes => Ok(http::json(StatusCode::OK, &processes::all())),
+        Command::Read { path } => {
+            let state = read::state(&path).await.map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &state))
+        }
+    }
+}

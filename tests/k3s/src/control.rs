@@ -1,0 +1,447 @@
+//! The control port: how the test harness looks at nodes and does things to them.
+//!
+//! The port listens on the loopback address alone and speaks plain HTTP with JSON:
+//!
+//! | Request | Body | Answer |
+//! | --- | --- | --- |
+//! | `GET /nodes` | – | `{"nodes": [NodeSummary…]}` |
+//! | `POST /command` | `{"node": "…", "command": "…", …}` | the command's reply |
+//! | `POST /tokens` | `{"ttl_seconds": 600}` | `{"token": "K10…::id.secret", "expires_at": …}` |
+//! | `DELETE /tokens/<id>` | – | `{}` |
+//!
+//! An error is `{"error": "…"}` with status 400 (bad request), 404 (no such node), 503 (the node
+//! has no tunnel), 502 (the tunnel broke) or what the agent answered.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::http::HttpError;
+
+/// Longer than any command takes, a slow emulated machine included.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What an agent can be told to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// `kill -9` of a service that PID 1 runs.
+    Kill {
+        /// Which one.
+        service: Service,
+    },
+    /// Leaves orphans to PID 1, and waits until it has reaped them.
+    Orphan {
+        /// How many, 1 to 64.
+        #[serde(default = "one")]
+        count: u32,
+    },
+    /// The state of the pod.
+    Pod,
+    /// Every process of the machine.
+    Processes,
+    /// A file's or folder's metadata; contents only below `/proc`, `/sys`, `/etc` and of what
+    /// `/etc` points to in `/run/netd`, and at most [`READ_LIMIT`] bytes.
+    Read {
+        /// An absolute path.
+        path: PathBuf,
+    },
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The most that [`Command::Read`] returns of a file.
+pub const READ_LIMIT: usize = 64 * 1024;
+
+/// A service of the node that can be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// The container runtime.
+    Containerd,
+    /// The agent itself, once its reply has arrived.
+    K3s,
+    /// The network service.
+    Netd,
+    /// The staking service.
+    Staker,
+}
+
+impl Service {
+    /// The name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::K3s => "k3s",
+            Self::Netd => "netd",
+            Self::Staker => "staker",
+        }
+    }
+}
+
+/// The body of `POST /command`.
+#[derive(Debug, Serialize)]
+pub struct CommandRequest<'a> {
+    /// The Node's name.
+    pub node: &'a str,
+    /// What to do there.
+    #[serde(flatten)]
+    pub command: &'a Command,
+}
+
+/// Reply to [`Command::Kill`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    /// The service.
+    pub service: Service,
+    /// The process that was killed.
+    pub pid: i32,
+    /// Whether it has left the process table; always false for `k3s`, which dies after replying.
+    pub gone: bool,
+}
+
+/// Reply to [`Command::Orphan`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphans {
+    /// The orphans.
+    pub orphans: Vec<Orphan>,
+    /// Whether all have left the process table.
+    pub reaped: bool,
+    /// How many zombies the machine has afterwards, of whatever origin.
+    pub zombies: usize,
+}
+
+/// One orphan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Its process.
+    pub pid: i32,
+    /// Who became its parent when its own had exited.
+    pub adopted_by: i32,
+}
+
+/// Reply to [`Command::Pod`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PodState {
+    /// The pod's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid, the same over restarts of the agent and the machine.
+    pub uid: String,
+    /// The sandbox, when there is one.
+    pub sandbox: Option<SandboxState>,
+    /// The container, when there is one.
+    pub container: Option<ContainerState>,
+    /// The end of the container's log, at most 4 KiB.
+    pub log_tail: String,
+}
+
+/// The pod's sandbox, as the runtime sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxState {
+    /// The runtime's id.
+    pub id: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// How many sandboxes the pod had before.
+    pub attempt: u32,
+    /// Its address on the bridge.
+    pub ip: String,
+    /// Since when, in nanoseconds of Unix time.
+    pub created_at: i64,
+}
+
+/// The pod's container, as the runtime sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerState {
+    /// The runtime's id.
+    pub id: String,
+    /// `created`, `running`, `exited` or `unknown`.
+    pub state: String,
+    /// Its first process; 0 unless running.
+    pub pid: i32,
+    /// How often it was started again.
+    pub restart_count: u32,
+    /// The cgroup of its process.
+    pub cgroup: String,
+    /// Since when it runs, in nanoseconds of Unix time.
+    pub started_at: i64,
+    /// Its exit code, once it has one.
+    pub exit_code: i32,
+}
+
+/// Reply to [`Command::Processes`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processes {
+    /// In the order of their numbers.
+    pub processes: Vec<Process>,
+}
+
+/// One process, from `/proc/<pid>/{status,cgroup,cmdline}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The kernel's name for it, at most 15 characters.
+    pub name: String,
+    /// Its number.
+    pub pid: i32,
+    /// Its parent.
+    pub ppid: i32,
+    /// The real uid.
+    pub uid: u32,
+    /// The real gid.
+    pub gid: u32,
+    /// One letter, as `ps` shows it: R, S, D, Z, T, I.
+    pub state: String,
+    /// Capability sets as 16 hexadecimal digits.
+    pub capabilities: Capabilities,
+    /// Whether it can never gain privileges.
+    pub no_new_privileges: bool,
+    /// 0 none, 1 strict, 2 filter.
+    pub seccomp: u32,
+    /// Its cgroup v2 path.
+    pub cgroup: String,
+    /// Its arguments, at most 4 KiB.
+    pub arguments: Vec<String>,
+}
+
+/// The capability sets of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// What it can do now.
+    pub effective: String,
+    /// What it can turn on.
+    pub permitted: String,
+    /// What survives an exec of a capable file.
+    pub inheritable: String,
+    /// What it can ever have.
+    pub bounding: String,
+    /// What survives any exec.
+    pub ambient: String,
+}
+
+/// Reply to [`Command::Read`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    /// The path after following links.
+    pub path: PathBuf,
+    /// `file`, `folder`, or `other`.
+    pub kind: String,
+    /// Permission bits in octal, such as `0600`.
+    pub mode: String,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// In bytes; 0 for most files below `/proc`.
+    pub size: u64,
+    /// The contents, where they may be read.
+    pub contents: Option<String>,
+    /// Whether `contents` is only the beginning.
+    pub truncated: bool,
+    /// The names in a folder, sorted.
+    pub entries: Option<Vec<String>>,
+}
+
+/// Reply to `GET /nodes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nodes {
+    /// Sorted by name.
+    pub nodes: Vec<NodeSummary>,
+}
+
+/// One node that has joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSummary {
+    /// Its name.
+    pub name: String,
+    /// Whether a Node object exists; before that it has only asked for certificates.
+    pub registered: bool,
+    /// Whether its tunnel is open.
+    pub connected: bool,
+    /// The Node's Ready condition: `True`, `False`, or `Unknown` when nothing was heard for 40 s.
+    pub ready: String,
+    /// Why.
+    pub reason: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// The range of its pods.
+    pub pod_cidr: String,
+    /// How often it opened a tunnel since the server started.
+    pub connections: u64,
+}
+
+/// The body of `POST /tokens`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// For how long; absent: until deleted. 0 gives a token that has expired already.
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A bootstrap token that was made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedToken {
+    /// `K10<hash>::<id>.<secret>`.
+    pub token: String,
+    /// When it expires, in Unix seconds.
+    pub expires_at: Option<i64>,
+}
+
+/// The control port refused or could not be reached.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// No exchange.
+    #[error("the control port cannot be reached")]
+    Http(#[from] HttpError),
+    /// A status other than 200.
+    #[error("{status}: {message}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// The server's or the agent's words.
+        message: String,
+    },
+    /// An answer of another form.
+    #[error("the control port's answer cannot be read")]
+    Answer(#[from] serde_json::Error),
+}
+
+/// A client of the control port.
+#[derive(Debug, Clone, Copy)]
+pub struct Client(pub SocketAddr);
+
+impl Client {
+    /// Which nodes have joined.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn nodes(&self) -> Result<Vec<NodeSummary>, ControlError> {
+        Ok(self
+            .call::<Nodes>(Method::GET, "/nodes", Vec::new())
+            .await?
+            .nodes)
+    }
+
+    /// Has `node` do `command`; `R` is the reply type of that command.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn command<R: DeserializeOwned>(
+        &self,
+        node: &str,
+        command: &Command,
+    ) -> Result<R, ControlError> {
+        let body = serde_json::to_vec(&CommandRequest { node, command })?;
+        self.call(Method::POST, "/command", body).await
+    }
+
+    /// Makes a bootstrap token.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<IssuedToken, ControlError> {
+        self.call(Method::POST, "/tokens", serde_json::to_vec(request)?)
+            .await
+    }
+
+    async fn call<R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<R, ControlError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, self.0.to_string())
+            .body(Full::new(Bytes::from(body)))
+            .map_err(HttpError::Request)?;
+        let exchange = async {
+            let stream = tokio::net::TcpStream::connect(self.0)
+                .await
+                .map_err(|source| HttpError::Connect {
+                    address: self.0,
+                    source,
+                })?;
+            crate::http::exchange(stream, request).await
+        };
+        let limit = COMMAND_TIMEOUT + Duration::from_secs(5);
+        let response = tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| HttpError::Timeout(limit))??;
+        read_answer(response.status(), response.body())
+    }
+}
+
+/// The body of an error.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What went wrong.
+    pub error: String,
+}
+
+/// A reply, or the error that came in its place.
+///
+/// # Errors
+/// [`ControlError::Refused`] for a status other than 200, [`ControlError::Answer`] for a body of
+/// another form.
+pub fn read_answer<R: DeserializeOwned>(
+    status: StatusCode,
+    body: &[u8],
+) -> Result<R, ControlError> {
+    if status == StatusCode::OK {
+        return Ok(serde_json::from_slice(body)?);
+    }
+    let message = match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.error,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    Err(ControlError::Refused { status, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_have_the_documented_form() {
+        let text = |command: &Command| {
+            serde_json::to_string(&CommandRequest {
+                node: "edge-0001",
+                command,
+            })
+            .unwrap()
+        };
+        assert_eq!(
+            text(&Command::Kill {
+                service: Service::Containerd
+            }),
+            r#"{"node":"edge-0001","command":"kill","service":"containerd"}"#
+        );
+        assert_eq!(
+            text(&Command::Pod),
+            r#"{"node":"edge-0001","command":"pod"}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Command>(r#"{"command":"orphan"}"#).unwrap(),
+            Command::Orphan { count: 1 }
+        );
+        for bad in [
+            r#"{"command":"kill","service":"init"}"#,
+            r#"{"command":"shell"}"#,
+            r#"{"command":"read","path":"/proc/1/stat","extra":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Command>(bad).is_err(), "{bad}");
+        }
+    }
+}

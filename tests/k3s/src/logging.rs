@@ -1,0 +1,32 @@
+//! Log lines `LEVEL message key=value` on standard error, as `init` expects them of its services.
+
+use tracing::level_filters::LevelFilter;
+
+/// Starts logging, once per process. The first line names the double.
+pub fn start(debug: bool) {
+    let level = if debug {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::INFO
+    };
+    tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .init();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", crate::BANNER);
+}
+
+/// An error and its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}
