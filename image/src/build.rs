@@ -27,7 +27,7 @@ const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.de
     slab_nomerge page_alloc.shuffle=1 randomize_kstack_offset=on vsyscall=none";
 
 /// What a build is made from and where it goes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// Which k3s.
     pub k3s: Source,
@@ -82,9 +82,17 @@ pub fn build(request: &Request) -> Result<()> {
         date,
         version: env!("CARGO_PKG_VERSION"),
     };
-    let tree = root::assemble(&ingredients)?;
+    let root::Root {
+        tree,
+        files,
+        os_release,
+    } = root::assemble(&ingredients)?;
 
-    let parent = request.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = request
+        .out
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| format!("can't create {}", parent.display()))?;
     let staging = tempfile::Builder::new()
         .prefix(".image.")
@@ -95,31 +103,46 @@ pub fn build(request: &Request) -> Result<()> {
 
     step("root: writing EROFS");
     filesystem::erofs(&tree, date, &tools, &at("root.erofs"))?;
-    step(format!("root: {}, hashing it for dm-verity", human_size(fs::metadata(at("root.erofs"))?.len())));
+    step(format!(
+        "root: {}, hashing it for dm-verity",
+        human_size(fs::metadata(at("root.erofs"))?.len())
+    ));
     let root_hash = filesystem::verity(&at("root.erofs"), &tools, &at("root.verity"))?;
     let command_line = format!("roothash={root_hash} {COMMAND_LINE}");
 
     step("initramfs: packing");
-    let early = initramfs::tree(&init, &early_modules)?;
-    fs::write(at("initramfs.img"), initramfs::pack(&early, date)?).context("can't write the initramfs")?;
-    let vmlinuz = kernel.directory.join("boot").join(format!("vmlinuz-{}", modules.release));
-    fs::copy(&vmlinuz, at("vmlinuz")).with_context(|| format!("can't copy {}", vmlinuz.display()))?;
+    let early = initramfs::tree(&init, &early_modules, &kernel.origin)?;
+    fs::write(at("initramfs.img"), initramfs::pack(&early, date)?)
+        .context("can't write the initramfs")?;
+    let vmlinuz = kernel
+        .directory
+        .join("boot")
+        .join(format!("vmlinuz-{}", modules.release));
+    fs::copy(&vmlinuz, at("vmlinuz"))
+        .with_context(|| format!("can't copy {}", vmlinuz.display()))?;
     fs::write(at("cmdline"), &command_line).context("can't write the command line")?;
 
     step("uki: linking");
     let parts = uki::Parts {
-        stub: &store.get(&wanted.stub.package)?.directory.join(&wanted.stub.file),
+        stub: &store
+            .get(&wanted.stub.package)?
+            .directory
+            .join(&wanted.stub.file),
         kernel: &at("vmlinuz"),
         release: &modules.release,
         initramfs: &at("initramfs.img"),
         command_line: &command_line,
-        os_release: &root::os_release(&ingredients),
+        os_release: &os_release,
     };
     uki::build(&parts, &at("uki.efi"))?;
 
     step("disk: writing");
-    let parts =
-        disk::Parts { root: &at("root.erofs"), verity: &at("root.verity"), root_hash: &root_hash, uki: &at("uki.efi") };
+    let parts = disk::Parts {
+        root: &at("root.erofs"),
+        verity: &at("root.verity"),
+        root_hash: &root_hash,
+        uki: &at("uki.efi"),
+    };
     disk::build(&parts, date, &tools, &at("disk.raw"))?;
 
     step("manifest: writing");
@@ -133,7 +156,7 @@ pub fn build(request: &Request) -> Result<()> {
         root_hash,
         command_line,
         parts: parts_of(staging.path())?,
-        root: manifest::files(&tree)?,
+        root: files,
         initramfs: manifest::files(&early)?,
     };
     fs::write(at("manifest.json"), manifest.to_json()?).context("can't write the manifest")?;
@@ -142,18 +165,35 @@ pub fn build(request: &Request) -> Result<()> {
     for part in &manifest.parts {
         step(format!("  {:<16}{}", part.name, human_size(part.size)));
     }
-    step(format!("done: {} (k3s: {})", request.out.join("disk.raw").display(), k3s.version));
+    step(format!(
+        "done: {} (k3s: {})",
+        request.out.join("disk.raw").display(),
+        k3s.version
+    ));
     Ok(())
 }
 
-/// The files written so far, by name.
+/// The files written so far, by name. All of them are for everybody to read, whatever the tool that wrote one
+/// thought.
 fn parts_of(directory: &Path) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let sha256 = if name == "disk.raw" { None } else { Some(digest::of_file(&entry.path())?) };
-        parts.push(Part { size: entry.metadata()?.len(), sha256, name });
+        fs::set_permissions(
+            entry.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o644),
+        )?;
+        let sha256 = if name == "disk.raw" {
+            None
+        } else {
+            Some(digest::of_file(&entry.path())?)
+        };
+        parts.push(Part {
+            size: entry.metadata()?.len(),
+            sha256,
+            name,
+        });
     }
     parts.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(parts)
@@ -167,9 +207,13 @@ fn replace(staging: tempfile::TempDir, out: &Path) -> Result<()> {
     if out.exists() {
         if !out.join("manifest.json").exists() && fs::read_dir(out)?.next().is_some() {
             _ = fs::remove_dir_all(&directory);
-            bail!("{} holds something else than an image; name an empty directory with --out", out.display());
+            bail!(
+                "{} holds something else than an image; name an empty directory with --out",
+                out.display()
+            );
         }
-        fs::rename(out, &aside).with_context(|| format!("can't move the old {} aside", out.display()))?;
+        fs::rename(out, &aside)
+            .with_context(|| format!("can't move the old {} aside", out.display()))?;
     }
     fs::rename(&directory, out).with_context(|| format!("can't name {}", out.display()))?;
     if aside.exists() {

@@ -19,12 +19,14 @@ pub fn unpack(package: &Path, directory: &Path, digest: &str) -> Result<PathBuf>
     if into.exists() {
         return Ok(into);
     }
-    fs::create_dir_all(directory).with_context(|| format!("can't create {}", directory.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("can't create {}", directory.display()))?;
     let staging = tempfile::Builder::new()
         .prefix(".unpacking.")
         .tempdir_in(directory)
         .with_context(|| format!("can't write in {}", directory.display()))?;
-    unpack_data(package, staging.path()).with_context(|| format!("can't unpack {}", package.display()))?;
+    unpack_data(package, staging.path())
+        .with_context(|| format!("can't unpack {}", package.display()))?;
     let staging = staging.keep();
     if let Err(error) = fs::rename(&staging, &into) {
         _ = fs::remove_dir_all(&staging);
@@ -45,7 +47,10 @@ fn unpack_data(package: &Path, into: &Path) -> Result<()> {
             b"data.tar.zst" => return unpack_tar(zstd::Decoder::new(entry)?, into),
             b"data.tar" => return unpack_tar(entry, into),
             name if name.starts_with(b"data.tar") => {
-                bail!("its files are packed as {}, which this builder can't read", String::from_utf8_lossy(name));
+                bail!(
+                    "its files are packed as {}, which this builder can't read",
+                    String::from_utf8_lossy(name)
+                );
             }
             _ => (),
         }
@@ -62,14 +67,21 @@ fn unpack_tar(data: impl Read, into: &Path) -> Result<()> {
         let path = into.join(entry.path()?);
         let kind = entry.header().entry_type();
         if !(kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link()) {
-            bail!("{} is neither file, directory nor link", entry.path()?.display());
+            bail!(
+                "{} is neither file, directory nor link",
+                entry.path()?.display()
+            );
         }
         if !entry.unpack_in(into)? {
             bail!("{} leaves the package", entry.path()?.display());
         }
         if kind.is_file() || kind.is_dir() {
             // readable by the builder, whoever that is
-            let mode = if kind.is_dir() { mode | 0o700 } else { mode | 0o400 };
+            let mode = if kind.is_dir() {
+                mode | 0o700
+            } else {
+                mode | 0o400
+            };
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
         }
     }
@@ -87,8 +99,18 @@ mod tests {
         build(&mut data);
         let data = data.into_inner().unwrap();
         let mut archive = ar::Builder::new(File::create(path).unwrap());
-        archive.append(&ar::Header::new(b"debian-binary".to_vec(), 4), &b"2.0\n"[..]).unwrap();
-        archive.append(&ar::Header::new(member.into(), data.len() as u64), data.as_slice()).unwrap();
+        archive
+            .append(
+                &ar::Header::new(b"debian-binary".to_vec(), 4),
+                &b"2.0\n"[..],
+            )
+            .unwrap();
+        archive
+            .append(
+                &ar::Header::new(member.into(), data.len() as u64),
+                data.as_slice(),
+            )
+            .unwrap();
     }
 
     fn append(data: &mut tar::Builder<Vec<u8>>, name: &[u8], mode: u32, content: &[u8]) {
@@ -106,9 +128,14 @@ mod tests {
     fn a_package_is_unpacked_without_setuid_bits() {
         let directory = tempfile::tempdir().unwrap();
         let deb = directory.path().join("x.deb");
-        package(&deb, "data.tar", |data| append(data, b"./usr/bin/mount", 0o4755, b"x"));
+        package(&deb, "data.tar", |data| {
+            append(data, b"./usr/bin/mount", 0o4755, b"x")
+        });
         let into = unpack(&deb, &directory.path().join("cache"), "aa").unwrap();
-        let mode = fs::metadata(into.join("usr/bin/mount")).unwrap().permissions().mode();
+        let mode = fs::metadata(into.join("usr/bin/mount"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o7777, 0o755);
     }
 
@@ -116,11 +143,20 @@ mod tests {
     fn a_package_can_not_leave_its_directory() {
         let directory = tempfile::tempdir().unwrap();
         let deb = directory.path().join("x.deb");
-        package(&deb, "data.tar", |data| append(data, b"../../evil", 0o644, b"x"));
+        package(&deb, "data.tar", |data| {
+            append(data, b"../../evil", 0o644, b"x")
+        });
         let cache = directory.path().join("cache");
         let error = unpack(&deb, &cache, "aa").unwrap_err();
-        assert!(format!("{error:#}").contains("leaves the package"), "{error:#}");
-        assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "nothing half-unpacked is left");
+        assert!(
+            format!("{error:#}").contains("leaves the package"),
+            "{error:#}"
+        );
+        assert_eq!(
+            fs::read_dir(&cache).unwrap().count(),
+            0,
+            "nothing half-unpacked is left"
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub fn of_file(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
-        let length = file.read(&mut buffer).with_context(|| format!("can't read {}", path.display()))?;
+        let length = file
+            .read(&mut buffer)
+            .with_context(|| format!("can't read {}", path.display()))?;
         if length == 0 {
             return Ok(hex::encode(hasher.finalize()));
         }
@@ -50,7 +52,14 @@ pub fn uuid(purpose: &str, input: &str) -> [u8; 16] {
 #[must_use]
 pub fn uuid_text(uuid: [u8; 16]) -> String {
     let digits = hex::encode(uuid);
-    format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..]
+    )
 }
 
 /// The first 128 bits of a 64-digit hash, as UUID bytes.
@@ -59,7 +68,8 @@ pub fn uuid_text(uuid: [u8; 16]) -> String {
 /// When the text is not 64 hexadecimal digits.
 pub fn halves(hash: &str) -> Result<([u8; 16], [u8; 16])> {
     let mut bytes = [0; 32];
-    hex::decode_to_slice(hash, &mut bytes).with_context(|| format!("{hash:?} is not a SHA-256 hash"))?;
+    hex::decode_to_slice(hash, &mut bytes)
+        .with_context(|| format!("{hash:?} is not a SHA-256 hash"))?;
     let (mut first, mut last) = ([0; 16], [0; 16]);
     first.copy_from_slice(&bytes[..16]);
     last.copy_from_slice(&bytes[16..]);
@@ -93,6 +103,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"abc").unwrap();
         assert_eq!(of_file(file.path()).unwrap(), of_bytes(b"abc"));
-        assert_eq!(of_bytes(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            of_bytes(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

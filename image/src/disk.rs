@@ -57,18 +57,37 @@ struct Partition<'a> {
 /// When a part does not fit or can't be written.
 pub fn build(parts: &Parts<'_>, date: u64, tools: &Tools, path: &Path) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let esp = tempfile::NamedTempFile::new_in(directory).context("can't create the EFI system partition")?;
+    let esp = tempfile::NamedTempFile::new_in(directory)
+        .context("can't create the EFI system partition")?;
     esp_image(parts.uki, parts.root_hash, date, tools, esp.path())?;
     // the specification: a root and its hash tree are found by the halves of the root hash
     let (root_uuid, verity_uuid) = digest::halves(parts.root_hash)?;
     let own = |label: &str| digest::uuid(label, parts.root_hash);
-    let partition = |label, kind, uuid, size, content| Partition { label, kind, uuid, size, content };
+    let partition = |label, kind, uuid, size, content| Partition {
+        label,
+        kind,
+        uuid,
+        size,
+        content,
+    };
     let partitions = [
         partition("esp", ESP_TYPE, own("esp"), ESP_SIZE, Some(esp.path())),
         partition("root-a", ROOT_TYPE, root_uuid, ROOT_SIZE, Some(parts.root)),
-        partition("root-a-verity", VERITY_TYPE, verity_uuid, VERITY_SIZE, Some(parts.verity)),
+        partition(
+            "root-a-verity",
+            VERITY_TYPE,
+            verity_uuid,
+            VERITY_SIZE,
+            Some(parts.verity),
+        ),
         partition("root-b", ROOT_TYPE, own("root-b"), ROOT_SIZE, None),
-        partition("root-b-verity", VERITY_TYPE, own("root-b-verity"), VERITY_SIZE, None),
+        partition(
+            "root-b-verity",
+            VERITY_TYPE,
+            own("root-b-verity"),
+            VERITY_SIZE,
+            None,
+        ),
         partition("state", VAR_TYPE, own("state"), STATE_SIZE, None),
     ];
     write_disk(&partitions, own("disk"), path)
@@ -76,10 +95,16 @@ pub fn build(parts: &Parts<'_>, date: u64, tools: &Tools, path: &Path) -> Result
 
 fn write_disk(partitions: &[Partition<'_>], disk_uuid: [u8; 16], path: &Path) -> Result<()> {
     // one MiB before the first partition and one behind the last hold the partition tables
-    let size = 2 * MIB + partitions.iter().map(|partition| partition.size).sum::<u64>();
-    let mut disk = File::create_new(path).with_context(|| format!("can't create {}", path.display()))?;
+    let size = 2 * MIB
+        + partitions
+            .iter()
+            .map(|partition| partition.size)
+            .sum::<u64>();
+    let mut disk =
+        File::create_new(path).with_context(|| format!("can't create {}", path.display()))?;
     disk.set_len(size).context("can't size the disk image")?;
-    let mut table = GPT::new_from(&mut disk, SECTOR, mixed_endian(disk_uuid)).context("can't start the partition table")?;
+    let mut table = GPT::new_from(&mut disk, SECTOR, mixed_endian(disk_uuid))
+        .context("can't start the partition table")?;
     let mut start = MIB;
     for (number, partition) in (1..).zip(partitions) {
         table[number] = GPTPartitionEntry {
@@ -94,14 +119,20 @@ fn write_disk(partitions: &[Partition<'_>], disk_uuid: [u8; 16], path: &Path) ->
             let length = fs::metadata(content)?.len();
             if length > partition.size {
                 let (has, room) = (human_size(length), human_size(partition.size));
-                bail!("{} takes {has}, but its partition has {room}; drop files in packages.toml", partition.label);
+                bail!(
+                    "{} takes {has}, but its partition has {room}; drop files in packages.toml",
+                    partition.label
+                );
             }
-            copy_sparse(content, &mut disk, start).with_context(|| format!("can't fill {}", partition.label))?;
+            copy_sparse(content, &mut disk, start)
+                .with_context(|| format!("can't fill {}", partition.label))?;
         }
         start += partition.size;
     }
     GPT::write_protective_mbr_into(&mut disk, SECTOR).context("can't write the protective MBR")?;
-    table.write_into(&mut disk).context("can't write the partition table")?;
+    table
+        .write_into(&mut disk)
+        .context("can't write the partition table")?;
     disk.sync_all().context("can't write the disk image")
 }
 
@@ -146,7 +177,10 @@ fn esp_image(uki: &Path, root_hash: &str, date: u64, tools: &Tools, image: &Path
     let source = work.path().join("BOOTX64.EFI");
     fs::copy(uki, &source).context("can't copy the unified kernel image")?;
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(date);
-    File::options().write(true).open(&source)?.set_modified(time)?;
+    File::options()
+        .write(true)
+        .open(&source)?
+        .set_modified(time)?;
     tools
         .run("usr/bin/mmd")?
         .env("MTOOLS_SKIP_CHECK", "1")
@@ -169,7 +203,8 @@ fn esp_image(uki: &Path, root_hash: &str, date: u64, tools: &Tools, image: &Path
 
 fn type_guid(text: &str) -> Result<[u8; 16]> {
     let mut uuid = [0; 16];
-    hex::decode_to_slice(text.replace('-', ""), &mut uuid).with_context(|| format!("{text:?} is no UUID"))?;
+    hex::decode_to_slice(text.replace('-', ""), &mut uuid)
+        .with_context(|| format!("{text:?} is no UUID"))?;
     Ok(mixed_endian(uuid))
 }
 
@@ -193,8 +228,20 @@ mod tests {
         fs::write(&content, [vec![0; 1 << 20], vec![7; 1000]].concat()).unwrap();
         let root = digest::uuid("x", "y");
         let partitions = [
-            Partition { label: "root-a", kind: ROOT_TYPE, uuid: root, size: 2 * MIB, content: Some(&content) },
-            Partition { label: "state", kind: VAR_TYPE, uuid: [1; 16], size: MIB, content: None },
+            Partition {
+                label: "root-a",
+                kind: ROOT_TYPE,
+                uuid: root,
+                size: 2 * MIB,
+                content: Some(&content),
+            },
+            Partition {
+                label: "state",
+                kind: VAR_TYPE,
+                uuid: [1; 16],
+                size: MIB,
+                content: None,
+            },
         ];
         let path = directory.path().join("disk.raw");
         write_disk(&partitions, [9; 16], &path).unwrap();
@@ -203,7 +250,10 @@ mod tests {
         assert_eq!(table.sector_size, SECTOR);
         assert_eq!(table[1].partition_name.as_str(), "root-a");
         assert_eq!(table[1].unique_partition_guid, mixed_endian(root));
-        assert_eq!((table[1].starting_lba, table[1].ending_lba), (2048, 2048 + 4095));
+        assert_eq!(
+            (table[1].starting_lba, table[1].ending_lba),
+            (2048, 2048 + 4095)
+        );
         assert_eq!(table[2].starting_lba, 2048 + 4096);
         let mut back = vec![0; (1 << 20) + 1000];
         disk.seek(SeekFrom::Start(MIB)).unwrap();
@@ -216,8 +266,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let content = directory.path().join("content");
         fs::write(&content, vec![1; 2 << 20]).unwrap();
-        let partitions = [Partition { label: "root-a", kind: ROOT_TYPE, uuid: [1; 16], size: MIB, content: Some(&content) }];
-        let error = write_disk(&partitions, [9; 16], &directory.path().join("disk.raw")).unwrap_err().to_string();
+        let partitions = [Partition {
+            label: "root-a",
+            kind: ROOT_TYPE,
+            uuid: [1; 16],
+            size: MIB,
+            content: Some(&content),
+        }];
+        let error = write_disk(&partitions, [9; 16], &directory.path().join("disk.raw"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("root-a takes 2.0 MiB"), "{error}");
     }
 

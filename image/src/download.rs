@@ -1,6 +1,6 @@
 //! Downloads over HTTP: bounded, resumed, checked, and kept by digest.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,7 +84,9 @@ impl Downloader {
             .http_status_as_error(false)
             .user_agent("k3s-daas-image")
             .build();
-        Self { agent: config.new_agent() }
+        Self {
+            agent: config.new_agent(),
+        }
     }
 
     /// Reads a small document whole, at most `bound` bytes of it. `None`: there is none (404).
@@ -92,7 +94,9 @@ impl Downloader {
     /// # Errors
     /// When it can't be had or is longer.
     pub fn small(&self, url: &str, bound: u64) -> Result<Option<Vec<u8>>> {
-        let response = self.request(url, 0, bound).map_err(|error| unreachable_server(url, &error))?;
+        let response = self
+            .request(url, 0, bound)
+            .map_err(|error| unreachable_server(url, &error))?;
         match response.status() {
             StatusCode::OK => (),
             StatusCode::NOT_FOUND => return Ok(None),
@@ -100,7 +104,8 @@ impl Downloader {
         }
         let mut content = Vec::new();
         let mut body = response.into_body().into_reader().take(bound + 1);
-        body.read_to_end(&mut content).with_context(|| format!("{url} broke off"))?;
+        body.read_to_end(&mut content)
+            .with_context(|| format!("{url} broke off"))?;
         if content.len() as u64 > bound {
             bail!("{url} is longer than {}", human_size(bound));
         }
@@ -117,14 +122,19 @@ impl Downloader {
         if path.exists() {
             return Ok(path);
         }
-        fs::create_dir_all(directory).with_context(|| format!("can't create {}", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("can't create {}", directory.display()))?;
         let partial = directory.join(format!("{}.part", wanted.sha256));
-        // one builder at a time for one file: two would write into the same partial file
-        let lock = File::create(directory.join(format!("{}.lock", wanted.sha256))).context("can't write in the cache")?;
+        // one builder at a time for one file; who waited finds it under its name
+        let options = OpenOptions::new().create(true).append(true).open(&partial);
+        let lock = options.with_context(|| format!("can't write {}", partial.display()))?;
         lock.lock().context("can't lock the cache")?;
-        let outcome = if path.exists() { Ok(()) } else { self.fetch_any(wanted, &partial, &path) };
-        _ = fs::remove_file(directory.join(format!("{}.lock", wanted.sha256)));
-        outcome.map(|()| path)
+        if path.exists() {
+            _ = fs::remove_file(&partial);
+            return Ok(path);
+        }
+        self.fetch_any(wanted, &partial, &path)?;
+        Ok(path)
     }
 
     fn fetch_any(&self, wanted: &Wanted<'_>, partial: &Path, path: &Path) -> Result<()> {
@@ -132,7 +142,8 @@ impl Downloader {
         for url in &wanted.urls {
             match self.fetch_one(wanted, url, partial) {
                 Ok(()) => {
-                    return fs::rename(partial, path).with_context(|| format!("can't name {}", path.display()));
+                    return fs::rename(partial, path)
+                        .with_context(|| format!("can't name {}", path.display()));
                 }
                 // a mirror that is out of reach says more than one that lags behind
                 Err(error) if last.is_none() || !error.is::<Vanished>() => last = Some(error),
@@ -148,7 +159,11 @@ impl Downloader {
             attempt += 1;
             match self.transfer(wanted, url, partial) {
                 Ok(()) => break,
-                Err(error) if attempt == ATTEMPTS || error.downcast_ref::<io::Error>().is_none() => return Err(error),
+                Err(error)
+                    if attempt == ATTEMPTS || error.downcast_ref::<io::Error>().is_none() =>
+                {
+                    return Err(error);
+                }
                 Err(error) => {
                     step(format!("download {}: {error:#}; trying again", wanted.name));
                     std::thread::sleep(Duration::from_secs(1 << attempt));
@@ -158,7 +173,10 @@ impl Downloader {
         let actual = digest::of_file(partial)?;
         if actual != wanted.sha256 {
             _ = fs::remove_file(partial);
-            bail!("{url} has the SHA-256 {actual}, but {} was expected; nothing of it was used", wanted.sha256);
+            bail!(
+                "{url} has the SHA-256 {actual}, but {} was expected; nothing of it was used",
+                wanted.sha256
+            );
         }
         Ok(())
     }
@@ -171,13 +189,25 @@ impl Downloader {
             .append(true)
             .open(partial)
             .with_context(|| format!("can't write {}", partial.display()))?;
-        let mut have = file.metadata().context("can't read the partial file's length")?.len();
+        let mut have = file
+            .metadata()
+            .context("can't read the partial file's length")?
+            .len();
         if have >= bound {
             file.set_len(0).context("can't empty the partial file")?;
             have = 0;
         }
-        step(format!("download {} {}", wanted.name, human_size(bound - have)));
-        let response = self.request(url, have, bound - have).map_err(|error| unreachable_server(url, &error))?;
+        match wanted.size {
+            Size::Exactly(_) => step(format!(
+                "download {} {}",
+                wanted.name,
+                human_size(bound - have)
+            )),
+            Size::AtMost(_) => step(format!("download {}", wanted.name)),
+        }
+        let response = self
+            .request(url, have, bound - have)
+            .map_err(|error| unreachable_server(url, &error))?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => (),
             StatusCode::OK => {
@@ -190,12 +220,17 @@ impl Downloader {
                 return Err(io::Error::other(format!("{url} has no more to resume")).into());
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
-                return Err(Vanished { name: wanted.name.to_owned(), url: url.to_owned() }.into());
+                return Err(Vanished {
+                    name: wanted.name.to_owned(),
+                    url: url.to_owned(),
+                }
+                .into());
             }
             status => bail!("{url} answers {status}"),
         }
         let mut body = response.into_body().into_reader().take(bound - have + 1);
-        let copied = io::copy(&mut body, &mut file).map_err(|error| io::Error::other(format!("{url} broke off: {error}")))?;
+        let copied = io::copy(&mut body, &mut file)
+            .map_err(|error| io::Error::other(format!("{url} broke off: {error}")))?;
         file.flush()?;
         let length = have + copied;
         match wanted.size {
@@ -216,14 +251,16 @@ impl Downloader {
         if offset > 0 {
             request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
-        request.config().timeout_recv_body(Some(patience)).build().call()
+        request
+            .config()
+            .timeout_recv_body(Some(patience))
+            .build()
+            .call()
     }
 }
 
 fn unreachable_server(url: &str, error: &ureq::Error) -> anyhow::Error {
     anyhow::anyhow!(
-        "can't reach {url}: {error}; check the network (a proxy comes from http_proxy and https_proxy), \
-         or name another mirror with {}",
-        crate::mirror::MIRROR_VARIABLE
+        "can't reach {url}: {error}; check the network (a proxy comes from http_proxy and https_proxy)"
     )
 }

@@ -6,7 +6,12 @@ use goblin::elf::Elf;
 use crate::tree::{Content, Kind, Tree};
 
 /// Where glibc's linker looks without a cache (ld.so(8)), Debian's multi-arch directory included.
-const LIBRARY_DIRECTORIES: [&str; 4] = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib", "lib/x86_64-linux-gnu"];
+const LIBRARY_DIRECTORIES: [&str; 4] = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib64",
+    "usr/lib",
+    "lib/x86_64-linux-gnu",
+];
 
 /// What a program needs to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,28 +28,46 @@ struct Needs {
 pub fn check_closure(tree: &Tree) -> Result<()> {
     let mut missing = Vec::new();
     for (path, entry) in tree.iter() {
-        let Kind::File(content) = &entry.kind else { continue };
+        let Kind::File(content) = &entry.kind else {
+            continue;
+        };
         if !path.starts_with("usr/") || path.starts_with("usr/lib/modules/") {
             continue;
         }
-        let Some(needs) = needs(content).with_context(|| format!("{path} of {} is malformed", entry.origin))? else {
+        let Some(needs) =
+            needs(content).with_context(|| format!("{path} of {} is malformed", entry.origin))?
+        else {
             continue;
         };
         if let Some(interpreter) = &needs.interpreter
             && tree.resolve(interpreter.trim_start_matches('/')).is_none()
         {
-            missing.push(format!("{path} ({}) needs the interpreter {interpreter}", entry.origin));
+            missing.push(format!(
+                "{path} ({}) needs the interpreter {interpreter}",
+                entry.origin
+            ));
         }
         let directory = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         let search: Vec<String> = needs
             .search
             .iter()
-            .map(|own| own.replace("${ORIGIN}", directory).replace("$ORIGIN", directory).trim_matches('/').to_owned())
+            .map(|own| {
+                own.replace("${ORIGIN}", directory)
+                    .replace("$ORIGIN", directory)
+                    .trim_matches('/')
+                    .to_owned()
+            })
             .chain(LIBRARY_DIRECTORIES.map(str::to_owned))
             .collect();
         for library in &needs.libraries {
-            if !search.iter().any(|directory| tree.resolve(&format!("{directory}/{library}")).is_some()) {
-                missing.push(format!("{path} ({}) needs the library {library}", entry.origin));
+            if !search
+                .iter()
+                .any(|directory| tree.resolve(&format!("{directory}/{library}")).is_some())
+            {
+                missing.push(format!(
+                    "{path} ({}) needs the library {library}",
+                    entry.origin
+                ));
             }
         }
     }
@@ -64,7 +87,9 @@ pub fn check_closure(tree: &Tree) -> Result<()> {
 pub fn check_static(name: &str, program: &[u8]) -> Result<()> {
     let elf = check_program(name, program)?;
     if elf.interpreter.is_some() || !elf.libraries.is_empty() {
-        bail!("{name} is linked dynamically; build it for x86_64-unknown-linux-gnu with +crt-static");
+        bail!(
+            "{name} is linked dynamically; build it for x86_64-unknown-linux-gnu with +crt-static"
+        );
     }
     Ok(())
 }
@@ -88,7 +113,8 @@ fn needs(content: &Content) -> Result<Option<Needs>> {
         Content::Bytes(bytes) => bytes.clone(),
         Content::Path(path) => {
             use std::io::Read as _;
-            let file = std::fs::File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+            let file = std::fs::File::open(path)
+                .with_context(|| format!("can't open {}", path.display()))?;
             let length = file.take(4).read(&mut head)?;
             if length < 4 || !(head == *b"\x7fELF" || head.starts_with(b"#!")) {
                 return Ok(None);
@@ -97,19 +123,34 @@ fn needs(content: &Content) -> Result<Option<Needs>> {
         }
     };
     if let Some(script) = bytes.strip_prefix(b"#!") {
-        let line = script.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = script
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let line = std::str::from_utf8(line).context("its first line is not UTF-8")?;
         let interpreter = line.split_whitespace().next().map(str::to_owned);
-        return Ok(Some(Needs { interpreter, ..Needs::default() }));
+        return Ok(Some(Needs {
+            interpreter,
+            ..Needs::default()
+        }));
     }
     if !bytes.starts_with(b"\x7fELF") {
         return Ok(None);
     }
     let elf = Elf::parse(&bytes)?;
-    let search = elf.runpaths.iter().chain(&elf.rpaths).flat_map(|paths| paths.split(':')).map(str::to_owned);
+    let search = elf
+        .runpaths
+        .iter()
+        .chain(&elf.rpaths)
+        .flat_map(|paths| paths.split(':'))
+        .map(str::to_owned);
     Ok(Some(Needs {
         interpreter: elf.interpreter.map(str::to_owned),
-        libraries: elf.libraries.iter().map(|library| (*library).to_owned()).collect(),
+        libraries: elf
+            .libraries
+            .iter()
+            .map(|library| (*library).to_owned())
+            .collect(),
         search: search.collect(),
     }))
 }
@@ -121,11 +162,18 @@ mod tests {
     #[test]
     fn a_script_needs_its_interpreter() {
         let mut tree = Tree::usr_merged().unwrap();
-        tree.bytes("usr/bin/a", 0o755, "#!/bin/sh -e\n", "test").unwrap();
+        tree.bytes("usr/bin/a", 0o755, "#!/bin/sh -e\n", "test")
+            .unwrap();
         let error = check_closure(&tree).unwrap_err().to_string();
-        assert!(error.contains("usr/bin/a (test) needs the interpreter /bin/sh"), "{error}");
+        assert!(
+            error.contains("usr/bin/a (test) needs the interpreter /bin/sh"),
+            "{error}"
+        );
         tree.symlink("usr/bin/sh", "dash", "test").unwrap();
-        assert!(check_closure(&tree).is_err(), "a dangling link is no interpreter");
+        assert!(
+            check_closure(&tree).is_err(),
+            "a dangling link is no interpreter"
+        );
         tree.bytes("usr/bin/dash", 0o755, "", "test").unwrap();
         check_closure(&tree).unwrap();
     }
@@ -133,11 +181,17 @@ mod tests {
     #[test]
     fn a_program_needs_its_libraries() {
         // the smallest dynamic program at hand: this host's own
-        let Ok(program) = std::fs::read("/bin/true") else { return };
+        let Ok(program) = std::fs::read("/bin/true") else {
+            return;
+        };
         let mut tree = Tree::usr_merged().unwrap();
-        tree.bytes("usr/bin/true", 0o755, program.clone(), "test").unwrap();
+        tree.bytes("usr/bin/true", 0o755, program.clone(), "test")
+            .unwrap();
         let error = check_closure(&tree).unwrap_err().to_string();
-        assert!(error.contains("library libc.so.6") && error.contains("interpreter"), "{error}");
+        assert!(
+            error.contains("library libc.so.6") && error.contains("interpreter"),
+            "{error}"
+        );
         assert!(check_static("true", &program).is_err());
         assert!(check_static("junk", b"junk").is_err());
     }

@@ -54,33 +54,50 @@ pub fn read(
     };
     let base = format!("{mirror}dists/{directory}/");
     let url = format!("{base}InRelease");
-    let signed = downloader.small(&url, RELEASE_BOUND)?.with_context(|| format!("{url} does not exist"))?;
+    let signed = downloader
+        .small(&url, RELEASE_BOUND)?
+        .with_context(|| format!("{url} does not exist"))?;
     let release = verify(&signed).with_context(|| format!("{url} is not vouched for"))?;
     let list = format!("{component}/binary-{architecture}/Packages.xz");
     let release = Release::parse(&release, &list).with_context(|| format!("{url} is malformed"))?;
     if release.codename != directory {
-        bail!("{url} is the release file of {:?}, not of {directory:?}", release.codename);
+        bail!(
+            "{url} is the release file of {:?}, not of {directory:?}",
+            release.codename
+        );
     }
     // by hash: a mirror in the middle of its update still serves the list that belongs to the release file
-    let by_hash = format!("{base}{component}/binary-{architecture}/by-hash/SHA256/{}", release.list_sha256);
+    let by_hash = format!(
+        "{base}{component}/binary-{architecture}/by-hash/SHA256/{}",
+        release.list_sha256
+    );
     let url = format!("{base}{list}");
     let packed = match downloader.small(&by_hash, PACKAGES_BOUND)? {
         Some(packed) => packed,
-        None => downloader.small(&url, PACKAGES_BOUND)?.with_context(|| format!("{url} does not exist"))?,
+        None => downloader
+            .small(&url, PACKAGES_BOUND)?
+            .with_context(|| format!("{url} does not exist"))?,
     };
     if digest::of_bytes(&packed) != release.list_sha256 {
-        bail!("{url} does not have the SHA-256 that the release file names; the mirror may be updating, try again");
+        bail!(
+            "{url} does not have the SHA-256 that the release file names; the mirror may be updating, try again"
+        );
     }
     let unpacked = lzma_rust2::XzReader::new(packed.as_slice(), true).take(UNPACKED_BOUND);
     let packages = parse_packages(BufReader::new(unpacked), archive, wanted)
         .with_context(|| format!("{url} is malformed"))?;
-    Ok(Index { date: release.date, packages })
+    Ok(Index {
+        date: release.date,
+        packages,
+    })
 }
 
 /// Debian's keys, wherever this host keeps them: Debian 13 changed the name's end.
 fn keyring() -> Result<PathBuf> {
     let directory = Path::new("/usr/share/keyrings");
-    let found = ["debian-archive-keyring.pgp", "debian-archive-keyring.gpg"].iter().map(|name| directory.join(name));
+    let found = ["debian-archive-keyring.pgp", "debian-archive-keyring.gpg"]
+        .iter()
+        .map(|name| directory.join(name));
     found.into_iter().find(|path| path.exists()).context(
         "this host has no /usr/share/keyrings/debian-archive-keyring.gpg to check Debian's signature with; \
          install the package debian-archive-keyring",
@@ -96,13 +113,19 @@ fn verify(signed: &[u8]) -> Result<String> {
         .arg("--keyring")
         .arg(keyring()?)
         .args(["--homedir".as_ref(), directory.path().as_os_str()])
-        .args(["--output".as_ref(), directory.path().join("Release").as_os_str(), input.as_os_str()])
+        .args([
+            "--output".as_ref(),
+            directory.path().join("Release").as_os_str(),
+            input.as_os_str(),
+        ])
         .stdin(Stdio::null())
         .output()
         .context("can't run gpgv to check Debian's signature; install the package gpgv")?;
     if !output.status.success() {
         _ = std::io::stderr().write_all(&output.stderr);
-        bail!("gpgv found no good signature by a key of Debian's; update the package debian-archive-keyring");
+        bail!(
+            "gpgv found no good signature by a key of Debian's; update the package debian-archive-keyring"
+        );
     }
     std::fs::read_to_string(directory.path().join("Release")).context("gpgv left no signed text")
 }
@@ -118,7 +141,9 @@ struct Release {
 impl Release {
     fn parse(text: &str, list: &str) -> Result<Self> {
         let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
             line.with_context(|| format!("it has no field {name}"))
         };
         let sums = text.lines().skip_while(|line| *line != "SHA256:").skip(1);
@@ -138,23 +163,48 @@ impl Release {
 
 /// A release file's date, `Sat, 12 Sep 2026 07:55:41 UTC`, in Unix seconds.
 fn parse_date(text: &str) -> Result<u64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let parse = || {
-        let words: Vec<&str> = text.split([' ', ':']).filter(|word| !word.is_empty()).collect();
-        let [_, day, month, year, hour, minute, second, "UTC" | "GMT" | "+0000"] = words[..] else { return None };
+        let words: Vec<&str> = text
+            .split([' ', ':'])
+            .filter(|word| !word.is_empty())
+            .collect();
+        let [
+            _,
+            day,
+            month,
+            year,
+            hour,
+            minute,
+            second,
+            "UTC" | "GMT" | "+0000",
+        ] = words[..]
+        else {
+            return None;
+        };
         let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
         let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-        let (hour, minute, second): (u64, u64, u64) = (hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?);
+        let (hour, minute, second): (u64, u64, u64) = (
+            hour.parse().ok()?,
+            minute.parse().ok()?,
+            second.parse().ok()?,
+        );
         if !(1970..=9999).contains(&year) || day > 31 || hour > 23 || minute > 59 || second > 60 {
             return None;
         }
         // days since 1970 of a Gregorian date, counted in years that begin in March
         let shifted_year = if month <= 2 { year - 1 } else { year };
         let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-        let days = shifted_year * 365 + shifted_year / 4 - shifted_year / 100 + shifted_year / 400 + day_of_year;
+        let days = shifted_year * 365 + shifted_year / 4 - shifted_year / 100
+            + shifted_year / 400
+            + day_of_year;
         Some((days - 719_468) * 86_400 + hour * 3_600 + minute * 60 + second)
     };
-    parse().with_context(|| format!("its date {text:?} is not of the form `Sat, 12 Sep 2026 07:55:41 UTC`"))
+    parse().with_context(|| {
+        format!("its date {text:?} is not of the form `Sat, 12 Sep 2026 07:55:41 UTC`")
+    })
 }
 
 /// Parses a package list (deb822(5)) as it streams by; of several versions the newest is kept.
@@ -165,17 +215,28 @@ fn parse_packages(
 ) -> Result<BTreeMap<String, Indexed>> {
     let mut packages = BTreeMap::new();
     let mut fields: BTreeMap<String, String> = BTreeMap::new();
-    let keep: BTreeSet<&str> = ["Package", "Version", "Depends", "Filename", "Size", "SHA256"].into();
+    let keep: BTreeSet<&str> = [
+        "Package", "Version", "Depends", "Filename", "Size", "SHA256",
+    ]
+    .into();
     let mut finish = |fields: &mut BTreeMap<String, String>| -> Result<()> {
         let mut fields = std::mem::take(fields);
-        let Some(name) = fields.remove("Package").filter(|name| wanted(name)) else { return Ok(()) };
-        let mut field = |field: &str| fields.remove(field).with_context(|| format!("{name} has no field {field}"));
+        let Some(name) = fields.remove("Package").filter(|name| wanted(name)) else {
+            return Ok(());
+        };
+        let mut field = |field: &str| {
+            fields
+                .remove(field)
+                .with_context(|| format!("{name} has no field {field}"))
+        };
         let size = field("Size")?;
         let package = LockedPackage {
             version: field("Version")?,
             archive,
             path: field("Filename")?,
-            size: size.parse().with_context(|| format!("{name} has the size {size:?}"))?,
+            size: size
+                .parse()
+                .with_context(|| format!("{name} has the size {size:?}"))?,
             sha256: field("SHA256")?,
             name: name.clone(),
         };
@@ -199,9 +260,9 @@ fn parse_packages(
 
 /// Adds an entry, unless one of the same or a newer version is there.
 pub fn insert_newer(packages: &mut BTreeMap<String, Indexed>, entry: Indexed) {
-    let older = packages
-        .get(&entry.package.name)
-        .is_none_or(|present| crate::version::compare(&present.package.version, &entry.package.version).is_lt());
+    let older = packages.get(&entry.package.name).is_none_or(|present| {
+        crate::version::compare(&present.package.version, &entry.package.version).is_lt()
+    });
     if older {
         packages.insert(entry.package.name.clone(), entry);
     }
@@ -218,7 +279,14 @@ mod tests {
     #[test]
     fn a_release_file_is_read() {
         let release = Release::parse(RELEASE, "main/binary-amd64/Packages.xz").unwrap();
-        assert_eq!(release, Release { codename: "trixie".into(), date: 1_789_199_741, list_sha256: "bb".into() });
+        assert_eq!(
+            release,
+            Release {
+                codename: "trixie".into(),
+                date: 1_789_199_741,
+                list_sha256: "bb".into()
+            }
+        );
         let error = Release::parse(RELEASE, "main/binary-arm64/Packages.xz").unwrap_err();
         assert!(error.to_string().contains("does not list"));
     }
@@ -226,8 +294,16 @@ mod tests {
     #[test]
     fn dates_are_checked() {
         assert_eq!(parse_date("Thu, 01 Jan 1970 00:00:00 UTC").unwrap(), 0);
-        assert_eq!(parse_date("Thu, 29 Feb 2024 23:59:59 UTC").unwrap(), 1_709_251_199);
-        for broken in ["", "Sat, 12 Sep 2026 07:55:41 CET", "Sat, 12 Foo 2026 07:55:41 UTC", "12 Sep 2026"] {
+        assert_eq!(
+            parse_date("Thu, 29 Feb 2024 23:59:59 UTC").unwrap(),
+            1_709_251_199
+        );
+        for broken in [
+            "",
+            "Sat, 12 Sep 2026 07:55:41 CET",
+            "Sat, 12 Foo 2026 07:55:41 UTC",
+            "12 Sep 2026",
+        ] {
             assert!(parse_date(broken).is_err(), "{broken}");
         }
     }
@@ -237,11 +313,17 @@ mod tests {
         let list = "Package: a\nVersion: 1-9\nFilename: pool/a_1-9.deb\nSize: 3\nSHA256: aa\nDescription: x\n y: z\n\n\
             Package: skip\nVersion: 1\n\nPackage: a\nVersion: 1-10\nDepends: b (= 1), c\nFilename: pool/a_1-10.deb\n\
             Size: 4\nSHA256: bb\n";
-        let packages = parse_packages(list.as_bytes(), Archive::Debian, &|name| name != "skip").unwrap();
+        let packages =
+            parse_packages(list.as_bytes(), Archive::Debian, &|name| name != "skip").unwrap();
         assert_eq!(packages.len(), 1);
         assert_eq!(packages["a"].package.version, "1-10");
         assert_eq!(packages["a"].depends, "b (= 1), c");
-        let error = parse_packages("Package: a\nVersion: 1\n".as_bytes(), Archive::Debian, &|_| true).unwrap_err();
+        let error = parse_packages(
+            "Package: a\nVersion: 1\n".as_bytes(),
+            Archive::Debian,
+            &|_| true,
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("a has no field"));
     }
 }

@@ -14,7 +14,7 @@ const LEVEL: i32 = 19;
 ///
 /// # Errors
 /// When a module can't be read.
-pub fn tree(init: &[u8], modules: &Modules) -> Result<Tree> {
+pub fn tree(init: &[u8], modules: &Modules, kernel_origin: &str) -> Result<Tree> {
     let mut tree = Tree::default();
     tree.bytes("init", 0o755, init, "crate init")?;
     // the kernel opens it as init's standard streams before init mounts devtmpfs
@@ -27,7 +27,7 @@ pub fn tree(init: &[u8], modules: &Modules) -> Result<Tree> {
     for directory in ["proc", "sys", "run", "sysroot"] {
         tree.directory(directory, 0o755, "builder")?;
     }
-    tree.copy(&modules.directory, "", "kernel", &|_| true)?;
+    tree.copy(&modules.directory, "", kernel_origin, &|_| true)?;
     Ok(tree)
 }
 
@@ -54,7 +54,14 @@ fn write_cpio(tree: &Tree, date: u64, out: &mut impl Write) -> Result<()> {
             Kind::CharacterDevice(major, minor) => (0o020_000, Vec::new(), (*major, *minor)),
         };
         let links = if entry.kind == Kind::Directory { 2 } else { 1 };
-        write_member(out, path, [inode, format | entry.mode, links], date, &content, device)?;
+        write_member(
+            out,
+            path,
+            [inode, format | entry.mode, links],
+            date,
+            &content,
+            device,
+        )?;
     }
     write_member(out, "TRAILER!!!", [0, 0, 1], 0, &[], (0, 0))
 }
@@ -67,11 +74,27 @@ fn write_member(
     content: &[u8],
     device: (u32, u32),
 ) -> Result<()> {
-    let length = u32::try_from(content.len()).with_context(|| format!("{path} is too long for an initramfs"))?;
-    let name_length = u32::try_from(path.len() + 1).with_context(|| format!("{path} is too long a name"))?;
+    let length = u32::try_from(content.len())
+        .with_context(|| format!("{path} is too long for an initramfs"))?;
+    let name_length =
+        u32::try_from(path.len() + 1).with_context(|| format!("{path} is too long a name"))?;
     let date = u32::try_from(date).context("the lock's date is beyond what cpio can hold")?;
     // magic, inode, mode, uid, gid, links, date, length, device of the file system, own device, name, checksum
-    let fields = [inode, mode, 0, 0, links, date, length, 0, 0, device.0, device.1, name_length, 0];
+    let fields = [
+        inode,
+        mode,
+        0,
+        0,
+        links,
+        date,
+        length,
+        0,
+        0,
+        device.0,
+        device.1,
+        name_length,
+        0,
+    ];
     let mut header = String::from("070701");
     for field in fields {
         header.push_str(&format!("{field:08X}"));
@@ -109,14 +132,22 @@ mod tests {
         write_cpio(&sample(), 1_700_000_000, &mut archive).unwrap();
         assert_eq!(archive.len() % 4, 0);
         // GNU cpio is the judge where the host has it
-        let Ok(mut child) = Command::new("cpio").arg("-tv").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+        let Ok(mut child) = Command::new("cpio")
+            .arg("-tv")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
         else {
             return;
         };
         child.stdin.take().unwrap().write_all(&archive).unwrap();
         let list = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
         let init = list.lines().find(|line| line.ends_with(" init")).unwrap();
-        assert!(init.starts_with("-rwxr-xr-x") && init.contains(" 5 "), "{init}");
+        assert!(
+            init.starts_with("-rwxr-xr-x") && init.contains(" 5 "),
+            "{init}"
+        );
         assert!(list.contains("usr/lib/link -> ../../init"), "{list}");
     }
 

@@ -1,11 +1,11 @@
 //! The k3s that an image carries: a release, any binary of the user's, or the double of the tests.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::bundle;
 use crate::digest;
 use crate::download::{Downloader, Size, Wanted};
 use crate::elf;
@@ -22,8 +22,6 @@ const MOUNTED_DATA: &str = "/var/lib/rancher/k3s/data";
 const CNI_PLUGINS: &str = "usr/lib/cni";
 /// A release is about 70 MB.
 const DOWNLOAD_BOUND: u64 = 512 << 20;
-/// The data in a release unpacks to about 250 MB.
-const DATA_BOUND: u64 = 4 << 30;
 /// Upstream's releases.
 const RELEASES: &str = "https://github.com/k3s-io/k3s/releases/download";
 const ASSET: &str = "k3s";
@@ -49,7 +47,9 @@ impl std::str::FromStr for Source {
         Ok(match text {
             "pinned" => Self::Pinned,
             "double" => Self::Double,
-            url if url.starts_with("https://") || url.starts_with("http://") => Self::Url(url.to_owned()),
+            url if url.starts_with("https://") || url.starts_with("http://") => {
+                Self::Url(url.to_owned())
+            }
             path => Self::Path(path.into()),
         })
     }
@@ -76,10 +76,16 @@ pub fn obtain(source: &Source, lock: &Lock, programs: &Path, cache: &Path) -> Re
     let path = match source {
         Source::Double => {
             let path = programs.join("k3s-double");
-            let program = fs::read(&path).with_context(|| format!("can't read the k3s double {}", path.display()))?;
+            let program = fs::read(&path)
+                .with_context(|| format!("can't read the k3s double {}", path.display()))?;
             elf::check_static("k3s-double", &program)?;
             let sha256 = digest::of_bytes(&program);
-            return Ok(K3s { path, version: "double".to_owned(), sha256, data: None });
+            return Ok(K3s {
+                path,
+                version: "double".to_owned(),
+                sha256,
+                data: None,
+            });
         }
         Source::Path(path) => path.clone(),
         Source::Pinned => {
@@ -87,17 +93,37 @@ pub fn obtain(source: &Source, lock: &Lock, programs: &Path, cache: &Path) -> Re
                 "packages.lock pins no k3s release, since its digest was not known when it was written; \
                  run `./build.sh lock` where github.com can be reached, or name a k3s binary with --k3s PATH",
             )?;
-            download(&format!("k3s {}", pinned.version), &release_url(&pinned.version, ASSET), &pinned.sha256, cache)?
+            download(
+                &format!("k3s {}", pinned.version),
+                &release_url(&pinned.version, ASSET),
+                &pinned.sha256,
+                cache,
+            )?
         }
         Source::Url(url) => download_url(url, cache)?,
     };
-    let program = fs::read(&path).with_context(|| format!("can't read the k3s binary {}", path.display()))?;
+    let program =
+        fs::read(&path).with_context(|| format!("can't read the k3s binary {}", path.display()))?;
     elf::check_program(&path.display().to_string(), &program)?;
     let sha256 = digest::of_bytes(&program);
-    let version = version(&program).unwrap_or_else(|| format!("unknown-{}", &sha256[..12]));
-    let data = extract(&program, cache).with_context(|| format!("can't unpack the data in {}", path.display()))?;
-    step(format!("k3s: {version}, {}{}", human_size(program.len() as u64), if data.is_some() { ", with its own data" } else { "" }));
-    Ok(K3s { path, version, sha256, data })
+    let version = bundle::version(&program).unwrap_or_else(|| format!("unknown-{}", &sha256[..12]));
+    let data = bundle::extract(&program, cache)
+        .with_context(|| format!("can't unpack the data in {}", path.display()))?;
+    step(format!(
+        "k3s: {version}, {}{}",
+        human_size(program.len() as u64),
+        if data.is_some() {
+            ", with its own data"
+        } else {
+            ""
+        }
+    ));
+    Ok(K3s {
+        path,
+        version,
+        sha256,
+        data,
+    })
 }
 
 /// Asks upstream for the digest of a release.
@@ -106,9 +132,15 @@ pub fn obtain(source: &Source, lock: &Lock, programs: &Path, cache: &Path) -> Re
 /// When upstream can't be reached or has no such release.
 pub fn lock_release(version: &str, downloader: &Downloader) -> Result<LockedK3s> {
     let url = release_url(version, SUMS);
-    let sums = downloader.small(&url, 1 << 20)?.with_context(|| format!("{url} does not exist"))?;
-    let sha256 = sum_of(&String::from_utf8_lossy(&sums), ASSET).with_context(|| format!("{url} does not list {ASSET}"))?;
-    Ok(LockedK3s { version: version.to_owned(), sha256 })
+    let sums = downloader
+        .small(&url, 1 << 20)?
+        .with_context(|| format!("{url} does not exist"))?;
+    let sha256 = sum_of(&String::from_utf8_lossy(&sums), ASSET)
+        .with_context(|| format!("{url} does not list {ASSET}"))?;
+    Ok(LockedK3s {
+        version: version.to_owned(),
+        sha256,
+    })
 }
 
 fn release_url(version: &str, asset: &str) -> String {
@@ -127,15 +159,32 @@ fn sum_of(sums: &str, name: &str) -> Option<String> {
 fn download_url(url: &str, cache: &Path) -> Result<PathBuf> {
     let (url, sha256) = match url.split_once('#') {
         Some((url, fragment)) => {
-            let digest = fragment.strip_prefix("sha256=").filter(|digest| digest.len() == 64);
-            (url, digest.with_context(|| format!("{fragment:?} after the address is not of the form sha256=<64 digits>"))?.to_owned())
+            let digest = fragment
+                .strip_prefix("sha256=")
+                .filter(|digest| digest.len() == 64);
+            (
+                url,
+                digest
+                    .with_context(|| {
+                        format!(
+                            "{fragment:?} after the address is not of the form sha256=<64 digits>"
+                        )
+                    })?
+                    .to_owned(),
+            )
         }
         None => {
-            let (directory, name) = url.rsplit_once('/').context("the address of k3s names no file")?;
+            let (directory, name) = url
+                .rsplit_once('/')
+                .context("the address of k3s names no file")?;
             let sums_url = format!("{directory}/{SUMS}");
             let sums = Downloader::new().small(&sums_url, 1 << 20)?;
             let digest = sums.and_then(|sums| sum_of(&String::from_utf8_lossy(&sums), name));
-            let hint = || format!("nothing vouches for {url}: {sums_url} does not list it; add #sha256=<digest> to the address");
+            let hint = || {
+                format!(
+                    "nothing vouches for {url}: {sums_url} does not list it; add #sha256=<digest> to the address"
+                )
+            };
             (url, digest.with_context(hint)?)
         }
     };
@@ -143,7 +192,12 @@ fn download_url(url: &str, cache: &Path) -> Result<PathBuf> {
 }
 
 fn download(name: &str, url: &str, sha256: &str, cache: &Path) -> Result<PathBuf> {
-    let wanted = Wanted { name, urls: vec![url.to_owned()], size: Size::AtMost(DOWNLOAD_BOUND), sha256 };
+    let wanted = Wanted {
+        name,
+        urls: vec![url.to_owned()],
+        size: Size::AtMost(DOWNLOAD_BOUND),
+        sha256,
+    };
     let result = Downloader::new().fetch(&wanted, &cache.join("k3s"), "");
     result.context("can't get k3s; where it can't be downloaded, name a k3s binary with --k3s PATH")
 }
@@ -156,10 +210,16 @@ impl K3s {
     pub fn install(&self, tree: &mut Tree) -> Result<()> {
         let origin = format!("k3s {}", self.version);
         tree.file("usr/bin/k3s", 0o755, &self.path, &origin)?;
-        let Some((hash, directory)) = &self.data else { return Ok(()) };
+        let Some((hash, directory)) = &self.data else {
+            return Ok(());
+        };
         tree.copy(directory, &format!("{DATA}/{hash}"), &origin, &|_| true)?;
         // what k3s itself would leave beside the data when it unpacks it (cmd/k3s/main.go, extract)
-        tree.symlink(&format!("{DATA}/current"), &format!("{MOUNTED_DATA}/{hash}"), &origin)?;
+        tree.symlink(
+            &format!("{DATA}/current"),
+            &format!("{MOUNTED_DATA}/{hash}"),
+            &origin,
+        )?;
         let plugins = format!("{DATA}/{hash}/bin/cni");
         if tree.get(&plugins).is_none() {
             return Ok(());
@@ -167,200 +227,89 @@ impl K3s {
         let links: Vec<String> = tree
             .iter()
             .filter(|(_, entry)| entry.kind == Kind::Symlink("cni".to_owned()))
-            .filter_map(|(path, _)| path.strip_prefix(&format!("{DATA}/{hash}/bin/")).map(str::to_owned))
+            .filter_map(|(path, _)| {
+                path.strip_prefix(&format!("{DATA}/{hash}/bin/"))
+                    .map(str::to_owned)
+            })
             .collect();
         for name in links.iter().map(String::as_str).chain(["cni"]) {
-            tree.symlink(&format!("{DATA}/cni/{name}"), &format!("{MOUNTED_DATA}/{hash}/bin/cni"), &origin)?;
+            tree.symlink(
+                &format!("{DATA}/cni/{name}"),
+                &format!("{MOUNTED_DATA}/{hash}/bin/cni"),
+                &origin,
+            )?;
         }
         // k3s's plugins match its network backend; they stand in for Debian's
         for name in links {
             let kind = Kind::Symlink(format!("../../share/k3s-daas/k3s-data/{hash}/bin/cni"));
-            tree.replace(&format!("{CNI_PLUGINS}/{name}"), Entry { kind, mode: 0o777, origin: origin.clone() })?;
+            tree.replace(
+                &format!("{CNI_PLUGINS}/{name}"),
+                Entry {
+                    kind,
+                    mode: 0o777,
+                    origin: origin.clone(),
+                },
+            )?;
         }
         Ok(())
     }
-}
-
-/// The release that a binary calls itself, such as `v1.34.1+k3s1`.
-fn version(program: &[u8]) -> Option<String> {
-    let marker = b"+k3s";
-    let mut from = 0;
-    while let Some(at) = find(&program[from..], marker).map(|at| at + from) {
-        let start = program[..at].iter().rposition(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')));
-        let start = start.map_or(0, |before| before + 1);
-        let digits = program[at + marker.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let text = std::str::from_utf8(&program[start..at + marker.len() + digits]).ok()?;
-        // strings of a Go program stand side by side without an end: the version begins at its last `v1.`
-        if digits > 0
-            && let Some(begin) = text.rfind("v1.")
-            && text[begin + 1..].split('.').take(3).count() == 3
-        {
-            return Some(text[begin..].to_owned());
-        }
-        from = at + marker.len();
-    }
-    None
-}
-
-/// Finds and unpacks the data in a self-extracting k3s. Upstream embeds one tar archive, compressed
-/// as a single zstd frame and named `<SHA-256 of the frame>.tar.zst` (scripts/package-cli), so the name in
-/// the binary both finds and vouches for it, and the binary need not be run. `None`: it has no such name,
-/// so it is a plain binary.
-fn extract(program: &[u8], cache: &Path) -> Result<Option<(String, PathBuf)>> {
-    let names = embedded_names(program);
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let directory = cache.join("k3s-data");
-    for name in &names {
-        let into = directory.join(name);
-        if into.exists() {
-            return Ok(Some((name.clone(), into)));
-        }
-    }
-    let magic = zstd::zstd_safe::MAGICNUMBER.to_le_bytes();
-    let mut from = 0;
-    while let Some(at) = find(&program[from..], &magic).map(|at| at + from) {
-        from = at + magic.len();
-        let Ok(length) = zstd::zstd_safe::find_frame_compressed_size(&program[at..]) else { continue };
-        let frame = &program[at..at + length];
-        let hash = digest::of_bytes(frame);
-        if names.contains(&hash) {
-            step(format!("k3s: unpacking its data, {}", human_size(length as u64)));
-            let into = unpack(frame, &directory, &hash)?;
-            return Ok(Some((hash, into)));
-        }
-    }
-    bail!("it names the data {}.tar.zst, but holds no data of that digest; is it truncated?", names[0])
-}
-
-/// The digests in all `<64 hexadecimal digits>.tar.zst` of a binary.
-fn embedded_names(program: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut from = 0;
-    while let Some(at) = find(&program[from..], b".tar.zst").map(|at| at + from) {
-        from = at + 1;
-        let Some(digits) = at.checked_sub(64).map(|start| &program[start..at]) else { continue };
-        if digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-            && let Ok(name) = String::from_utf8(digits.to_vec())
-            && !names.contains(&name)
-        {
-            names.push(name);
-        }
-    }
-    names
-}
-
-fn unpack(frame: &[u8], directory: &Path, hash: &str) -> Result<PathBuf> {
-    fs::create_dir_all(directory).with_context(|| format!("can't create {}", directory.display()))?;
-    let staging = tempfile::Builder::new().prefix(".unpacking.").tempdir_in(directory)?;
-    let data = zstd::Decoder::with_buffer(frame)?.take(DATA_BOUND);
-    let mut archive = tar::Archive::new(data);
-    archive.set_preserve_permissions(true);
-    archive.unpack(staging.path()).context("its archive is malformed")?;
-    let bin = staging.path().join("bin");
-    if !bin.join("k3s").exists() && !bin.join("containerd").exists() {
-        bail!("its data has neither bin/k3s nor bin/containerd; this is no k3s that this builder knows");
-    }
-    let into = directory.join(hash);
-    let staging = staging.keep();
-    if let Err(error) = fs::rename(&staging, &into) {
-        _ = fs::remove_dir_all(&staging);
-        if !into.exists() {
-            return Err(error).with_context(|| format!("can't name {}", into.display()));
-        }
-    }
-    Ok(into)
-}
-
-/// Where `needle` first is in `haystack`.
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = *needle.first()?;
-    let mut from = 0;
-    while let Some(at) = haystack[from..].iter().position(|byte| *byte == first).map(|at| at + from) {
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A binary that carries data the way upstream's release does.
-    fn release(files: &[(&str, &[u8])]) -> (Vec<u8>, String) {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, content) in files {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o755);
-            tar.append_data(&mut header, path, *content).unwrap();
-        }
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
-        tar.append_link(&mut header, "bin/flannel", "cni").unwrap();
-        let frame = zstd::encode_all(tar.into_inner().unwrap().as_slice(), 3).unwrap();
-        let hash = digest::of_bytes(&frame);
-        let decoy = zstd::encode_all(&b"decoy"[..], 3).unwrap();
-        let name = format!("xxv1.34.1-rc1+k3s1embed/{hash}.tar.zst");
-        ([b"\x7fELF", name.as_bytes(), &decoy, b"\x28\xb5\x2f\xfdjunk", &frame, b"tail"].concat(), hash)
-    }
-
     #[test]
-    fn a_release_is_unpacked_and_installed() {
-        let cache = tempfile::tempdir().unwrap();
-        let (program, hash) = release(&[("bin/k3s", b"k3s"), ("bin/cni", b"cni")]);
-        let (found, directory) = extract(&program, cache.path()).unwrap().unwrap();
-        assert_eq!(found, hash);
-        assert_eq!(fs::read(directory.join("bin/k3s")).unwrap(), b"k3s");
-        let path = cache.path().join("k3s");
-        fs::write(&path, &program).unwrap();
-        let k3s = K3s { path, version: "v".into(), sha256: String::new(), data: Some((hash.clone(), directory)) };
+    fn a_release_is_installed_with_its_data_and_plugins() {
+        let directory = tempfile::tempdir().unwrap();
+        let bin = directory.path().join("data/bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("cni"), "cni").unwrap();
+        std::os::unix::fs::symlink("cni", bin.join("flannel")).unwrap();
+        let path = directory.path().join("k3s");
+        fs::write(&path, "k3s").unwrap();
+        let data = Some(("ab12".to_owned(), directory.path().join("data")));
+        let k3s = K3s {
+            path,
+            version: "v".into(),
+            sha256: String::new(),
+            data,
+        };
         let mut tree = Tree::usr_merged().unwrap();
-        tree.bytes("usr/lib/cni/flannel", 0o755, "Debian's", "debian").unwrap();
+        tree.bytes("usr/lib/cni/flannel", 0o755, "Debian's", "debian")
+            .unwrap();
         k3s.install(&mut tree).unwrap();
-        assert_eq!(tree.resolve("usr/lib/cni/flannel").unwrap().0, format!("{DATA}/{hash}/bin/cni"));
+        assert_eq!(
+            tree.resolve("usr/lib/cni/flannel").unwrap().0,
+            format!("{DATA}/ab12/bin/cni")
+        );
         let link = tree.get(&format!("{DATA}/cni/flannel")).unwrap();
-        assert_eq!(link.kind, Kind::Symlink(format!("/var/lib/rancher/k3s/data/{hash}/bin/cni")));
-    }
-
-    #[test]
-    fn a_damaged_release_is_refused_and_a_plain_binary_is_not() {
-        let cache = tempfile::tempdir().unwrap();
-        let (mut program, _) = release(&[("bin/k3s", b"k3s")]);
-        let last = program.len() - 10;
-        program[last] ^= 1;
-        let error = extract(&program, cache.path()).unwrap_err().to_string();
-        assert!(error.contains("no data of that digest"), "{error}");
-        assert_eq!(extract(b"\x7fELF plain", cache.path()).unwrap(), None);
-        let (program, _) = release(&[("bin/other", b"x")]);
-        assert!(extract(&program, cache.path()).unwrap_err().to_string().contains("neither"));
-    }
-
-    #[test]
-    fn versions_are_found_among_go_strings() {
-        assert_eq!(version(&release(&[]).0).unwrap(), "v1.34.1-rc1+k3s1");
-        assert_eq!(version(b"usage of +k3s and a+k3s1 then go1.25v1.36.4+k3s12zzz").unwrap(), "v1.36.4+k3s12");
-        assert_eq!(version(b"nothing"), None);
+        let target = "/var/lib/rancher/k3s/data/ab12/bin/cni";
+        assert_eq!(link.kind, Kind::Symlink(target.to_owned()));
     }
 
     #[test]
     fn sums_are_read() {
         let digest = "0".repeat(64);
-        let sums = format!("{digest}  k3s-airgap.tar\n{}  k3s\nshort  k3s\n", digest.replace('0', "A"));
+        let sums = format!(
+            "{digest}  k3s-airgap.tar\n{}  k3s\nshort  k3s\n",
+            digest.replace('0', "A")
+        );
         assert_eq!(sum_of(&sums, "k3s").unwrap(), "a".repeat(64));
         assert_eq!(sum_of(&sums, "k3s-arm64"), None);
-        assert_eq!(release_url("v1.34.1+k3s1", ASSET), format!("{RELEASES}/v1.34.1%2Bk3s1/k3s"));
+        assert_eq!(
+            release_url("v1.34.1+k3s1", ASSET),
+            format!("{RELEASES}/v1.34.1%2Bk3s1/k3s")
+        );
     }
 
     #[test]
     fn sources_are_told_apart() {
         assert_eq!("double".parse(), Ok(Source::Double));
         assert_eq!("./double".parse(), Ok(Source::Path("./double".into())));
-        assert_eq!("https://x/k3s".parse(), Ok(Source::Url("https://x/k3s".into())));
+        assert_eq!(
+            "https://x/k3s".parse(),
+            Ok(Source::Url("https://x/k3s".into()))
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! verified root, a unified kernel image and a disk, the same byte for byte each time.
 
 pub mod build;
+pub mod bundle;
 pub mod deb;
 pub mod digest;
 pub mod disk;
@@ -23,5 +24,6 @@ pub mod store;
 pub mod tools;
 pub mod tree;
 pub mod uki;
+pub mod verify;
 pub mod version;
 pub mod wanted;

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 const FORMAT: u32 = 1;
-const HEADER: &str = "# Written by `./build.sh lock` from packages.toml; not meant to be edited.\n\n";
+const HEADER: &str =
+    "# Written by `./build.sh lock` from packages.toml; not meant to be edited.\n\n";
 
 /// The whole lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,20 +101,34 @@ impl Lock {
     /// When it can't be read, is malformed or of another format, or holds a path or digest that no
     /// lock of ours would.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("can't read {}; `./build.sh lock` writes it", path.display()))?;
-        let lock: Self = toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-        lock.check().with_context(|| format!("{} is unusable; `./build.sh lock` writes it anew", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("can't read {}; `./build.sh lock` writes it", path.display())
+        })?;
+        let lock: Self =
+            toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+        lock.check().with_context(|| {
+            format!(
+                "{} is unusable; `./build.sh lock` writes it anew",
+                path.display()
+            )
+        })?;
         Ok(lock)
     }
 
     fn check(&self) -> Result<()> {
         if self.version != FORMAT {
-            bail!("its format is {}, this builder reads {FORMAT}", self.version);
+            bail!(
+                "its format is {}, this builder reads {FORMAT}",
+                self.version
+            );
         }
         for package in &self.package {
             if package.path.starts_with('/') || package.path.split('/').any(|part| part == "..") {
-                bail!("{} has the path {:?}, which leaves the archive", package.name, package.path);
+                bail!(
+                    "{} has the path {:?}, which leaves the archive",
+                    package.name,
+                    package.path
+                );
             }
             check_sha256(&package.name, &package.sha256)?;
         }
@@ -129,7 +144,9 @@ impl Lock {
     /// When the lock has none: packages.toml asks for more than was locked.
     pub fn package(&self, name: &str) -> Result<&LockedPackage> {
         let found = self.package.iter().find(|package| package.name == name);
-        found.with_context(|| format!("packages.lock has no {name}, which packages.toml wants; run `./build.sh lock`"))
+        found.with_context(|| {
+            format!("packages.lock has no {name}, which packages.toml wants; run `./build.sh lock`")
+        })
     }
 
     /// Writes the lock: a temporary file beside it, synced, then renamed.
@@ -137,15 +154,24 @@ impl Lock {
     /// # Errors
     /// When it can't be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = format!("{HEADER}{}", toml::to_string(self).context("can't encode the lock")?);
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let text = format!(
+            "{HEADER}{}",
+            toml::to_string(self).context("can't encode the lock")?
+        );
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new()
             .prefix(".packages.lock.")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
             .tempfile_in(directory)
             .with_context(|| format!("can't write in {}", directory.display()))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).context("can't write the lock")?;
-        file.persist(path).with_context(|| format!("can't replace {}", path.display()))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.as_file().sync_all())
+            .context("can't write the lock")?;
+        file.persist(path)
+            .with_context(|| format!("can't replace {}", path.display()))?;
         Ok(())
     }
 
@@ -159,7 +185,9 @@ impl Lock {
         for (name, version) in &after {
             match before.get(name) {
                 None => _ = writeln!(text, "  + {name} {version}"),
-                Some(previous) if previous != version => _ = writeln!(text, "  ~ {name} {previous} -> {version}"),
+                Some(previous) if previous != version => {
+                    _ = writeln!(text, "  ~ {name} {previous} -> {version}")
+                }
                 Some(_) => (),
             }
         }
@@ -170,13 +198,22 @@ impl Lock {
     }
 
     fn versions(&self) -> BTreeMap<&str, &str> {
-        let packages = self.package.iter().map(|package| (package.name.as_str(), package.version.as_str()));
-        packages.chain(self.k3s.iter().map(|k3s| ("k3s", k3s.version.as_str()))).collect()
+        let packages = self
+            .package
+            .iter()
+            .map(|package| (package.name.as_str(), package.version.as_str()));
+        packages
+            .chain(self.k3s.iter().map(|k3s| ("k3s", k3s.version.as_str())))
+            .collect()
     }
 }
 
 fn check_sha256(name: &str, digest: &str) -> Result<()> {
-    if digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if digest.len() == 64
+        && digest
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return Ok(());
     }
     bail!("{name} has the digest {digest:?}, which is no SHA-256 in lower-case hexadecimal");
@@ -195,7 +232,12 @@ mod tests {
             size: 5,
             sha256: "0".repeat(64),
         };
-        Lock { package: vec![package], source_date_epoch: 7, kernel: "linux".into(), ..Lock::new("trixie", "amd64") }
+        Lock {
+            package: vec![package],
+            source_date_epoch: 7,
+            kernel: "linux".into(),
+            ..Lock::new("trixie", "amd64")
+        }
     }
 
     #[test]
@@ -204,12 +246,19 @@ mod tests {
         let path = directory.path().join("packages.lock");
         sample().write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), sample());
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     #[test]
     fn hostile_locks_are_refused() {
-        for (field, text) in [("leaves the archive", "../../etc/passwd"), ("leaves the archive", "/etc/passwd")] {
+        for (field, text) in [
+            ("leaves the archive", "../../etc/passwd"),
+            ("leaves the archive", "/etc/passwd"),
+        ] {
             let mut lock = sample();
             lock.package[0].path = text.into();
             assert!(lock.check().unwrap_err().to_string().contains(field));
@@ -217,7 +266,10 @@ mod tests {
         let mut lock = sample();
         lock.package[0].sha256 = "../x".into();
         assert!(lock.check().unwrap_err().to_string().contains("SHA-256"));
-        let lock = Lock { version: 2, ..sample() };
+        let lock = Lock {
+            version: 2,
+            ..sample()
+        };
         assert!(lock.check().unwrap_err().to_string().contains("format"));
     }
 
@@ -225,9 +277,18 @@ mod tests {
     fn the_difference_names_what_changed() {
         let mut newer = sample();
         newer.package[0].version = "2.41-13".into();
-        newer.k3s = Some(LockedK3s { version: "v1".into(), sha256: "0".repeat(64) });
-        assert_eq!(newer.difference(Some(&sample())), "  + k3s v1\n  ~ libc6 2.41-12 -> 2.41-13\n");
-        assert_eq!(sample().difference(Some(&newer)), "  ~ libc6 2.41-13 -> 2.41-12\n  - k3s v1\n");
+        newer.k3s = Some(LockedK3s {
+            version: "v1".into(),
+            sha256: "0".repeat(64),
+        });
+        assert_eq!(
+            newer.difference(Some(&sample())),
+            "  + k3s v1\n  ~ libc6 2.41-12 -> 2.41-13\n"
+        );
+        assert_eq!(
+            sample().difference(Some(&newer)),
+            "  ~ libc6 2.41-13 -> 2.41-12\n  - k3s v1\n"
+        );
         assert_eq!(sample().difference(Some(&sample())), "");
         assert_eq!(sample().difference(None), "  + libc6 2.41-12\n");
     }

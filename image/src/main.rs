@@ -9,6 +9,7 @@ use image::build::{self, Request};
 use image::download::Vanished;
 use image::k3s::Source;
 use image::refresh;
+use image::verify;
 use image::wanted::Wanted;
 
 /// Exit code when a pinned package is no longer on the mirror.
@@ -28,23 +29,29 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Builds an image from the lock
-    Build {
-        /// k3s: a path, a URL (with #sha256=DIGEST, or listed in the sha256sum-amd64.txt beside it), `pinned`
-        /// (the release in the lock), or `double` (the tests' stand-in; such an image is for tests alone)
-        #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
-        k3s: Source,
-        /// Directory with our static programs: init, netd, staker, pause (and k3s-double)
-        #[arg(long, value_name = "DIR")]
-        programs: PathBuf,
-        /// Directory for the finished files
-        #[arg(long, value_name = "DIR", default_value = "out")]
-        out: PathBuf,
-        /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
-        #[arg(long, value_name = "DIR")]
-        cache: Option<PathBuf>,
-    },
+    Build(BuildArguments),
+    /// Builds an image twice, the second time with nothing but the downloads of the first, and compares the
+    /// results byte for byte; leaves no files
+    VerifyReproducible(BuildArguments),
     /// Refreshes the lock: the newest version of every wanted package
     Lock,
+}
+
+#[derive(Debug, clap::Args)]
+struct BuildArguments {
+    /// k3s: a path, a URL (with #sha256=DIGEST, or listed in the sha256sum-amd64.txt beside it), `pinned`
+    /// (the release in the lock), or `double` (the tests' stand-in; such an image is for tests alone)
+    #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
+    k3s: Source,
+    /// Directory with our static programs: init, netd, staker, pause (and k3s-double)
+    #[arg(long, value_name = "DIR")]
+    programs: PathBuf,
+    /// Directory for the finished files
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -52,7 +59,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if error.is::<Vanished>() { ExitCode::from(VANISHED) } else { ExitCode::FAILURE }
+            if error.is::<Vanished>() {
+                ExitCode::from(VANISHED)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -60,13 +71,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     let definitions = arguments.definitions;
     match arguments.command {
-        Command::Build { k3s, programs, out, cache } => {
-            let cache = match cache {
-                Some(cache) => cache,
-                None => default_cache()?,
-            };
-            let overlay = definitions.parent().unwrap_or(Path::new("..")).join("overlays/base");
-            build::build(&Request { k3s, programs, out, cache, definitions, overlay })
+        Command::Build(arguments) => build::build(&request(arguments, definitions)?),
+        Command::VerifyReproducible(arguments) => {
+            verify::reproducible(&request(arguments, definitions)?)
         }
         Command::Lock => {
             let wanted = Wanted::read(&definitions.join("packages.toml"))?;
@@ -75,8 +82,37 @@ fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
+fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
+    let BuildArguments {
+        k3s,
+        programs,
+        out,
+        cache,
+    } = arguments;
+    let cache = match cache {
+        Some(cache) => cache,
+        None => default_cache()?,
+    };
+    let overlay = definitions
+        .parent()
+        .unwrap_or(Path::new(".."))
+        .join("overlays/base");
+    Ok(Request {
+        k3s,
+        programs,
+        out,
+        cache,
+        definitions,
+        overlay,
+    })
+}
+
 fn default_cache() -> Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     variable("K3S_DAAS_CACHE")
         .or_else(|| variable("HOME").map(|home| home.join(".cache/k3s-daas")))
         .context("neither K3S_DAAS_CACHE nor HOME is set; name a cache directory with --cache")

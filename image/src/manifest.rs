@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::tree::{Kind, Tree};
+use crate::tree::{Entry, Kind, Tree};
 
 /// The whole manifest.
 #[derive(Debug, Serialize)]
@@ -68,18 +68,28 @@ pub struct File {
 /// # Errors
 /// When a file can't be read.
 pub fn files(tree: &Tree) -> Result<Vec<File>> {
-    let mut files = Vec::new();
-    for (path, entry) in tree.iter() {
-        let (kind, sha256, target) = match &entry.kind {
-            Kind::Directory => ("directory", None, None),
-            Kind::File(content) => ("file", Some(content.sha256()?), None),
-            Kind::Symlink(target) => ("symlink", None, Some(target.clone())),
-            Kind::CharacterDevice(..) => ("device", None, None),
-        };
-        let mode = format!("{:04o}", entry.mode);
-        files.push(File { path: format!("/{path}"), kind, mode, origin: entry.origin.clone(), sha256, target });
-    }
-    Ok(files)
+    tree.iter().map(|(path, entry)| file(path, entry)).collect()
+}
+
+/// The manifest's line for one file.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn file(path: &str, entry: &Entry) -> Result<File> {
+    let (kind, sha256, target) = match &entry.kind {
+        Kind::Directory => ("directory", None, None),
+        Kind::File(content) => ("file", Some(content.sha256()?), None),
+        Kind::Symlink(target) => ("symlink", None, Some(target.clone())),
+        Kind::CharacterDevice(..) => ("device", None, None),
+    };
+    Ok(File {
+        path: format!("/{path}"),
+        kind,
+        mode: format!("{:04o}", entry.mode),
+        origin: entry.origin.clone(),
+        sha256,
+        target,
+    })
 }
 
 impl Manifest {

@@ -25,20 +25,45 @@ impl Mirrors {
     /// # Errors
     /// When neither names a Debian mirror.
     pub fn find() -> Result<Self> {
-        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-        let configured = if variable(MIRROR_VARIABLE).is_some() { Vec::new() } else { apt_addresses()? };
-        Self::choose(variable(MIRROR_VARIABLE), variable(SECURITY_MIRROR_VARIABLE), configured)
+        let variable = |name| {
+            std::env::var(name)
+                .ok()
+                .filter(|value: &String| !value.is_empty())
+        };
+        let configured = if variable(MIRROR_VARIABLE).is_some() {
+            Vec::new()
+        } else {
+            apt_addresses()?
+        };
+        Self::choose(
+            variable(MIRROR_VARIABLE),
+            variable(SECURITY_MIRROR_VARIABLE),
+            configured,
+        )
     }
 
-    fn choose(debian: Option<String>, security: Option<String>, configured: Vec<String>) -> Result<Self> {
+    fn choose(
+        debian: Option<String>,
+        security: Option<String>,
+        configured: Vec<String>,
+    ) -> Result<Self> {
         let is_security = |address: &String| address.contains("security");
         let is_debian = |address: &String| {
-            let last = address.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            let last = address
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or_default();
             last == "debian"
         };
         let debian = match debian {
             Some(address) => vec![with_slash(address)],
-            None => configured.iter().filter(|address| is_debian(address)).cloned().map(with_slash).collect(),
+            None => configured
+                .iter()
+                .filter(|address| is_debian(address))
+                .cloned()
+                .map(with_slash)
+                .collect(),
         };
         if debian.is_empty() {
             bail!(
@@ -48,11 +73,19 @@ impl Mirrors {
         }
         let mut security = match security {
             Some(address) => vec![with_slash(address)],
-            None => configured.iter().filter(|address| is_security(address)).cloned().map(with_slash).collect(),
+            None => configured
+                .iter()
+                .filter(|address| is_security(address))
+                .cloned()
+                .map(with_slash)
+                .collect(),
         };
         if security.is_empty() {
             // by convention the security archive stands beside the main one
-            security = debian.iter().map(|address| format!("{}-security/", address.trim_end_matches('/'))).collect();
+            security = debian
+                .iter()
+                .map(|address| format!("{}-security/", address.trim_end_matches('/')))
+                .collect();
         }
         Ok(Self { debian, security })
     }
@@ -77,12 +110,23 @@ fn with_slash(mut address: String) -> String {
 /// The distinct archive addresses of apt's sources.
 fn apt_addresses() -> Result<Vec<String>> {
     let output = Command::new("apt-get")
-        .args(["indextargets", "-o", "APT::Get::IndexTargets::Filtered=false", "--format", "$(REPO_URI)"])
+        .args([
+            "indextargets",
+            "-o",
+            "APT::Get::IndexTargets::Filtered=false",
+            "--format",
+            "$(REPO_URI)",
+        ])
         .output()
-        .with_context(|| format!("can't run apt-get to find a Debian mirror; set {MIRROR_VARIABLE} to one"))?;
+        .with_context(|| {
+            format!("can't run apt-get to find a Debian mirror; set {MIRROR_VARIABLE} to one")
+        })?;
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
-        bail!("apt-get can't list its sources: {}; set {MIRROR_VARIABLE} to a Debian mirror", reason.trim());
+        bail!(
+            "apt-get can't list its sources: {}; set {MIRROR_VARIABLE} to a Debian mirror",
+            reason.trim()
+        );
     }
     let mut seen = BTreeSet::new();
     let mut addresses = Vec::new();
@@ -112,7 +156,9 @@ fn expand(address: &str) -> Vec<String> {
 
 fn mirror_list_entry(line: &str) -> Option<String> {
     let address = line.split_whitespace().next()?;
-    address.starts_with("http").then(|| with_slash(address.to_owned()))
+    address
+        .starts_with("http")
+        .then(|| with_slash(address.to_owned()))
 }
 
 #[cfg(test)]
@@ -121,32 +167,51 @@ mod tests {
 
     #[test]
     fn apts_sources_are_told_apart() {
-        let configured = ["http://a.example/debian/", "http://a.example/debian-security/", "http://b.example/apt/"];
+        let configured = [
+            "http://a.example/debian/",
+            "http://a.example/debian-security/",
+            "http://b.example/apt/",
+        ];
         let mirrors = Mirrors::choose(None, None, configured.map(str::to_owned).to_vec()).unwrap();
         assert_eq!(mirrors.of(Archive::Debian), ["http://a.example/debian/"]);
-        assert_eq!(mirrors.of(Archive::DebianSecurity), ["http://a.example/debian-security/"]);
+        assert_eq!(
+            mirrors.of(Archive::DebianSecurity),
+            ["http://a.example/debian-security/"]
+        );
     }
 
     #[test]
     fn the_environment_wins() {
         let configured = vec!["http://a.example/debian/".to_owned()];
-        let mirrors = Mirrors::choose(Some("https://m.example/debian".into()), None, configured).unwrap();
+        let mirrors =
+            Mirrors::choose(Some("https://m.example/debian".into()), None, configured).unwrap();
         assert_eq!(mirrors.of(Archive::Debian), ["https://m.example/debian/"]);
-        assert_eq!(mirrors.of(Archive::DebianSecurity), ["https://m.example/debian-security/"]);
+        assert_eq!(
+            mirrors.of(Archive::DebianSecurity),
+            ["https://m.example/debian-security/"]
+        );
     }
 
     #[test]
     fn a_host_without_debian_sources_is_told_what_to_do() {
-        let error = Mirrors::choose(None, None, vec!["http://a.example/ubuntu/".into()]).unwrap_err();
+        let error =
+            Mirrors::choose(None, None, vec!["http://a.example/ubuntu/".into()]).unwrap_err();
         assert!(error.to_string().contains(MIRROR_VARIABLE));
     }
 
     #[test]
     fn mirror_lists_are_read() {
         let list = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(list.path(), "https://a.example/debian\tpriority:1\n# no\n\nhttp://b.example/debian/\n").unwrap();
+        std::fs::write(
+            list.path(),
+            "https://a.example/debian\tpriority:1\n# no\n\nhttp://b.example/debian/\n",
+        )
+        .unwrap();
         let address = format!("mirror+file:{}/", list.path().display());
-        assert_eq!(expand(&address), ["https://a.example/debian/", "http://b.example/debian/"]);
+        assert_eq!(
+            expand(&address),
+            ["https://a.example/debian/", "http://b.example/debian/"]
+        );
         assert_eq!(expand("cdrom:[x]/"), Vec::<String>::new());
     }
 }

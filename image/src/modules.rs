@@ -15,7 +15,11 @@ use crate::wanted::Wanted;
 /// Below this a kernel package keeps its modules.
 const MODULES: &str = "usr/lib/modules";
 /// What depmod needs beside the modules themselves.
-const SHIPPED: [&str; 3] = ["modules.order", "modules.builtin", "modules.builtin.modinfo"];
+const SHIPPED: [&str; 3] = [
+    "modules.order",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+];
 
 /// The modules of one kernel, staged with their indexes.
 #[derive(Debug)]
@@ -33,7 +37,9 @@ pub struct Modules {
 pub fn of_root(wanted: &Wanted, kernel: &Unpacked, tools: &Tools, cache: &Path) -> Result<Modules> {
     let release = release(kernel)?;
     let source = kernel.directory.join(MODULES).join(&release);
-    let key = digest::of_bytes(format!("{}\n{:?}", kernel.directory.display(), wanted.kernel.drop).as_bytes());
+    let key = digest::of_bytes(
+        format!("{}\n{:?}", kernel.directory.display(), wanted.kernel.drop).as_bytes(),
+    );
     let directory = cache.join("modules").join(key);
     if !directory.exists() {
         let drop = globs(&wanted.kernel.drop)?;
@@ -47,7 +53,11 @@ pub fn of_root(wanted: &Wanted, kernel: &Unpacked, tools: &Tools, cache: &Path) 
             used.extend(matches);
         }
         if let Some(unused) = (0..wanted.kernel.drop.len()).find(|index| !used.contains(index)) {
-            bail!("packages.toml drops {:?}, which matches no module of {}", wanted.kernel.drop[unused], kernel.origin);
+            bail!(
+                "packages.toml drops {:?}, which matches no module of {}",
+                wanted.kernel.drop[unused],
+                kernel.origin
+            );
         }
         stage(&source, &keep, &release, tools, &directory)?;
     }
@@ -58,7 +68,12 @@ pub fn of_root(wanted: &Wanted, kernel: &Unpacked, tools: &Tools, cache: &Path) 
 ///
 /// # Errors
 /// When a required module does not exist, or depmod fails.
-pub fn of_initramfs(wanted: &Wanted, root: &Modules, tools: &Tools, cache: &Path) -> Result<Modules> {
+pub fn of_initramfs(
+    wanted: &Wanted,
+    root: &Modules,
+    tools: &Tools,
+    cache: &Path,
+) -> Result<Modules> {
     let source = root.directory.join(MODULES).join(&root.release);
     let names = &wanted.initramfs;
     let key = digest::of_bytes(format!("{}\n{names:?}", root.directory.display()).as_bytes());
@@ -67,9 +82,18 @@ pub fn of_initramfs(wanted: &Wanted, root: &Modules, tools: &Tools, cache: &Path
         let catalogue = Catalogue::read(&source)?;
         let mut paths = catalogue.closure(&names.required, &names.optional)?;
         paths.extend(SHIPPED.map(str::to_owned));
-        stage(&source, &paths.into_iter().collect::<Vec<_>>(), &root.release, tools, &directory)?;
+        stage(
+            &source,
+            &paths.into_iter().collect::<Vec<_>>(),
+            &root.release,
+            tools,
+            &directory,
+        )?;
     }
-    Ok(Modules { release: root.release.clone(), directory })
+    Ok(Modules {
+        release: root.release.clone(),
+        directory,
+    })
 }
 
 /// The release of the one kernel in a package.
@@ -79,24 +103,39 @@ pub fn of_initramfs(wanted: &Wanted, root: &Modules, tools: &Tools, cache: &Path
 pub fn release(kernel: &Unpacked) -> Result<String> {
     let directory = kernel.directory.join(MODULES);
     let mut names = Vec::new();
-    for entry in fs::read_dir(&directory).with_context(|| format!("{} holds no kernel modules", kernel.origin))? {
+    for entry in fs::read_dir(&directory)
+        .with_context(|| format!("{} holds no kernel modules", kernel.origin))?
+    {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
     match names.as_slice() {
         [release] => Ok(release.clone()),
-        _ => bail!("{} holds modules of {} kernels, one was expected", kernel.origin, names.len()),
+        _ => bail!(
+            "{} holds modules of {} kernels, one was expected",
+            kernel.origin,
+            names.len()
+        ),
     }
 }
 
 /// Links the files into a new directory, lets depmod index them, and gives the directory its name.
-fn stage(source: &Path, files: &[String], release: &str, tools: &Tools, directory: &Path) -> Result<()> {
+fn stage(
+    source: &Path,
+    files: &[String],
+    release: &str,
+    tools: &Tools,
+    directory: &Path,
+) -> Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| format!("can't create {}", parent.display()))?;
-    let staging = tempfile::Builder::new().prefix(".staging.").tempdir_in(parent)?;
+    let staging = tempfile::Builder::new()
+        .prefix(".staging.")
+        .tempdir_in(parent)?;
     let root = staging.path().join(MODULES).join(release);
     for file in files {
         let to = root.join(file);
-        fs::create_dir_all(to.parent().unwrap_or(&root)).with_context(|| format!("can't create {}", to.display()))?;
+        fs::create_dir_all(to.parent().unwrap_or(&root))
+            .with_context(|| format!("can't create {}", to.display()))?;
         let from = source.join(file);
         fs::hard_link(&from, &to)
             .or_else(|_| fs::copy(&from, &to).map(drop))
@@ -112,7 +151,12 @@ fn stage(source: &Path, files: &[String], release: &str, tools: &Tools, director
             fs::remove_file(entry.path())?;
         }
     }
-    tools.run("usr/sbin/depmod")?.arg("-b").arg(staging.path()).arg(release).output()?;
+    tools
+        .run("usr/sbin/depmod")?
+        .arg("-b")
+        .arg(staging.path())
+        .arg(release)
+        .output()?;
     fs::remove_file(staging.path().join("lib"))?;
     let staging = staging.keep();
     if let Err(error) = fs::rename(&staging, directory) {
@@ -156,14 +200,21 @@ impl Catalogue {
             let path = directory.join(name);
             fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
         };
-        Ok(Self::parse(&read("modules.dep")?, &read("modules.softdep")?, &read("modules.alias")?, &read("modules.builtin")?))
+        Ok(Self::parse(
+            &read("modules.dep")?,
+            &read("modules.softdep")?,
+            &read("modules.alias")?,
+            &read("modules.builtin")?,
+        ))
     }
 
     fn parse(dep: &str, softdep: &str, alias: &str, builtin: &str) -> Self {
         let mut catalogue = Self::default();
         for (path, needs) in dep.lines().filter_map(|line| line.split_once(':')) {
             let needs = needs.split_whitespace().map(str::to_owned).collect();
-            catalogue.modules.insert(module_name(path), (path.to_owned(), needs));
+            catalogue
+                .modules
+                .insert(module_name(path), (path.to_owned(), needs));
         }
         for line in softdep.lines() {
             let mut words = line.split_whitespace();
@@ -171,7 +222,11 @@ impl Catalogue {
                 && let Some(name) = words.next()
             {
                 let wants = words.filter(|word| !word.ends_with(':')).map(str::to_owned);
-                catalogue.soft.entry(module_name(name)).or_default().extend(wants);
+                catalogue
+                    .soft
+                    .entry(module_name(name))
+                    .or_default()
+                    .extend(wants);
             }
         }
         for line in alias.lines() {
@@ -179,7 +234,11 @@ impl Catalogue {
                 && let Some((alias, name)) = rest.rsplit_once(' ')
                 && !alias.contains('*')
             {
-                catalogue.aliases.entry(alias.replace('-', "_")).or_default().push(module_name(name));
+                catalogue
+                    .aliases
+                    .entry(alias.replace('-', "_"))
+                    .or_default()
+                    .push(module_name(name));
             }
         }
         catalogue.builtin = builtin.lines().map(module_name).collect();
@@ -189,19 +248,33 @@ impl Catalogue {
     /// The files of the modules and of all that they depend on.
     fn closure(&self, required: &[String], optional: &[String]) -> Result<BTreeSet<String>> {
         let mut queue = VecDeque::new();
+        let mut missing = Vec::new();
         for name in required {
             let name = module_name(name);
             if self.modules.contains_key(&name) {
                 queue.push_back(name);
             } else if !self.builtin.contains(&name) {
-                bail!("the kernel has no module {name}, which packages.toml requires in the initramfs");
+                missing.push(name);
             }
         }
-        queue.extend(optional.iter().map(|name| module_name(name)).filter(|name| self.modules.contains_key(name)));
+        if !missing.is_empty() {
+            bail!(
+                "the kernel has no module {}, which packages.toml requires in the initramfs",
+                missing.join(", ")
+            );
+        }
+        queue.extend(
+            optional
+                .iter()
+                .map(|name| module_name(name))
+                .filter(|name| self.modules.contains_key(name)),
+        );
         let mut seen = BTreeSet::new();
         let mut files = BTreeSet::new();
         while let Some(name) = queue.pop_front() {
-            let Some((file, needs)) = self.modules.get(&name) else { continue };
+            let Some((file, needs)) = self.modules.get(&name) else {
+                continue;
+            };
             if !seen.insert(name.clone()) {
                 continue;
             }
@@ -209,7 +282,13 @@ impl Catalogue {
             queue.extend(needs.iter().map(|path| module_name(path)));
             for soft in self.soft.get(&name).into_iter().flatten() {
                 queue.push_back(module_name(soft));
-                queue.extend(self.aliases.get(&soft.replace('-', "_")).into_iter().flatten().cloned());
+                queue.extend(
+                    self.aliases
+                        .get(&soft.replace('-', "_"))
+                        .into_iter()
+                        .flatten()
+                        .cloned(),
+                );
             }
         }
         Ok(files)
@@ -238,22 +317,43 @@ mod tests {
 
     #[test]
     fn dependencies_come_along() {
-        let files = catalogue().closure(&["dm_verity".into(), "sha256_generic".into()], &["absent".into()]).unwrap();
-        let expected = ["kernel/a/dm-bufio.ko.xz", "kernel/a/dm-mod.ko.xz", "kernel/a/dm-verity.ko.xz"];
+        let files = catalogue()
+            .closure(
+                &["dm_verity".into(), "sha256_generic".into()],
+                &["absent".into()],
+            )
+            .unwrap();
+        let expected = [
+            "kernel/a/dm-bufio.ko.xz",
+            "kernel/a/dm-mod.ko.xz",
+            "kernel/a/dm-verity.ko.xz",
+        ];
         assert!(files.iter().eq(expected.iter()), "{files:?}");
         let files = catalogue().closure(&["erofs".into()], &[]).unwrap();
-        assert!(files.iter().eq(["kernel/a/crc.ko.xz", "kernel/a/erofs.ko.xz"].iter()), "{files:?}");
+        assert!(
+            files
+                .iter()
+                .eq(["kernel/a/crc.ko.xz", "kernel/a/erofs.ko.xz"].iter()),
+            "{files:?}"
+        );
     }
 
     #[test]
     fn a_required_module_must_exist() {
-        let error = catalogue().closure(&["nvme".into()], &[]).unwrap_err().to_string();
+        let error = catalogue()
+            .closure(&["nvme".into()], &[])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no module nvme"), "{error}");
     }
 
     #[test]
     fn a_star_stays_in_its_directory() {
         let set = globs(&["usr/lib/*.so".into(), "a/**".into()]).unwrap();
-        assert!(set.is_match("usr/lib/x.so") && !set.is_match("usr/lib/a/x.so") && set.is_match("a/b/c"));
+        assert!(
+            set.is_match("usr/lib/x.so")
+                && !set.is_match("usr/lib/a/x.so")
+                && set.is_match("a/b/c")
+        );
     }
 }

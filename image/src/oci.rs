@@ -54,15 +54,33 @@ pub fn pause_image(program: &[u8], date: u64) -> Result<Vec<u8>> {
     })
     .to_string();
     let mut archive = tar::Builder::new(Vec::new());
-    append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644, date)?;
+    append(
+        &mut archive,
+        "oci-layout",
+        br#"{"imageLayoutVersion":"1.0.0"}"#,
+        0o644,
+        date,
+    )?;
     append(&mut archive, "index.json", index.as_bytes(), 0o644, date)?;
     for blob in [manifest.as_bytes(), configuration.as_bytes(), &layer] {
-        append(&mut archive, &format!("blobs/sha256/{}", digest::of_bytes(blob)), blob, 0o644, date)?;
+        append(
+            &mut archive,
+            &format!("blobs/sha256/{}", digest::of_bytes(blob)),
+            blob,
+            0o644,
+            date,
+        )?;
     }
     archive.into_inner().context("can't finish the archive")
 }
 
-fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32, date: u64) -> Result<()> {
+fn append(
+    archive: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    content: &[u8],
+    mode: u32,
+    date: u64,
+) -> Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(content.len() as u64);
@@ -70,7 +88,9 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode:
     header.set_mtime(date);
     header.set_uid(0);
     header.set_gid(0);
-    archive.append_data(&mut header, path, content).with_context(|| format!("can't pack {path}"))
+    archive
+        .append_data(&mut header, path, content)
+        .with_context(|| format!("can't pack {path}"))
 }
 
 #[cfg(test)]
@@ -93,17 +113,29 @@ mod tests {
             files.insert(path, content);
         }
         let blob = |descriptor: &serde_json::Value| {
-            let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
+            let digest = descriptor["digest"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("sha256:")
+                .unwrap();
             let content = &files[&format!("blobs/sha256/{digest}")];
             assert_eq!(digest::of_bytes(content), digest);
             assert_eq!(descriptor["size"].as_u64().unwrap(), content.len() as u64);
             content.clone()
         };
         let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).unwrap();
-        assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], NAME);
-        let manifest: serde_json::Value = serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
-        let configuration: serde_json::Value = serde_json::from_slice(&blob(&manifest["config"])).unwrap();
+        assert_eq!(
+            index["manifests"][0]["annotations"]["io.containerd.image.name"],
+            NAME
+        );
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
+        let configuration: serde_json::Value =
+            serde_json::from_slice(&blob(&manifest["config"])).unwrap();
         let layer = blob(&manifest["layers"][0]);
-        assert_eq!(configuration["rootfs"]["diff_ids"][0], format!("sha256:{}", digest::of_bytes(&layer)));
+        assert_eq!(
+            configuration["rootfs"]["diff_ids"][0],
+            format!("sha256:{}", digest::of_bytes(&layer))
+        );
     }
 }

@@ -23,7 +23,11 @@ pub fn human_size(bytes: u64) -> String {
         whole /= 1024;
         unit += 1;
     }
-    if unit == 0 { format!("{whole} B") } else { format!("{whole}.{tenths} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{whole} B")
+    } else {
+        format!("{whole}.{tenths} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]

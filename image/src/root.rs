@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::digest;
 use crate::elf;
 use crate::k3s::K3s;
+use crate::manifest;
 use crate::modules::{self, Modules};
 use crate::oci;
 use crate::store::Store;
@@ -15,8 +17,26 @@ use crate::wanted::Wanted;
 /// Our programs on the root; each is a crate of that name.
 pub const PROGRAMS: [&str; 3] = ["init", "netd", "staker"];
 /// Directories that something is mounted on, and their modes.
-const MOUNT_POINTS: [(&str, u32); 7] =
-    [("dev", 0o755), ("proc", 0o555), ("sys", 0o555), ("run", 0o755), ("tmp", 0o1777), ("var", 0o755), ("boot/efi", 0o755)];
+const MOUNT_POINTS: [(&str, u32); 7] = [
+    ("dev", 0o755),
+    ("proc", 0o555),
+    ("sys", 0o555),
+    ("run", 0o755),
+    ("tmp", 0o1777),
+    ("var", 0o755),
+    ("boot/efi", 0o755),
+];
+
+/// A root that is put together.
+#[derive(Debug)]
+pub struct Root {
+    /// Its files.
+    pub tree: Tree,
+    /// The same for the manifest.
+    pub files: Vec<manifest::File>,
+    /// The content of its os-release.
+    pub os_release: String,
+}
 
 /// What a root is made from.
 #[derive(Debug)]
@@ -45,26 +65,76 @@ pub struct Ingredients<'a> {
 ///
 /// # Errors
 /// When something is missing, collides, or must not be in an image.
-pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Tree> {
+pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
     let mut tree = Tree::usr_merged()?;
     for (path, mode) in MOUNT_POINTS {
         tree.directory(path, mode, "builder")?;
     }
     packages(&mut tree, ingredients)?;
     certificates(&mut tree, ingredients)?;
-    tree.copy(&ingredients.modules.directory, "", ingredients.kernel_origin, &|_| true)?;
+    tree.copy(
+        &ingredients.modules.directory,
+        "",
+        ingredients.kernel_origin,
+        &|_| true,
+    )?;
     for name in PROGRAMS {
         let path = ingredients.programs.join(name);
-        tree.file(&format!("usr/bin/{name}"), 0o755, &path, &format!("crate {name}"))?;
+        tree.file(
+            &format!("usr/bin/{name}"),
+            0o755,
+            &path,
+            &format!("crate {name}"),
+        )?;
     }
     let pause = program(ingredients.programs, "pause")?;
-    tree.bytes(oci::PATH, 0o644, oci::pause_image(&pause, ingredients.date)?, "crate pause")?;
-    tree.bytes("usr/share/k3s-daas/build-time", 0o644, format!("{}\n", ingredients.date), "builder")?;
-    tree.bytes("usr/lib/os-release", 0o644, os_release(ingredients), "builder")?;
+    tree.bytes(
+        oci::PATH,
+        0o644,
+        oci::pause_image(&pause, ingredients.date)?,
+        "crate pause",
+    )?;
+    tree.bytes(
+        "usr/share/k3s-daas/build-time",
+        0o644,
+        format!("{}\n", ingredients.date),
+        "builder",
+    )?;
     ingredients.k3s.install(&mut tree)?;
     overlay(&mut tree, ingredients.overlay)?;
+    // hashed once: the build's name comes from the list, and the list goes into the manifest
+    let mut files = manifest::files(&tree)?;
+    let os_release = os_release(ingredients, &build_id(&files));
+    tree.bytes(
+        "usr/lib/os-release",
+        0o644,
+        os_release.as_bytes(),
+        "builder",
+    )?;
     check(&tree)?;
-    Ok(tree)
+    files.push(manifest::file(
+        "usr/lib/os-release",
+        tree.get("usr/lib/os-release")
+            .context("os-release vanished")?,
+    )?);
+    files.sort_by(|left, right| left.path.cmp(&right.path));
+    Ok(Root {
+        tree,
+        files,
+        os_release,
+    })
+}
+
+/// Names a build by all that is in its root: path, kind, mode and content of everything.
+fn build_id(files: &[manifest::File]) -> String {
+    let mut text = String::new();
+    for file in files {
+        text.push_str(&format!(
+            "{} {} {} {:?} {:?}\n",
+            file.path, file.kind, file.mode, file.sha256, file.target
+        ));
+    }
+    digest::of_bytes(text.as_bytes())[..16].to_owned()
 }
 
 /// Reads one of our programs and checks that it is static.
@@ -81,21 +151,24 @@ pub fn program(programs: &Path, name: &str) -> Result<Vec<u8>> {
 }
 
 /// What `/etc/os-release` says, and the UKI's `.osrel` section (os-release(5)).
-#[must_use]
-pub fn os_release(ingredients: &Ingredients<'_>) -> String {
+fn os_release(ingredients: &Ingredients<'_>, build_id: &str) -> String {
     let (version, k3s) = (ingredients.version, &ingredients.k3s.version);
-    let note = if k3s == "double" { " (test image: k3s double)" } else { "" };
+    let note = if k3s == "double" {
+        " (test image: k3s double)"
+    } else {
+        ""
+    };
     format!(
         "ID=k3s-daas\nNAME=\"K3s-DaaS\"\nPRETTY_NAME=\"K3s-DaaS {version}{note}\"\nVERSION_ID={version}\n\
-         IMAGE_ID=k3s-daas\nIMAGE_VERSION={version}\nBUILD_ID={}\nK3S_DAAS_K3S=\"{k3s}\"\n",
-        ingredients.date
+         IMAGE_ID=k3s-daas\nIMAGE_VERSION={version}\nBUILD_ID={build_id}\nK3S_DAAS_K3S=\"{k3s}\"\n"
     )
 }
 
 fn packages(tree: &mut Tree, ingredients: &Ingredients<'_>) -> Result<()> {
     for wanted in &ingredients.wanted.root {
         let package = ingredients.store.get(&wanted.package)?;
-        let globs = modules::globs(&wanted.files).with_context(|| format!("the files of {}", wanted.package))?;
+        let globs = modules::globs(&wanted.files)
+            .with_context(|| format!("the files of {}", wanted.package))?;
         let mut matched = vec![false; wanted.files.len()];
         for (path, kind, mode) in crate::tree::host_files(&package.directory)? {
             let matches = globs.matches(&path);
@@ -105,10 +178,21 @@ fn packages(tree: &mut Tree, ingredients: &Ingredients<'_>) -> Result<()> {
             for index in matches {
                 matched[index] = true;
             }
-            tree.insert(&path, Entry { kind, mode, origin: package.origin.clone() })?;
+            tree.insert(
+                &path,
+                Entry {
+                    kind,
+                    mode,
+                    origin: package.origin.clone(),
+                },
+            )?;
         }
         if let Some(index) = matched.iter().position(|matched| !matched) {
-            bail!("packages.toml takes {:?} from {}, which has no such file", wanted.files[index], package.origin);
+            bail!(
+                "packages.toml takes {:?} from {}, which has no such file",
+                wanted.files[index],
+                package.origin
+            );
         }
     }
     Ok(())
@@ -131,7 +215,11 @@ fn certificates(tree: &mut Tree, ingredients: &Ingredients<'_>) -> Result<()> {
         }
     }
     if bundle.is_empty() {
-        bail!("packages.toml takes {:?} from {}, which has no such file", wanted.files, package.origin);
+        bail!(
+            "packages.toml takes {:?} from {}, which has no such file",
+            wanted.files,
+            package.origin
+        );
     }
     tree.bytes(&wanted.into, 0o644, bundle, &package.origin)
 }
@@ -149,7 +237,14 @@ fn overlay(tree: &mut Tree, directory: &Path) -> Result<()> {
             _ if mode & 0o100 != 0 => 0o755,
             _ => 0o644,
         };
-        tree.replace(&path, Entry { kind, mode, origin: origin.clone() })?;
+        tree.replace(
+            &path,
+            Entry {
+                kind,
+                mode,
+                origin: origin.clone(),
+            },
+        )?;
     }
     Ok(())
 }
@@ -157,8 +252,10 @@ fn overlay(tree: &mut Tree, directory: &Path) -> Result<()> {
 /// What must not be in an image, and what must.
 fn check(tree: &Tree) -> Result<()> {
     /// A package manager, a login, a remote shell: none belongs on a node.
-    const FORBIDDEN: [&str; 12] =
-        ["dpkg", "apt", "apt-get", "sshd", "login", "agetty", "getty", "su", "sudo", "passwd", "bash", "perl"];
+    const FORBIDDEN: [&str; 12] = [
+        "dpkg", "apt", "apt-get", "sshd", "login", "agetty", "getty", "su", "sudo", "passwd",
+        "bash", "perl",
+    ];
     for (path, entry) in tree.iter() {
         if entry.mode & 0o6000 != 0 {
             bail!("{path} of {} would be set-uid or set-gid", entry.origin);
@@ -172,12 +269,27 @@ fn check(tree: &Tree) -> Result<()> {
             && !leads_to_writable(target)
             && tree.resolve(path).is_none()
         {
-            bail!("{path} of {} is a link to {target}, which is not in the image", entry.origin);
+            bail!(
+                "{path} of {} is a link to {target}, which is not in the image",
+                entry.origin
+            );
         }
     }
-    for path in ["etc/passwd", "etc/group", "usr/bin/sh", "usr/bin/mount", "usr/bin/iptables"] {
+    for path in [
+        "etc/passwd",
+        "etc/group",
+        "usr/bin/sh",
+        "usr/bin/mount",
+        "usr/bin/iptables",
+    ] {
         match tree.resolve(path) {
-            Some((_, Entry { kind: Kind::File(_), .. })) => (),
+            Some((
+                _,
+                Entry {
+                    kind: Kind::File(_),
+                    ..
+                },
+            )) => (),
             _ => bail!("the image lacks /{path}"),
         }
     }
@@ -187,18 +299,33 @@ fn check(tree: &Tree) -> Result<()> {
 
 /// Links to what only a running node has.
 fn leads_to_writable(target: &str) -> bool {
-    ["/run/", "/var/", "/proc/", "../proc/", "../run/", "var/"].iter().any(|prefix| target.starts_with(prefix))
+    ["/run/", "/var/", "/proc/", "../proc/", "../run/", "var/"]
+        .iter()
+        .any(|prefix| target.starts_with(prefix))
 }
 
 /// No account may have a password or a shell.
 fn no_login(tree: &Tree) -> Result<()> {
-    let Some((_, Entry { kind: Kind::File(content), .. })) = tree.resolve("etc/passwd") else { return Ok(()) };
+    let Some((
+        _,
+        Entry {
+            kind: Kind::File(content),
+            ..
+        },
+    )) = tree.resolve("etc/passwd")
+    else {
+        return Ok(());
+    };
     let passwd = String::from_utf8(content.read()?).context("/etc/passwd is not UTF-8")?;
     for line in passwd.lines() {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, password, _, _, _, _, shell] = fields[..] else { bail!("/etc/passwd has the malformed line {line:?}") };
+        let [name, password, _, _, _, _, shell] = fields[..] else {
+            bail!("/etc/passwd has the malformed line {line:?}")
+        };
         if !matches!(password, "x" | "*" | "!") || shell != "/nonexistent" {
-            bail!("the account {name} in /etc/passwd must have no password and the shell /nonexistent");
+            bail!(
+                "the account {name} in /etc/passwd must have no password and the shell /nonexistent"
+            );
         }
     }
     match tree.resolve("etc/shadow") {
@@ -219,7 +346,12 @@ mod tests {
             no_login(&tree)
         };
         with("root:x:0:0:root:/:/nonexistent\n").unwrap();
-        for bad in ["root::0:0:root:/:/nonexistent", "root:x:0:0:root:/:/bin/sh", "root:x:0", "root:$6$x:0:0::/:/nonexistent"] {
+        for bad in [
+            "root::0:0:root:/:/nonexistent",
+            "root:x:0:0:root:/:/bin/sh",
+            "root:x:0",
+            "root:$6$x:0:0::/:/nonexistent",
+        ] {
             assert!(with(bad).is_err(), "{bad}");
         }
     }
@@ -231,9 +363,19 @@ mod tests {
         assert!(check(&tree).unwrap_err().to_string().contains("set-uid"));
         let mut tree = Tree::usr_merged().unwrap();
         tree.symlink("etc/a", "b", "test").unwrap();
-        assert!(check(&tree).unwrap_err().to_string().contains("not in the image"));
+        assert!(
+            check(&tree)
+                .unwrap_err()
+                .to_string()
+                .contains("not in the image")
+        );
         let mut tree = Tree::usr_merged().unwrap();
         tree.bytes("sbin/sshd", 0o755, "", "test").unwrap();
-        assert!(check(&tree).unwrap_err().to_string().contains("must not be"));
+        assert!(
+            check(&tree)
+                .unwrap_err()
+                .to_string()
+                .contains("must not be")
+        );
     }
 }

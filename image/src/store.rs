@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::deb;
 use crate::download::{Downloader, Size, Wanted};
 use crate::lock::{Lock, LockedPackage};
-use crate::mirror::Mirrors;
+use crate::mirror::{MIRROR_VARIABLE, Mirrors};
 use crate::progress::step;
 
 /// How many packages are fetched and unpacked side by side.
@@ -39,19 +39,37 @@ impl Store {
     /// malformed.
     pub fn fill(lock: &Lock, cache: &Path) -> Result<Self> {
         let unpacked = cache.join("unpacked");
-        let missing: Vec<&LockedPackage> =
-            lock.package.iter().filter(|package| !unpacked.join(&package.sha256).exists()).collect();
+        let missing: Vec<&LockedPackage> = lock
+            .package
+            .iter()
+            .filter(|package| !unpacked.join(&package.sha256).exists())
+            .collect();
         if missing.is_empty() {
-            step(format!("packages: all {} are in the cache", lock.package.len()));
+            step(format!(
+                "packages: all {} are in the cache",
+                lock.package.len()
+            ));
         } else {
-            step(format!("packages: {} of {} are missing in the cache", missing.len(), lock.package.len()));
+            step(format!(
+                "packages: {} of {} are missing in the cache",
+                missing.len(),
+                lock.package.len()
+            ));
             fetch_all(&missing, cache, &unpacked)?;
         }
         let packages = lock.package.iter().map(|package| {
             let directory = unpacked.join(&package.sha256);
-            (package.name.clone(), Unpacked { directory, origin: package.origin() })
+            (
+                package.name.clone(),
+                Unpacked {
+                    directory,
+                    origin: package.origin(),
+                },
+            )
         });
-        Ok(Self { packages: packages.collect() })
+        Ok(Self {
+            packages: packages.collect(),
+        })
     }
 
     /// A package of the lock.
@@ -60,7 +78,9 @@ impl Store {
     /// When the lock lacks it.
     pub fn get(&self, name: &str) -> Result<&Unpacked> {
         let found = self.packages.get(name);
-        found.with_context(|| format!("packages.lock has no {name}, which packages.toml wants; run `./build.sh lock`"))
+        found.with_context(|| {
+            format!("packages.lock has no {name}, which packages.toml wants; run `./build.sh lock`")
+        })
     }
 }
 
@@ -103,11 +123,17 @@ fn fetch_one(
     let name = format!("{} {}", package.name, package.version);
     let wanted = Wanted {
         name: &name,
-        urls: mirrors.of(package.archive).iter().map(|mirror| format!("{mirror}{}", package.path)).collect(),
+        urls: mirrors
+            .of(package.archive)
+            .iter()
+            .map(|mirror| format!("{mirror}{}", package.path))
+            .collect(),
         size: Size::Exactly(package.size),
         sha256: &package.sha256,
     };
-    let file = downloader.fetch(&wanted, &cache.join("packages"), ".deb")?;
+    let file = downloader.fetch(&wanted, &cache.join("packages"), ".deb");
+    let hint = || format!("can't get {name}; another mirror can be named with {MIRROR_VARIABLE}");
+    let file = file.with_context(hint)?;
     deb::unpack(&file, unpacked, &package.sha256)?;
     Ok(())
 }

@@ -32,10 +32,23 @@ impl Tools {
         for name in &wanted.tools.packages {
             directories.push(store.get(name)?.directory.clone());
         }
-        let linker = store.get("libc6")?.directory.join(LIBRARIES).join("ld-linux-x86-64.so.2");
-        let libraries = directories.iter().map(|directory| directory.join(LIBRARIES)).filter(|path| path.exists());
-        let library_path = std::env::join_paths(libraries).context("the cache's path must not hold a colon")?;
-        Ok(Self { linker, library_path, directories, source_date_epoch })
+        let linker = store
+            .get("libc6")?
+            .directory
+            .join(LIBRARIES)
+            .join("ld-linux-x86-64.so.2");
+        let libraries = directories
+            .iter()
+            .map(|directory| directory.join(LIBRARIES))
+            .filter(|path| path.exists());
+        let library_path =
+            std::env::join_paths(libraries).context("the cache's path must not hold a colon")?;
+        Ok(Self {
+            linker,
+            library_path,
+            directories,
+            source_date_epoch,
+        })
     }
 
     /// A run of the program at `path` in one of the packages.
@@ -43,16 +56,34 @@ impl Tools {
     /// # Errors
     /// When no package has it.
     pub fn run(&self, path: &str) -> Result<Run<'_>> {
-        let program = self.directories.iter().map(|directory| directory.join(path)).find(|program| program.exists());
-        let program = program.with_context(|| format!("no package of the tools tree has {path}"))?;
+        let program = self
+            .directories
+            .iter()
+            .map(|directory| directory.join(path))
+            .find(|program| program.exists());
+        let program =
+            program.with_context(|| format!("no package of the tools tree has {path}"))?;
         let mut command = Command::new(&self.linker);
         let name = Path::new(path).file_name().unwrap_or_default();
-        command.arg("--inhibit-cache").arg("--library-path").arg(&self.library_path).arg("--argv0").arg(name);
+        command
+            .arg("--inhibit-cache")
+            .arg("--library-path")
+            .arg(&self.library_path)
+            .arg("--argv0")
+            .arg(name);
         command.arg(program);
         // nothing of the caller's settings may reach the result
-        command.env_clear().env("LC_ALL", "C").env("TZ", "UTC").env("PATH", "/nonexistent");
+        command
+            .env_clear()
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .env("PATH", "/nonexistent");
         command.env("SOURCE_DATE_EPOCH", self.source_date_epoch.to_string());
-        Ok(Run { command, name: name.to_owned(), tools: self })
+        Ok(Run {
+            command,
+            name: name.to_owned(),
+            tools: self,
+        })
     }
 }
 
@@ -93,11 +124,17 @@ impl Run<'_> {
     pub fn output(mut self) -> Result<String> {
         let name = self.name.to_string_lossy().into_owned();
         let output = self.command.stdin(Stdio::null()).output();
-        let output = output.with_context(|| format!("can't run {name} by {}", self.tools.linker.display()))?;
+        let output = output
+            .with_context(|| format!("can't run {name} by {}", self.tools.linker.display()))?;
         let standard_output = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             let reason = String::from_utf8_lossy(&output.stderr);
-            bail!("{name} failed ({}): {}{}", output.status, standard_output.trim_start(), reason.trim());
+            bail!(
+                "{name} failed ({}): {}{}",
+                output.status,
+                standard_output.trim_start(),
+                reason.trim()
+            );
         }
         Ok(standard_output)
     }

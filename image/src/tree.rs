@@ -9,8 +9,13 @@ use crate::digest;
 
 /// Directories that are merged into another one. Everything goes to where it really is, whatever a
 /// package still calls it.
-const MERGED: [(&str, &str); 5] =
-    [("usr/sbin", "usr/bin"), ("bin", "usr/bin"), ("sbin", "usr/bin"), ("lib64", "usr/lib64"), ("lib", "usr/lib")];
+const MERGED: [(&str, &str); 5] = [
+    ("usr/sbin", "usr/bin"),
+    ("bin", "usr/bin"),
+    ("sbin", "usr/bin"),
+    ("lib64", "usr/lib64"),
+    ("lib", "usr/lib"),
+];
 
 /// What a path holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +47,9 @@ impl Content {
     pub fn read(&self) -> Result<Vec<u8>> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.clone()),
-            Self::Path(path) => std::fs::read(path).with_context(|| format!("can't read {}", path.display())),
+            Self::Path(path) => {
+                std::fs::read(path).with_context(|| format!("can't read {}", path.display()))
+            }
         }
     }
 
@@ -87,7 +94,11 @@ impl Tree {
         tree.directory("usr/lib64", 0o755, "builder")?;
         for (name, target) in MERGED {
             let target = if name == "usr/sbin" { "bin" } else { target };
-            let entry = Entry { kind: Kind::Symlink(target.to_owned()), mode: 0o777, origin: "builder".to_owned() };
+            let entry = Entry {
+                kind: Kind::Symlink(target.to_owned()),
+                mode: 0o777,
+                origin: "builder".to_owned(),
+            };
             tree.entries.insert(name.to_owned(), entry);
         }
         Ok(tree)
@@ -95,7 +106,9 @@ impl Tree {
 
     /// All entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
+        self.entries
+            .iter()
+            .map(|(path, entry)| (path.as_str(), entry))
     }
 
     /// The entry at a path, which may name a merged directory.
@@ -116,7 +129,11 @@ impl Tree {
             Some(present) if present.kind == Kind::Directory && entry.kind == Kind::Directory => {
                 _ = self.entries.insert(path, entry);
             }
-            Some(present) => bail!("{path} comes from {} and from {}", present.origin, entry.origin),
+            Some(present) => bail!(
+                "{path} comes from {} and from {}",
+                present.origin,
+                entry.origin
+            ),
         }
         Ok(())
     }
@@ -131,7 +148,11 @@ impl Tree {
             && present.kind == Kind::Directory
             && entry.kind != Kind::Directory
         {
-            bail!("{path} is a directory of {}; {} can't replace it", present.origin, entry.origin);
+            bail!(
+                "{path} is a directory of {}; {} can't replace it",
+                present.origin,
+                entry.origin
+            );
         }
         self.entries.insert(path, entry);
         Ok(())
@@ -142,16 +163,36 @@ impl Tree {
     /// # Errors
     /// See [`Tree::insert`].
     pub fn directory(&mut self, path: &str, mode: u32, origin: &str) -> Result<()> {
-        self.insert(path, Entry { kind: Kind::Directory, mode, origin: origin.to_owned() })
+        self.insert(
+            path,
+            Entry {
+                kind: Kind::Directory,
+                mode,
+                origin: origin.to_owned(),
+            },
+        )
     }
 
     /// Adds a regular file with the given bytes.
     ///
     /// # Errors
     /// See [`Tree::insert`].
-    pub fn bytes(&mut self, path: &str, mode: u32, content: impl Into<Vec<u8>>, origin: &str) -> Result<()> {
+    pub fn bytes(
+        &mut self,
+        path: &str,
+        mode: u32,
+        content: impl Into<Vec<u8>>,
+        origin: &str,
+    ) -> Result<()> {
         let kind = Kind::File(Content::Bytes(content.into()));
-        self.insert(path, Entry { kind, mode, origin: origin.to_owned() })
+        self.insert(
+            path,
+            Entry {
+                kind,
+                mode,
+                origin: origin.to_owned(),
+            },
+        )
     }
 
     /// Adds a regular file with the content of a file of the host.
@@ -160,7 +201,14 @@ impl Tree {
     /// See [`Tree::insert`].
     pub fn file(&mut self, path: &str, mode: u32, from: &Path, origin: &str) -> Result<()> {
         let kind = Kind::File(Content::Path(from.to_owned()));
-        self.insert(path, Entry { kind, mode, origin: origin.to_owned() })
+        self.insert(
+            path,
+            Entry {
+                kind,
+                mode,
+                origin: origin.to_owned(),
+            },
+        )
     }
 
     /// Adds a symbolic link.
@@ -169,20 +217,44 @@ impl Tree {
     /// See [`Tree::insert`].
     pub fn symlink(&mut self, path: &str, target: &str, origin: &str) -> Result<()> {
         let kind = Kind::Symlink(target.to_owned());
-        self.insert(path, Entry { kind, mode: 0o777, origin: origin.to_owned() })
+        self.insert(
+            path,
+            Entry {
+                kind,
+                mode: 0o777,
+                origin: origin.to_owned(),
+            },
+        )
     }
 
     /// Adds everything below a directory of the host, with its modes; `keep` chooses by the path below it.
     ///
     /// # Errors
     /// When something can't be read, or see [`Tree::insert`].
-    pub fn copy(&mut self, from: &Path, into: &str, origin: &str, keep: &dyn Fn(&str) -> bool) -> Result<()> {
+    pub fn copy(
+        &mut self,
+        from: &Path,
+        into: &str,
+        origin: &str,
+        keep: &dyn Fn(&str) -> bool,
+    ) -> Result<()> {
         for (below, kind, mode) in host_files(from)? {
             if !keep(&below) {
                 continue;
             }
-            let path = if into.is_empty() { below } else { format!("{into}/{below}") };
-            self.insert(&path, Entry { kind, mode, origin: origin.to_owned() })?;
+            let path = if into.is_empty() {
+                below
+            } else {
+                format!("{into}/{below}")
+            };
+            self.insert(
+                &path,
+                Entry {
+                    kind,
+                    mode,
+                    origin: origin.to_owned(),
+                },
+            )?;
         }
         Ok(())
     }
@@ -193,7 +265,9 @@ impl Tree {
         let mut path = merged(path);
         for _ in 0..16 {
             let entry = self.entries.get(&path)?;
-            let Kind::Symlink(target) = &entry.kind else { return Some((path, entry)) };
+            let Kind::Symlink(target) = &entry.kind else {
+                return Some((path, entry));
+            };
             path = merged(&join(&path, target)?);
         }
         None
@@ -208,11 +282,21 @@ impl Tree {
         while let Some((above, _)) = parent.rsplit_once('/') {
             match self.entries.get(above) {
                 None => {
-                    let entry = Entry { kind: Kind::Directory, mode: 0o755, origin: "builder".to_owned() };
+                    let entry = Entry {
+                        kind: Kind::Directory,
+                        mode: 0o755,
+                        origin: "builder".to_owned(),
+                    };
                     self.entries.insert(above.to_owned(), entry);
                 }
-                Some(Entry { kind: Kind::Directory, .. }) => (),
-                Some(entry) => bail!("{path} of {origin} would be below {above}, which is no directory in {}", entry.origin),
+                Some(Entry {
+                    kind: Kind::Directory,
+                    ..
+                }) => (),
+                Some(entry) => bail!(
+                    "{path} of {origin} would be below {above}, which is no directory in {}",
+                    entry.origin
+                ),
             }
             parent = above;
         }
@@ -264,9 +348,17 @@ pub fn host_files(directory: &Path) -> Result<Vec<(String, Kind, u32)>> {
         for entry in entries {
             let path = entry.path();
             let name = entry.file_name();
-            let name = name.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
-            let below = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
-            let metadata = path.symlink_metadata().with_context(|| format!("can't read {}", path.display()))?;
+            let name = name
+                .to_str()
+                .with_context(|| format!("{} is not UTF-8", path.display()))?;
+            let below = if below.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{below}/{name}")
+            };
+            let metadata = path
+                .symlink_metadata()
+                .with_context(|| format!("can't read {}", path.display()))?;
             let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
             if metadata.is_dir() {
                 found.push((below.clone(), Kind::Directory, mode));
@@ -274,8 +366,12 @@ pub fn host_files(directory: &Path) -> Result<Vec<(String, Kind, u32)>> {
             } else if metadata.is_file() {
                 found.push((below, Kind::File(Content::Path(path)), mode));
             } else if metadata.is_symlink() {
-                let target = std::fs::read_link(&path).with_context(|| format!("can't read {}", path.display()))?;
-                let target = target.to_str().with_context(|| format!("{} is not UTF-8", target.display()))?.to_owned();
+                let target = std::fs::read_link(&path)
+                    .with_context(|| format!("can't read {}", path.display()))?;
+                let target = target
+                    .to_str()
+                    .with_context(|| format!("{} is not UTF-8", target.display()))?
+                    .to_owned();
                 found.push((below, Kind::Symlink(target), 0o777));
             } else {
                 bail!("{} is neither file, directory nor link", path.display());
@@ -299,7 +395,10 @@ mod tests {
         tree.bytes("usr/sbin/losetup", 0o755, "x", "a").unwrap();
         tree.symlink("lib64/ld.so", "../lib/ld.so", "a").unwrap();
         tree.bytes("lib/ld.so", 0o755, "x", "a").unwrap();
-        assert!(tree.entries.contains_key("usr/bin/modprobe") && tree.entries.contains_key("usr/bin/losetup"));
+        assert!(
+            tree.entries.contains_key("usr/bin/modprobe")
+                && tree.entries.contains_key("usr/bin/losetup")
+        );
         assert_eq!(tree.resolve("lib64/ld.so").unwrap().0, "usr/lib/ld.so");
         assert_eq!(tree.resolve("sbin/losetup").unwrap().0, "usr/bin/losetup");
         let order: Vec<_> = tree.iter().map(|(path, _)| path).collect();
@@ -311,9 +410,17 @@ mod tests {
         let mut tree = Tree::default();
         tree.bytes("etc/a", 0o644, "1", "one").unwrap();
         tree.bytes("etc/a", 0o644, "1", "again").unwrap();
-        let error = tree.bytes("etc/a", 0o644, "2", "two").unwrap_err().to_string();
+        let error = tree
+            .bytes("etc/a", 0o644, "2", "two")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("one") && error.contains("two"), "{error}");
-        assert!(tree.bytes("etc/a/b", 0o644, "2", "two").unwrap_err().to_string().contains("no directory"));
+        assert!(
+            tree.bytes("etc/a/b", 0o644, "2", "two")
+                .unwrap_err()
+                .to_string()
+                .contains("no directory")
+        );
         assert!(tree.bytes("../a", 0o644, "2", "two").is_err());
         assert!(tree.bytes("/a", 0o644, "2", "two").is_err());
     }
@@ -324,6 +431,10 @@ mod tests {
         tree.symlink("a", "b", "x").unwrap();
         tree.symlink("b", "a", "x").unwrap();
         tree.symlink("c", "../../etc", "x").unwrap();
-        assert!(tree.resolve("a").is_none() && tree.resolve("c").is_none() && tree.resolve("d").is_none());
+        assert!(
+            tree.resolve("a").is_none()
+                && tree.resolve("c").is_none()
+                && tree.resolve("d").is_none()
+        );
     }
 }

@@ -38,7 +38,8 @@ pub struct Parts<'a> {
 /// # Errors
 /// When the stub is no UEFI program with room for the sections, or a file can't be read or written.
 pub fn build(parts: &Parts<'_>, path: &Path) -> Result<()> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
     let stub = read(parts.stub)?;
     let sections = [
         (".osrel", parts.os_release.as_bytes(), DATA),
@@ -48,7 +49,8 @@ pub fn build(parts: &Parts<'_>, path: &Path) -> Result<()> {
         // last, as in ukify: nothing stands behind it that it could run over
         (".linux", &read(parts.kernel)?, CODE),
     ];
-    let image = add_sections(stub, &sections).with_context(|| format!("can't extend {}", parts.stub.display()))?;
+    let image = add_sections(stub, &sections)
+        .with_context(|| format!("can't extend {}", parts.stub.display()))?;
     fs::write(path, image).with_context(|| format!("can't write {}", path.display()))
 }
 
@@ -72,14 +74,23 @@ struct Header {
 
 /// Reads a little-endian number of up to four bytes.
 fn number(program: &[u8], at: usize, length: usize) -> Result<usize> {
-    let bytes = at.checked_add(length).and_then(|end| program.get(at..end)).context("its header is cut off")?;
-    Ok(bytes.iter().rev().fold(0, |value, byte| (value << 8) | usize::from(*byte)))
+    let bytes = at
+        .checked_add(length)
+        .and_then(|end| program.get(at..end))
+        .context("its header is cut off")?;
+    Ok(bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| (value << 8) | usize::from(*byte)))
 }
 
 /// Writes a little-endian number of four bytes.
 fn set(program: &mut [u8], at: usize, value: usize) -> Result<()> {
     let value = u32::try_from(value).context("it would be longer than a UEFI program can be")?;
-    program.get_mut(at..at + 4).context("its header is cut off")?.copy_from_slice(&value.to_le_bytes());
+    program
+        .get_mut(at..at + 4)
+        .context("its header is cut off")?
+        .copy_from_slice(&value.to_le_bytes());
     Ok(())
 }
 
@@ -87,7 +98,10 @@ impl Header {
     fn parse(program: &[u8]) -> Result<Self> {
         let coff = number(program, 0x3c, 4)?;
         // 0x20b: PE32+, the only kind that 64-bit firmware starts
-        if !program.starts_with(b"MZ") || number(program, coff, 4)? != 0x4550 || number(program, coff + 24, 2)? != 0x20b {
+        if !program.starts_with(b"MZ")
+            || number(program, coff, 4)? != 0x4550
+            || number(program, coff + 24, 2)? != 0x20b
+        {
             bail!("it is no 64-bit UEFI program");
         }
         let optional = coff + 24;
@@ -123,11 +137,16 @@ fn add_sections(mut program: Vec<u8>, sections: &[(&str, &[u8], u32)]) -> Result
     let header = Header::parse(&program)?;
     let mut count = number(&program, header.section_count, 2)?;
     if header.table + (count + sections.len()) * ENTRY > header.headers_size {
-        bail!("its header has no room for {} more sections", sections.len());
+        bail!(
+            "its header has no room for {} more sections",
+            sections.len()
+        );
     }
     for (name, content, flags) in sections {
         let entry = header.table + count * ENTRY;
-        let address = header.end(&program)?.next_multiple_of(header.section_alignment);
+        let address = header
+            .end(&program)?
+            .next_multiple_of(header.section_alignment);
         let offset = program.len().next_multiple_of(header.file_alignment);
         let length = content.len().next_multiple_of(header.file_alignment);
         program.resize(offset, 0);
@@ -141,12 +160,16 @@ fn add_sections(mut program: Vec<u8>, sections: &[(&str, &[u8], u32)]) -> Result
         set(&mut program, entry + 20, offset)?;
         program[entry + 36..entry + 40].copy_from_slice(&flags.to_le_bytes());
         count += 1;
-        let low_bytes = u16::try_from(count).context("it has too many sections")?.to_le_bytes();
+        let low_bytes = u16::try_from(count)
+            .context("it has too many sections")?
+            .to_le_bytes();
         program[header.section_count..header.section_count + 2].copy_from_slice(&low_bytes);
         let data = number(&program, header.data_size, 4)? + length;
         set(&mut program, header.data_size, data)?;
     }
-    let end = header.end(&program)?.next_multiple_of(header.section_alignment);
+    let end = header
+        .end(&program)?
+        .next_multiple_of(header.section_alignment);
     set(&mut program, header.image_size, end)?;
     // firmware does not look at it for applications; an old value would be wrong
     set(&mut program, header.checksum, 0)?;
@@ -167,7 +190,13 @@ mod tests {
         bytes[0x94] = 0xf0;
         let optional = 0x98;
         bytes[optional..optional + 2].copy_from_slice(&0x20b_u16.to_le_bytes());
-        for (at, value) in [(32, 0x1000), (36, 0x200), (56, 0x2000), (60, 0x400), (64, 7)] {
+        for (at, value) in [
+            (32, 0x1000),
+            (36, 0x200),
+            (56, 0x2000),
+            (60, 0x400),
+            (64, 7),
+        ] {
             set(&mut bytes, optional + at, value).unwrap();
         }
         let entry = optional + 0xf0;
@@ -181,12 +210,23 @@ mod tests {
     #[test]
     fn sections_keep_their_exact_length_and_do_not_overlap() {
         let content = vec![7; 0x201];
-        let image = add_sections(stub(), &[(".cmdline", b"quiet", DATA), (".linux", &content, CODE)]).unwrap();
+        let image = add_sections(
+            stub(),
+            &[(".cmdline", b"quiet", DATA), (".linux", &content, CODE)],
+        )
+        .unwrap();
         let header = Header::parse(&image).unwrap();
         assert_eq!(number(&image, header.section_count, 2).unwrap(), 3);
-        let field = |index: usize, at: usize| number(&image, header.table + index * ENTRY + at, 4).unwrap();
-        assert_eq!((field(1, 8), field(1, 12), field(1, 16), field(1, 20)), (5, 0x3000, 0x200, 0x600));
-        assert_eq!((field(2, 8), field(2, 12), field(2, 16), field(2, 20)), (0x201, 0x4000, 0x400, 0x800));
+        let field =
+            |index: usize, at: usize| number(&image, header.table + index * ENTRY + at, 4).unwrap();
+        assert_eq!(
+            (field(1, 8), field(1, 12), field(1, 16), field(1, 20)),
+            (5, 0x3000, 0x200, 0x600)
+        );
+        assert_eq!(
+            (field(2, 8), field(2, 12), field(2, 16), field(2, 20)),
+            (0x201, 0x4000, 0x400, 0x800)
+        );
         assert_eq!(&image[0x600..0x605], b"quiet");
         assert_eq!(&image[0x800..0xa01], content.as_slice());
         assert_eq!(number(&image, header.image_size, 4).unwrap(), 0x5000);
@@ -195,13 +235,19 @@ mod tests {
 
     #[test]
     fn what_is_no_stub_is_refused() {
-        let refused = |program: &[u8]| add_sections(program.to_vec(), &[(".x", b"", DATA)]).is_err();
+        let refused =
+            |program: &[u8]| add_sections(program.to_vec(), &[(".x", b"", DATA)]).is_err();
         assert!(refused(b"MZ") && refused(b"") && refused(&stub()[..0x90]));
         let mut other = stub();
         other[0x98] = 0x0b;
         other[0x99] = 1;
         assert!(refused(&other), "a 32-bit program");
         let many = vec![(".x", &b""[..], DATA); 20];
-        assert!(add_sections(stub(), &many).unwrap_err().to_string().contains("no room"));
+        assert!(
+            add_sections(stub(), &many)
+                .unwrap_err()
+                .to_string()
+                .contains("no room")
+        );
     }
 }

@@ -49,7 +49,11 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
         let (left_number, left_rest) = split_number(left);
         let (right_number, right_rest) = split_number(right);
         // without leading zeros, the longer number is the larger one
-        match left_number.len().cmp(&right_number.len()).then_with(|| left_number.cmp(right_number)) {
+        match left_number
+            .len()
+            .cmp(&right_number.len())
+            .then_with(|| left_number.cmp(right_number))
+        {
             Ordering::Equal => (),
             other => return other,
         }
@@ -73,15 +77,41 @@ mod tests {
     fn the_order_is_dpkgs() {
         // each is smaller than the next
         let ascending = [
-            "0~rc1-1", "0", "1.0~beta1~svc1-1", "1.0~beta1", "1.0", "1.0-1", "1.0-1+b1", "1.0-1.1", "1.0-2", "1.0-10",
-            "1.0a", "1.0+a", "1.0.1", "1.2", "1.10", "6.12.107-1", "6.12.117-1", "257.13-1~deb13u1", "257.13-1",
-            "1:0.1", "2:0",
+            "0~rc1-1",
+            "0",
+            "1.0~beta1~svc1-1",
+            "1.0~beta1",
+            "1.0",
+            "1.0-1",
+            "1.0-1+b1",
+            "1.0-1.1",
+            "1.0-2",
+            "1.0-10",
+            "1.0a",
+            "1.0+a",
+            "1.0.1",
+            "1.2",
+            "1.10",
+            "6.12.107-1",
+            "6.12.117-1",
+            "257.13-1~deb13u1",
+            "257.13-1",
+            "1:0.1",
+            "2:0",
         ];
         for (index, smaller) in ascending.iter().enumerate() {
             assert_eq!(compare(smaller, smaller), Ordering::Equal, "{smaller}");
             for larger in &ascending[index + 1..] {
-                assert_eq!(compare(smaller, larger), Ordering::Less, "{smaller} < {larger}");
-                assert_eq!(compare(larger, smaller), Ordering::Greater, "{larger} > {smaller}");
+                assert_eq!(
+                    compare(smaller, larger),
+                    Ordering::Less,
+                    "{smaller} < {larger}"
+                );
+                assert_eq!(
+                    compare(larger, smaller),
+                    Ordering::Greater,
+                    "{larger} > {smaller}"
+                );
             }
         }
         assert_eq!(compare("1.01", "1.1"), Ordering::Equal);

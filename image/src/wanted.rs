@@ -20,6 +20,8 @@ pub struct Wanted {
     pub kernel: Kernel,
     /// What goes into the initramfs beside `init`.
     pub initramfs: Initramfs,
+    /// The k3s release.
+    pub k3s: K3s,
     /// The UEFI stub.
     pub stub: Stub,
     /// The bundle of certificates.
@@ -54,6 +56,14 @@ pub struct Initramfs {
     pub required: Vec<String>,
     /// Taken where the kernel has it.
     pub optional: Vec<String>,
+}
+
+/// Which k3s release `--k3s pinned` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct K3s {
+    /// Release, such as `v1.34.1+k3s1`.
+    pub version: String,
 }
 
 /// Where the UEFI stub is.
@@ -94,7 +104,8 @@ impl Wanted {
     /// # Errors
     /// When it can't be read or is malformed; the message then has line and field.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("can't read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
     }
 
@@ -103,6 +114,11 @@ impl Wanted {
     pub fn names(&self) -> BTreeSet<&str> {
         let root = self.root.iter().map(|entry| entry.package.as_str());
         let tools = self.tools.packages.iter().map(String::as_str);
-        root.chain(tools).chain([self.stub.package.as_str(), self.certificates.package.as_str()]).collect()
+        root.chain(tools)
+            .chain([
+                self.stub.package.as_str(),
+                self.certificates.package.as_str(),
+            ])
+            .collect()
     }
 }

@@ -11,7 +11,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 fn main() -> ExitCode {
     // blocked before anything else: a process that is PID 1 of its namespace loses signals of default
     // disposition, but not blocked ones, which sigwait(3) then takes
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD].into_iter().collect();
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]
+        .into_iter()
+        .collect();
     if let Err(error) = signals.thread_block() {
         return failed("can't block signals", error);
     }
