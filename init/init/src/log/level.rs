@@ -12,6 +12,7 @@ pub(crate) fn parse(line: &str) -> (Level, &str) {
     own(line)
         .or_else(|| logrus(line))
         .or_else(|| klog(line))
+        .or_else(|| panic(line))
         .unwrap_or((Level::INFO, line))
 }
 
@@ -63,6 +64,13 @@ fn klog(line: &str) -> Option<(Level, &str)> {
     Some((level, text))
 }
 
+/// The last words of a program in Rust or in Go.
+fn panic(line: &str) -> Option<(Level, &str)> {
+    let rust = line.starts_with("thread '") && line.contains("panicked at");
+    let go = line.starts_with("panic: ") || line.starts_with("fatal error: ");
+    (rust || go).then_some((Level::ERROR, line))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +87,12 @@ mod tests {
                 "msg=\"cni: no network\" x=1",
             ),
             ("level=fatal msg=x", Level::ERROR, "msg=x"),
+            (
+                "thread 'main' (269) panicked at src/main.rs:31:61:",
+                Level::ERROR,
+                "thread 'main' (269) panicked at src/main.rs:31:61:",
+            ),
+            ("panic: x", Level::ERROR, "panic: x"),
             (
                 "E0102 03:04:05.678901    1234 kubelet.go:12] \"Failed\" err=\"x\"",
                 Level::ERROR,

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 use tracing::{Level, info, warn};
 use wire::status::Phase;
 
-use super::{HELD_LINES, NOTIFY_SOCKET, Node};
+use super::{NOTIFY_SOCKET, Node};
 use crate::event_loop::Token;
 use crate::log::{Record, chain, parse_level, visible};
 use crate::service::{
@@ -17,6 +17,10 @@ use crate::service::{
 };
 use crate::wire_server::Connection;
 use crate::{cgroups, configure, timeline};
+
+/// A daemon that failed again and again must be up for so long before that is over: one that says
+/// that it is ready just before it fails would come and go otherwise.
+const RECOVERED: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Starts, asks to end, and kills what the supervisor says.
@@ -147,7 +151,7 @@ impl Node {
         self.take_lines(name, lines, now);
         self.forget_words_of(name);
         let ended = self.supervisor.exited(name, exit, now);
-        let told = self.tell_held_lines(name, exit);
+        let told = self.run_of_task_ended(name, exit);
         match ended {
             Ended::Stopped => info!(service = %name, exit = %exit, "stopped"),
             Ended::Done => {
@@ -156,8 +160,8 @@ impl Node {
             }
             Ended::Failed { failures, wait } => {
                 if told {
-                    let seconds = wait.as_secs_f32();
-                    warn!(service = %name, exit = %exit, failures, seconds, "ended, starts again");
+                    let again_in = format!("{:.1}s", wait.as_secs_f32());
+                    warn!(service = %name, exit = %exit, failures, again_in, "ended");
                 }
                 self.note_trouble(name, exit, failures);
             }
@@ -180,19 +184,14 @@ impl Node {
 
     fn note_trouble(&mut self, name: Name, exit: &Exit, failures: u32) {
         let service = name.service();
-        if failures < service.failures || self.is_no_trouble_yet(name, exit) {
+        if failures < service.failures || self.means_nothing(name, exit) {
             return;
         }
         let Some(slot) = self.slots.get_mut(&name) else {
             return;
         };
-        let said = slot
-            .last_lines
-            .iter()
-            .find(|(level, _)| *level <= Level::WARN)
-            .map(|(_, text)| text.clone());
-        slot.trouble = Some(match (service.kind, said) {
-            (Kind::Task { quiet: true, .. }, Some(said)) => said,
+        slot.trouble = Some(match (service.kind, slot.lines.complaint()) {
+            (Kind::Task { quiet: true, .. }, Some(complaint)) => complaint.to_owned(),
             _ => format!("{name} ends again and again ({exit})"),
         });
         self.settle_trouble();
@@ -200,13 +199,33 @@ impl Node {
 
     /// That there is no configuration means nothing as long as one place to look at, the state
     /// disk, is not there yet.
-    fn is_no_trouble_yet(&self, name: Name, exit: &Exit) -> bool {
-        name == Name::Configure
-            && *exit == Exit::Status(i32::from(configure::NOT_FOUND))
-            && matches!(
-                self.supervisor.stage(Name::State),
-                Stage::Idle | Stage::Starting { .. }
-            )
+    fn means_nothing(&self, name: Name, exit: &Exit) -> bool {
+        *exit == Exit::Status(i32::from(configure::NOT_FOUND)) && self.may_mean_nothing(name)
+    }
+
+    fn may_mean_nothing(&self, name: Name) -> bool {
+        let state = self.supervisor.stage(Name::State);
+        name == Name::Configure && matches!(state, Stage::Idle | Stage::Starting { .. })
+    }
+
+    /// When each daemon that was in trouble will have been up long enough to be out of it.
+    pub(super) fn recoveries(&self) -> impl Iterator<Item = (Name, Duration)> {
+        self.slots.iter().filter_map(|(name, slot)| {
+            slot.trouble.as_ref()?;
+            match self.supervisor.stage(*name) {
+                Stage::Ready { since } => Some((*name, since.saturating_add(RECOVERED))),
+                _ => None,
+            }
+        })
+    }
+
+    /// Lets daemons out of their trouble.
+    pub(super) fn recover(&mut self, now: Duration) {
+        let due = self.recoveries().filter(|(_, at)| *at <= now);
+        let names: Vec<Name> = due.map(|(name, _)| name).collect();
+        for name in names {
+            self.clear_trouble(name);
+        }
     }
 
     fn clear_trouble(&mut self, name: Name) {
@@ -223,7 +242,6 @@ impl Node {
             return;
         }
         info!(service = %name, "ready");
-        self.clear_trouble(name);
         match name {
             Name::Containerd => self.reach(Phase::Containerd),
             Name::K3s => {
@@ -261,43 +279,37 @@ impl Node {
 
     fn take_lines(&mut self, name: Name, lines: Vec<String>, now: Duration) {
         let quiet = matches!(name.service().kind, Kind::Task { quiet: true, .. });
+        let hold = self.may_mean_nothing(name);
         for line in lines {
             let (level, text) = parse_level(&line);
-            let text = visible(text);
-            if !quiet {
+            let line = (level, visible(text));
+            let line = match self.slots.get_mut(&name) {
+                Some(slot) if quiet => slot.lines.take(line, hold),
+                _ => Some(line),
+            };
+            if let Some((level, text)) = line {
                 self.write_line(name, level, text, now);
-            } else if let Some(slot) = self.slots.get_mut(&name)
-                && slot.lines.len() < HELD_LINES
-            {
-                slot.lines.push((level, text));
             }
         }
     }
 
-    /// Writes what a quiet task has said, unless it is what it said the last time. `true` when
-    /// its end is worth a line too.
-    fn tell_held_lines(&mut self, name: Name, exit: &Exit) -> bool {
-        if !matches!(name.service().kind, Kind::Task { quiet: true, .. }) {
-            return true;
-        }
-        if self.is_no_trouble_yet(name, exit) {
-            if let Some(slot) = self.slots.get_mut(&name) {
-                slot.lines.clear();
-            }
-            return false;
-        }
+    /// Writes what was held of a task's run. `true` when its end is worth a line too.
+    fn run_of_task_ended(&mut self, name: Name, exit: &Exit) -> bool {
+        let means_nothing = self.means_nothing(name, exit);
         let Some(slot) = self.slots.get_mut(&name) else {
             return true;
         };
-        let lines = std::mem::take(&mut slot.lines);
-        let news = lines != slot.last_lines || slot.last_exit.as_ref() != Some(exit);
-        slot.last_lines = lines;
-        slot.last_exit = Some(exit.clone());
-        if news {
-            let now = timeline::now();
-            for (level, text) in slot.last_lines.clone() {
-                self.write_line(name, level, text, now);
-            }
+        if !matches!(name.service().kind, Kind::Task { quiet: true, .. }) {
+            return true;
+        }
+        if means_nothing {
+            slot.lines.forget();
+            return false;
+        }
+        let (lines, news) = slot.lines.end(exit);
+        let now = timeline::now();
+        for (level, text) in lines {
+            self.write_line(name, level, text, now);
         }
         news
     }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tracing::Level;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
 
@@ -23,7 +22,8 @@ use crate::log::LogQueue;
 use crate::modules::ModuleLoader;
 use crate::power::{PowerButtons, Reason, StopPlan, Watchdog};
 use crate::service::{
-    AGENT_DIRECTORY, Agent, Exit, Name, NotifySocket, OutputPipe, Process, SERVICES, Supervisor,
+    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, SERVICES, Supervisor,
+    TaskLines,
 };
 use crate::status::StatusBoard;
 use crate::timeline;
@@ -38,8 +38,6 @@ const LOG_FILE: &str = "/var/log/daas/node.log";
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often a service's socket is tried until it answers.
 const SOCKET_TRIES: Duration = Duration::from_millis(50);
-/// How many lines of a task are held.
-const HELD_LINES: usize = 64;
 
 /// Why the loop can't run.
 #[derive(Debug, Error)]
@@ -68,10 +66,7 @@ struct Slot {
     /// Whether the loop also waits for room to write.
     waits_for_room: bool,
     output: Option<OutputPipe>,
-    /// Lines of this run of a task, and of the one before.
-    lines: Vec<(Level, String)>,
-    last_lines: Vec<(Level, String)>,
-    last_exit: Option<Exit>,
+    lines: TaskLines,
     /// Why it is degraded, while it is.
     trouble: Option<String>,
 }
@@ -175,6 +170,7 @@ impl Node {
         self.try_sockets(now);
         self.advance_stop(now);
         self.carry_out_plan(now);
+        self.recover(now);
         if self.board.has_reached(Phase::State) && !self.log_opened {
             self.log_opened = self.inputs.log.open(&PathBuf::from(LOG_FILE));
         }
@@ -186,6 +182,7 @@ impl Node {
             self.supervisor.deadline(),
             self.stop.as_ref().map(|stop| stop.deadline(now)),
             self.watchdog.as_ref().map(Watchdog::deadline),
+            self.recoveries().map(|(_, at)| at).min(),
             self.awaited_sockets()
                 .next()
                 .map(|_| now.saturating_add(SOCKET_TRIES)),

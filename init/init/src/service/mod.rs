@@ -9,6 +9,7 @@ mod notify;
 mod process;
 mod supervisor;
 mod table;
+mod task_lines;
 
 pub(crate) use agent::{Agent, DIRECTORY as AGENT_DIRECTORY};
 pub(crate) use cgroup::of_process as cgroup_of_process;
@@ -19,3 +20,4 @@ pub(crate) use notify::{Notification, NotifySocket};
 pub(crate) use process::{Launch, OutputPipe, Process, launch};
 pub(crate) use supervisor::{Command, Supervisor};
 pub(crate) use table::{Arguments, Kind, Name, Readiness, Rights, SERVICES, Service};
+pub(crate) use task_lines::TaskLines;
