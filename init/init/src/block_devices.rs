@@ -112,19 +112,6 @@ pub(crate) fn is_real_disk(device: &BlockDevice) -> bool {
         && !VIRTUAL.iter().any(|prefix| device.name.starts_with(prefix))
 }
 
-/// The devices that a mapped device (such as `dm-0`) lies on.
-///
-/// # Errors
-/// What the system says when there is no such device.
-pub(crate) fn below(mapped: &str) -> io::Result<Vec<BlockDevice>> {
-    let mut devices: Vec<_> = fs::read_dir(Path::new(CLASS).join(mapped).join("slaves"))?
-        .flatten()
-        .filter_map(|entry| BlockDevice::from_sysfs(entry.file_name().to_str()?))
-        .collect();
-    devices.sort();
-    Ok(devices)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -84,7 +84,7 @@ fn enter(new_root: &Path) -> io::Result<()> {
 /// be removed is left.
 fn free_initramfs() {
     let on_ram = rustix::fs::statfs("/")
-        .is_ok_and(|statfs| RAM_FILE_SYSTEMS.contains(&i64::from(statfs.f_type)));
+        .is_ok_and(|statfs| RAM_FILE_SYSTEMS.contains(&statfs.f_type));
     let Ok(root) = fs::metadata("/") else { return };
     // Never on anything but the initramfs, whoever starts this wherever.
     if on_ram {

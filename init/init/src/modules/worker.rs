@@ -52,10 +52,9 @@ impl ModuleLoader {
 
     /// Loads what a device that came asks for. Returns at once.
     pub(crate) fn on_uevent(&self, event: &Uevent) {
-        if event.action == "add" || event.action == "change" {
-            if let Some(alias) = event.get("MODALIAS") {
-                self.send(Request::Alias(alias.to_owned()));
-            }
+        let came = event.action == "add" || event.action == "change";
+        if let Some(alias) = event.get("MODALIAS").filter(|_| came) {
+            self.send(Request::Alias(alias.to_owned()));
         }
     }
 
