@@ -181,6 +181,47 @@ impl Chain {
         Ok(Some(stake))
     }
 
+    /// As [`Self::reread`], but asks the `turn`th fullnode first: by turns, so that none can hide
+    /// a change.
+    pub(super) async fn reread_by_turns(
+        &self,
+        stake: &Stake,
+        turn: usize,
+    ) -> Result<Stake, ChainError> {
+        let read = self
+            .on_any_from(turn, |fullnode| self.reread_on(fullnode, stake))
+            .await;
+        read.map(|(stake, _)| stake)
+    }
+
+    /// The stake as another fullnode than this one shows it, if any does.
+    pub(super) async fn find_elsewhere(
+        &self,
+        than: &Fullnode,
+        key: PublicKey,
+        node_id: &str,
+    ) -> Option<Stake> {
+        for fullnode in self
+            .inner
+            .fullnodes
+            .iter()
+            .filter(|other| other.url() != than.url())
+        {
+            let found = async {
+                fullnode.verify().await?;
+                self.find_on(fullnode, key, node_id).await
+            };
+            match found.await {
+                Ok(None) => {}
+                Ok(Some(stake)) => return Some(stake),
+                Err(error) => tracing::warn!(
+                    fullnode = fullnode.url(), %error, "it cannot be asked whether there is a stake"
+                ),
+            }
+        }
+        None
+    }
+
     async fn reread_on(&self, fullnode: &Fullnode, stake: &Stake) -> Result<Stake, ChainError> {
         let now = self
             .record_on(fullnode, stake.record.into())

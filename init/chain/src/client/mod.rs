@@ -87,24 +87,36 @@ impl Chain {
         self.inner.fullnodes.len().min(2)
     }
 
-    /// Asks the preferred fullnode, then the others, until one answers.
+    /// Asks the preferred fullnode, then the others, until one answers; that one is preferred
+    /// from then on.
     async fn on_any<'a, T, F>(&'a self, ask: impl Fn(&'a Fullnode) -> F) -> Result<T, ChainError>
     where
         F: Future<Output = Result<T, ChainError>>,
     {
-        let count = self.inner.fullnodes.len();
         let first = self.inner.preferred.load(Ordering::Relaxed);
+        let (answer, index) = self.on_any_from(first, ask).await?;
+        self.inner.preferred.store(index, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    /// Asks one fullnode, then those after it, until one answers; and tells which one did.
+    async fn on_any_from<'a, T, F>(
+        &'a self,
+        first: usize,
+        ask: impl Fn(&'a Fullnode) -> F,
+    ) -> Result<(T, usize), ChainError>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
+        let count = self.inner.fullnodes.len();
         let mut failure = None;
         for step in 0..count {
-            let index = (first + step) % count;
+            let index = first.wrapping_add(step) % count;
             let Some(fullnode) = self.inner.fullnodes.get(index) else {
                 continue;
             };
             match ask(fullnode).await {
-                Ok(answer) => {
-                    self.inner.preferred.store(index, Ordering::Relaxed);
-                    return Ok(answer);
-                }
+                Ok(answer) => return Ok((answer, index)),
                 Err(error) if another_may_know_better(&error) && count > 1 => {
                     tracing::warn!(fullnode = fullnode.url(), %error, "asking another fullnode");
                     failure.get_or_insert(error);

@@ -144,6 +144,10 @@ impl Chain {
             if let Some(stake) = self.find_on(fullnode, key.public(), node_id).await? {
                 return Ok(Prepared::Staked(stake));
             }
+            // one that hides a stake, or lags far behind, must not make a node stake twice
+            if let Some(stake) = self.find_elsewhere(fullnode, key.public(), node_id).await {
+                return Ok(Prepared::Staked(stake));
+            }
             if amount < pool.terms.minimum_stake {
                 return Err(ChainError::BelowMinimum {
                     amount,

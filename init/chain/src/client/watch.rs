@@ -73,6 +73,7 @@ impl Chain {
             slash: None,
             blind: false,
             started: false,
+            turn: 0,
         };
         StakeWatch {
             events,
@@ -105,6 +106,8 @@ struct Watcher {
     slash: Option<Slash>,
     /// Whether an outage was told, and not yet its end.
     blind: bool,
+    /// Counts the looks: which fullnode is asked first.
+    turn: usize,
     /// Whether the watch has been up at all.
     started: bool,
 }
@@ -228,7 +231,8 @@ impl Watcher {
 
     /// Reads the record and tells what changed.
     async fn look(&mut self) -> Result<Result<Look, End>, ChainError> {
-        let now = self.chain.reread(&self.known).await?;
+        self.turn = self.turn.wrapping_add(1);
+        let now = self.chain.reread_by_turns(&self.known, self.turn).await?;
         if now.version == self.known.version && !gone(self.known.verdict) {
             // An event without a change: the record was read after it already, or else the
             // fullnode that was asked does not know of it yet. Stakes only ever shrink.

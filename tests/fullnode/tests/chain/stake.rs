@@ -452,3 +452,16 @@ async fn someone_elses_stake_is_not_ours() {
         None
     );
 }
+
+#[tokio::test]
+async fn a_fullnode_that_hides_the_stake_does_not_make_another() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, stake) = devnet.staked().await;
+    let (_running, hiding) = devnet.twin().await;
+    let settings = devnet.settings_for(&[hiding, devnet.url()]);
+    let chain = chain::Chain::connect(&settings).await.unwrap();
+    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap();
+    assert_eq!(found, stake);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chain::{Chain, ChainError, Mist, Verdict, WatchEvent};
+use chain::{Chain, ChainError, Mist, Prepared, Verdict, WatchEvent};
 
 use crate::common::{Devnet, NODE, Proxy, SUI, next, within};
 
@@ -252,4 +252,37 @@ async fn what_no_slash_announces_is_seen_by_reading_again() {
         panic!("{event:?}")
     };
     assert_eq!(now.verdict, Verdict::Unbonding);
+}
+
+/// Two fullnodes with the same stake; one of them never hears of the slash.
+#[tokio::test]
+async fn a_slash_that_one_fullnode_hides_comes_to_light() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_running, hidden) = devnet.twin().await;
+    let prepared = devnet
+        .chain()
+        .await
+        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
+        .await;
+    let Prepared::Transaction(transaction) = prepared.unwrap() else {
+        panic!("no stake yet")
+    };
+    let mut settings = devnet.settings_for(&[hidden]);
+    let alone = Chain::connect(&settings).await.unwrap();
+    within(alone.submit_stake(&transaction)).await.unwrap();
+    let stake = within(devnet.chain().await.submit_stake(&transaction))
+        .await
+        .unwrap();
+
+    settings.fullnodes.push(devnet.url());
+    settings.timeouts.reread = Duration::from_millis(100);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    devnet.slash(stake.record, 10_000, 1).await;
+    let event = next(&mut watch).await;
+    assert!(
+        matches!(event, WatchEvent::Blind(ChainError::Disagreement { .. })),
+        "{event:?}"
+    );
 }

@@ -93,6 +93,13 @@ impl Devnet {
         format!("https://localhost:{}", self.running.address().port())
     }
 
+    /// Another fullnode that begins with the same genesis, and knows nothing of this one.
+    pub(crate) async fn twin(&self) -> (Running, String) {
+        let running = serve(&Node::new(&self.config), &self.config).await.unwrap();
+        let url = format!("https://localhost:{}", running.address().port());
+        (running, url)
+    }
+
     pub(crate) fn settings(&self) -> ChainSettings {
         self.settings_for(&[self.url()])
     }
