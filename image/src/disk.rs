@@ -1,7 +1,6 @@
 //! The disk image: a sparse file with a GPT after the Discoverable Partitions Specification.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +8,7 @@ use gptman::{GPT, GPTPartitionEntry};
 
 use crate::digest;
 use crate::progress::human_size;
+use crate::sparse;
 use crate::tools::Tools;
 
 const MIB: u64 = 1 << 20;
@@ -124,7 +124,7 @@ fn write_disk(partitions: &[Partition<'_>], disk_uuid: [u8; 16], path: &Path) ->
                     partition.label
                 );
             }
-            copy_sparse(content, &mut disk, start)
+            sparse::copy(&File::open(content)?, &disk, start)
                 .with_context(|| format!("can't fill {}", partition.label))?;
         }
         start += partition.size;
@@ -134,30 +134,6 @@ fn write_disk(partitions: &[Partition<'_>], disk_uuid: [u8; 16], path: &Path) ->
         .write_into(&mut disk)
         .context("can't write the partition table")?;
     disk.sync_all().context("can't write the disk image")
-}
-
-/// Copies a file to an offset, leaving its zeros as holes.
-fn copy_sparse(from: &Path, disk: &mut File, offset: u64) -> io::Result<()> {
-    let mut from = File::open(from)?;
-    let mut block = vec![0; 64 << 10];
-    let mut position = offset;
-    loop {
-        let mut filled = 0;
-        while filled < block.len() {
-            match from.read(&mut block[filled..])? {
-                0 => break,
-                length => filled += length,
-            }
-        }
-        if filled == 0 {
-            return Ok(());
-        }
-        if block[..filled].iter().any(|byte| *byte != 0) {
-            disk.seek(SeekFrom::Start(position))?;
-            disk.write_all(&block[..filled])?;
-        }
-        position += filled as u64;
-    }
 }
 
 /// The EFI system partition: the unified kernel image where firmware looks by itself, and the directory
@@ -219,6 +195,8 @@ fn mixed_endian(uuid: [u8; 16]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek, SeekFrom};
+
     use super::*;
 
     #[test]

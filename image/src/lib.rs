@@ -20,6 +20,7 @@ pub mod oci;
 pub mod progress;
 pub mod refresh;
 pub mod root;
+pub mod sparse;
 pub mod store;
 pub mod tools;
 pub mod tree;

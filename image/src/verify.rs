@@ -1,13 +1,13 @@
 //! Proves that a build is reproducible: builds twice and compares every byte.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use crate::build::{self, Request};
 use crate::progress::step;
+use crate::sparse;
 
 /// Builds the requested image twice and compares the results. The second build has a cache of its own that
 /// begins with nothing but the downloads, so it unpacks and indexes everything anew. Both work in the
@@ -89,7 +89,11 @@ fn compare(first: &Path, second: &Path) -> Result<usize> {
     }
     let mut differences = Vec::new();
     for name in &files {
-        if let Some(offset) = first_difference(&first.join(name), &second.join(name))? {
+        let open = |directory: &Path| {
+            let path = directory.join(name);
+            File::open(&path).with_context(|| format!("can't open {}", path.display()))
+        };
+        if let Some(offset) = sparse::first_difference(&open(first)?, &open(second)?)? {
             differences.push(format!("{} from byte {offset} on", name.display()));
         }
     }
@@ -97,33 +101,6 @@ fn compare(first: &Path, second: &Path) -> Result<usize> {
         return Ok(files.len());
     }
     bail!("the builds differ in {}", differences.join(", "))
-}
-
-/// The offset of the first byte in which two files differ. `None`: they are the same.
-fn first_difference(first: &Path, second: &Path) -> Result<Option<u64>> {
-    let open =
-        |path: &Path| File::open(path).with_context(|| format!("can't open {}", path.display()));
-    let (mut left, mut right) = (BufReader::new(open(first)?), BufReader::new(open(second)?));
-    let mut offset = 0;
-    let (mut left_block, mut right_block) = (Vec::new(), Vec::new());
-    loop {
-        left_block.clear();
-        right_block.clear();
-        (&mut left).take(1 << 20).read_to_end(&mut left_block)?;
-        (&mut right).take(1 << 20).read_to_end(&mut right_block)?;
-        if left_block != right_block {
-            let same = left_block
-                .iter()
-                .zip(&right_block)
-                .take_while(|(left, right)| left == right)
-                .count();
-            return Ok(Some(offset + same as u64));
-        }
-        if left_block.is_empty() {
-            return Ok(None);
-        }
-        offset += left_block.len() as u64;
-    }
 }
 
 #[cfg(test)]
