@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Capability {
+    /// `CAP_NET_BIND_SERVICE`: ports below 1024.
+    NetBindService = 10,
     /// `CAP_NET_ADMIN`: links, addresses, routes.
     NetAdmin = 12,
     /// `CAP_NET_RAW`: raw and packet sockets.

@@ -243,6 +243,8 @@ static NETD: Service = Service {
         id: 900,
         capabilities: Capabilities::NONE
             .with(Capability::NetAdmin)
+            // renewals of a lease come from port 68
+            .with(Capability::NetBindService)
             .with(Capability::NetRaw)
             .with(Capability::SysTime),
     }),
@@ -458,6 +460,7 @@ mod tests {
             netd.capabilities,
             Capabilities::NONE
                 .with(Capability::NetAdmin)
+                .with(Capability::NetBindService)
                 .with(Capability::NetRaw)
                 .with(Capability::SysTime)
         );
