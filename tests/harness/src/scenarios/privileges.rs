@@ -7,8 +7,9 @@ use crate::devnet::Devnet;
 use crate::node::{only, processes};
 use crate::qemu::Machine;
 
-/// CAP_NET_ADMIN (12), CAP_NET_RAW (13) and CAP_SYS_TIME (25), capability.h.
-const NETD: u64 = 1 << 12 | 1 << 13 | 1 << 25;
+/// CAP_NET_BIND_SERVICE (10), CAP_NET_ADMIN (12), CAP_NET_RAW (13) and CAP_SYS_TIME (25),
+/// capability.h.
+const NETD: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 25;
 
 /// Checks users, capabilities, cgroups and secret files of the running node.
 pub(super) async fn check(machine: &Machine, devnet: &Devnet) -> Result<()> {
