@@ -23,6 +23,7 @@ Usage: ./build.sh COMMAND
   slash            slash the running node's stake, from another terminal
   test             every test
   test unit        the tests that need no machine
+  test image       builds the image twice and compares the results byte for byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
   image [--k3s PATH|URL|double] [--out DIR]
@@ -253,11 +254,18 @@ command_test() {
             machine_image "${K3S_BIN:-double}"
             "$PROGRAMS/harness" test "${machine[@]}" "$@"
             ;;
+        image)
+            prepare build
+            compile
+            mkdir -p "$OUT"
+            "$PROGRAMS/image" verify-reproducible --k3s "${K3S_BIN:-double}" --programs "$PROGRAMS" --out "$OUT/reproducible"
+            ;;
         "")
             command_test unit
+            command_test image
             command_test vm
             ;;
-        *) die "test: $1 is not a tier; expected unit or vm" ;;
+        *) die "test: $1 is not a tier; expected unit, image or vm" ;;
     esac
 }
 
