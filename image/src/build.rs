@@ -15,6 +15,7 @@ use crate::manifest::{self, Manifest, Part};
 use crate::modules;
 use crate::progress::{human_size, step};
 use crate::root::{self, Ingredients};
+use crate::staging::Staging;
 use crate::store::Store;
 use crate::tools::Tools;
 use crate::uki;
@@ -53,9 +54,10 @@ pub fn build(request: &Request) -> Result<()> {
     if (&lock.suite, &lock.architecture) != (&wanted.suite, &wanted.architecture) {
         bail!("packages.lock is of another suite than packages.toml; run `./build.sh lock`");
     }
+    let staging = Staging::start(&request.out, "manifest.json")?;
     let date = lock.source_date_epoch;
     let init = root::program(&request.programs, "init")?;
-    for name in root::PROGRAMS {
+    for name in root::PROGRAMS.iter().chain(&["pause"]) {
         root::program(&request.programs, name)?;
     }
     let k3s = k3s::obtain(&request.k3s, &lock, &request.programs, &request.cache)?;
@@ -88,17 +90,6 @@ pub fn build(request: &Request) -> Result<()> {
         os_release,
     } = root::assemble(&ingredients)?;
 
-    let parent = request
-        .out
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| format!("can't create {}", parent.display()))?;
-    let staging = tempfile::Builder::new()
-        .prefix(".image.")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir_in(parent)
-        .with_context(|| format!("can't write in {}", parent.display()))?;
     let at = |name: &str| staging.path().join(name);
 
     step("root: writing EROFS");
@@ -161,7 +152,8 @@ pub fn build(request: &Request) -> Result<()> {
     };
     fs::write(at("manifest.json"), manifest.to_json()?).context("can't write the manifest")?;
 
-    replace(staging, &request.out)?;
+    open_to_all(staging.path())?;
+    staging.finish(&request.out)?;
     for part in &manifest.parts {
         step(format!("  {:<16}{}", part.name, human_size(part.size)));
     }
@@ -173,17 +165,12 @@ pub fn build(request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// The files written so far, by name. All of them are for everybody to read, whatever the tool that wrote one
-/// thought.
+/// The files written so far, by name.
 fn parts_of(directory: &Path) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        fs::set_permissions(
-            entry.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o644),
-        )?;
         let sha256 = if name == "disk.raw" {
             None
         } else {
@@ -199,25 +186,15 @@ fn parts_of(directory: &Path) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// Puts the finished directory in the place of the old one. The old one is moved aside first, since a
-/// directory can't be renamed over another that is not empty.
-fn replace(staging: tempfile::TempDir, out: &Path) -> Result<()> {
-    let directory = staging.keep();
-    let aside = directory.with_extension("old");
-    if out.exists() {
-        if !out.join("manifest.json").exists() && fs::read_dir(out)?.next().is_some() {
-            _ = fs::remove_dir_all(&directory);
-            bail!(
-                "{} holds something else than an image; name an empty directory with --out",
-                out.display()
-            );
-        }
-        fs::rename(out, &aside)
-            .with_context(|| format!("can't move the old {} aside", out.display()))?;
+/// Lets everybody read the result, whatever the umask or the tool that wrote a file thought.
+fn open_to_all(directory: &Path) -> Result<()> {
+    let set = |path: &Path, mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(path, permissions)
+            .with_context(|| format!("can't change the mode of {}", path.display()))
+    };
+    for entry in fs::read_dir(directory)? {
+        set(&entry?.path(), 0o644)?;
     }
-    fs::rename(&directory, out).with_context(|| format!("can't name {}", out.display()))?;
-    if aside.exists() {
-        fs::remove_dir_all(&aside).with_context(|| format!("can't remove {}", aside.display()))?;
-    }
-    Ok(())
+    set(directory, 0o755)
 }

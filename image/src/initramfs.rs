@@ -27,7 +27,7 @@ pub fn tree(init: &[u8], modules: &Modules, kernel_origin: &str) -> Result<Tree>
     for directory in ["proc", "sys", "run", "sysroot"] {
         tree.directory(directory, 0o755, "builder")?;
     }
-    tree.copy(&modules.directory, "", kernel_origin, &|_| true)?;
+    tree.copy(&modules.directory, "", kernel_origin)?;
     Ok(tree)
 }
 

@@ -213,7 +213,7 @@ impl K3s {
         let Some((hash, directory)) = &self.data else {
             return Ok(());
         };
-        tree.copy(directory, &format!("{DATA}/{hash}"), &origin, &|_| true)?;
+        tree.copy(directory, &format!("{DATA}/{hash}"), &origin)?;
         // what k3s itself would leave beside the data when it unpacks it (cmd/k3s/main.go, extract)
         tree.symlink(
             &format!("{DATA}/current"),

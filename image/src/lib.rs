@@ -21,6 +21,7 @@ pub mod progress;
 pub mod refresh;
 pub mod root;
 pub mod sparse;
+pub mod staging;
 pub mod store;
 pub mod tools;
 pub mod tree;

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use image::build::{self, Request};
 use image::download::Vanished;
-use image::k3s::Source;
+use image::k3s::{self, Source};
+use image::lock::Lock;
 use image::refresh;
 use image::verify;
 use image::wanted::Wanted;
@@ -33,6 +34,12 @@ enum Command {
     /// Builds an image twice, the second time with nothing but the downloads of the first, and compares the
     /// results byte for byte; leaves no files
     VerifyReproducible(BuildArguments),
+    /// Gets the k3s release that the lock pins and prints its path
+    K3s {
+        /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
     /// Refreshes the lock: the newest version of every wanted package
     Lock,
 }
@@ -74,6 +81,16 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Build(arguments) => build::build(&request(arguments, definitions)?),
         Command::VerifyReproducible(arguments) => {
             verify::reproducible(&request(arguments, definitions)?)
+        }
+        Command::K3s { cache } => {
+            let lock = Lock::read(&definitions.join("packages.lock"))?;
+            let cache = match cache {
+                Some(cache) => cache,
+                None => default_cache()?,
+            };
+            let k3s = k3s::obtain(&Source::Pinned, &lock, Path::new(""), &cache)?;
+            println!("{}", k3s.path.display());
+            Ok(())
         }
         Command::Lock => {
             let wanted = Wanted::read(&definitions.join("packages.toml"))?;

@@ -76,7 +76,6 @@ pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
         &ingredients.modules.directory,
         "",
         ingredients.kernel_origin,
-        &|_| true,
     )?;
     for name in PROGRAMS {
         let path = ingredients.programs.join(name);
@@ -230,13 +229,10 @@ fn overlay(tree: &mut Tree, directory: &Path) -> Result<()> {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let origin = format!("overlay {name}");
     for (path, kind, mode) in crate::tree::host_files(directory)? {
-        let mode = match &kind {
-            Kind::Directory if tree.get(&path).is_some() => continue,
-            Kind::Directory => 0o755,
-            Kind::Symlink(_) => 0o777,
-            _ if mode & 0o100 != 0 => 0o755,
-            _ => 0o644,
-        };
+        if kind == Kind::Directory && tree.get(&path).is_some() {
+            continue;
+        }
+        let mode = crate::tree::plain_mode(&kind, mode);
         tree.replace(
             &path,
             Entry {

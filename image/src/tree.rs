@@ -227,26 +227,19 @@ impl Tree {
         )
     }
 
-    /// Adds everything below a directory of the host, with its modes; `keep` chooses by the path below it.
+    /// Adds everything below a directory of the host. Its modes depend on the executable bit alone,
+    /// since the rest follows the umask of whoever made them.
     ///
     /// # Errors
     /// When something can't be read, or see [`Tree::insert`].
-    pub fn copy(
-        &mut self,
-        from: &Path,
-        into: &str,
-        origin: &str,
-        keep: &dyn Fn(&str) -> bool,
-    ) -> Result<()> {
+    pub fn copy(&mut self, from: &Path, into: &str, origin: &str) -> Result<()> {
         for (below, kind, mode) in host_files(from)? {
-            if !keep(&below) {
-                continue;
-            }
             let path = if into.is_empty() {
                 below
             } else {
                 format!("{into}/{below}")
             };
+            let mode = plain_mode(&kind, mode);
             self.insert(
                 &path,
                 Entry {
@@ -301,6 +294,17 @@ impl Tree {
             parent = above;
         }
         Ok(path)
+    }
+}
+
+/// The mode of an entry by its kind and its executable bit alone.
+#[must_use]
+pub fn plain_mode(kind: &Kind, mode: u32) -> u32 {
+    match kind {
+        Kind::Symlink(_) => 0o777,
+        Kind::Directory => 0o755,
+        _ if mode & 0o100 != 0 => 0o755,
+        _ => 0o644,
     }
 }
 

@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::Mode;
 
 use crate::build::{self, Request};
 use crate::progress::step;
 use crate::sparse;
 
 /// Builds the requested image twice and compares the results. The second build has a cache of its own that
-/// begins with nothing but the downloads, so it unpacks and indexes everything anew. Both work in the
+/// begins with nothing but the downloads, so it unpacks and indexes everything anew, and another umask. Both work in the
 /// requested output's parent directory and leave nothing there.
 ///
 /// # Errors
@@ -40,12 +41,15 @@ pub fn reproducible(request: &Request) -> Result<()> {
         link_files(&request.cache.join(downloads), &cache.join(downloads))?;
     }
     step("verify: second build");
+    // another user's files would have other modes; the result must not
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
     build::build(&Request {
         out: second.clone(),
         cache,
         ..request.clone()
     })?;
     step("verify: comparing");
+    rustix::process::umask(umask);
     let count = compare(&first, &second)?;
     step(format!(
         "verify: all {count} files are the same byte for byte"
