@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// A double of a Sui fullnode, for tests and devnets. Not a Sui fullnode.
 #[derive(Parser)]
@@ -19,9 +18,6 @@ struct Arguments {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("FULLNODE_LOG").unwrap_or_else(|_error| "info".into()),
-        )
         .with_writer(std::io::stderr)
         .without_time()
         .with_ansi(false)
