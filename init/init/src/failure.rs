@@ -1,4 +1,4 @@
-//! The end of a boot that can't go on: one screen that says what, where and what to do, then a
+//! The end of a node that can't go on: one screen that says what, where and what to do, then a
 //! restart. Never a shell.
 
 use std::fmt::Write as _;
@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +20,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(10);
 /// How long a console may take what is written; a serial line takes about a second.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
 const WIDTH: usize = 78;
+/// The root has it, and the initramfs has not.
+const OS_RELEASE: &str = "/usr/lib/os-release";
 /// The last lines of the kernel that can explain a disk's failure.
 const KERNEL_LINES: usize = 5;
 const KERNEL_RECORDS_LIMIT: usize = 20_000;
@@ -39,10 +42,11 @@ pub(crate) struct Failure {
 /// Shows a failure on every console, keeps it in the kernel's log, and restarts the machine after
 /// 10 seconds.
 pub(crate) fn show_and_restart(failure: &Failure) -> ! {
-    tracing::error!("boot failed: {} ({})", failure.what, failure.place);
+    let headline = headline(Path::new(OS_RELEASE).exists());
+    tracing::error!("{headline}: {} ({})", failure.what, failure.place);
     // Nothing the kernel says may scroll the screen away; only emergencies pass (syslog(2)).
     let _ = files::write_existing("/proc/sys/kernel/printk", "1");
-    let screen = render(failure, &kernel_lines(), &version());
+    let screen = render(failure, headline, &kernel_lines(), &version());
     let shown_at = Instant::now();
     for console in consoles() {
         // What can't be written to one console may still be read on another, and in the log.
@@ -56,7 +60,7 @@ pub(crate) fn show_and_restart(failure: &Failure) -> ! {
     }
     std::thread::sleep(RESTART_AFTER.saturating_sub(shown_at.elapsed()));
     let _ = files::write_existing("/proc/sys/kernel/printk", "7");
-    tracing::info!("power action=reboot reason=boot-failed");
+    tracing::info!("power action=reboot reason=failure");
     let refused = reboot(RebootCommand::Restart);
     tracing::error!(?refused, "the kernel does not restart the machine");
     // The end of PID 1 is a panic of the kernel, which restarts as well (`panic=10`).
@@ -64,9 +68,9 @@ pub(crate) fn show_and_restart(failure: &Failure) -> ! {
 }
 
 /// The screen's text.
-fn render(failure: &Failure, kernel: &[String], version: &str) -> String {
+fn render(failure: &Failure, headline: &str, kernel: &[String], version: &str) -> String {
     let rule = "=".repeat(WIDTH);
-    let mut text = format!("\n{rule}\n {version}: this node cannot start\n\n");
+    let mut text = format!("\n{rule}\n {version}: {headline}\n\n");
     field(&mut text, "What:", &failure.what);
     field(&mut text, "Where:", &failure.place);
     field(&mut text, "What to do:", &failure.hint);
@@ -109,9 +113,18 @@ fn field(text: &mut String, label: &str, value: &str) {
     text.push('\n');
 }
 
+/// In the initramfs a node does not start; on the root it may have run for a year.
+fn headline(on_root: bool) -> &'static str {
+    if on_root {
+        "this node cannot go on"
+    } else {
+        "this node cannot start"
+    }
+}
+
 /// What runs here: from os-release on the root; the initramfs has none.
 fn version() -> String {
-    let release = files::read_text("/etc/os-release", 64 * 1024).unwrap_or_default();
+    let release = files::read_text(OS_RELEASE, 64 * 1024).unwrap_or_default();
     let value = |key: &str| {
         release
             .lines()
@@ -227,6 +240,7 @@ mod tests {
         };
         let screen = render(
             &failure,
+            headline(false),
             &["device-mapper: verity: corrupted".to_owned()],
             "OS 1",
         );
