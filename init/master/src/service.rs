@@ -224,7 +224,7 @@ fn finish<T: Serialize>(outcome: Result<T, Refused>, peer: Peer, what: &str) -> 
     match outcome {
         Ok(answer) => Json(answer).into_response(),
         Err(refused) => {
-            warn!(peer = %peer.0, code = ?refused.code, message = refused.message, "{what} refused");
+            warn!(peer = %peer.0, code = ?refused.code, why = refused.message, "{what} refused");
             refused.into_response()
         }
     }

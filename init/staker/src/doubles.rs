@@ -301,7 +301,10 @@ impl Master for FakeMaster {
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, MasterError> {
         assert_eq!(seal_token, ObjectId::from_bytes([8; 32]).to_string());
-        self.check(&request.signed_bytes().expect("small"), &request.signature);
+        // as the master reads it
+        let json = serde_json::to_string(request).expect("json");
+        let read: HeartbeatRequest = serde_json::from_str(&json).expect("the same");
+        self.check(&read.signed_bytes().expect("small"), &read.signature);
         self.desk.borrow_mut().heartbeats.push(request.clone());
         self.up()?;
         if let Some(failure) = self.desk.borrow_mut().refuse_heartbeats.pop_front() {
@@ -316,16 +319,18 @@ impl Master for FakeMaster {
     }
 }
 
-/// Measures the same every time, out of bounds on purpose.
-pub(crate) struct FakeMeter;
+/// Measures something else each time, out of bounds on purpose.
+#[derive(Default)]
+pub(crate) struct FakeMeter(u32);
 
 impl Meter for FakeMeter {
     fn measure(&mut self) -> Measurement {
+        self.0 += 1;
         Measurement {
             usage: ResourceUsage {
                 cpu_percent: f64::NAN,
                 memory_percent: 140.0,
-                disk_percent: 50.0,
+                disk_percent: 100.0 / f64::from(self.0),
             },
             running_pods: 3,
         }

@@ -96,7 +96,10 @@ impl Journal {
         for directory in &self.directories {
             match write_whole(directory, &bytes) {
                 Ok(()) => return Ok(()),
-                Err(error) => last = error,
+                Err(error) => {
+                    let text = format!("{}: {error}", directory.display());
+                    last = io::Error::new(error.kind(), text);
+                }
             }
         }
         Err(last)

@@ -181,7 +181,6 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         };
         match self.chain.submit_stake(&transaction).await {
             Ok(stake) => {
-                info!(record = %stake.record, amount = %stake.amount, "staked");
                 self.journal.clear();
                 Ok(stake)
             }

@@ -72,7 +72,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 Ok(answer) => {
                     info!(
                         server = answer.server,
-                        message = answer.message,
+                        answer = answer.message,
                         "registered"
                     );
                     for reason in [
@@ -188,7 +188,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     code: RefusalCode::Session | RefusalCode::Sequence,
                     message,
                 }) => {
-                    info!(message, "the session is over: registering again");
+                    info!(answer = message, "the session is over: registering again");
                     return Ended::Lost { acknowledged };
                 }
                 Err(failure) => {
@@ -320,11 +320,11 @@ fn signing(failure: impl std::error::Error + 'static) -> MasterError {
     MasterError::Signing(Box::new(failure))
 }
 
-/// Percentages as the protocol has them: numbers from 0 to 100.
+/// Percentages as the protocol has them: numbers from 0 to 100, in hundredths.
 fn bounded(usage: ResourceUsage) -> ResourceUsage {
     let bound = |percent: f64| {
         if percent.is_finite() {
-            percent.clamp(0.0, 100.0)
+            (percent.clamp(0.0, 100.0) * 100.0).round() / 100.0
         } else {
             0.0
         }

@@ -50,8 +50,14 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 );
                 return None;
             }
-            WatchEvent::Watching(stake) => (stake, None),
-            WatchEvent::Changed { stake, slash } => (stake, slash),
+            WatchEvent::Watching(stake) => {
+                info!("the watch over the stake is up");
+                (stake, None)
+            }
+            WatchEvent::Changed { stake, slash } => {
+                info!(amount = %stake.amount, verdict = %stake.verdict, "the stake has changed");
+                (stake, slash)
+            }
             WatchEvent::Slashed { stake, slash } => {
                 if let Some(slash) = slash {
                     warn!(amount = %slash.amount, reason_code = slash.reason, "the stake was slashed");
@@ -65,7 +71,6 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             warn!(amount = %slash.amount, remaining = %slash.remaining, reason_code = slash.reason,
                 "a part of the stake was slashed");
         }
-        info!(amount = %stake.amount, verdict = %stake.verdict, "the stake was read");
         match self.judge(&stake).await {
             Judgement::Over(end) => Some(end),
             Judgement::Works | Judgement::Waits => None,

@@ -15,7 +15,7 @@ use fullnode::{Account, Config, Genesis, Node, Running};
 use master::service::Master;
 use master::settings::JoinSettings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use staker::board::Board;
+use staker::board::{Board, HeartbeatReport};
 use staker::chain_link::ChainLink;
 use staker::init_link::InitLink;
 use staker::journal::{Journal, Purpose};
@@ -203,11 +203,16 @@ impl Init {
         }
     }
 
-    async fn acknowledged(&mut self, count: u64) {
-        self.health
-            .wait_for(|health| health.heartbeat.acknowledged >= count)
+    /// The first heartbeat comes with the registration, and nothing is wrong with it.
+    async fn first_heartbeat(&mut self) {
+        let health = self
+            .health
+            .wait_for(|health| health.heartbeat != HeartbeatReport::default())
             .await
-            .unwrap();
+            .unwrap()
+            .clone();
+        assert_eq!(health.heartbeat.acknowledged, 1, "{health:?}");
+        assert!(health.node.degraded.is_empty(), "{health:?}");
     }
 }
 
@@ -265,7 +270,7 @@ async fn a_whole_life() {
             };
             assert_eq!(server, "https://10.0.2.2:6443");
             assert_eq!(token.expose(), JOIN_TOKEN);
-            init.acknowledged(1).await;
+            init.first_heartbeat().await;
             let health = init.health.borrow().clone();
             assert!(health.node.degraded.is_empty(), "{health:?}");
             assert_eq!(health.stake.as_ref().unwrap().verdict, Verdict::Active);
@@ -278,7 +283,7 @@ async fn a_whole_life() {
     devnet
         .live(&master, async |init| {
             init.expect(starts_agent).await;
-            init.acknowledged(1).await;
+            init.first_heartbeat().await;
             assert_eq!(devnet.node.executed_transactions(), executed);
             devnet.slash(10_000).await;
             let passed = init.expect(is_slashed).await;
@@ -306,7 +311,7 @@ async fn a_partial_slash_degrades_and_does_not_end_the_node() {
     devnet
         .live(&master, async |init| {
             init.expect(starts_agent).await;
-            init.acknowledged(1).await;
+            init.first_heartbeat().await;
             devnet.slash(1).await;
             let below = DegradedReason::StakeBelowMinimum;
             let passed = init

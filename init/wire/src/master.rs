@@ -186,7 +186,8 @@ pub struct HeartbeatRequest {
 impl HeartbeatRequest {
     /// The bytes that the node signs: domain, then every field but the signature, in BCS.
     ///
-    /// Percentages go in as their IEEE 754 bits, since BCS has no floats.
+    /// Percentages go in as whole hundredths: BCS has no floats, and JSON does not carry the last
+    /// bit of one through every parser.
     ///
     /// # Errors
     /// [`EncodingError`] never happens for what fits into a message.
@@ -203,9 +204,9 @@ impl HeartbeatRequest {
                 ),
                 self.running_pods,
                 (
-                    usage.cpu_percent.to_bits(),
-                    usage.memory_percent.to_bits(),
-                    usage.disk_percent.to_bits(),
+                    hundredths(usage.cpu_percent),
+                    hundredths(usage.memory_percent),
+                    hundredths(usage.disk_percent),
                 ),
                 (&self.session, self.sequence),
             ),
@@ -213,7 +214,18 @@ impl HeartbeatRequest {
     }
 }
 
-/// What a node uses of itself, each from 0 to 100.
+/// A percentage in whole hundredths.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "such a cast saturates, and a percentage outside of its bounds is refused elsewhere"
+)]
+fn hundredths(percent: f64) -> u32 {
+    (percent * 100.0).round() as u32
+}
+
+/// What a node uses of itself, each from 0 to 100, with two digits behind the point: finer ones
+/// would not be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceUsage {
@@ -294,6 +306,36 @@ mod tests {
         let json = serde_json::to_value(register()).expect("json");
         for field in ["node_id", "seal_token", "timestamp"] {
             assert!(json.get(field).is_some(), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeats_signature_survives_json() {
+        for step in 0..=10_000_u32 {
+            // as a node rounds it
+            let percent = (f64::from(step) * 1.000_000_3).round() / 100.0;
+            let request = HeartbeatRequest {
+                node_id: "edge-0001".to_owned(),
+                timestamp: 1_700_000_000,
+                stake_status: "active".to_owned(),
+                stake_amount: 1,
+                running_pods: 1,
+                resource_usage: ResourceUsage {
+                    cpu_percent: percent,
+                    memory_percent: percent,
+                    disk_percent: percent,
+                },
+                session: "session".to_owned(),
+                sequence: 1,
+                signature: Base64(vec![]),
+            };
+            let json = serde_json::to_string(&request).expect("json");
+            let read: HeartbeatRequest = serde_json::from_str(&json).expect("the same");
+            assert_eq!(
+                read.signed_bytes().expect("small"),
+                request.signed_bytes().expect("small"),
+                "{json}"
+            );
         }
     }
 

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn hundredths(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
+
 #[tokio::test(start_paused = true)]
 async fn stakes_registers_and_reports() {
     let world = World::new();
@@ -37,7 +41,7 @@ async fn stakes_registers_and_reports() {
         let usage = heartbeat.resource_usage;
         assert_eq!(
             [usage.cpu_percent, usage.memory_percent, usage.disk_percent],
-            [0.0, 100.0, 50.0]
+            [0.0, 100.0, hundredths(100.0 / (index as f64 + 1.0))]
         );
     }
 }

@@ -61,7 +61,7 @@ impl World {
             self.chain.clone(),
             self.master.clone(),
             Board::new(self.init.clone(), "edge-0001"),
-            FakeMeter,
+            FakeMeter::default(),
             Identity {
                 node_id: "edge-0001".to_owned(),
                 key: Rc::clone(&self.key),
