@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Signal, WaitOptions, WaitStatus, waitpid};
 use sys::capability::{Capabilities, Capability};
 use sys::process::{Child, Program, User, spawn};
 
@@ -212,4 +212,10 @@ fn what_is_no_cgroup_is_refused() {
     };
     let error = spawn(&program).unwrap_err().to_string();
     assert!(error.contains("clone3"), "{error}");
+}
+
+#[test]
+fn only_pid_1_signals_everybody() {
+    let error = sys::process::signal_everybody(Signal::TERM).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
 }

@@ -55,7 +55,9 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/log/daas", 0o750),
     root("/var/log/pods", 0o755),
     root("/var/log/containers", 0o755),
-    root("/var/lib/cni", 0o755),
+    // Where /var/lib/cni leads: no pod's network outlives a boot, and what CNI notes of one without
+    // fsync is an empty file after a power cut, over which its removal would fail for ever.
+    root("/run/cni", 0o755),
     root("/var/lib/containerd", 0o711),
     root("/var/lib/kubelet", 0o755),
     root("/var/lib/kubelet/volumeplugins", 0o755),
@@ -66,8 +68,12 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/opt/cni", 0o755),
 ];
 
-/// Links of the usual layout, `/var` before the tmpfs.
-const LINKS: [(&str, &str); 2] = [("/var/run", "/run"), ("/var/lock", "/run/lock")];
+/// Links from `/var` to what is on the tmpfs.
+const LINKS: [(&str, &str); 3] = [
+    ("/var/run", "/run"),
+    ("/var/lock", "/run/lock"),
+    ("/var/lib/cni", "/run/cni"),
+];
 
 /// The version of this layout, as the state says it.
 pub(super) const VERSION: &str = "1";
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn parents_stand_before_their_children() {
-        let mut made = vec!["/var"];
+        let mut made = vec!["/var", "/run"];
         for directory in &DIRECTORIES {
             let parent = Path::new(directory.path)
                 .parent()
