@@ -112,6 +112,26 @@ pub async fn ready(machine: &Machine, devnet: &Devnet) -> Result<NodeSummary> {
     .await
 }
 
+/// Presses the power button and waits until the node has switched the machine off in order.
+///
+/// # Errors
+/// When it does not, or for another reason.
+pub async fn switch_off(machine: &mut Machine) -> Result<()> {
+    // the drivers of all devices are there, the button's too
+    machine
+        .expect("daas: init INFO kernel modules loaded")
+        .await?;
+    machine
+        .expect("daas: init INFO watching a power button")
+        .await?;
+    let mark = machine.console.position();
+    machine.press_power_button().await?;
+    machine
+        .expect_after(mark, "power action=power-off reason=power-button")
+        .await?;
+    machine.wait_power_off().await
+}
+
 /// The node's pod, as containerd on the node says.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 mod esp;
 mod state;
 
+pub use state::State;
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

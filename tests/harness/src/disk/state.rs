@@ -1,6 +1,8 @@
 //! The state file system of a machine that is off, looked at with the host's e2fsprogs.
 
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -9,52 +11,49 @@ use super::{Disk, output};
 
 /// The state partition's label.
 const LABEL: &str = "state";
+/// Block size of the file systems made here.
+const BLOCK: u64 = 4096;
+/// How much is copied at a time; chunks of zeros stay holes.
+const CHUNK: usize = 1024 * 1024;
+
+/// A copy of the state partition, so that looking at it leaves no trace on the disk.
+pub struct State {
+    path: PathBuf,
+}
 
 impl Disk {
-    /// Checks the state file system without changing it: it was unmounted in order and has no fault.
+    /// Copies the state partition into `directory`.
     ///
     /// # Errors
-    /// With what e2fsck(8) or the superblock says.
-    pub fn check_state(&self) -> Result<()> {
-        let place = self.state_place()?;
-        // dumpe2fs(8): a file system that was not unmounted needs its journal replayed
-        let header = output("dumpe2fs", &["-h", &place])?;
-        ensure!(
-            !header.contains("needs_recovery"),
-            "the state file system was not unmounted: its journal needs a replay"
-        );
-        ensure!(
-            header.lines().any(|line| {
-                line.starts_with("Filesystem state:") && line.trim_end().ends_with(" clean")
-            }),
-            "the state file system is not clean:\n{header}"
-        );
-        output("e2fsck", &["-f", "-n", &place]).map(drop)
+    /// When there is none, or no room.
+    pub fn state(&self, directory: &Path) -> Result<State> {
+        let extent = self.partition(LABEL)?;
+        let disk = self.open()?;
+        let path = directory.join("state.raw");
+        let copy =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        copy.set_len(extent.length)
+            .context("cannot size a copy of the state")?;
+        let mut chunk = vec![0_u8; CHUNK];
+        let mut at = 0;
+        while at < extent.length {
+            let rest = usize::try_from(extent.length - at)
+                .unwrap_or(CHUNK)
+                .min(CHUNK);
+            let part = chunk.get_mut(..rest).unwrap_or_default();
+            disk.read_exact_at(part, extent.start + at)
+                .context("cannot read the state")?;
+            if part.iter().any(|byte| *byte != 0) {
+                copy.write_all_at(part, at)
+                    .context("cannot copy the state")?;
+            }
+            at += rest as u64;
+        }
+        Ok(State { path })
     }
 
-    /// A copy of the disk whose state file system is made whole after a power cut, as the next boot
-    /// would do it.
-    ///
-    /// # Errors
-    /// When it cannot be copied or repaired.
-    pub fn recovered_copy(&self, path: &Path) -> Result<Disk> {
-        let copy = self.copy(path)?;
-        let place = copy.state_place()?;
-        let status = Command::new("e2fsck")
-            .args(["-p", &place])
-            .stdout(Stdio::null())
-            .status()
-            .context("cannot start e2fsck")?;
-        // e2fsck(8): 0 no errors, 1 errors corrected
-        ensure!(
-            matches!(status.code(), Some(0 | 1)),
-            "e2fsck cannot repair the state: {status}"
-        );
-        Ok(copy)
-    }
-
-    /// Makes a state file system as an older or a newer version of the system would have left it:
-    /// with this label, and with the content of `/lib/daas/state-version` if any.
+    /// Puts a state file system on the disk as another version of this system, or somebody else,
+    /// would have left it: with this label, and with `/lib/daas/state-version` if any.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -65,67 +64,87 @@ impl Disk {
             .to_str()
             .context("the disk's path is not UTF-8")?;
         let offset = format!("offset={}", extent.start);
-        let blocks = (extent.length / 4096).to_string();
+        let blocks = (extent.length / BLOCK).to_string();
+        let size = BLOCK.to_string();
         let arguments = [
-            "-q", "-F", "-t", "ext4", "-b", "4096", "-L", label, "-E", &offset, path, &blocks,
+            "-q", "-F", "-t", "ext4", "-b", &size, "-L", label, "-E", &offset, path, &blocks,
         ];
         output("mke2fs", &arguments)?;
-        if let Some(version) = version {
-            let place = self.state_place()?;
-            let write = format!("write {} /lib/daas/state-version", version.display());
-            for request in ["mkdir /lib", "mkdir /lib/daas", &write] {
-                output("debugfs", &["-w", "-R", request, &place])?;
-            }
-            ensure!(
-                self.read_from_state("/lib/daas/state-version").is_ok(),
-                "debugfs did not write the state's version"
-            );
+        let Some(version) = version else {
+            return Ok(());
+        };
+        let place = format!("{path}?{offset}");
+        let write = format!("write {} /lib/daas/state-version", version.display());
+        for request in ["mkdir /lib", "mkdir /lib/daas", &write] {
+            output("debugfs", &["-w", "-R", request, &place])?;
         }
+        let listed = output("debugfs", &["-R", "stat /lib/daas/state-version", &place])?;
+        ensure!(
+            listed.contains("Inode:"),
+            "debugfs did not write the state's version"
+        );
         Ok(())
     }
+}
 
-    /// A file of the state file system, by its path from that file system's root.
+impl State {
+    fn place(&self) -> Result<&str> {
+        self.path
+            .to_str()
+            .context("the path of the state's copy is not UTF-8")
+    }
+
+    /// Checks that the file system was unmounted in order and has no fault.
     ///
     /// # Errors
-    /// When it does not exist there.
-    pub fn read_from_state(&self, path: &str) -> Result<String> {
-        let place = self.state_place()?;
-        let listed = output("debugfs", &["-R", &format!("stat {path}"), &place])?;
+    /// With what e2fsck(8) or the superblock says.
+    pub fn check(&self) -> Result<()> {
+        let place = self.place()?;
+        // dumpe2fs(8): a file system that was not unmounted needs its journal replayed
+        let header = output("dumpe2fs", &["-h", place])?;
+        ensure!(
+            !header.contains("needs_recovery"),
+            "the state file system was not unmounted: its journal needs a replay"
+        );
+        let clean = |line: &str| {
+            line.starts_with("Filesystem state:") && line.trim_end().ends_with(" clean")
+        };
+        ensure!(
+            header.lines().any(clean),
+            "the state file system is not clean:\n{header}"
+        );
+        output("e2fsck", &["-f", "-n", place]).map(drop)
+    }
+
+    /// Makes the copy whole after a power cut, as the next boot will do it on the disk.
+    ///
+    /// # Errors
+    /// When more than the journal's replay is needed: a power cut must not damage the state.
+    pub fn recover(&self) -> Result<()> {
+        let status = Command::new("e2fsck")
+            .args(["-p", self.place()?])
+            .stdout(Stdio::null())
+            .status()
+            .context("cannot start e2fsck")?;
+        // e2fsck(8): 0 no errors, 1 errors corrected
+        ensure!(
+            matches!(status.code(), Some(0 | 1)),
+            "e2fsck cannot repair the state: {status}"
+        );
+        self.check()
+    }
+
+    /// A file, by its path from this file system's root.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn read(&self, path: &str) -> Result<String> {
+        let listed = output("debugfs", &["-R", &format!("stat {path}"), self.place()?])?;
         ensure!(
             listed.contains("Inode:"),
             "the state file system has no {path}"
         );
-        output("debugfs", &["-R", &format!("cat {path}"), &place])
-    }
-
-    /// Mode, owner and group of a file of the state file system.
-    ///
-    /// # Errors
-    /// When it does not exist there.
-    pub fn state_owner(&self, path: &str) -> Result<(u32, u32, u32)> {
-        let place = self.state_place()?;
-        let listed = output("debugfs", &["-R", &format!("stat {path}"), &place])?;
-        let number = |name: &str, radix: u32| {
-            let after = listed.split(name).nth(1)?;
-            let digits = after.split_whitespace().next()?;
-            u32::from_str_radix(digits, radix).ok()
-        };
-        let found = number("Mode:", 8)
-            .zip(number("User:", 10))
-            .zip(number("Group:", 10));
-        let ((mode, user), group) =
-            found.with_context(|| format!("the state file system has no {path}"))?;
-        Ok((mode & 0o7777, user, group))
-    }
-
-    /// The file system as e2fsprogs name it: an image and an offset.
-    fn state_place(&self) -> Result<String> {
-        let extent = self.partition(LABEL)?;
-        let path = self
-            .path()
-            .to_str()
-            .context("the disk's path is not UTF-8")?;
-        Ok(format!("{path}?offset={}", extent.start))
+        output("debugfs", &["-R", &format!("cat {path}"), self.place()?])
     }
 }
 
@@ -134,40 +153,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_file_system_is_checked_and_read() {
+    fn a_state_file_system_is_made_checked_and_read() {
         let directory = tempfile::tempdir().unwrap();
         let disk = super::super::tests::sample(directory.path());
         let version = directory.path().join("version");
         std::fs::write(&version, "2\n").unwrap();
         disk.make_state("daas-state", Some(&version)).unwrap();
-        assert_eq!(
-            disk.read_from_state("/lib/daas/state-version").unwrap(),
-            "2\n"
-        );
-        disk.check_state().unwrap();
+        let state = disk.state(directory.path()).unwrap();
+        state.check().unwrap();
+        assert_eq!(state.read("/lib/daas/state-version").unwrap(), "2\n");
+        assert!(state.read("/missing").is_err());
+    }
 
-        let content = directory.path().join("content");
-        std::fs::write(&content, "1\n").unwrap();
-        let place = disk.state_place().unwrap();
-        let write = format!("write {} state-version", content.display());
-        output("debugfs", &["-w", "-R", &write, &place]).unwrap();
-        assert_eq!(disk.read_from_state("/state-version").unwrap(), "1\n");
-        assert!(disk.read_from_state("/missing").is_err());
-        let (mode, user, _) = disk.state_owner("/state-version").unwrap();
-        assert_eq!(
-            (mode & 0o400, user),
-            (
-                0o400,
-                std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&content).unwrap())
-            )
-        );
-
-        // a superblock that says "not unmounted": state 0 at offset 0x3a of byte 1024 (ext4.wiki)
+    #[test]
+    fn a_file_system_that_was_not_unmounted_fails_the_check() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = super::super::tests::sample(directory.path());
+        disk.make_state("daas-state", None).unwrap();
+        // state 0, "not unmounted", at 0x3a of the superblock (ext4: Documentation, super.rst)
         disk.write(LABEL, 1024 + 0x3a, &[0, 0]).unwrap();
-        assert!(disk.check_state().is_err());
-        let whole = disk
-            .recovered_copy(&directory.path().join("copy.raw"))
-            .unwrap();
-        whole.check_state().unwrap();
+        let state = disk.state(directory.path()).unwrap();
+        assert!(state.check().is_err());
+        state.recover().unwrap();
     }
 }

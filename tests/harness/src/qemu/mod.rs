@@ -91,6 +91,9 @@ impl Machine {
             let console = console.clone();
             async move { console.follow(reader, &record, tap).await }
         });
+        if !options.cable {
+            qmp.set_link(command::NETWORK_DEVICE, false).await?;
+        }
         let health_port = qmp.forwarded_port(command::HEALTH_PORT).await?;
         let patience = options.accelerator.patience();
         Ok(Self {
@@ -148,7 +151,7 @@ impl Machine {
             .context("the console is gone")
     }
 
-    /// Presses the power button.
+    /// Presses the power button. A node that has not come far enough to see it does nothing.
     ///
     /// # Errors
     /// When QEMU refuses.

@@ -26,15 +26,11 @@ pub(super) async fn firmware_boot_and_power_button(context: &Context) -> Result<
         "the chain has the stake {stake:?}"
     );
 
-    let mark = machine.console.position();
-    machine.press_power_button().await?;
-    machine
-        .expect_after(mark, "power action=power-off reason=power-button")
-        .await?;
-    machine.wait_power_off().await?;
-    disk.check_state()?;
-    let kept = disk
-        .read_from_state("/log/daas/node.log")
+    node::switch_off(&mut machine).await?;
+    let state = disk.state(context.directory())?;
+    state.check()?;
+    let kept = state
+        .read("/log/daas/node.log")
         .context("no log was kept")?;
     ensure!(
         kept.contains("phase=joined"),

@@ -59,10 +59,11 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
         .expect("power action=power-off reason=slashed")
         .await?;
     machine.wait_power_off().await?;
-    disk.check_state()?;
+    let state = disk.state(context.directory())?;
+    state.check()?;
     privileges::check_no_secret(&devnet, "the console", &machine.console.text())?;
-    let kept = disk
-        .read_from_state("/log/daas/node.log")
+    let kept = state
+        .read("/log/daas/node.log")
         .context("no log was kept")?;
     ensure!(
         kept.contains("phase=joined"),

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::devnet::K3s;
-use crate::disk::Disk;
+use crate::disk::State;
 use crate::lab::Context;
 use crate::node;
 
@@ -26,7 +26,9 @@ pub(super) async fn restart_keeps_stake_and_identity(context: &Context) -> Resul
     first.cut_power().await?;
     drop(first);
     // looked at on a copy, for the next boot must do with the disk as the power cut left it
-    let before = identity(&disk.recovered_copy(&context.directory().join("after-cut.raw"))?)?;
+    let state = disk.state(context.directory())?;
+    state.recover()?;
+    let before = identity(&state)?;
 
     let mut second = context.power_on(&options).await?;
     node::joined(&second, &devnet).await?;
@@ -48,20 +50,20 @@ pub(super) async fn restart_keeps_stake_and_identity(context: &Context) -> Resul
             pod.uid
         );
     }
-    second.press_power_button().await?;
-    second.wait_power_off().await?;
-    disk.check_state()?;
+    node::switch_off(&mut second).await?;
+    let state = disk.state(context.directory())?;
+    state.check()?;
     ensure!(
-        identity(&disk)? == before,
+        identity(&state)? == before,
         "the node's identity changed over a restart"
     );
     Ok(())
 }
 
-fn identity(disk: &Disk) -> Result<Vec<String>> {
+fn identity(state: &State) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for path in IDENTITY {
-        let text = disk.read_from_state(path)?;
+        let text = state.read(path)?;
         ensure!(
             text.trim().len() >= 16,
             "{path} on the state disk is too short"

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::disk::Disk;
 use crate::lab::{Context, DISK_SIZE};
+use crate::node;
 use crate::qemu::MachineOptions;
 
 pub(super) async fn foreign_state_is_left_untouched(context: &Context) -> Result<()> {
@@ -17,24 +18,31 @@ pub(super) async fn foreign_state_is_left_untouched(context: &Context) -> Result
     let version = context.directory().join("version");
     std::fs::write(&version, "2\n").context("cannot write a file")?;
     disk.make_state("daas-state", Some(&version))?;
-    refused(context, &context.node(&disk, &devnet)?, &disk, "version").await?;
-
-    let disk = context.disk_of_size(DISK_SIZE)?;
-    disk.make_state("photos", None)?;
-    refused(context, &context.node(&disk, &devnet)?, &disk, "").await?;
-
-    // room for far less than the least that is taken
-    let disk = context.disk_of_size(image_size + 256 * 1024 * 1024)?;
     refused(
         context,
         &context.node(&disk, &devnet)?,
         &disk,
-        "small|GiB|MiB",
+        "has version 2, and this system knows",
     )
-    .await
+    .await?;
+
+    let disk = context.disk_of_size(DISK_SIZE)?;
+    disk.make_state("photos", None)?;
+    refused(
+        context,
+        &context.node(&disk, &devnet)?,
+        &disk,
+        r#"labelled "photos""#,
+    )
+    .await?;
+
+    // room for far less than the least that is taken
+    let disk = context.disk_of_size(image_size + 256 * 1024 * 1024)?;
+    let detail = r"would have \d+ MiB with all of its disk, and needs \d+ MiB";
+    refused(context, &context.node(&disk, &devnet)?, &disk, detail).await
 }
 
-/// The node says why (`detail`) it does not take the disk, stays up, and the disk is the same same byte for byte.
+/// The node says why (`detail`) it does not take the disk, stays up, and has not written to it.
 async fn refused(
     context: &Context,
     options: &MachineOptions,
@@ -43,8 +51,8 @@ async fn refused(
 ) -> Result<()> {
     let before = disk.ownership()?;
     let mut machine = context.power_on(options).await?;
-    let pattern = format!("degraded=state-disk detail=.*({detail})");
-    machine.expect(&pattern).await?;
+    machine.expect(detail).await?;
+    machine.expect("degraded=state-disk detail=").await?;
     machine
         .expect(r"timeline phase=configured seconds=\d")
         .await?;
@@ -52,8 +60,7 @@ async fn refused(
         machine.is_running().await?,
         "the node ended because of its state disk"
     );
-    machine.press_power_button().await?;
-    machine.wait_power_off().await?;
+    node::switch_off(&mut machine).await?;
     ensure!(disk.ownership()? == before, "the disk was written to");
     Ok(())
 }
