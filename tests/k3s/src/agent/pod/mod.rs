@@ -73,6 +73,8 @@ pub struct Pod {
     runtime: Runtime,
     specification: Specification,
     restart: Option<Restart>,
+    /// The dead sandbox that was last spoken of.
+    removing: Option<String>,
 }
 
 /// When a container was last started again, and the pause before the next time.
@@ -88,6 +90,7 @@ impl Pod {
             runtime,
             specification,
             restart: None,
+            removing: None,
         }
     }
 
@@ -170,9 +173,15 @@ impl Pod {
         Ok(status.network.unwrap_or_default().ip)
     }
 
-    async fn renew_sandbox(&self, old: &[PodSandbox]) -> Result<(PodSandbox, String), PodError> {
+    async fn renew_sandbox(
+        &mut self,
+        old: &[PodSandbox],
+    ) -> Result<(PodSandbox, String), PodError> {
         for sandbox in old {
-            tracing::warn!(sandbox = sandbox.id, "removing a dead sandbox");
+            // Once per sandbox: a runtime that cannot give its network back is asked every second.
+            if self.removing.replace(sandbox.id.clone()).as_ref() != Some(&sandbox.id) {
+                tracing::warn!(sandbox = sandbox.id, "removing a dead sandbox");
+            }
             self.runtime.remove_sandbox(&sandbox.id).await?;
         }
         files::prepare(&self.specification)?;

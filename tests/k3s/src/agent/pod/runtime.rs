@@ -19,6 +19,7 @@ use super::cri::{
     PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition,
     StatusRequest, StatusResponse, VersionRequest, VersionResponse,
 };
+use crate::logging;
 
 /// The kubelet's `--runtime-request-timeout`: 2 minutes.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -28,13 +29,15 @@ const SANDBOX_TIMEOUT: Duration = Duration::from_secs(240);
 /// The runtime does not answer, or refuses.
 #[derive(Debug, Error)]
 pub enum RuntimeError {
-    /// The socket.
-    #[error("the container runtime's socket {0} cannot be used")]
-    Endpoint(PathBuf, #[source] tonic::transport::Error),
-    /// No connection.
-    #[error("container runtime is down: {0} does not answer")]
-    Down(PathBuf, #[source] tonic::transport::Error),
-    /// A refusal, or a connection that broke.
+    /// No connection, or one that broke.
+    #[error("container runtime is down: {socket} does not answer: {message}")]
+    Down {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// A refusal.
     #[error("{call}: {code:?}: {message}")]
     Call {
         /// The call.
@@ -50,16 +53,6 @@ pub enum RuntimeError {
     /// An answer without what was asked for.
     #[error("{0} returned nothing")]
     Nothing(&'static str),
-}
-
-impl RuntimeError {
-    fn call(call: &'static str, status: &tonic::Status) -> Self {
-        Self::Call {
-            call,
-            code: status.code(),
-            message: status.message().to_owned(),
-        }
-    }
 }
 
 /// A client that connects anew when the runtime was restarted.
@@ -99,17 +92,28 @@ impl Runtime {
         Q: prost::Message + 'static,
         R: prost::Message + Default + 'static,
     {
+        let down = |message: String| RuntimeError::Down {
+            socket: self.socket.clone(),
+            message,
+        };
         let exchange = async {
             let mut grpc = tonic::client::Grpc::new(self.channel.clone());
             grpc.ready()
                 .await
-                .map_err(|error| RuntimeError::Down(self.socket.clone(), error))?;
+                .map_err(|error| down(logging::chain(&error)))?;
             let path = PathAndQuery::from_static(call);
             let codec = ProstCodec::<Q, R>::default();
-            grpc.unary(tonic::Request::new(request), path, codec)
-                .await
+            let answer = grpc.unary(tonic::Request::new(request), path, codec).await;
+            answer
                 .map(tonic::Response::into_inner)
-                .map_err(|status| RuntimeError::call(call, &status))
+                .map_err(|status| match status.code() {
+                    tonic::Code::Unavailable => down(status.message().to_owned()),
+                    code => RuntimeError::Call {
+                        call,
+                        code,
+                        message: status.message().to_owned(),
+                    },
+                })
         };
         tokio::time::timeout(limit, exchange)
             .await
