@@ -83,8 +83,8 @@ fn enter(new_root: &Path) -> io::Result<()> {
 /// Removes what is in the initramfs, whose memory is lost otherwise. It is only that: what can't
 /// be removed is left.
 fn free_initramfs() {
-    let on_ram = rustix::fs::statfs("/")
-        .is_ok_and(|statfs| RAM_FILE_SYSTEMS.contains(&statfs.f_type));
+    let on_ram =
+        rustix::fs::statfs("/").is_ok_and(|statfs| RAM_FILE_SYSTEMS.contains(&statfs.f_type));
     let Ok(root) = fs::metadata("/") else { return };
     // Never on anything but the initramfs, whoever starts this wherever.
     if on_ram {

@@ -81,7 +81,10 @@ pub(super) async fn missing_root_disk_is_told(context: &Context) -> Result<()> {
 /// Waits for the screen that ends a boot, with `what` on it, and for the restart after it; there is
 /// no shell and no node that goes on. Gives the groups of `what`.
 async fn expect_screen(machine: &mut Machine, what: &str) -> Result<Vec<String>> {
-    let begin = machine.expect("this node cannot (?:start|go on)").await?.index;
+    let begin = machine
+        .expect("this node cannot (?:start|go on)")
+        .await?
+        .index;
     let end = machine
         .expect_after(begin, "The machine restarts in 10 seconds")
         .await?;

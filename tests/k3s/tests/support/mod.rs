@@ -1,6 +1,10 @@
 //! What the tests of the double share.
 
 #![allow(dead_code, reason = "every test takes a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside functions that clippy takes for tests"
+)]
 
 pub(crate) mod runtime;
 
