@@ -107,7 +107,8 @@ impl State {
             "the state file system was not unmounted: its journal needs a replay"
         );
         let clean = |line: &str| {
-            line.starts_with("Filesystem state:") && line.trim_end().ends_with(" clean")
+            let state = line.strip_prefix("Filesystem state:");
+            state.is_some_and(|state| state.trim() == "clean")
         };
         ensure!(
             header.lines().any(clean),
