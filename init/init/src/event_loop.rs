@@ -81,18 +81,20 @@ impl EventLoop {
         Ok(epoll::add(&self.0, descriptor, data, EventFlags::IN)?)
     }
 
-    /// Also tells, or no longer tells, when the descriptor can be written.
+    /// Changes what is told of a descriptor: when it can be read, and when it can be written.
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub(crate) fn watch_writing(
+    pub(crate) fn change(
         &self,
         descriptor: impl AsFd,
         token: Token,
+        reading: bool,
         writing: bool,
     ) -> io::Result<()> {
         let data = EventData::new_u64(token.number());
-        let mut flags = EventFlags::IN;
+        let mut flags = EventFlags::empty();
+        flags.set(EventFlags::IN, reading);
         flags.set(EventFlags::OUT, writing);
         Ok(epoll::modify(&self.0, descriptor, data, flags)?)
     }
@@ -155,6 +157,10 @@ mod tests {
             events.wait(Duration::from_secs(60)).unwrap(),
             [Token::Notify]
         );
+        events.change(&reader, Token::Notify, false, true).unwrap();
+        assert!(events.wait(Duration::ZERO).unwrap().is_empty());
+        events.change(&reader, Token::Notify, true, false).unwrap();
+        assert_eq!(events.wait(Duration::ZERO).unwrap(), [Token::Notify]);
         drop(reader);
         assert!(events.wait(Duration::ZERO).unwrap().is_empty());
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -11,7 +12,12 @@ use rustix::net::{
 use wire::child::{MAXIMUM_DATAGRAM, ToInit, decode};
 use zeroize::Zeroizing;
 
+use crate::log::{RateLimit, Verdict};
 use crate::service::Rights;
+
+/// Messages a second that a service may send, and how many at once.
+const MESSAGES_PER_SECOND: u32 = 5;
+const MESSAGES_AT_ONCE: u32 = 100;
 
 /// A connection to one process. Neither direction blocks, and nothing piles up: of statuses that
 /// a service does not read, the newest is kept.
@@ -21,6 +27,7 @@ pub(crate) struct Connection {
     rights: Rights,
     waiting: Option<Rc<[u8]>>,
     refused: u32,
+    rate: RateLimit,
 }
 
 /// What one read gave.
@@ -49,6 +56,7 @@ impl Connection {
             rights,
             waiting: None,
             refused: 0,
+            rate: RateLimit::new(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE),
         };
         Ok((connection, theirs))
     }
@@ -56,6 +64,12 @@ impl Connection {
     /// How many messages were refused.
     pub(crate) const fn refused(&self) -> u32 {
         self.refused
+    }
+
+    /// Counts a message. `false` when its sender has sent too many: then it is to be left unread
+    /// for a while, so that it waits, and nobody else does.
+    pub(crate) fn may_go_on(&mut self, now: Duration) -> bool {
+        self.rate.take(now) != Verdict::Drop
     }
 
     /// Reads one message.
@@ -183,6 +197,17 @@ mod tests {
             assert_eq!(ours.refused(), count);
         }
         assert!(matches!(ours.receive(), Received::Empty));
+    }
+
+    #[test]
+    fn who_sends_too_much_waits() {
+        let (mut ours, _theirs) = connection(Name::Netd);
+        let now = Duration::from_secs(1);
+        for _ in 0..MESSAGES_AT_ONCE {
+            assert!(ours.may_go_on(now));
+        }
+        assert!(!ours.may_go_on(now));
+        assert!(ours.may_go_on(now + Duration::from_secs(60)));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// A bucket of tokens: it fills at a steady rate and is never fuller than its size.
+/// A bucket of tokens: it fills at a steady rate and is never fuller than its size. Once empty, it
+/// gives none before a tenth of it has come together, so that what is left out is told now and
+/// then and not between any two lines.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     per_second: u32,
@@ -10,6 +12,7 @@ pub(crate) struct RateLimit {
     /// Thousandths of a token.
     filled: u64,
     at: Duration,
+    closed: bool,
     dropped: u64,
 }
 
@@ -32,6 +35,7 @@ impl RateLimit {
             size,
             filled: size as u64 * 1000,
             at: Duration::ZERO,
+            closed: false,
             dropped: 0,
         }
     }
@@ -44,8 +48,11 @@ impl RateLimit {
             .saturating_mul(u64::from(self.per_second))
             .saturating_add(self.filled)
             .min(u64::from(self.size) * 1000);
-        match self.filled.checked_sub(1000) {
+        let reopens = u64::from(self.size).saturating_mul(100).max(1000);
+        self.closed = self.closed && self.filled < reopens;
+        match self.filled.checked_sub(1000).filter(|_| !self.closed) {
             None => {
+                self.closed = true;
                 self.dropped = self.dropped.saturating_add(1);
                 Verdict::Drop
             }
@@ -82,6 +89,25 @@ mod tests {
         assert_eq!(limit.take(later), Verdict::Pass);
         assert_eq!(limit.take(later), Verdict::Pass);
         assert_eq!(limit.take(later), Verdict::Drop);
+    }
+
+    #[test]
+    fn once_empty_it_stays_closed_for_a_while() {
+        let mut limit = RateLimit::new(100, 50);
+        let start = Duration::from_secs(1);
+        for _ in 0..50 {
+            assert_eq!(limit.take(start), Verdict::Pass);
+        }
+        assert_eq!(limit.take(start), Verdict::Drop);
+        let token = Duration::from_millis(10);
+        for tokens in 1..5 {
+            assert_eq!(limit.take(start + token * tokens), Verdict::Drop);
+        }
+        assert_eq!(limit.take(start + token * 5), Verdict::PassAfter(5));
+        for _ in 0..4 {
+            assert_eq!(limit.take(start + token * 5), Verdict::Pass);
+        }
+        assert_eq!(limit.take(start + token * 5), Verdict::Drop);
     }
 
     #[test]

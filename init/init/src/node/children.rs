@@ -9,9 +9,9 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 use tracing::{Level, info, warn};
 use wire::status::Phase;
 
-use super::{NOTIFY_SOCKET, Node};
+use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE};
 use crate::event_loop::Token;
-use crate::log::{Record, chain, parse_level, visible};
+use crate::log::{Record, Verdict, chain, parse_level, visible};
 use crate::service::{
     Arguments, Command, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
@@ -99,7 +99,8 @@ impl Node {
         .map_err(|error| chain(&error))?;
         let id = process.id();
         slot.process = Some(process);
-        slot.waits_for_room = false;
+        slot.connection_interest = (true, false);
+        slot.connection_resumes = None;
         slot.connection = None;
         if let Some(connection) = connection {
             if let Err(error) = self.events.watch(&connection, Token::Connection(name)) {
@@ -268,12 +269,22 @@ impl Node {
     /// Reads a service's output.
     pub(super) fn handle_output(&mut self, name: Name) {
         let now = timeline::now();
-        let lines = self
-            .slots
-            .get_mut(&name)
-            .and_then(|slot| slot.output.as_mut())
-            .map(|output| output.read(now))
-            .unwrap_or_default();
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return;
+        };
+        let Some(output) = &mut slot.output else {
+            return;
+        };
+        let lines = output.read(now);
+        if output.take_flooded() && slot.output_resumes.is_none() {
+            match self
+                .events
+                .change(&*output, Token::Output(name), false, false)
+            {
+                Ok(()) => slot.output_resumes = Some(now.saturating_add(OUTPUT_PAUSE)),
+                Err(error) => warn!(service = %name, %error, "an output can't be left alone"),
+            }
+        }
         self.take_lines(name, lines, now);
     }
 
@@ -314,18 +325,29 @@ impl Node {
         news
     }
 
-    fn write_line(&self, name: Name, level: Level, text: String, now: Duration) {
+    fn write_line(&mut self, name: Name, level: Level, text: String, now: Duration) {
         let least = if name.service().talks_on_console {
             Level::INFO
         } else {
             Level::WARN
         };
+        let mut console = level <= least;
+        if console && let Some(slot) = self.slots.get_mut(&name) {
+            match slot.console_rate.take(now) {
+                Verdict::Pass => {}
+                Verdict::Drop => console = false,
+                Verdict::PassAfter(dropped) => warn!(
+                    service = %name,
+                    "{dropped} of its lines are in the log's file alone: too many for the console"
+                ),
+            }
+        }
         self.inputs.log.push(Record {
             at: now,
             level,
             source: name.text(),
             text,
-            console: level <= least,
+            console,
         });
     }
 }

@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use super::Node;
 use crate::event_loop::Token;
 use crate::failure::show_and_restart;
+use crate::log::Verdict;
 use crate::power::{Press, Reason, Watchdog};
 use crate::service::{Kind, Name, Notification, Readiness, SERVICES, Stage, cgroup_of_process};
 use crate::timeline;
@@ -149,7 +150,11 @@ impl Node {
             );
             return;
         };
-        if let Some(status) = &notification.status {
+        let told = self
+            .slots
+            .get_mut(&name)
+            .is_some_and(|slot| slot.notification_rate.take(timeline::now()) != Verdict::Drop);
+        if let Some(status) = notification.status.as_ref().filter(|_| told) {
             info!(service = %name, status, "notification");
         }
         if notification.stopping {

@@ -18,7 +18,7 @@ use wire::status::{DegradedReason, Phase};
 
 use crate::corruption::RootDevices;
 use crate::event_loop::{EventLoop, Token};
-use crate::log::LogQueue;
+use crate::log::{LogQueue, RateLimit};
 use crate::modules::ModuleLoader;
 use crate::power::{PowerButtons, Reason, StopPlan, Watchdog};
 use crate::service::{
@@ -48,6 +48,15 @@ pub(crate) struct NodeError {
     source: io::Error,
 }
 
+/// Lines of one service on the console, a second and at once: a serial line takes about a hundred
+/// a second, and the kernel waits for it. The file has them all.
+const CONSOLE_LINES: (u32, u32) = (10, 200);
+/// Notifications of one service in the log, a second and at once.
+const NOTIFICATIONS: (u32, u32) = (1, 20);
+/// How long a service that floods its output is not read, and one that floods its connection.
+const OUTPUT_PAUSE: Duration = Duration::from_millis(100);
+const CONNECTION_PAUSE: Duration = Duration::from_secs(1);
+
 /// What the loop needs from those who set it up.
 #[derive(Debug)]
 pub(crate) struct Inputs {
@@ -59,16 +68,39 @@ pub(crate) struct Inputs {
 }
 
 /// What a service has besides its life in the supervisor. It stays when its process goes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     process: Option<Process>,
     connection: Option<Connection>,
-    /// Whether the loop also waits for room to write.
-    waits_for_room: bool,
+    /// What the loop waits for on the connection: reading, room to write.
+    connection_interest: (bool, bool),
+    /// When a connection, or an output, that was flooded is read again.
+    connection_resumes: Option<Duration>,
+    output_resumes: Option<Duration>,
     output: Option<OutputPipe>,
+    /// How much of its output goes to the console, and how many of its notifications to the log.
+    console_rate: RateLimit,
+    notification_rate: RateLimit,
     lines: TaskLines,
     /// Why it is degraded, while it is.
     trouble: Option<String>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            process: None,
+            connection: None,
+            connection_interest: (true, false),
+            connection_resumes: None,
+            output_resumes: None,
+            output: None,
+            console_rate: RateLimit::new(CONSOLE_LINES.0, CONSOLE_LINES.1),
+            notification_rate: RateLimit::new(NOTIFICATIONS.0, NOTIFICATIONS.1),
+            lines: TaskLines::default(),
+            trouble: None,
+        }
+    }
 }
 
 /// The node.
@@ -167,6 +199,7 @@ impl Node {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.pet(now);
         }
+        self.resume(now);
         self.try_sockets(now);
         self.advance_stop(now);
         self.carry_out_plan(now);
@@ -183,6 +216,7 @@ impl Node {
             self.stop.as_ref().map(|stop| stop.deadline(now)),
             self.watchdog.as_ref().map(Watchdog::deadline),
             self.recoveries().map(|(_, at)| at).min(),
+            self.resumptions().min(),
             self.awaited_sockets()
                 .next()
                 .map(|_| now.saturating_add(SOCKET_TRIES)),
@@ -233,27 +267,59 @@ impl Node {
         {
             connection.send_status(status);
         }
-        self.watch_for_room(name);
+        self.settle_interest(name);
     }
 
-    /// Waits for room on a connection as long as a status waits for it.
-    fn watch_for_room(&mut self, name: Name) {
+    /// Waits on a connection for what is of interest now: messages, unless it was flooded; room,
+    /// as long as a status waits for it.
+    fn settle_interest(&mut self, name: Name) {
         let Some(slot) = self.slots.get_mut(&name) else {
             return;
         };
         let Some(connection) = &slot.connection else {
             return;
         };
-        let waits = connection.waits();
-        if waits == slot.waits_for_room {
+        let interest = (slot.connection_resumes.is_none(), connection.waits());
+        if interest == slot.connection_interest {
             return;
         }
+        let token = Token::Connection(name);
         match self
             .events
-            .watch_writing(connection, Token::Connection(name), waits)
+            .change(connection, token, interest.0, interest.1)
         {
-            Ok(()) => slot.waits_for_room = waits,
-            Err(error) => tracing::warn!(%error, service = %name, "can't wait for room"),
+            Ok(()) => slot.connection_interest = interest,
+            Err(error) => {
+                tracing::warn!(%error, service = %name, "a connection can't be waited on")
+            }
+        }
+    }
+
+    /// When what was flooded is read again.
+    fn resumptions(&self) -> impl Iterator<Item = Duration> {
+        self.slots
+            .values()
+            .flat_map(|slot| [slot.connection_resumes, slot.output_resumes])
+            .flatten()
+    }
+
+    /// Reads again what was flooded.
+    fn resume(&mut self, now: Duration) {
+        for name in Name::ALL {
+            let Some(slot) = self.slots.get_mut(name) else {
+                continue;
+            };
+            if let Some(output) = &slot.output
+                && slot.output_resumes.take_if(|at| *at <= now).is_some()
+                && let Err(error) = self
+                    .events
+                    .change(output, Token::Output(*name), true, false)
+            {
+                tracing::warn!(%error, service = %name, "an output can't be waited on");
+            }
+            if slot.connection_resumes.take_if(|at| *at <= now).is_some() {
+                self.settle_interest(*name);
+            }
         }
     }
 

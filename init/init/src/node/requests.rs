@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use wire::child::ToInit;
 use wire::status::Phase;
 
-use super::Node;
+use super::{CONNECTION_PAUSE, Node};
 use crate::configure::PUBLIC_FILE;
 use crate::power::Reason;
 use crate::service::Name;
@@ -24,15 +24,24 @@ const TOLD_REFUSALS: u32 = 5;
 impl Node {
     /// Takes the messages of a service, and sends what waits for it.
     pub(super) fn handle_connection(&mut self, name: Name) {
+        let now = timeline::now();
         for _ in 0..AT_ONCE {
-            let Some(connection) = self
-                .slots
-                .get_mut(&name)
-                .and_then(|slot| slot.connection.as_mut())
-            else {
+            let Some(slot) = self.slots.get_mut(&name) else {
                 return;
             };
-            match connection.receive() {
+            let Some(connection) = &mut slot.connection else {
+                return;
+            };
+            let received = connection.receive();
+            if !matches!(received, Received::Empty | Received::Closed)
+                && !connection.may_go_on(now)
+                && slot.connection_resumes.is_none()
+            {
+                slot.connection_resumes = Some(now.saturating_add(CONNECTION_PAUSE));
+                warn!(service = %name, "it sends too many messages, and is read less often");
+            }
+            let paused = slot.connection_resumes.is_some();
+            match received {
                 Received::Message(message) => self.take_message(name, message),
                 Received::Refused(why) => {
                     let refused = connection.refused();
@@ -42,11 +51,12 @@ impl Node {
                 }
                 Received::Empty => break,
                 Received::Closed => {
-                    if let Some(slot) = self.slots.get_mut(&name) {
-                        slot.connection = None;
-                    }
+                    slot.connection = None;
                     return;
                 }
+            }
+            if paused {
+                break;
             }
         }
         if let Some(connection) = self
@@ -56,7 +66,7 @@ impl Node {
         {
             connection.flush();
         }
-        self.watch_for_room(name);
+        self.settle_interest(name);
     }
 
     fn take_message(&mut self, name: Name, message: ToInit) {

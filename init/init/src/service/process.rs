@@ -126,6 +126,7 @@ pub(crate) struct OutputPipe {
     writer: OwnedFd,
     lines: LineSplitter,
     rate: RateLimit,
+    flooded: bool,
 }
 
 impl OutputPipe {
@@ -142,6 +143,7 @@ impl OutputPipe {
             writer,
             lines: LineSplitter::default(),
             rate: RateLimit::new(LINES_PER_SECOND, LINES_AT_ONCE),
+            flooded: false,
         })
     }
 
@@ -163,7 +165,7 @@ impl OutputPipe {
                     total = total.saturating_add(length);
                     let bytes = buffer.get(..length).unwrap_or_default();
                     for line in self.lines.push(bytes) {
-                        Self::admit(&mut self.rate, line, now, &mut lines);
+                        self.admit(line, now, &mut lines);
                     }
                 }
                 Err(Errno::INTR) => {}
@@ -180,14 +182,19 @@ impl OutputPipe {
     pub(crate) fn finish(&mut self, now: Duration) -> Vec<String> {
         let mut lines = self.read(now);
         if let Some(line) = self.lines.finish() {
-            Self::admit(&mut self.rate, line, now, &mut lines);
+            self.admit(line, now, &mut lines);
         }
         lines
     }
 
-    fn admit(rate: &mut RateLimit, line: String, now: Duration, lines: &mut Vec<String>) {
-        match rate.take(now) {
-            Verdict::Drop => {}
+    /// Whether lines were left out since this was asked last.
+    pub(crate) fn take_flooded(&mut self) -> bool {
+        std::mem::take(&mut self.flooded)
+    }
+
+    fn admit(&mut self, line: String, now: Duration, lines: &mut Vec<String>) {
+        match self.rate.take(now) {
+            Verdict::Drop => self.flooded = true,
             Verdict::Pass => lines.push(line),
             Verdict::PassAfter(dropped) => {
                 lines.push(format!(
@@ -310,6 +317,7 @@ mod tests {
         wait(&process);
         let lines = pipe.read(Duration::ZERO);
         assert_eq!(lines.len(), 2000);
+        assert!(pipe.take_flooded() && !pipe.take_flooded());
         let process = shell(Name::State, "echo later", &pipe);
         wait(&process);
         assert_eq!(
