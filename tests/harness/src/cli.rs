@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::devnet::K3s;
@@ -10,6 +10,7 @@ use crate::lab::Lab;
 use crate::run::{self, RunOptions};
 use crate::runner::{self, Plan};
 use crate::scenarios::ALL;
+use crate::stops::Stops;
 
 /// Runs nodes in QEMU beside a devnet on this machine, and tests them.
 #[derive(Debug, Parser)]
@@ -129,15 +130,16 @@ impl CommandLine {
                 list: false,
             } => {
                 let lab = parts.open().await?;
-                let totals = runner::run(
-                    lab,
-                    &Plan {
-                        filter,
-                        jobs,
-                        records,
-                    },
-                )
-                .await?;
+                let plan = Plan {
+                    filter,
+                    jobs,
+                    records,
+                };
+                let mut stops = Stops::new()?;
+                let totals = tokio::select! {
+                    totals = runner::run(lab, &plan) => totals?,
+                    () = stops.next() => bail!("stopped before all scenarios had ended"),
+                };
                 println!("{totals}");
                 ensure!(totals.failed == 0, "{} scenarios failed", totals.failed);
                 Ok(())

@@ -14,6 +14,7 @@ pub mod qemu;
 pub mod run;
 pub mod runner;
 pub mod scenarios;
+pub mod stops;
 pub mod terminal;
 pub mod time_server;
 pub mod timeline;

@@ -251,43 +251,21 @@ impl LineLog {
     }
 }
 
-/// Cuts a byte stream into lines and drops terminal escape sequences (ECMA-48, section 5.4).
+/// Cuts a byte stream into lines and drops terminal escape sequences.
 #[derive(Default)]
 struct Splitter {
     line: Vec<u8>,
-    escape: Escape,
-}
-
-#[derive(Default, PartialEq)]
-enum Escape {
-    #[default]
-    None,
-    Started,
-    Sequence,
+    escapes: EscapeFilter,
 }
 
 impl Splitter {
     fn take(&mut self, bytes: &[u8], mut emit: impl FnMut(String)) {
         for &byte in bytes {
-            match self.escape {
-                Escape::Started => {
-                    self.escape = if byte == b'[' {
-                        Escape::Sequence
-                    } else {
-                        Escape::None
-                    };
-                }
-                Escape::Sequence => {
-                    if (0x40..=0x7e).contains(&byte) {
-                        self.escape = Escape::None;
-                    }
-                }
-                Escape::None => match byte {
-                    0x1b => self.escape = Escape::Started,
-                    b'\n' => self.finish(&mut emit),
-                    b'\r' => {}
-                    _ => self.line.push(byte),
-                },
+            match byte {
+                _ if !self.escapes.keeps(byte) => {}
+                b'\n' => self.finish(&mut emit),
+                b'\r' => {}
+                _ => self.line.push(byte),
             }
             if self.line.len() >= LINE_LIMIT {
                 self.finish(&mut emit);
@@ -300,6 +278,34 @@ impl Splitter {
             emit(String::from_utf8_lossy(&self.line).into_owned());
             self.line.clear();
         }
+    }
+}
+
+/// Tells terminal escape sequences (ECMA-48, section 5.4) from text, byte by byte.
+#[derive(Default)]
+pub struct EscapeFilter {
+    state: Escape,
+}
+
+#[derive(Default)]
+enum Escape {
+    #[default]
+    None,
+    Started,
+    Sequence,
+}
+
+impl EscapeFilter {
+    /// Whether the next byte of the stream is text.
+    pub fn keeps(&mut self, byte: u8) -> bool {
+        self.state = match (&self.state, byte) {
+            (Escape::None, 0x1b) => Escape::Started,
+            (Escape::None, _) => return true,
+            (Escape::Started, b'[') => Escape::Sequence,
+            (Escape::Started, _) | (Escape::Sequence, 0x40..=0x7e) => Escape::None,
+            (Escape::Sequence, _) => Escape::Sequence,
+        };
+        false
     }
 }
 

@@ -1,9 +1,13 @@
 //! Runs nodes in QEMU beside a devnet on this machine, and tests them.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use harness::cli::CommandLine;
+
+/// How long tasks have to end once there is nothing left to do.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -18,8 +22,8 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(command_line.execute());
-    // a thread that still reads the terminal is not waited for
-    runtime.shutdown_background();
+    // what still runs is dropped, and with it processes and temporary folders
+    runtime.shutdown_timeout(STOP_TIMEOUT);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chain::Verdict;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -13,7 +12,8 @@ use crate::disk::Disk;
 use crate::lab::{DISK_SIZE, Lab, directory};
 use crate::node::{self, eventually, number_at};
 use crate::qemu::{Boot, Machine, MachineOptions};
-use crate::terminal::{self, RawMode};
+use crate::stops::Stops;
+use crate::terminal::{self, Key, RawMode};
 use crate::timeline;
 
 /// Chunks of console output that may wait for a slow terminal.
@@ -110,10 +110,15 @@ async fn finish(machine: &Machine, console: JoinHandle<()>, outcome: Result<()>)
 /// Passes keys to the console and waits for the machine's end.
 async fn watch(machine: &mut Machine, stops: &mut Stops) -> Result<()> {
     let raw = RawMode::enter();
-    let mut input = tokio::io::stdin();
+    let mut keys = raw.as_ref().map(RawMode::keys);
     let mut pressed = false;
-    let mut typing = raw.is_some();
     loop {
+        let key = async {
+            match &mut keys {
+                Some(keys) => keys.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let stop = tokio::select! {
             ended = machine.wait_shutdown() => {
                 drop(raw);
@@ -121,14 +126,14 @@ async fn watch(machine: &mut Machine, stops: &mut Stops) -> Result<()> {
                 say("the node has switched the machine off");
                 return Ok(());
             }
-            keys = terminal::keys(&mut input), if typing => match keys {
-                Ok(bytes) => {
+            key = key => match key {
+                Some(Key::Text(bytes)) => {
                     machine.type_bytes(&bytes).await?;
                     false
                 }
-                Err(terminal::Ended::Interrupt) => true,
-                Err(terminal::Ended::Input) => {
-                    typing = false;
+                Some(Key::Interrupt) => true,
+                None => {
+                    keys = None;
                     false
                 }
             },
@@ -211,29 +216,6 @@ pub async fn slash(devnet: &std::path::Path) -> Result<()> {
         executed.transaction, executed.checkpoint, stake.record, stake.node_id, stake.amount
     ));
     Ok(())
-}
-
-/// The signals that ask for an end.
-struct Stops {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stops {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 fn say(text: &str) {

@@ -1,10 +1,12 @@
 //! This terminal as the node's console.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
 
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
+
+use crate::log::EscapeFilter;
 
 /// Ctrl-C, as raw mode delivers it.
 const INTERRUPT: u8 = 0x03;
@@ -30,44 +32,54 @@ impl RawMode {
     }
 }
 
+/// What a person typed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Key {
+    /// Ctrl-C.
+    Interrupt,
+    /// Anything else.
+    Text(Vec<u8>),
+}
+
+impl RawMode {
+    /// What is typed from now on; it ends with the terminal.
+    pub fn keys(&self) -> mpsc::Receiver<Key> {
+        let (sender, keys) = mpsc::channel(64);
+        // a thread of its own, which the end of the process does not wait for: nothing ends a read
+        // of the terminal
+        std::thread::spawn(move || {
+            let mut buffer = [0_u8; 256];
+            while let Ok(count) = std::io::stdin().lock().read(&mut buffer) {
+                let typed = buffer.get(..count).unwrap_or_default();
+                let key = match typed {
+                    [] => return,
+                    typed if typed.contains(&INTERRUPT) => Key::Interrupt,
+                    typed => Key::Text(typed.to_vec()),
+                };
+                if sender.blocking_send(key).is_err() {
+                    return;
+                }
+            }
+        });
+        keys
+    }
+}
+
 impl Drop for RawMode {
     fn drop(&mut self) {
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 
-/// Copies a console to standard output until it ends.
+/// Copies a console to standard output until it ends, without escape sequences: the firmware clears
+/// the screen again and again, and with it what stood there before.
 pub async fn show(mut bytes: mpsc::Receiver<Vec<u8>>) {
     let mut output = tokio::io::stdout();
-    while let Some(chunk) = bytes.recv().await {
+    let mut escapes = EscapeFilter::default();
+    while let Some(mut chunk) = bytes.recv().await {
+        chunk.retain(|byte| escapes.keeps(*byte));
         if output.write_all(&chunk).await.is_err() || output.flush().await.is_err() {
             return;
         }
     }
-}
-
-/// Why there are no more keys.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ended {
-    /// Ctrl-C.
-    Interrupt,
-    /// The terminal is gone.
-    Input,
-}
-
-/// The next keys.
-///
-/// # Errors
-/// [`Ended`], when these were the last, or Ctrl-C is among them.
-pub async fn keys(input: &mut tokio::io::Stdin) -> Result<Vec<u8>, Ended> {
-    let mut buffer = [0_u8; 256];
-    let count = input.read(&mut buffer).await.map_err(|_| Ended::Input)?;
-    let typed = buffer.get(..count).unwrap_or_default();
-    if typed.is_empty() {
-        return Err(Ended::Input);
-    }
-    if typed.contains(&INTERRUPT) {
-        return Err(Ended::Interrupt);
-    }
-    Ok(typed.to_vec())
 }
