@@ -22,10 +22,12 @@ use crate::uki;
 use crate::wanted::Wanted;
 
 /// The kernel command line behind the root hash. The consoles: the last one is init's standard output.
-/// A panic reboots after ten seconds. The rest makes the kernel's memory harder to predict
-/// (Kernel Self Protection Project, "Recommended Settings") at no cost that a node would notice.
+/// A panic reboots after ten seconds. Only the kernel's own signed modules load, and not even root
+/// changes the running kernel (kernel_lockdown(7)); the rest makes its memory harder to predict
+/// (Kernel Self Protection Project, "Recommended Settings").
 const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on loglevel=6 \
-    slab_nomerge page_alloc.shuffle=1 randomize_kstack_offset=on vsyscall=none";
+    module.sig_enforce=1 lockdown=integrity slab_nomerge page_alloc.shuffle=1 \
+    randomize_kstack_offset=on vsyscall=none";
 
 /// What a build is made from and where it goes.
 #[derive(Debug, Clone)]

@@ -31,6 +31,8 @@ pub struct Indexed {
 pub struct Index {
     /// The release file's date, Unix seconds.
     pub date: u64,
+    /// Until when the release file is to be believed, Unix seconds, where it says so.
+    pub valid_until: Option<u64>,
     /// The entries asked for, by name.
     pub packages: BTreeMap<String, Indexed>,
 }
@@ -88,6 +90,7 @@ pub fn read(
         .with_context(|| format!("{url} is malformed"))?;
     Ok(Index {
         date: release.date,
+        valid_until: release.valid_until,
         packages,
     })
 }
@@ -135,6 +138,7 @@ fn verify(signed: &[u8]) -> Result<String> {
 struct Release {
     codename: String,
     date: u64,
+    valid_until: Option<u64>,
     list_sha256: String,
 }
 
@@ -156,6 +160,7 @@ impl Release {
         Ok(Self {
             codename: field("Codename")?.to_owned(),
             date: parse_date(field("Date")?)?,
+            valid_until: field("Valid-Until").ok().map(parse_date).transpose()?,
             list_sha256: list_sha256.with_context(|| format!("it does not list {list}"))?,
         })
     }
@@ -284,6 +289,7 @@ mod tests {
             Release {
                 codename: "trixie".into(),
                 date: 1_789_199_741,
+                valid_until: None,
                 list_sha256: "bb".into()
             }
         );

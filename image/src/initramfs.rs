@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use crate::modules::Modules;
 use crate::tree::{Kind, Tree};
 
-/// zstd's level for the archive: the kernel unpacks all of them equally fast.
-const LEVEL: i32 = 19;
+/// zstd's level for the archive: most of it is compressed modules, on which more work is wasted.
+const LEVEL: i32 = 9;
 
 /// What the kernel unpacks first: `/init`, the modules, `/dev/console` and empty mount points.
 ///

@@ -9,7 +9,7 @@ use crate::download::Downloader;
 use crate::index::{self, Indexed};
 use crate::k3s;
 use crate::lock::{Archive, Lock, LockedK3s};
-use crate::mirror::Mirrors;
+use crate::mirror::{MIRROR_VARIABLE, Mirrors};
 use crate::progress::step;
 use crate::wanted::Wanted;
 
@@ -26,6 +26,7 @@ pub fn refresh(wanted: &Wanted, lock_path: &Path) -> Result<()> {
         None
     };
     let new = resolve(wanted, &Mirrors::find()?, &Downloader::new(), old.as_ref())?;
+    refuse_older(&new, old.as_ref())?;
     if old.as_ref() == Some(&new) {
         step("lock: nothing is newer");
         return Ok(());
@@ -85,6 +86,17 @@ fn resolve(
     Ok(lock)
 }
 
+/// A mirror that stands still, or somebody between it and us, must not bring old holes back.
+fn refuse_older(new: &Lock, old: Option<&Lock>) -> Result<()> {
+    match old {
+        Some(old) if new.source_date_epoch < old.source_date_epoch => bail!(
+            "the mirror's indexes are older than packages.lock; wait for it, name another with {MIRROR_VARIABLE}, \
+             or remove packages.lock to go back on purpose"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// The wanted k3s release with its digest: from the old lock, a release never changes; or from upstream.
 fn k3s_release(version: &str, downloader: &Downloader, old: Option<&Lock>) -> Option<LockedK3s> {
     if let Some(locked) = old
@@ -126,11 +138,24 @@ fn read_any(
             &wanted.architecture,
             keep,
         ) {
-            Ok(index) => return Ok(index),
+            Ok(index) => {
+                if index.valid_until.is_some_and(|until| until < now()) {
+                    step(format!(
+                        "lock: WARNING: the index of {mirror} has expired; it may lack security updates"
+                    ));
+                }
+                return Ok(index);
+            }
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| anyhow::anyhow!("there is no mirror to read")))
+}
+
+/// Unix seconds; 0 where the clock stands before 1970.
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 /// The package that a kernel metapackage stands for: the first that it depends on.
@@ -148,4 +173,44 @@ fn kernel_of(metapackage: &Indexed) -> Result<String> {
         );
     }
     Ok(first.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_mirror_is_refused() {
+        let at = |date| Lock {
+            source_date_epoch: date,
+            ..Lock::new("trixie", "amd64")
+        };
+        refuse_older(&at(5), None).unwrap();
+        refuse_older(&at(5), Some(&at(5))).unwrap();
+        assert!(
+            refuse_older(&at(4), Some(&at(5)))
+                .unwrap_err()
+                .to_string()
+                .contains("older")
+        );
+    }
+
+    #[test]
+    fn a_metapackage_leads_to_its_kernel() {
+        let entry = |depends: &str| Indexed {
+            package: crate::lock::LockedPackage {
+                name: "linux-image-cloud-amd64".into(),
+                version: "6.12.117-1".into(),
+                archive: Archive::Debian,
+                path: "pool/x.deb".into(),
+                size: 1,
+                sha256: "0".repeat(64),
+            },
+            depends: depends.into(),
+        };
+        let kernel =
+            kernel_of(&entry("linux-image-6.12.117-cloud-amd64 (= 6.12.117-1), x")).unwrap();
+        assert_eq!(kernel, "linux-image-6.12.117-cloud-amd64");
+        assert!(kernel_of(&entry("libc6")).is_err() && kernel_of(&entry("")).is_err());
+    }
 }
