@@ -37,8 +37,6 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
     say(&format!("k3s: {}", lab.k3s));
     say(&format!("machine: 2 CPUs, 2 GiB, {}", lab.accelerator));
     let mut stops = Stops::new()?;
-    // what a former run left behind describes nothing any more
-    Description::remove(&options.devnet);
     let devnet_options = DevnetOptions {
         programs: lab.programs.clone(),
         k3s: lab.k3s.clone(),

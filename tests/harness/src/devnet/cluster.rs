@@ -9,7 +9,7 @@ use k3s_double::control::{Client, NodeSummary};
 
 use super::certificates::write_secret;
 use super::node::HOST;
-use super::service::{Service, free_port};
+use super::service::{Service, free_port, free_port_pair};
 
 /// Which k3s runs, on this host and in the image.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,8 +57,16 @@ impl Cluster {
     /// # Errors
     /// When its files cannot be written.
     pub fn new(k3s: &K3s, programs: &Path, directory: &Path, token: &str) -> Result<Self> {
-        let port = free_port()?;
+        let port = free_port_pair()?;
         let data = directory.join("k3s");
+        // every devnet is a new cluster: a former one's data has another CA and another token,
+        // and the double and a real k3s can't read each other's
+        match std::fs::remove_dir_all(&data) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("cannot remove the former k3s server's directory");
+            }
+            _ => {}
+        }
         std::fs::create_dir_all(&data).context("cannot create the k3s server's directory")?;
         let token_file = directory.join("k3s.token");
         write_secret(&token_file, token)?;
@@ -88,6 +96,10 @@ impl Cluster {
             K3s::Real(path) => {
                 let program = directory.join("k3s-server");
                 install(path, &program)?;
+                // k3s acts as kubectl under that name
+                let kubectl = data.join("kubectl");
+                std::os::unix::fs::symlink(&program, &kubectl)
+                    .with_context(|| format!("cannot link {}", kubectl.display()))?;
                 arguments.path("--write-kubeconfig", &data.join("kubeconfig"));
                 let ready = "k3s is up and running";
                 (
@@ -166,18 +178,20 @@ impl Cluster {
     }
 
     async fn real_node(&self, name: &str) -> Result<Option<NodeSummary>> {
-        let output = tokio::process::Command::new(self.data.with_file_name("k3s-server"))
+        let output = tokio::process::Command::new(self.data.join("kubectl"))
             .args([
-                "kubectl",
                 "get",
                 "node",
                 name,
                 "--ignore-not-found",
                 "--output",
                 "json",
+                "--request-timeout",
+                "10s",
             ])
             .arg("--kubeconfig")
             .arg(self.data.join("kubeconfig"))
+            .kill_on_drop(true)
             .output()
             .await
             .context("cannot start k3s kubectl")?;

@@ -51,6 +51,7 @@ pub struct Devnet {
     node_key: NodeKey,
     configuration: NodeConfiguration,
     _time: TimeServer,
+    _lock: std::fs::File,
     /// The fullnode's double.
     pub fullnode: Service,
     /// The master.
@@ -97,6 +98,9 @@ impl Devnet {
         let directory = &options.directory;
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;
+        let lock = lock(directory)?;
+        // what a former run left behind describes nothing any more
+        Description::remove(directory);
         let authority = Authority::new()?;
         let root_certificate = directory.join("ca.crt");
         std::fs::write(&root_certificate, authority.pem())
@@ -176,6 +180,7 @@ impl Devnet {
             node_key,
             configuration,
             _time: time,
+            _lock: lock,
             fullnode,
             master,
             cluster,
@@ -280,6 +285,20 @@ impl Devnet {
     pub async fn slash(&self) -> Result<Stake> {
         slash(&self.description).await.map(|(_, stake)| stake)
     }
+}
+
+/// Holds the folder for one devnet: a second one there would take the first one's files away.
+fn lock(directory: &Path) -> Result<std::fs::File> {
+    let path = directory.join("lock");
+    let file = std::fs::File::create(&path)
+        .with_context(|| format!("cannot create {}", path.display()))?;
+    file.try_lock().with_context(|| {
+        format!(
+            "another devnet runs in {}; end it first (Ctrl-C in its terminal)",
+            directory.display()
+        )
+    })?;
+    Ok(file)
 }
 
 /// The stake of a devnet's node, by the seal token that its account owns.

@@ -38,6 +38,22 @@ pub fn free_port() -> Result<u16> {
     anyhow::bail!("no port between {} and {} is free", PORTS.start, PORTS.end)
 }
 
+/// A free port whose next one is free and nobody else's too: `k3s server` takes a second port for
+/// its API server, one above the one it is told.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port_pair() -> Result<u16> {
+    let mut port = free_port()?;
+    loop {
+        let next = free_port()?;
+        if next == port + 1 {
+            return Ok(port);
+        }
+        port = next;
+    }
+}
+
 /// One service.
 pub struct Service {
     name: &'static str,
@@ -140,6 +156,14 @@ mod tests {
         let next = free_port().unwrap();
         assert_ne!(taken, next);
         assert!(PORTS.contains(&next));
+    }
+
+    #[test]
+    fn the_second_port_of_a_pair_is_not_given_again() {
+        let pair = free_port_pair().unwrap();
+        let _first = TcpListener::bind((Ipv4Addr::LOCALHOST, pair)).unwrap();
+        let _second = TcpListener::bind((Ipv4Addr::LOCALHOST, pair + 1)).unwrap();
+        assert!(![pair, pair + 1].contains(&free_port().unwrap()));
     }
 
     #[tokio::test]
