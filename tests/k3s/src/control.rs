@@ -53,6 +53,25 @@ pub enum Command {
         /// An absolute path.
         path: PathBuf,
     },
+    /// The names in a process's environment, and which of some texts stand in it; its values are
+    /// shown to nobody.
+    Environment {
+        /// The process.
+        process: i32,
+        /// Texts to look for, none of them empty.
+        needles: Vec<Needle>,
+    },
+}
+
+/// A text to look for: a secret, so it stands in no log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Needle(pub String);
+
+impl std::fmt::Debug for Needle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("…")
+    }
 }
 
 fn one() -> u32 {
@@ -250,6 +269,17 @@ pub struct FileState {
     pub truncated: bool,
     /// The names in a folder, sorted.
     pub entries: Option<Vec<String>>,
+}
+
+/// Reply to [`Command::Environment`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentState {
+    /// The process has ended meanwhile.
+    pub gone: bool,
+    /// The names of its variables. None for a thread of the kernel.
+    pub names: Vec<String>,
+    /// The places of those needles that stand in a name or a value.
+    pub found: Vec<usize>,
 }
 
 /// Reply to `GET /nodes`.

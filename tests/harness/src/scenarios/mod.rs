@@ -47,7 +47,7 @@ macro_rules! scenarios {
 scenarios! {
     services::killed_services_come_back, true,
         "kill -9 of containerd, k3s, netd and staker: each comes back, the pod's container lives on";
-    outages::outages_degrade_and_heal, false,
+    outages::outages_degrade_and_heal, true,
         "no network, chain or master at boot, then an outage of both: told, endured, healed";
     life::whole_life, true,
         "from power-on to a running pod, stake, heartbeat, slash and power-off, and off again at \

@@ -35,7 +35,7 @@ pub(super) async fn outages_degrade_and_heal(context: &Context) -> Result<()> {
     whole(&machine).await?;
     let stake = devnet.stake().await?;
     let balance = devnet.balance().await?;
-    let agent_before = agent(&devnet, context).await?;
+    let agent_before = agent(&devnet).await?;
 
     // a fullnode that hangs and a master that is gone: three heartbeats fail, and the agent is
     // restarted, but the node neither powers off nor stakes again
@@ -49,11 +49,8 @@ pub(super) async fn outages_degrade_and_heal(context: &Context) -> Result<()> {
         "the agent is restarted",
         machine.patience() + THREE_HEARTBEATS,
         || async {
-            let now = agent(&devnet, context).await?;
-            ensure!(
-                now != agent_before || now.is_none(),
-                "the agent still is {now:?}"
-            );
+            let now = agent(&devnet).await?;
+            ensure!(now != agent_before, "the agent still is {now}");
             Ok(())
         },
     )
@@ -79,12 +76,9 @@ pub(super) async fn outages_degrade_and_heal(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The agent's process, where the k3s double can be asked for it.
-async fn agent(devnet: &crate::devnet::Devnet, context: &Context) -> Result<Option<i32>> {
-    if context.lab.k3s != crate::devnet::K3s::Double {
-        return Ok(None);
-    }
-    Ok(Some(node::only(&processes(devnet).await?, "k3s")?.pid))
+/// The agent's process.
+async fn agent(devnet: &crate::devnet::Devnet) -> Result<i32> {
+    Ok(node::only(&processes(devnet).await?, "k3s")?.pid)
 }
 
 /// Waits until the node has joined, nothing degrades it, and the master acknowledges heartbeats.

@@ -1,6 +1,7 @@
 //! What the server may have the agent do, over the kubelet's end of the tunnel: see
 //! [`crate::control`].
 
+mod environment;
 mod kill;
 mod orphans;
 mod processes;
@@ -145,6 +146,10 @@ async fn run(
         Command::Processes => Ok(http::json(StatusCode::OK, &processes::all())),
         Command::Read { path } => {
             let state = read::state(&path).await.map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &state))
+        }
+        Command::Environment { process, needles } => {
+            let state = environment::state(process, &needles).map_err(|error| failed(&error))?;
             Ok(http::json(StatusCode::OK, &state))
         }
     }
