@@ -39,9 +39,26 @@ aborts! {
     INVALID_BASIS_POINTS = STAKING, 8, "EInvalidBasisPoints", "Basis points go from 1 to 10000";
     INVALID_NODE_KEY = STAKING, 9, "EInvalidNodeKey", "The node key is not a flag byte and a public key";
     INVALID_NODE_ID = STAKING, 10, "EInvalidNodeId", "The node id is empty or longer than 63 bytes";
+    NAME_TAKEN = STAKING, 11, "ENameTaken", "The node id is taken by another record";
+    ALREADY_STAKED = STAKING, 12, "EAlreadyStaked", "This node key already has a stake record";
+    NOT_WITHDRAWN = STAKING, 13, "ENotWithdrawn", "Only a withdrawn stake can be staked anew";
+    OUT_OF_BOUNDS = STAKING, 14, "EOutOfBounds", "The value lies outside the pool's published bounds";
+    INVALID_EVIDENCE = STAKING, 15, "EInvalidEvidence", "The evidence is neither empty nor a digest of 32 bytes";
+    NOT_NODE_KEY = STAKING, 16, "ENotNodeKey", "The sender is not the node key's account; its proof is needed";
+    EVIDENCE_USED = STAKING, 17, "EEvidenceUsed", "This evidence was already counted against this record";
+    EMPTY_COIN = STAKING, 18, "EEmptyCoin", "The coin holds nothing";
+    NOT_SLASHED = STAKING, 19, "ENotSlashed", "Only a slashed node's id can be released";
     NOT_STAKER = GATEWAY, 0, "ENotStaker", "Only the staker may take the seal token";
     RECORD_NOT_ACTIVE = GATEWAY, 1, "ERecordNotActive", "The stake is not active";
     WRONG_RECORD = GATEWAY, 2, "EWrongRecord", "The seal token names another record";
+    TOKEN_BELOW_MINIMUM_STAKE = GATEWAY, 3, "EBelowMinimumStake", "The stake is below the pool's minimum";
+    DIRECTORY_WRONG_POOL = GATEWAY, 4, "EWrongPool", "The object belongs to another pool";
+    INVALID_URL = GATEWAY, 5, "EInvalidUrl", "The URL is not https, or longer than 256 bytes";
+    TOO_MANY_MASTERS = GATEWAY, 6, "ETooManyMasters", "The directory is full: 64 masters";
+    ALREADY_LISTED = GATEWAY, 7, "EAlreadyListed", "The enclave is in the directory already";
+    NOT_LISTED = GATEWAY, 8, "ENotListed", "The enclave is not in the directory";
+    STILL_CURRENT = GATEWAY, 9, "EStillCurrent", "The enclave is current; only the administrator may remove it";
+    SUPERSEDED_TOKEN = GATEWAY, 10, "ESupersededToken", "The seal token is not the one that counts";
 }
 
 /// The reason behind a module's code, if the package declares it.
