@@ -92,6 +92,9 @@ pub struct ChainConfig {
     pub pool: String,
     /// How much to stake, in MIST.
     pub stake_mist: u64,
+    /// `restake`, false unless given: whether a node whose stake was withdrawn stakes anew with the
+    /// same key. Without it, a withdrawn stake is the end of the node, at every later boot too.
+    pub restake: bool,
 }
 
 /// Where the master is.

@@ -65,6 +65,8 @@ struct Chain {
     package: Spanned<String>,
     pool: Spanned<String>,
     stake_mist: Spanned<i64>,
+    #[serde(default)]
+    restake: bool,
 }
 
 #[derive(Deserialize)]
@@ -230,6 +232,7 @@ impl Checker<'_> {
             package: package?,
             pool: pool?,
             stake_mist: stake_mist?,
+            restake: chain.restake,
         })
     }
 

@@ -65,6 +65,22 @@ fn the_public_part_has_no_secret_and_reads_back() {
 }
 
 #[test]
+fn a_withdrawn_stake_is_made_anew_only_where_the_document_says_so() {
+    let config = NodeConfig::parse("node.toml", GOOD).expect("good");
+    assert!(!config.public.chain.restake);
+    let text = with("= 1000000000", "= 1000000000\nrestake = true");
+    let config = NodeConfig::parse("node.toml", &text).expect("good");
+    assert!(config.public.chain.restake);
+    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
+    assert!(public.chain.restake);
+    let shown = problem(&with("= 1000000000", "= 1000000000\nrestake = \"yes\""));
+    assert!(
+        shown.starts_with("node.toml:17: chain.restake: "),
+        "{shown}"
+    );
+}
+
+#[test]
 fn dhcp_is_the_default() {
     let start = GOOD.find("[network]").expect("there");
     let end = GOOD.find("[time]").expect("there");
