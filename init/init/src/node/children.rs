@@ -229,7 +229,7 @@ impl Node {
         }
     }
 
-    fn clear_trouble(&mut self, name: Name) {
+    pub(super) fn clear_trouble(&mut self, name: Name) {
         if let Some(slot) = self.slots.get_mut(&name)
             && slot.trouble.take().is_some()
         {

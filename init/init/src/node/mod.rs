@@ -1,5 +1,6 @@
 //! The node while it runs: one loop that waits for everything at once and never for one thing.
 
+mod agent;
 mod children;
 mod events;
 mod requests;
@@ -118,7 +119,10 @@ pub(crate) struct Node {
     buttons: PowerButtons,
     watchdog: Option<Watchdog>,
     log_opened: bool,
-    stop: Option<StopPlan>,
+    /// The node's stop, and why.
+    stop: Option<(Reason, StopPlan)>,
+    /// The agent's, while the node goes on.
+    agent_stop: Option<StopPlan>,
     finished: bool,
 }
 
@@ -158,6 +162,7 @@ impl Node {
             watchdog: None,
             log_opened: false,
             stop: None,
+            agent_stop: None,
             finished: false,
         })
     }
@@ -171,9 +176,9 @@ impl Node {
         self.look_for_watchdog();
         loop {
             self.settle();
-            if let Some(stop) = self.stop.as_ref().filter(|_| self.finished) {
+            if let Some((reason, _)) = self.stop.as_ref().filter(|_| self.finished) {
                 return Ok(End {
-                    reason: stop.reason,
+                    reason: *reason,
                     log: self.inputs.log,
                     watchdog: self.watchdog,
                 });
@@ -202,6 +207,7 @@ impl Node {
         self.resume(now);
         self.try_sockets(now);
         self.advance_stop(now);
+        self.advance_agent_stop(now);
         self.carry_out_plan(now);
         self.recover(now);
         if self.board.has_reached(Phase::State) && !self.log_opened {
@@ -213,7 +219,8 @@ impl Node {
     fn time_to_wait(&self, now: Duration) -> Duration {
         [
             self.supervisor.deadline(),
-            self.stop.as_ref().map(|stop| stop.deadline(now)),
+            self.stop.as_ref().map(|(_, plan)| plan.deadline(now)),
+            self.agent_stop.as_ref().map(|plan| plan.deadline(now)),
             self.watchdog.as_ref().map(Watchdog::deadline),
             self.recoveries().map(|(_, at)| at).min(),
             self.resumptions().min(),
