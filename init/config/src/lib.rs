@@ -4,7 +4,10 @@
 //! secrets that [`NodeConfig::public_toml`] gives. Whatever is wrong is told with file, line, field,
 //! what was expected, and what to do; the values of secret fields are never repeated.
 
+mod certificates;
+mod document;
 mod error;
+mod redaction;
 mod schema;
 mod values;
 
