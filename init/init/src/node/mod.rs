@@ -3,6 +3,7 @@
 mod agent;
 mod children;
 mod events;
+mod notifications;
 mod requests;
 mod stop;
 
@@ -13,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use notifications::NotifyGate;
 use thiserror::Error;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
@@ -83,8 +85,17 @@ struct Slot {
     console_rate: RateLimit,
     notification_rate: RateLimit,
     lines: TaskLines,
+    /// The first error that its process has told of.
+    complaint: Option<String>,
     /// Why it is degraded, while it is.
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
+}
+
+/// What is wrong with a service.
+#[derive(Debug)]
+struct Trouble {
+    reason: DegradedReason,
+    detail: String,
 }
 
 impl Default for Slot {
@@ -99,6 +110,7 @@ impl Default for Slot {
             console_rate: RateLimit::new(CONSOLE_LINES.0, CONSOLE_LINES.1),
             notification_rate: RateLimit::new(NOTIFICATIONS.0, NOTIFICATIONS.1),
             lines: TaskLines::default(),
+            complaint: None,
             trouble: None,
         }
     }
@@ -110,12 +122,14 @@ pub(crate) struct Node {
     events: EventLoop,
     inputs: Inputs,
     notify: NotifySocket,
+    notify_gate: NotifyGate,
     supervisor: Supervisor,
     slots: BTreeMap<Name, Slot>,
     board: StatusBoard,
     agent: Agent,
-    /// The node's name, once the configuration is there.
+    /// The node's name, once the configuration is there, and that configuration's public part.
     node_id: Option<String>,
+    public_configuration: Option<String>,
     buttons: PowerButtons,
     watchdog: Option<Watchdog>,
     log_opened: bool,
@@ -153,11 +167,13 @@ impl Node {
             events,
             inputs,
             notify,
+            notify_gate: NotifyGate::default(),
             supervisor: Supervisor::new(SERVICES),
             slots: slots.collect(),
             board: StatusBoard::new(timeline::load()),
             agent: Agent::new(Path::new(AGENT_DIRECTORY)),
             node_id: None,
+            public_configuration: None,
             buttons: PowerButtons::default(),
             watchdog: None,
             log_opened: false,
@@ -205,6 +221,7 @@ impl Node {
             watchdog.pet(now);
         }
         self.resume(now);
+        self.resume_notifications(now);
         self.try_sockets(now);
         self.advance_stop(now);
         self.advance_agent_stop(now);
@@ -224,6 +241,7 @@ impl Node {
             self.watchdog.as_ref().map(Watchdog::deadline),
             self.recoveries().map(|(_, at)| at).min(),
             self.resumptions().min(),
+            self.notify_gate.resumes(),
             self.awaited_sockets()
                 .next()
                 .map(|_| now.saturating_add(SOCKET_TRIES)),
@@ -346,9 +364,10 @@ impl Node {
         ] {
             let troubles: Vec<&str> = self
                 .slots
-                .iter()
-                .filter(|(name, _)| name.service().degrades == reason)
-                .filter_map(|(_, slot)| slot.trouble.as_deref())
+                .values()
+                .filter_map(|slot| slot.trouble.as_ref())
+                .filter(|trouble| trouble.reason == reason)
+                .map(|trouble| trouble.detail.as_str())
                 .collect();
             if troubles.is_empty() {
                 self.board.recover(reason);

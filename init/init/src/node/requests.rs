@@ -88,11 +88,20 @@ impl Node {
     pub(super) fn configured(&mut self) {
         let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
         let config = match text {
-            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text).map_err(|error| error.to_string()),
+            Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
+            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text)
+                .map(|config| (config, text))
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match config {
-            Ok(config) => {
+            Ok((config, text)) => {
+                if self.public_configuration.replace(text).is_some() {
+                    info!("the configuration is another one: the network is set up anew");
+                    if let Some(command) = self.supervisor.restart(Name::Netd, timeline::now()) {
+                        self.carry_out(command);
+                    }
+                }
                 if let Err(error) = identity::set_hostname(&config.node_id) {
                     let error = crate::log::chain(&error);
                     warn!(error, "the host name can't be set");

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tracing::{info, warn};
-use wire::child::PowerOffReason;
 
 use super::Node;
 use crate::power::{Act, Group, Reason, StopPlan, World, forget_secrets};
@@ -21,12 +20,18 @@ const DEPTH_LIMIT: u32 = 16;
 impl Node {
     /// Begins to stop, unless that is under way.
     pub(super) fn begin_stop(&mut self, reason: Reason, detail: &str) {
-        if self.stop.is_some() {
-            info!(%reason, "the node is stopping already");
+        if let Some((under_way, _)) = &mut self.stop {
+            if reason.outranks(*under_way) {
+                *under_way = reason;
+                info!(%reason, detail, "the stop that is under way has another reason");
+                forget_secrets();
+            } else {
+                info!(%reason, "the node is stopping already");
+            }
             return;
         }
         info!(%reason, detail, "stopping");
-        if reason == Reason::Staker(PowerOffReason::Slashed) {
+        if reason.forgets_secrets() {
             forget_secrets();
         }
         self.supervisor.halt();

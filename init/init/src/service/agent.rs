@@ -16,6 +16,9 @@ use crate::files;
 /// On tmpfs: it never reaches a disk.
 pub(crate) const DIRECTORY: &str = "/run/daas/agent";
 
+/// Where the agent keeps its state, and with it its credentials.
+pub(crate) const DATA_DIRECTORY: &str = "/var/lib/rancher/k3s";
+
 /// The longest address and token, in bytes.
 const MAXIMUM_SERVER: usize = 512;
 const MAXIMUM_TOKEN: usize = 4096;
@@ -121,7 +124,7 @@ impl Agent {
             "--token-file",
             token_file.to_str()?,
             "--data-dir",
-            "/var/lib/rancher/k3s",
+            DATA_DIRECTORY,
             "--node-name",
             node,
             // a bare path: with a scheme in front, cadvisor's labels break
