@@ -5,7 +5,9 @@
 
 mod chosen;
 mod clock;
+mod clock_bounds;
 mod dhcp;
+mod last_time;
 mod links;
 mod network;
 mod report;
