@@ -387,7 +387,10 @@ mod tests {
             reason: PowerOffReason::Slashed,
             detail: String::new(),
         };
-        for message in [&start, &restart, &power_off] {
+        let stop = ToInit::StopAgent {
+            reason: String::new(),
+        };
+        for message in [&start, &stop, &restart, &power_off] {
             for name in Name::ALL {
                 assert_eq!(allowed(*name, message), *name == Name::Staker, "{name}");
             }
@@ -439,7 +442,10 @@ mod tests {
             assert!(speakers <= 1, "{reason}");
             if matches!(
                 reason,
-                DegradedReason::Service | DegradedReason::StateDisk | DegradedReason::Configuration
+                DegradedReason::Service
+                    | DegradedReason::StateDisk
+                    | DegradedReason::Configuration
+                    | DegradedReason::Agent
             ) {
                 assert_eq!(speakers, 0, "{reason} is for init alone");
             }
