@@ -208,11 +208,7 @@ impl Plan {
                 tx.call(abi::GATEWAY, function::CANCEL_UNSTAKE, arguments);
             }
             Self::Withdraw { pool, record } => {
-                let arguments = vec![
-                    tx.shared(*pool, true),
-                    tx.shared(*record, true),
-                    tx.clock(),
-                ];
+                let arguments = vec![tx.shared(*pool, true), tx.shared(*record, true), tx.clock()];
                 let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
                 let receiver = tx.builder.pure(&sender);
                 tx.builder.transfer_objects(vec![coin], receiver);
@@ -259,11 +255,7 @@ impl Program {
 
     fn seal_token(&mut self, pool: Argument, record: Argument) {
         let arguments = vec![pool, record, self.clock()];
-        self.call(
-            abi::GATEWAY,
-            function::CREATE_WORKER_SEAL_TOKEN,
-            arguments,
-        );
+        self.call(abi::GATEWAY, function::CREATE_WORKER_SEAL_TOKEN, arguments);
     }
 
     fn call(

@@ -59,6 +59,43 @@ aborts! {
     NOT_LISTED = GATEWAY, 8, "ENotListed", "The enclave is not in the directory";
     STILL_CURRENT = GATEWAY, 9, "EStillCurrent", "The enclave is current; only the administrator may remove it";
     SUPERSEDED_TOKEN = GATEWAY, 10, "ESupersededToken", "The seal token is not the one that counts";
+    ADMINISTRATION_EMPTY_WITHDRAWAL = "administration", 0, "EEmptyWithdrawal", "Nothing was asked for";
+    ADMINISTRATION_TREASURY_SHORT = "administration", 1, "ETreasuryShort", "The treasury holds less than that";
+    AUTHORITY_REVOKED = "authority", 0, "ERevoked", "The capability is not, or no longer, on the object's list";
+    AUTHORITY_NOT_YET_EFFECTIVE = "authority", 1, "ENotYetEffective", "The authority does not count before its notice is over";
+    ENCLAVE_WRONG_POOL = "enclave", 0, "EWrongPool", "The object belongs to another pool";
+    ENCLAVE_WRONG_CONFIG = "enclave", 1, "EWrongConfig", "The object belongs to another enclave configuration";
+    ENCLAVE_DEBUG_MODE = "enclave", 2, "EDebugMode", "All-zero PCRs: the enclave runs in debug mode";
+    ENCLAVE_INVALID_PCRS = "enclave", 3, "EInvalidPcrs", "Each of PCR 0, 1 and 2 is a digest of 48 bytes";
+    ENCLAVE_WRONG_PCRS = "enclave", 4, "EWrongPcrs", "The document's PCRs are not the configuration's";
+    ENCLAVE_DOCUMENT_TOO_OLD = "enclave", 5, "EDocumentTooOld", "The attestation document is older than the configuration allows";
+    ENCLAVE_DOCUMENT_FROM_FUTURE = "enclave", 6, "EDocumentFromFuture", "The attestation document is of a time to come";
+    ENCLAVE_INVALID_PUBLIC_KEY = "enclave", 7, "EInvalidPublicKey", "The public key is not an ed25519 key of 32 bytes";
+    ENCLAVE_INVALID_TLS_KEY_DIGEST = "enclave", 8, "EInvalidTlsKeyDigest", "The digest of the TLS key is not 32 bytes";
+    ENCLAVE_RETIRED = "enclave", 9, "ERetired", "The enclave is retired";
+    ENCLAVE_VERSION_NOT_AHEAD = "enclave", 10, "EVersionNotAhead", "The minimum version only rises, and not above the current";
+    ENCLAVE_OUT_OF_BOUNDS = "enclave", 11, "EOutOfBounds", "The value lies outside the published bounds";
+    ENCLAVE_NONCE_NOT_HIGHER = "enclave", 12, "ENonceNotHigher", "The nonce is not higher than the last: a replay";
+    ENCLAVE_TOO_OLD = "enclave", 13, "ETooOld", "What the enclave signed is older than the configuration allows";
+    ENCLAVE_FROM_FUTURE = "enclave", 14, "EFromFuture", "What the enclave signed is of a time to come";
+    ENCLAVE_INVALID_SIGNATURE = "enclave", 15, "EInvalidSignature", "The signature is not the enclave's over this message";
+    ENCLAVE_ALREADY_REGISTERED = "enclave", 16, "EAlreadyRegistered", "This key was registered before";
+    NODE_KEY_INVALID_PROOF = "node_key", 0, "EInvalidProof", "The proof is no signature of the node key over this stake";
+    RELEASES_WRONG_POOL = "releases", 0, "EWrongPool", "The object belongs to another pool";
+    RELEASES_WRONG_REGISTRY = "releases", 1, "EWrongRegistry", "The capability belongs to another registry";
+    RELEASES_INVALID_DIGEST = "releases", 2, "EInvalidDigest", "Root hash and PCR 11 are digests of 32 bytes, not all zero";
+    RELEASES_INVALID_MEASUREMENT = "releases", 3, "EInvalidMeasurement", "The launch measurement is of no known TEE or length";
+    RELEASES_ALREADY_APPROVED = "releases", 4, "EAlreadyApproved", "This version was approved before";
+    RELEASES_UNKNOWN_RELEASE = "releases", 5, "EUnknownRelease", "No release has this version";
+    RELEASES_ALREADY_REVOKED = "releases", 6, "EAlreadyRevoked", "The release is revoked already";
+    RELEASES_VERSION_NOT_AHEAD = "releases", 7, "EVersionNotAhead", "The minimum version only rises, and to a release that counts";
+    RELEASES_TOO_MANY_RELEASES = "releases", 8, "ETooManyReleases", "The registry is full: 128 releases; remove some that do not count";
+    RELEASES_STILL_TRUSTED = "releases", 9, "EStillTrusted", "The release still counts";
+    RELEASES_TOO_MANY_MEASUREMENTS = "releases", 10, "ETooManyMeasurements", "More than 8 launch measurements";
+    SLASHING_WRONG_POOL = "slashing", 0, "EWrongPool", "The enclave configuration belongs to another pool";
+    SLASHING_NO_EVIDENCE = "slashing", 1, "ENoEvidence", "A verdict names the digest of its evidence, 32 bytes";
+    VERSION_ALREADY_MIGRATED = "version", 0, "EAlreadyMigrated", "The shared object is of this version already";
+    VERSION_WRONG_VERSION = "version", 1, "EWrongVersion", "The shared object is of another version";
 }
 
 /// The reason behind a module's code, if the package declares it.

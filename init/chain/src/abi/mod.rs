@@ -18,8 +18,8 @@ use sui_sdk_types::{Address, Identifier, StructTag, TypeTag};
 pub use framework::{Clock, Coin, Field};
 pub use gateway::{SealToken, SealTokenBurnt, SealTokenIssued};
 pub use staking::{
-    AdminCap, Pool, Restaked, Slashed, SlasherCap, StakeKey, StakeRecord, Staked, Table, ToppedUp,
-    UnstakeCancelled, UnstakeRequested, Withdrawn,
+    AdminCap, Pool, PoolCreated, Restaked, Slashed, SlasherCap, StakeKey, StakeRecord, Staked,
+    Table, ToppedUp, UnstakeCancelled, UnstakeRequested, Withdrawn,
 };
 
 /// The module that holds pools and stakes.
@@ -112,7 +112,8 @@ macro_rules! move_type {
     };
 }
 
-move_type!(STAKING => Pool, StakeRecord, StakeKey, AdminCap, SlasherCap, Staked, Restaked,
+move_type!(STAKING => Pool, StakeRecord, StakeKey, AdminCap, SlasherCap, PoolCreated,
+    Staked, Restaked,
     ToppedUp, Slashed, UnstakeRequested, UnstakeCancelled, Withdrawn);
 move_type!(GATEWAY => SealToken, SealTokenIssued, SealTokenBurnt);
 move_type!("clock" => Clock);

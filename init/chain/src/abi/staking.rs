@@ -86,6 +86,17 @@ pub struct SlasherCap {
     pub pool: Address,
 }
 
+/// Event `staking::PoolCreated`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolCreated {
+    /// The pool.
+    pub pool: Address,
+    /// The capability that sets its rules.
+    pub admin_cap: Address,
+    /// Who made it.
+    pub creator: Address,
+}
+
 /// Event `staking::Staked`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staked {

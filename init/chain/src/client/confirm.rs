@@ -86,10 +86,9 @@ impl Chain {
             return Err(match (contrary, failure) {
                 (Some(contrary), _) => self.disagreement(stake, 0, contrary.clone()),
                 (None, Some(failure)) => failure,
-                (None, None) => ChainError::Settings(crate::SettingsError::Fullnodes {
-                    most: 0,
-                    found: 0,
-                }),
+                (None, None) => {
+                    ChainError::Settings(crate::SettingsError::Fullnodes { most: 0, found: 0 })
+                }
             });
         };
         if self.inner.fullnodes.len() > 1 && count >= self.needed() {

@@ -47,10 +47,12 @@ impl Chain {
                 return Ok(None);
             }
         }
-        Err(failure.unwrap_or(ChainError::Settings(crate::SettingsError::Fullnodes {
-            most: self.inner.fullnodes.len(),
-            found: 0,
-        })))
+        Err(
+            failure.unwrap_or(ChainError::Settings(crate::SettingsError::Fullnodes {
+                most: self.inner.fullnodes.len(),
+                found: 0,
+            })),
+        )
     }
 
     /// The stake behind a seal token; `None` where there is no such token.

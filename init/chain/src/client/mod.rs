@@ -8,8 +8,8 @@ mod transact;
 mod watch;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sui_sdk_types::Address as SuiAddress;
 

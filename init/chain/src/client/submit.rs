@@ -179,7 +179,9 @@ impl Chain {
                 return Err(ChainError::BelowMinimum { amount, minimum });
             }
             let purse = self.purse(fullnode, key.address().into()).await?;
-            let signed = self.sign(fullnode, key, &plan(fullnode).await?, &purse).await?;
+            let signed = self
+                .sign(fullnode, key, &plan(fullnode).await?, &purse)
+                .await?;
             Ok(StakeTransaction {
                 node_id: node_id.to_owned(),
                 node_key: key.public().to_flagged_bytes(),

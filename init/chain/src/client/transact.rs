@@ -231,7 +231,11 @@ impl Chain {
     }
 
     /// The account's coins, largest first, and the price of gas.
-    pub(super) async fn purse(&self, fullnode: &Fullnode, owner: SuiAddress) -> Result<Purse, ChainError> {
+    pub(super) async fn purse(
+        &self,
+        fullnode: &Fullnode,
+        owner: SuiAddress,
+    ) -> Result<Purse, ChainError> {
         let (epoch, price) = fullnode.epoch().await?;
         let mut coins = Vec::new();
         for object in fullnode.owned(owner, &StructTag::gas_coin()).await? {

@@ -251,9 +251,9 @@ impl Watcher {
         let stake = if now.verdict.is_gone() {
             match self.chain.confirm(&now).await {
                 Ok(stake) => stake,
-                Err(
-                    error @ (ChainError::Disagreement { .. } | ChainError::Unconfirmed { .. }),
-                ) => return Ok(self.tell_doubtful(now, error).await),
+                Err(error @ (ChainError::Disagreement { .. } | ChainError::Unconfirmed { .. })) => {
+                    return Ok(self.tell_doubtful(now, error).await);
+                }
                 Err(error) => return Err(error),
             }
         } else {

@@ -16,8 +16,8 @@ use crate::identifiers::Address;
 
 pub use public::PublicKey;
 pub use signature::MessageSignature;
-pub use signer::{SignatureBytes, Signer};
 use signer::{Ed25519, Secp256r1};
+pub use signer::{SignatureBytes, Signer};
 
 /// A node's key pair, wherever its secret half is. It never prints it.
 #[derive(Clone)]

@@ -124,8 +124,8 @@ impl PublicKey {
                 public_key,
             },
             Key::Secp256r1(public_key) => {
-                let signature = p256::ecdsa::Signature::from_slice(raw)
-                    .map_err(|_error| KeyError::Signing)?;
+                let signature =
+                    p256::ecdsa::Signature::from_slice(raw).map_err(|_error| KeyError::Signing)?;
                 let signature = signature.normalize_s().unwrap_or(signature);
                 SimpleSignature::Secp256r1 {
                     signature: Secp256r1Signature::new(signature.to_bytes().into()),

@@ -92,7 +92,10 @@ fn secp256r1_signs_as_sui_does() {
     assert_eq!(signature.to_string(), P256_SIGNATURE);
     key.public().verify_message(b"hello", &signature).unwrap();
     assert_eq!(key.public().to_flagged_bytes().len(), PublicKey::LONGEST);
-    assert_eq!(key.public().to_string().parse::<PublicKey>().unwrap(), key.public());
+    assert_eq!(
+        key.public().to_string().parse::<PublicKey>().unwrap(),
+        key.public()
+    );
     let again = NodeKey::from_suiprivkey(&key.to_suiprivkey().unwrap()).unwrap();
     assert_eq!(again.address(), key.address());
 }
@@ -118,7 +121,10 @@ impl Signer for High {
 #[test]
 fn a_high_s_is_made_low_whoever_signs() {
     let key = NodeKey::from_signer(Arc::new(High(p256())));
-    assert_eq!(key.sign_message(b"hello").unwrap().to_string(), P256_SIGNATURE);
+    assert_eq!(
+        key.sign_message(b"hello").unwrap().to_string(),
+        P256_SIGNATURE
+    );
     assert!(matches!(key.to_suiprivkey(), Err(KeyError::NotExportable)));
 }
 
@@ -136,8 +142,14 @@ fn keys_of_the_keystore_are_read() {
         let text = key.to_suiprivkey().unwrap();
         assert_eq!(NodeKey::import(&text).unwrap().address(), key.address());
         let foreign = STANDARD.encode([&[1][..], secret].concat());
-        assert!(matches!(NodeKey::import(&foreign), Err(KeyError::Scheme { flag: 1 })));
-        assert!(matches!(NodeKey::import(&entry[1..]), Err(KeyError::Prefix)));
+        assert!(matches!(
+            NodeKey::import(&foreign),
+            Err(KeyError::Scheme { flag: 1 })
+        ));
+        assert!(matches!(
+            NodeKey::import(&entry[1..]),
+            Err(KeyError::Prefix)
+        ));
     }
     let zero = STANDARD.encode([&[2][..], &[0; 32]].concat());
     assert!(matches!(NodeKey::import(&zero), Err(KeyError::Secret)));

@@ -163,7 +163,7 @@ fn failure(id: TransactionId, error: &proto::ExecutionError) -> Failure {
         .and_then(|error| error.error_code_opt())
         .unwrap_or_else(|| abort::authored_code(abort.abort_code()));
     let known = abort::named(&module, code);
-    if known.is_some_and(|known| *known == abort::Abort::WRONG_VERSION) {
+    if known.is_some_and(|known| known.name == abort::Abort::WRONG_VERSION.name) {
         return Failure::Other(ChainError::Upgraded {
             function: format!("{module}::{}", bounded(abort.location().function_name())),
         });

@@ -43,7 +43,9 @@ impl Scope<'_, '_> {
 
     /// Adds a dynamic field to an object.
     pub(crate) fn add_child(&mut self, parent: sui_sdk_types::Address, value: Value) {
-        self.machine.children.insert(value.id(), Some((value, parent)));
+        self.machine
+            .children
+            .insert(value.id(), Some((value, parent)));
     }
 
     /// Removes a dynamic field.

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{
     Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError, MergeCoins,
-    Object,
-    SplitCoins, StructTag, Transaction, TransferObjects,
+    Object, SplitCoins, StructTag, Transaction, TransferObjects,
 };
 
 use super::Failure;

@@ -46,10 +46,7 @@ pub(super) fn request_unstake_without_token(
     start_unbonding(scope, arguments, 2)
 }
 
-pub(super) fn cancel_unstake(
-    scope: &mut Scope<'_, '_>,
-    arguments: &mut [Arg],
-) -> Result<(), Stop> {
+pub(super) fn cancel_unstake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
     let pool: Pool = object(arguments, 0)?.read()?;
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     assert_own(&pool, &record)?;

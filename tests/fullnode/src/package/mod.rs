@@ -79,9 +79,7 @@ static FUNCTIONS: [Function; 12] = [
     Function {
         module: abi::STAKING,
         name: function::SHARE_STAKE,
-        parameters: &[
-            Take(Kind::StakeRecord),
-        ],
+        parameters: &[Take(Kind::StakeRecord)],
         body: staking::share_stake,
     },
     Function {
@@ -98,11 +96,7 @@ static FUNCTIONS: [Function; 12] = [
     Function {
         module: abi::STAKING,
         name: function::TOP_UP,
-        parameters: &[
-            Write(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Take(Kind::Sui),
-        ],
+        parameters: &[Write(Kind::Pool), Write(Kind::StakeRecord), Take(Kind::Sui)],
         body: staking::top_up,
     },
     Function {
@@ -184,9 +178,7 @@ static FUNCTIONS: [Function; 12] = [
     Function {
         module: abi::GATEWAY,
         name: function::BURN_SEAL_TOKEN,
-        parameters: &[
-            Take(Kind::SealToken),
-        ],
+        parameters: &[Take(Kind::SealToken)],
         body: gateway::burn_seal_token,
     },
 ];

@@ -28,10 +28,7 @@ fn account(node_key: &[u8]) -> Address {
     Address::new(hasher.finalize().into_inner())
 }
 
-pub(super) fn stake_for_node(
-    scope: &mut Scope<'_, '_>,
-    arguments: &mut [Arg],
-) -> Result<(), Stop> {
+pub(super) fn stake_for_node(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
     let mut pool: Pool = object(arguments, 0)?.read()?;
     let coin: Coin = object(arguments, 3)?.read()?;
     let clock: Clock = object(arguments, 4)?.read()?;
@@ -141,10 +138,7 @@ pub(super) fn top_up(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result
     )
 }
 
-pub(super) fn withdraw_stake(
-    scope: &mut Scope<'_, '_>,
-    arguments: &mut [Arg],
-) -> Result<(), Stop> {
+pub(super) fn withdraw_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
     let mut pool: Pool = object(arguments, 0)?.read()?;
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     let clock: Clock = object(arguments, 2)?.read()?;
