@@ -10,6 +10,8 @@ use sui::{clock::Clock, coin::Coin, event, sui::SUI};
 const EEmptyWithdrawal: vector<u8> = b"Nothing was asked for";
 #[error(code = 1)]
 const ETreasuryShort: vector<u8> = b"The treasury holds less than that";
+#[error(code = 2)]
+const ENotSlashed: vector<u8> = b"Only a slashed node's id can be released";
 
 public struct RulesChanged has copy, drop {
     pool: ID,
@@ -84,7 +86,9 @@ public fun revoke_slasher_cap(pool: &mut Pool, cap: &AdminCap, slasher_cap: ID) 
 /// Frees the node id of a slashed record, so that another may take it.
 public fun release_name(pool: &mut Pool, cap: &AdminCap, record: &StakeRecord) {
     pool.assert_admin(cap);
-    pool.free_slashed_name(record);
+    pool.assert_own(record);
+    assert!(record.is_slashed(), ENotSlashed);
+    pool.free_name(record);
     event::emit(NameReleased {
         pool: object::id(pool),
         record: object::id(record),

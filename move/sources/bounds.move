@@ -33,6 +33,22 @@ public fun evidence_age_ms(): Bounds { between(MINUTE_MS, DAY_MS) }
 /// so that whoever does not trust it can have left by then.
 public fun notice_ms(): u64 { 15 * DAY_MS }
 
+/// What a pool begins with: a minimum of 1 SUI, unbonding for 7 days, seal tokens for 30 days, a
+/// tenth of a slash to its reporter.
+public fun defaults(): (u64, u64, u64, u64) { (SUI_MIST, 7 * DAY_MS, 30 * DAY_MS, 1_000) }
+
+/// Whether a pool may have these rules.
+public fun allow(
+    minimum_stake: u64,
+    unbonding_ms: u64,
+    seal_token_ms: u64,
+    reporter_basis_points: u64,
+): bool {
+    minimum_stake().contain(minimum_stake) && unbonding_ms().contain(unbonding_ms) &&
+        seal_token_ms().contain(seal_token_ms) &&
+        reporter_basis_points().contain(reporter_basis_points)
+}
+
 /// Whether a value lies within, both ends included.
 public fun contain(bounds: Bounds, value: u64): bool {
     value >= bounds.least && value <= bounds.most

@@ -141,8 +141,6 @@ public struct EnclaveRegistered has copy, drop {
 }
 public struct EnclaveRetired has copy, drop { config: ID, enclave: ID }
 
-// --- configuration, by the pool's administrator ---
-
 /// Makes a configuration and shares it. Ages as `bounds` publishes them.
 public fun new_config(
     pool: &Pool,
@@ -276,8 +274,6 @@ public fun migrate_enclave(enclave: &mut Enclave) {
     version::migrate(object::id(enclave), &mut enclave.version);
 }
 
-// --- registration ---
-
 /// Registers the key that a document of AWS Nitro names, and shares it. Anybody may: the document
 /// says it all. It comes from `0x2::nitro_attestation::load_nitro_attestation` in the same
 /// transaction, which has verified its signature up to AWS's root.
@@ -372,8 +368,6 @@ fun register(
     transfer::share_object(enclave);
 }
 
-// --- what an enclave says ---
-
 /// The bytes that an enclave signs (ed25519) to say `data`.
 public fun message<T: copy + drop>(
     enclave: &Enclave,
@@ -436,8 +430,6 @@ public fun tls_key_sha256(enclave: &Enclave): vector<u8> { enclave.tls_key_sha25
 
 public fun effective_from_ms(enclave: &Enclave): u64 { enclave.effective_from_ms }
 
-public fun nonce(enclave: &Enclave): u64 { enclave.nonce }
-
 fun emit_change(config: &EnclaveConfig) {
     event::emit(EnclaveConfigChanged {
         config: object::id(config),
@@ -490,11 +482,7 @@ public fun register_attested_for_testing(
 }
 
 #[test_only]
-public fun set_versions_for_testing(
-    config: &mut EnclaveConfig,
-    enclave: &mut Enclave,
-    version: u64,
-) {
-    config.version = version;
-    enclave.version = version;
+public fun set_versions_for_testing(config: &mut EnclaveConfig, enclave: &mut Enclave, v: u64) {
+    config.version = v;
+    enclave.version = v;
 }

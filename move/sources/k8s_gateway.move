@@ -70,8 +70,6 @@ public struct DirectoryCreated has copy, drop { directory: ID, pool: ID }
 public struct MasterListed has copy, drop { directory: ID, enclave: ID, url: String }
 public struct MasterRemoved has copy, drop { directory: ID, enclave: ID }
 
-// --- seal tokens ---
-
 /// Gives the staker a token for an active stake that holds the minimum. Any older token is
 /// worthless from now on.
 public fun create_worker_seal_token(
@@ -163,8 +161,6 @@ public fun is_valid(pool: &Pool, record: &StakeRecord, token: &SealToken, clock:
         record.seal_token() == option::some(object::id(token)) &&
         token.node_key == record.node_key() && clock.timestamp_ms() < token.expires_at_ms
 }
-
-// --- masters ---
 
 /// Makes a directory for a pool and shares it.
 public fun new_directory(pool: &Pool, cap: &AdminCap, ctx: &mut TxContext) {
@@ -260,4 +256,9 @@ fun assert_admin(directory: &MasterDirectory, pool: &Pool, cap: &AdminCap) {
     pool.assert_admin(cap);
     version::assert_current(directory.version);
     assert!(directory.pool == object::id(pool), EWrongPool);
+}
+
+#[test_only]
+public fun set_version_for_testing(directory: &mut MasterDirectory, version: u64) {
+    directory.version = version
 }

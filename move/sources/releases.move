@@ -88,8 +88,6 @@ public struct ReleaseRevoked has copy, drop { registry: ID, version: ReleaseVers
 public struct ReleaseRemoved has copy, drop { registry: ID, version: ReleaseVersion }
 public struct MinimumReleaseChanged has copy, drop { registry: ID, minimum: ReleaseVersion }
 
-// --- the pool's administrator ---
-
 /// Makes a registry for a pool and shares it.
 public fun new_registry(pool: &Pool, cap: &AdminCap, ctx: &mut TxContext) {
     pool.assert_admin(cap);
@@ -135,8 +133,6 @@ public fun migrate(registry: &mut ReleaseRegistry, pool: &Pool, cap: &AdminCap) 
     assert!(registry.pool == object::id(pool), EWrongPool);
     version::migrate(object::id(registry), &mut registry.version);
 }
-
-// --- whoever releases ---
 
 /// Approves a release. A version is approved once: what was revoked cannot come back.
 public fun approve(
@@ -212,8 +208,6 @@ public fun launch_measurement(tee: u8, digest: vector<u8>): LaunchMeasurement {
     LaunchMeasurement { tee, digest }
 }
 
-// --- what anybody may read ---
-
 /// Whether nodes that run this release count: approved, not revoked, not below the minimum.
 public fun is_trusted(registry: &ReleaseRegistry, version: ReleaseVersion): bool {
     let found = registry.find(version);
@@ -256,4 +250,9 @@ fun assert_admin(registry: &ReleaseRegistry, pool: &Pool, cap: &AdminCap) {
     pool.assert_admin(cap);
     version::assert_current(registry.version);
     assert!(registry.pool == object::id(pool), EWrongPool);
+}
+
+#[test_only]
+public fun set_version_for_testing(registry: &mut ReleaseRegistry, version: u64) {
+    registry.version = version
 }

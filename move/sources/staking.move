@@ -5,14 +5,13 @@
 /// which the reporter's share is paid out and the rest goes to the treasury.
 module k3s_daas::staking;
 
-use k3s_daas::{authority, bounds, node_key, version};
+use k3s_daas::{authority, basis_points, bounds, evidence, node_key, version};
 use std::string::String;
 use sui::{
     balance::{Self, Balance},
     clock::Clock,
     coin::Coin,
     derived_object,
-    dynamic_field,
     event,
     sui::SUI,
     table::{Self, Table}
@@ -53,27 +52,16 @@ const EInvalidEvidence: vector<u8> = b"The evidence is neither empty nor a diges
 #[error(code = 16)]
 const ENotNodeKey: vector<u8> = b"The sender is not the node key's account; its proof is needed";
 #[error(code = 17)]
-const EEvidenceUsed: vector<u8> = b"This evidence was already counted against this record";
-#[error(code = 18)]
 const EEmptyCoin: vector<u8> = b"The coin holds nothing";
-#[error(code = 19)]
-const ENotSlashed: vector<u8> = b"Only a slashed node's id can be released";
-
 const ACTIVE: u8 = 0;
 const UNBONDING: u8 = 1;
 const SLASHED: u8 = 2;
 const WITHDRAWN: u8 = 3;
 
-/// The whole of a stake, in basis points.
-const WHOLE: u64 = 10_000;
 /// Most bytes of a node id: those of a DNS label.
 const LONGEST_NODE_ID: u64 = 63;
 /// Bytes of an evidence digest.
 const DIGEST: u64 = 32;
-
-const DAY_MS: u64 = 86_400_000;
-/// One SUI, in MIST.
-const SUI_MIST: u64 = 1_000_000_000;
 
 /// The rules, and what slashes have brought in.
 public struct Pool has key {
@@ -83,9 +71,7 @@ public struct Pool has key {
     minimum_stake: u64,
     /// How long coins stay locked, and can be slashed, after the request to unstake.
     unbonding_ms: u64,
-    /// How long a seal token counts.
     seal_token_ms: u64,
-    /// Share of a slash for who reported it with evidence.
     reporter_basis_points: u64,
     treasury: Balance<SUI>,
     /// Sum of all records' balances, in MIST.
@@ -126,9 +112,6 @@ public struct AdminCap has key, store { id: UID, pool: ID }
 /// The right to slash, as long as the pool lists it.
 public struct SlasherCap has key, store { id: UID, pool: ID }
 
-/// Under which a record keeps (as a dynamic field) that evidence was counted.
-public struct EvidenceKey(vector<u8>) has copy, drop, store;
-
 public struct PoolCreated has copy, drop { pool: ID, admin_cap: ID, creator: address }
 public struct Staked has copy, drop {
     pool: ID,
@@ -162,31 +145,27 @@ public struct Withdrawn has copy, drop { record: ID, amount: u64 }
 
 /// The package's pool. The publisher gets the capabilities.
 fun init(ctx: &mut TxContext) {
+    let (minimum_stake, unbonding_ms, seal_token_ms, reporter_basis_points) = bounds::defaults();
     let mut pool = Pool {
         id: object::new(ctx),
         version: version::current(),
-        minimum_stake: SUI_MIST,
-        unbonding_ms: 7 * DAY_MS,
-        seal_token_ms: 30 * DAY_MS,
-        reporter_basis_points: 1_000,
+        minimum_stake,
+        unbonding_ms,
+        seal_token_ms,
+        reporter_basis_points,
         treasury: balance::zero(),
         staked: 0,
         names: table::new(ctx),
     };
     let id = object::id(&pool);
+    let creator = ctx.sender();
     let admin_cap = AdminCap { id: object::new(ctx), pool: id };
-    event::emit(PoolCreated {
-        pool: id,
-        admin_cap: object::id(&admin_cap),
-        creator: ctx.sender(),
-    });
+    event::emit(PoolCreated { pool: id, admin_cap: object::id(&admin_cap), creator });
     let slasher_cap = pool.issue_slasher_cap(0, ctx);
-    transfer::transfer(admin_cap, ctx.sender());
-    transfer::transfer(slasher_cap, ctx.sender());
+    transfer::transfer(admin_cap, creator);
+    transfer::transfer(slasher_cap, creator);
     transfer::share_object(pool);
 }
-
-// --- the staker ---
 
 /// Stakes for the node whose key is the sender's account. The record must then be shared with
 /// `share_stake`, in the same transaction.
@@ -200,23 +179,6 @@ public fun stake_for_node(
 ): StakeRecord {
     assert!(node_key::is_valid(&node_key), EInvalidNodeKey);
     assert!(node_key::account(&node_key) == ctx.sender(), ENotNodeKey);
-    pool.stake(node_id, node_key, payment, clock, ctx)
-}
-
-/// Stakes from another account than the node's: `proof` is the node key's signature over
-/// `node_key::proof_message(pool, sender, node_id, node_key)`. Without it anybody could occupy a
-/// key that is not theirs.
-public fun stake_for_node_with_proof(
-    pool: &mut Pool,
-    node_id: String,
-    node_key: vector<u8>,
-    proof: vector<u8>,
-    payment: Coin<SUI>,
-    clock: &Clock,
-    ctx: &mut TxContext,
-): StakeRecord {
-    assert!(node_key::is_valid(&node_key), EInvalidNodeKey);
-    node_key::assert_proof(object::id(pool), ctx.sender(), node_id, node_key, proof);
     pool.stake(node_id, node_key, payment, clock, ctx)
 }
 
@@ -234,10 +196,9 @@ public fun restake(
     ctx: &mut TxContext,
 ) {
     pool.assert_own(record);
-    record.assert_staker(ctx);
+    assert!(record.staker == ctx.sender(), ENotOwner);
     assert!(record.status == WITHDRAWN, ENotWithdrawn);
-    let amount = payment.value();
-    assert!(amount >= pool.minimum_stake, EBelowMinimumStake);
+    assert!(payment.value() >= pool.minimum_stake, EBelowMinimumStake);
     pool.take_name(record.node_id, object::id(record));
     record.status = ACTIVE;
     record.staked_at_ms = clock.timestamp_ms();
@@ -247,7 +208,7 @@ public fun restake(
         record: object::id(record),
         staker: record.staker,
         node_id: record.node_id,
-        amount,
+        amount: record.balance.value(),
     });
 }
 
@@ -269,7 +230,7 @@ public fun withdraw_stake(
     ctx: &mut TxContext,
 ): Coin<SUI> {
     pool.assert_own(record);
-    record.assert_staker(ctx);
+    assert!(record.staker == ctx.sender(), ENotOwner);
     assert!(record.status != SLASHED && record.status != WITHDRAWN, ESettled);
     assert!(record.status == UNBONDING, ENotUnbonding);
     assert!(clock.timestamp_ms() >= *record.unbonding_until_ms.borrow(), EStillLocked);
@@ -282,8 +243,6 @@ public fun withdraw_stake(
     event::emit(Withdrawn { record: object::id(record), amount });
     coins.into_coin(ctx)
 }
-
-// --- the slasher ---
 
 /// Takes a share of what the record holds into the treasury, also while it unbonds. `evidence` is
 /// empty or a digest of 32 bytes, which counts once against a record. All of it: the record is
@@ -298,24 +257,9 @@ public fun slash_stake(
     clock: &Clock,
 ) {
     assert!(cap.pool == object::id(pool), EWrongPool);
-    let effective_from_ms = authority::effective_from_ms(&pool.id, object::id(cap));
-    authority::assert_effective(effective_from_ms, clock);
+    authority::assert_effective(authority::effective_from_ms(&pool.id, object::id(cap)), clock);
     pool.slash(record, basis_points, reason, evidence, @0x0).destroy_zero();
 }
-
-/// Gives a slasher's capability up. It counts no more.
-public fun destroy_slasher_cap(pool: &mut Pool, cap: SlasherCap) {
-    pool.assert_version();
-    assert!(cap.pool == object::id(pool), EWrongPool);
-    let SlasherCap { id, .. } = cap;
-    // a revoked one is off the list already
-    if (authority::is_listed(&pool.id, id.to_inner())) {
-        authority::revoke(&mut pool.id, id.to_inner());
-    };
-    id.delete();
-}
-
-// --- a new version of this package ---
 
 /// Takes a pool of an earlier version over to this one. From then on only this code works on it.
 public fun migrate(pool: &mut Pool, cap: &AdminCap) {
@@ -329,8 +273,6 @@ public fun migrate_record(record: &mut StakeRecord) {
     version::migrate(object::id(record), &mut record.version);
 }
 
-// --- for the modules of this package ---
-
 /// Starts the unbonding. Its callers check what becomes of the seal token.
 public(package) fun request_unstake(
     pool: &Pool,
@@ -339,7 +281,7 @@ public(package) fun request_unstake(
     ctx: &TxContext,
 ) {
     pool.assert_own(record);
-    record.assert_staker(ctx);
+    assert!(record.staker == ctx.sender(), ENotOwner);
     assert!(record.status == ACTIVE, ENotActive);
     let until_ms = clock.timestamp_ms() + pool.unbonding_ms;
     record.status = UNBONDING;
@@ -351,7 +293,7 @@ public(package) fun request_unstake(
 /// Takes the request back: the stake is active again, without a seal token.
 public(package) fun cancel_unstake(pool: &Pool, record: &mut StakeRecord, ctx: &TxContext) {
     pool.assert_own(record);
-    record.assert_staker(ctx);
+    assert!(record.staker == ctx.sender(), ENotOwner);
     assert!(record.status == UNBONDING, ENotUnbonding);
     record.status = ACTIVE;
     record.unbonding_until_ms = option::none();
@@ -373,11 +315,13 @@ public(package) fun slash(
     reporter: address,
 ): Balance<SUI> {
     pool.assert_own(record);
-    assert!(basis_points >= 1 && basis_points <= WHOLE, EInvalidBasisPoints);
+    assert!(basis_points::is_valid(basis_points), EInvalidBasisPoints);
     assert!(record.status == ACTIVE || record.status == UNBONDING, ESettled);
-    record.count_evidence(evidence);
-
-    let amount = share(record.balance.value(), basis_points);
+    if (!evidence.is_empty()) {
+        assert!(evidence.length() == DIGEST, EInvalidEvidence);
+        evidence::count(&mut record.id, evidence);
+    };
+    let amount = basis_points::share(record.balance.value(), basis_points);
     let mut taken = record.balance.split(amount);
     pool.staked = pool.staked - amount;
     record.slashed = record.slashed + amount;
@@ -386,7 +330,8 @@ public(package) fun slash(
         record.unbonding_until_ms = option::none();
     };
 
-    let reward = if (reporter == @0x0) 0 else share(amount, pool.reporter_basis_points);
+    let reward = if (reporter == @0x0) 0
+    else basis_points::share(amount, pool.reporter_basis_points);
     let reward_coins = taken.split(reward);
     pool.treasury.join(taken);
     event::emit(Slashed {
@@ -435,16 +380,13 @@ public(package) fun set_rules(
     minimum_stake: u64,
     unbonding_ms: u64,
     seal_token_ms: u64,
-    reporter_basis_points: u64,
+    reporter: u64,
 ) {
-    assert!(bounds::minimum_stake().contain(minimum_stake), EOutOfBounds);
-    assert!(bounds::unbonding_ms().contain(unbonding_ms), EOutOfBounds);
-    assert!(bounds::seal_token_ms().contain(seal_token_ms), EOutOfBounds);
-    assert!(bounds::reporter_basis_points().contain(reporter_basis_points), EOutOfBounds);
+    assert!(bounds::allow(minimum_stake, unbonding_ms, seal_token_ms, reporter), EOutOfBounds);
     pool.minimum_stake = minimum_stake;
     pool.unbonding_ms = unbonding_ms;
     pool.seal_token_ms = seal_token_ms;
-    pool.reporter_basis_points = reporter_basis_points;
+    pool.reporter_basis_points = reporter;
 }
 
 public(package) fun treasury_mut(pool: &mut Pool): &mut Balance<SUI> { &mut pool.treasury }
@@ -459,15 +401,10 @@ public(package) fun issue_slasher_cap(
     cap
 }
 
-public(package) fun free_slashed_name(pool: &mut Pool, record: &StakeRecord) {
-    pool.assert_own(record);
-    assert!(record.status == SLASHED, ENotSlashed);
-    pool.free_name(record);
-}
-
 public(package) fun uid_mut(pool: &mut Pool): &mut UID { &mut pool.id }
 
-fun stake(
+/// Stakes, whoever the sender is. Its callers check that the node consents.
+public(package) fun stake(
     pool: &mut Pool,
     node_id: String,
     node_key: vector<u8>,
@@ -477,8 +414,7 @@ fun stake(
 ): StakeRecord {
     pool.assert_version();
     assert!(!node_id.is_empty() && node_id.length() <= LONGEST_NODE_ID, EInvalidNodeId);
-    let amount = payment.value();
-    assert!(amount >= pool.minimum_stake, EBelowMinimumStake);
+    assert!(payment.value() >= pool.minimum_stake, EBelowMinimumStake);
     let key = StakeKey(node_key);
     assert!(!derived_object::exists(&pool.id, key), EAlreadyStaked);
     let mut record = StakeRecord {
@@ -502,7 +438,7 @@ fun stake(
         record: object::id(&record),
         staker: record.staker,
         node_id,
-        amount,
+        amount: record.balance.value(),
     });
     record
 }
@@ -517,33 +453,13 @@ fun take_name(pool: &mut Pool, node_id: String, record: ID) {
     pool.names.add(node_id, record);
 }
 
-fun free_name(pool: &mut Pool, record: &StakeRecord) {
+/// Frees the record's name, if it still is the record's.
+public(package) fun free_name(pool: &mut Pool, record: &StakeRecord) {
     let name = record.node_id;
-    // a slashed node's name may have been released, and taken by another
     if (pool.names.contains(name) && pool.names[name] == object::id(record)) {
         pool.names.remove(name);
     };
 }
-
-/// The same evidence does not punish twice.
-fun count_evidence(record: &mut StakeRecord, evidence: vector<u8>) {
-    if (evidence.is_empty()) return;
-    assert!(evidence.length() == DIGEST, EInvalidEvidence);
-    let key = EvidenceKey(evidence);
-    assert!(!dynamic_field::exists_(&record.id, key), EEvidenceUsed);
-    dynamic_field::add(&mut record.id, key, true);
-}
-
-/// So many basis points of an amount, rounded down. In u128: the product does not fit u64.
-fun share(amount: u64, basis_points: u64): u64 {
-    ((amount as u128) * (basis_points as u128) / (WHOLE as u128)) as u64
-}
-
-fun assert_staker(record: &StakeRecord, ctx: &TxContext) {
-    assert!(record.staker == ctx.sender(), ENotOwner);
-}
-
-// --- what anybody may read ---
 
 /// The address of a node's record, whether or not it exists.
 public fun record_address(pool: ID, node_key: vector<u8>): address {
@@ -556,13 +472,9 @@ public fun counts(pool: &Pool, record: &StakeRecord): bool {
         record.balance.value() >= pool.minimum_stake
 }
 
-public fun minimum_stake(pool: &Pool): u64 { pool.minimum_stake }
-
 public fun treasury(pool: &Pool): u64 { pool.treasury.value() }
 
 public fun staked(pool: &Pool): u64 { pool.staked }
-
-public fun admin_pool(cap: &AdminCap): ID { cap.pool }
 
 public fun staker(record: &StakeRecord): address { record.staker }
 
@@ -574,4 +486,14 @@ public fun balance(record: &StakeRecord): u64 { record.balance.value() }
 
 public fun is_active(record: &StakeRecord): bool { record.status == ACTIVE }
 
+public fun is_slashed(record: &StakeRecord): bool { record.status == SLASHED }
+
 public fun seal_token(record: &StakeRecord): Option<ID> { record.seal_token }
+
+#[test_only]
+public fun init_for_testing(ctx: &mut TxContext) { init(ctx) }
+#[test_only]
+public fun set_versions_for_testing(pool: &mut Pool, record: &mut StakeRecord, p: u64, r: u64) {
+    pool.version = p;
+    record.version = r;
+}

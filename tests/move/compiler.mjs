@@ -64,10 +64,8 @@ export async function build() {
 /** Leaves of a file's tests those whose `module::name` contains the filter. */
 function only(filter, source) {
   const module = /^module\s+\w+::(\w+)/m.exec(source)?.[1];
-  return source.replace(
-    /#\[test\b[^\]]*\](?=\s*(?:public\s+)?fun\s+(\w+))/g,
-    (attribute, name) =>
-      `${module}::${name}`.includes(filter) ? attribute : "#[allow(unused_function)]",
+  return source.replace(/#\[test\b[^\]]*\](?=\s*(?:public\s+)?fun\s+(\w+))/g, (attribute, name) =>
+    `${module}::${name}`.includes(filter) ? attribute : "#[allow(unused_function)]",
   );
 }
 

@@ -17,7 +17,8 @@ async function aborts() {
     if (here.length !== source.split("#[error").length - 1)
       throw new Error(`move/${path}: an #[error] constant is not of the expected form`);
     here.forEach(([, code, name, text], index) => {
-      if (Number(code) !== index) throw new Error(`move/${path}: ${name} has code ${code}, expected ${index}`);
+      if (Number(code) !== index)
+        throw new Error(`move/${path}: ${name} has code ${code}, expected ${index}`);
       found.push({ module, code: index, name, text });
     });
   }
@@ -37,10 +38,10 @@ async function contents() {
     "// The bytes of goldens.json. Written by `node tests/move/run.mjs goldens --write`.",
     "#[test_only]",
     "module k3s_daas::goldens;",
-    ...structs.map((golden) => `\npublic fun ${functionName(golden)}(): vector<u8> { x"${golden.bcs}" }`),
-    ...addresses.map(
-      ({ name, address }) => `\npublic fun ${name}(): address { @${address} }`,
+    ...structs.map(
+      (golden) => `\npublic fun ${functionName(golden)}(): vector<u8> { x"${golden.bcs}" }`,
     ),
+    ...addresses.map(({ name, address }) => `\npublic fun ${name}(): address { @${address} }`),
   ];
   return {
     "goldens.json": `${json}\n`,
@@ -59,7 +60,9 @@ export async function goldens(flag) {
       await writeFile(file, expected);
       console.log(`wrote move/${path}`);
     } else {
-      console.error(`move/${path} is not what its sources make (node tests/move/run.mjs goldens --write)`);
+      console.error(
+        `move/${path} is not what its sources make (node tests/move/run.mjs goldens --write)`,
+      );
       good = false;
     }
   }
