@@ -48,7 +48,10 @@ pub enum SettingsError {
 #[non_exhaustive]
 pub enum KeyError {
     /// Not a Sui private key at all.
-    #[error("expected a Sui private key that begins with suiprivkey1")]
+    #[error(
+        "expected a Sui private key: suiprivkey1… or an entry of sui.keystore (44 characters of \
+         base64)"
+    )]
     Prefix,
     /// Cut off, or more than a key.
     #[error("expected {expected} characters, found {found}")]
@@ -62,11 +65,19 @@ pub enum KeyError {
     #[error("the key's checksum does not fit: a character is missing or wrong")]
     Checksum,
     /// Another signature scheme.
-    #[error("expected an ed25519 key (flag 0), found the scheme with flag {flag}")]
+    #[error(
+        "expected an ed25519 (flag 0) or secp256r1 key (flag 2), found the scheme with flag {flag}"
+    )]
     Scheme {
         /// The scheme's flag byte.
         flag: u8,
     },
+    /// A number that is no secret key of its scheme.
+    #[error("the secret is no key of its scheme")]
+    Secret,
+    /// The secret is not in this process.
+    #[error("the secret half of this key can't be had")]
+    NotExportable,
     /// Not hexadecimal.
     #[error("expected hexadecimal digits")]
     Hexadecimal,
@@ -113,7 +124,10 @@ pub enum ChainError {
         behind_seconds: u64,
     },
     /// Fullnodes contradict one another: worth another try.
-    #[error("fullnodes disagree about {record}: only {agreeing} of {needed} show it as {claim}")]
+    #[error(
+        "fullnodes disagree about {record}: only {agreeing} of {needed} show it as {claim}, \
+         {contrary}"
+    )]
     Disagreement {
         /// The record.
         record: ObjectId,
@@ -123,6 +137,25 @@ pub enum ChainError {
         agreeing: usize,
         /// How many are needed.
         needed: usize,
+        /// Who shows what instead.
+        contrary: String,
+    },
+    /// One fullnode alone shows what can't be undone, and no other answers: worth another try.
+    #[error(
+        "only fullnode {fullnode} shows {record} as {claim}, for {waited_seconds} s now; no other \
+         answers, and alone it is believed after {needed_seconds} s"
+    )]
+    Unconfirmed {
+        /// The record.
+        record: ObjectId,
+        /// What the fullnode shows.
+        claim: &'static str,
+        /// Its URL.
+        fullnode: String,
+        /// For how long it has shown that.
+        waited_seconds: u64,
+        /// How long it has to.
+        needed_seconds: u64,
     },
     /// Another chain.
     #[error("fullnode {fullnode} serves another chain: expected {expected}, found {found}")]
@@ -220,6 +253,15 @@ pub enum ChainError {
         /// The constant's name and text where the chain or this crate knows them.
         name: String,
     },
+    /// The package on the chain has moved on; nothing was changed.
+    #[error(
+        "{function} is refused: the package k3s_daas was upgraded on the chain, and this release \
+         calls the version before; install a release that knows the new one"
+    )]
+    Upgraded {
+        /// The Move function.
+        function: String,
+    },
     /// The transaction failed for another reason; nothing but gas was spent.
     #[error("the transaction {transaction} failed: {detail}")]
     Failed {
@@ -248,7 +290,19 @@ impl ChainError {
             Self::Unreachable { .. }
                 | Self::Stale { .. }
                 | Self::Disagreement { .. }
+                | Self::Unconfirmed { .. }
                 | Self::NotFinal { .. }
         )
+    }
+
+    /// Whether this is the chain's own word that a transaction which was submitted has not been
+    /// executed, and never will be: it ran and failed, or was rejected as invalid. Anything else
+    /// says nothing about its fate.
+    pub fn never_executed(&self) -> bool {
+        match self {
+            Self::Aborted { .. } | Self::Upgraded { .. } | Self::Failed { .. } => true,
+            Self::Refused { call, .. } => *call == crate::rpc::EXECUTE,
+            _ => false,
+        }
     }
 }

@@ -19,6 +19,6 @@ pub use amount::Mist;
 pub use client::{Chain, Prepared, StakeTransaction, StakeWatch};
 pub use error::{ChainError, KeyError, ParseError, SettingsError};
 pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
-pub use key::{MessageSignature, NodeKey, PublicKey};
+pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use settings::{ChainSettings, Timeouts};
 pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict, WatchEvent};

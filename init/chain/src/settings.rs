@@ -11,7 +11,7 @@ pub struct ChainSettings {
     /// The only chain that is accepted.
     pub chain_id: ChainId,
     /// Fullnodes by order of preference, `https://host[:port]`. With two or more, a slash is
-    /// believed only when two of them show it.
+    /// believed only when two of them show it, or one for long while the others don't answer.
     pub fullnodes: Vec<String>,
     /// Root that the fullnodes' certificates must chain to, in PEM. Without it: the public
     /// roots of the web (webpki-roots).
@@ -37,6 +37,9 @@ pub struct Timeouts {
     pub staleness: Duration,
     /// How often a watched record is read again, whatever the event stream says.
     pub reread: Duration,
+    /// How long one fullnode must show that a stake is gone, at ever later checkpoints, until it
+    /// is believed where the others that are configured don't answer.
+    pub corroboration: Duration,
 }
 
 impl Default for Timeouts {
@@ -47,6 +50,7 @@ impl Default for Timeouts {
             finality: Duration::from_secs(60),
             staleness: Duration::from_secs(300),
             reread: Duration::from_secs(30),
+            corroboration: Duration::from_secs(60),
         }
     }
 }

@@ -15,8 +15,8 @@ pub struct Stake {
     pub record: ObjectId,
     /// The record's version when it was read; it grows with every change.
     pub version: u64,
-    /// The token that names this record. `None` where the record was read by itself, or the
-    /// token was burnt to unstake.
+    /// The one seal token that counts for this record; `None` where there is none: burnt to
+    /// unstake, or by its owner.
     pub seal_token: Option<SealToken>,
     /// Who staked, and gets the coins back.
     pub staker: Address,
@@ -26,12 +26,23 @@ pub struct Stake {
     pub node_key: PublicKey,
     /// What is left of the stake.
     pub amount: Mist,
+    /// Least that the pool takes for a whole stake, when the record was read.
+    pub minimum: Mist,
+    /// What was taken of it in all.
+    pub slashed: Mist,
     /// When it was staked, in milliseconds since the Unix epoch, by the chain's clock.
     pub staked_at_ms: u64,
     /// From when on it can be withdrawn, while it unbonds.
     pub unbonding_until_ms: Option<u64>,
     /// What all of it comes to.
     pub verdict: Verdict,
+}
+
+impl Stake {
+    /// What is missing to the pool's minimum.
+    pub const fn missing(&self) -> Mist {
+        self.minimum.saturating_sub(self.amount)
+    }
 }
 
 /// The token that a node shows to the master. It cannot be handed on.
@@ -66,9 +77,27 @@ pub enum Verdict {
     Slashed,
     /// Its owner took it back.
     Withdrawn,
+    /// There is none.
+    NotFound,
+    /// The chain could not be asked.
+    Unreachable,
 }
 
 impl Verdict {
+    /// What an answer of the chain comes to.
+    pub fn of(answer: &Result<Option<Stake>, crate::ChainError>) -> Self {
+        match answer {
+            Ok(Some(stake)) => stake.verdict,
+            Ok(None) => Self::NotFound,
+            Err(_) => Self::Unreachable,
+        }
+    }
+
+    /// Whether the stake is gone for good, which is not believed of one fullnode at once.
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::Slashed | Self::Withdrawn)
+    }
+
     /// The word for it, as in status pages and heartbeats.
     pub const fn name(self) -> &'static str {
         match self {
@@ -77,6 +106,8 @@ impl Verdict {
             Self::Unbonding => "unbonding",
             Self::Slashed => "slashed",
             Self::Withdrawn => "withdrawn",
+            Self::NotFound => "not-found",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -96,6 +127,10 @@ pub struct Pool {
     pub minimum_stake: Mist,
     /// How long coins stay locked after the request to unstake, in milliseconds.
     pub unbonding_ms: u64,
+    /// How long a seal token counts, in milliseconds.
+    pub seal_token_ms: u64,
+    /// What all stakes hold together.
+    pub staked: Mist,
     /// What slashes have brought in.
     pub treasury: Mist,
 }
@@ -136,6 +171,14 @@ pub enum WatchEvent {
     },
     /// The owner has taken the stake back. Confirmed like a slash; the watch ends after it.
     Withdrawn(Stake),
+    /// A fullnode shows the stake as gone, and that is not confirmed. The watch goes on asking.
+    Doubtful {
+        /// As that fullnode shows it.
+        stake: Stake,
+        /// Why it is not believed yet: [`crate::ChainError::Unconfirmed`] or
+        /// [`crate::ChainError::Disagreement`].
+        error: crate::ChainError,
+    },
     /// The watch is blind for now; it goes on trying, with growing pauses.
     Blind(crate::ChainError),
 }

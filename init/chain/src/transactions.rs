@@ -37,6 +37,18 @@ pub(crate) enum Plan {
         node_key: Vec<u8>,
         amount: u64,
     },
+    /// Stake anew what was withdrawn, and take a seal token.
+    Restake {
+        pool: Shared,
+        record: Shared,
+        amount: u64,
+    },
+    /// Add to a stake.
+    TopUp {
+        pool: Shared,
+        record: Shared,
+        amount: u64,
+    },
     /// Slash a stake.
     Slash {
         pool: Shared,
@@ -44,13 +56,22 @@ pub(crate) enum Plan {
         record: Shared,
         basis_points: u64,
         reason: u16,
+        evidence: Vec<u8>,
     },
-    /// Burn the seal token and ask for the stake back.
+    /// Take a seal token; with the old one at hand, burn that.
+    SealToken {
+        pool: Shared,
+        record: Shared,
+        old: Option<ObjectReference>,
+    },
+    /// Ask for the stake back; with the seal token at hand, burn that.
     RequestUnstake {
         pool: Shared,
         record: Shared,
-        token: ObjectReference,
+        token: Option<ObjectReference>,
     },
+    /// Let the stake stand after all.
+    CancelUnstake { pool: Shared, record: Shared },
     /// Take the coins back.
     Withdraw { pool: Shared, record: Shared },
 }
@@ -59,7 +80,9 @@ impl Plan {
     /// What the transaction takes from the sender's coins, gas not counted.
     pub(crate) fn payment(&self) -> u64 {
         match self {
-            Self::Stake { amount, .. } => *amount,
+            Self::Stake { amount, .. }
+            | Self::Restake { amount, .. }
+            | Self::TopUp { amount, .. } => *amount,
             _ => 0,
         }
     }
@@ -75,73 +98,7 @@ impl Plan {
             builder: TransactionBuilder::new(),
             package,
         };
-        match self {
-            Self::Stake {
-                pool,
-                node_id,
-                node_key,
-                amount,
-            } => {
-                let coins = tx.builder.gas();
-                let amount = tx.builder.pure(amount);
-                let payment = tx.builder.split_coins(coins, vec![amount]);
-                let mut arguments = vec![
-                    tx.shared(*pool, false),
-                    tx.builder.pure(node_id),
-                    tx.builder.pure(node_key),
-                ];
-                arguments.extend(payment);
-                arguments.push(tx.clock());
-                let record = tx.call(abi::STAKING, function::STAKE_FOR_NODE, arguments);
-                let clock = tx.clock();
-                tx.call(
-                    abi::GATEWAY,
-                    function::CREATE_WORKER_SEAL_TOKEN,
-                    vec![record, clock],
-                );
-                tx.call(abi::STAKING, function::SHARE_STAKE, vec![record]);
-            }
-            Self::Slash {
-                pool,
-                cap,
-                record,
-                basis_points,
-                reason,
-            } => {
-                let arguments = vec![
-                    tx.shared(*pool, true),
-                    tx.owned(cap),
-                    tx.shared(*record, true),
-                    tx.builder.pure(basis_points),
-                    tx.builder.pure(reason),
-                    tx.clock(),
-                ];
-                tx.call(abi::STAKING, function::SLASH_STAKE, arguments);
-            }
-            Self::RequestUnstake {
-                pool,
-                record,
-                token,
-            } => {
-                let arguments = vec![
-                    tx.shared(*pool, false),
-                    tx.shared(*record, true),
-                    tx.owned(token),
-                    tx.clock(),
-                ];
-                tx.call(abi::GATEWAY, function::REQUEST_UNSTAKE, arguments);
-            }
-            Self::Withdraw { pool, record } => {
-                let arguments = vec![
-                    tx.shared(*pool, false),
-                    tx.shared(*record, true),
-                    tx.clock(),
-                ];
-                let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
-                let receiver = tx.builder.pure(&sender);
-                tx.builder.transfer_objects(vec![coin], receiver);
-            }
-        }
+        self.program(&mut tx, sender);
         let mut builder = tx.builder;
         builder.set_sender(sender);
         builder.add_gas_objects(gas.coins.iter().map(|coin| {
@@ -155,6 +112,108 @@ impl Plan {
         builder.set_gas_budget(gas.budget);
         builder.set_expiration(TransactionExpiration::Epoch(gas.last_epoch));
         builder.try_build()
+    }
+
+    fn program(&self, tx: &mut Program, sender: Address) {
+        match self {
+            Self::Stake {
+                pool,
+                node_id,
+                node_key,
+                amount,
+            } => {
+                let payment = tx.payment(*amount);
+                let pool = tx.shared(*pool, true);
+                let mut arguments = vec![pool, tx.builder.pure(node_id), tx.builder.pure(node_key)];
+                arguments.extend(payment);
+                arguments.push(tx.clock());
+                let record = tx.call(abi::STAKING, function::STAKE_FOR_NODE, arguments);
+                tx.seal_token(pool, record);
+                tx.call(abi::STAKING, function::SHARE_STAKE, vec![record]);
+            }
+            Self::Restake {
+                pool,
+                record,
+                amount,
+            } => {
+                let payment = tx.payment(*amount);
+                let (pool, record) = (tx.shared(*pool, true), tx.shared(*record, true));
+                let mut arguments = vec![pool, record];
+                arguments.extend(payment);
+                arguments.push(tx.clock());
+                tx.call(abi::STAKING, function::RESTAKE, arguments);
+                tx.seal_token(pool, record);
+            }
+            Self::TopUp {
+                pool,
+                record,
+                amount,
+            } => {
+                let payment = tx.payment(*amount);
+                let mut arguments = vec![tx.shared(*pool, true), tx.shared(*record, true)];
+                arguments.extend(payment);
+                tx.call(abi::STAKING, function::TOP_UP, arguments);
+            }
+            Self::Slash {
+                pool,
+                cap,
+                record,
+                basis_points,
+                reason,
+                evidence,
+            } => {
+                let arguments = vec![
+                    tx.shared(*pool, true),
+                    tx.owned(cap),
+                    tx.shared(*record, true),
+                    tx.builder.pure(basis_points),
+                    tx.builder.pure(reason),
+                    tx.builder.pure(evidence),
+                    tx.clock(),
+                ];
+                tx.call(abi::STAKING, function::SLASH_STAKE, arguments);
+            }
+            Self::SealToken { pool, record, old } => {
+                let (pool, record) = (tx.shared(*pool, false), tx.shared(*record, true));
+                match old {
+                    Some(old) => {
+                        let arguments = vec![pool, record, tx.owned(old), tx.clock()];
+                        tx.call(abi::GATEWAY, function::RENEW_WORKER_SEAL_TOKEN, arguments);
+                    }
+                    None => tx.seal_token(pool, record),
+                }
+            }
+            Self::RequestUnstake {
+                pool,
+                record,
+                token,
+            } => {
+                let mut arguments = vec![tx.shared(*pool, true), tx.shared(*record, true)];
+                let function = match token {
+                    Some(token) => {
+                        arguments.push(tx.owned(token));
+                        function::REQUEST_UNSTAKE
+                    }
+                    None => function::REQUEST_UNSTAKE_WITHOUT_TOKEN,
+                };
+                arguments.push(tx.clock());
+                tx.call(abi::GATEWAY, function, arguments);
+            }
+            Self::CancelUnstake { pool, record } => {
+                let arguments = vec![
+                    tx.shared(*pool, false),
+                    tx.shared(*record, true),
+                    tx.clock(),
+                ];
+                tx.call(abi::GATEWAY, function::CANCEL_UNSTAKE, arguments);
+            }
+            Self::Withdraw { pool, record } => {
+                let arguments = vec![tx.shared(*pool, true), tx.shared(*record, true), tx.clock()];
+                let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
+                let receiver = tx.builder.pure(&sender);
+                tx.builder.transfer_objects(vec![coin], receiver);
+            }
+        }
     }
 }
 
@@ -185,6 +244,18 @@ impl Program {
             },
             false,
         )
+    }
+
+    /// A coin of this amount, split from those that pay for gas.
+    fn payment(&mut self, amount: u64) -> Vec<Argument> {
+        let coins = self.builder.gas();
+        let amount = self.builder.pure(&amount);
+        self.builder.split_coins(coins, vec![amount])
+    }
+
+    fn seal_token(&mut self, pool: Argument, record: Argument) {
+        let arguments = vec![pool, record, self.clock()];
+        self.call(abi::GATEWAY, function::CREATE_WORKER_SEAL_TOKEN, arguments);
     }
 
     fn call(
@@ -269,10 +340,13 @@ mod tests {
             })
             .collect();
         assert_eq!(shared.len(), 2, "pool and clock, each once: {shared:?}");
-        assert!(
-            shared
-                .iter()
-                .all(|(_, mutable)| *mutable == sui_sdk_types::Mutability::Immutable)
-        );
+        for (id, mutability) in shared {
+            let expected = if id == abi::CLOCK {
+                sui_sdk_types::Mutability::Immutable
+            } else {
+                sui_sdk_types::Mutability::Mutable
+            };
+            assert_eq!(mutability, expected, "{id}");
+        }
     }
 }

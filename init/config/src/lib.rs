@@ -4,7 +4,10 @@
 //! secrets that [`NodeConfig::public_toml`] gives. Whatever is wrong is told with file, line, field,
 //! what was expected, and what to do; the values of secret fields are never repeated.
 
+mod certificates;
+mod document;
 mod error;
+mod redaction;
 mod schema;
 mod values;
 
@@ -92,6 +95,9 @@ pub struct ChainConfig {
     pub pool: String,
     /// How much to stake, in MIST.
     pub stake_mist: u64,
+    /// `restake`, false unless given: whether a node whose stake was withdrawn stakes anew with the
+    /// same key. Without it, a withdrawn stake is the end of the node, at every later boot too.
+    pub restake: bool,
 }
 
 /// Where the master is.

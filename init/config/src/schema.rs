@@ -4,20 +4,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde_path_to_error::Segment;
-use toml::{Spanned, Table, Value};
+use toml::{Spanned, Table};
 use wire::Secret;
 
+use crate::certificates::certificates;
+use crate::document::{error, read};
 use crate::error::line_of;
 use crate::values::{self, Expectation, Interface, Ipv4Cidr, TimeServer};
 use crate::{
-    ChainConfig, ConfigError, DEFAULT_STATUS_LISTEN, IdentityConfig, MAXIMUM_LENGTH, MasterConfig,
-    NetworkConfig, NetworkMethod, NodeConfig, Problem, PublicConfig, VERSION,
+    ChainConfig, ConfigError, DEFAULT_STATUS_LISTEN, IdentityConfig, MasterConfig, NetworkConfig,
+    NetworkMethod, NodeConfig, Problem, PublicConfig,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+pub(crate) struct Document {
     #[serde(rename = "version")]
     _version: i64,
     node: Node,
@@ -65,6 +66,8 @@ struct Chain {
     package: Spanned<String>,
     pool: Spanned<String>,
     stake_mist: Spanned<i64>,
+    #[serde(default)]
+    restake: bool,
 }
 
 #[derive(Deserialize)]
@@ -230,12 +233,13 @@ impl Checker<'_> {
             package: package?,
             pool: pool?,
             stake_mist: stake_mist?,
+            restake: chain.restake,
         })
     }
 
     /// A certificate is long: what is found is not repeated.
     fn certificate(&mut self, field: &str, value: &Spanned<String>) -> Option<String> {
-        match values::certificates(value.get_ref()) {
+        match certificates(value.get_ref()) {
             Ok(certificates) => Some(certificates),
             Err(why) => {
                 self.add(
@@ -350,14 +354,6 @@ pub(crate) fn parse_public(source: &str, text: &str) -> Result<PublicConfig, Con
     }
 }
 
-fn error(source: &str, mut problems: Vec<Problem>) -> ConfigError {
-    problems.sort_by_key(|problem| problem.line);
-    ConfigError {
-        source_name: source.to_owned(),
-        problems,
-    }
-}
-
 fn without_secrets(mut table: Table) -> Result<String, Problem> {
     drop(table.remove("identity"));
     toml::to_string(&table).map_err(|_| Problem {
@@ -367,108 +363,4 @@ fn without_secrets(mut table: Table) -> Result<String, Problem> {
         expected: "plain TOML values".to_owned(),
         hint: String::new(),
     })
-}
-
-/// Bounds, version, then shape: a document of another version is told so before its fields are.
-fn read(source: &str, text: &str) -> Result<(Document, Table), ConfigError> {
-    let whole = |found: String, expected: &str, hint: &str| {
-        let problem = Problem {
-            line: None,
-            field: String::new(),
-            found,
-            expected: expected.to_owned(),
-            hint: hint.to_owned(),
-        };
-        error(source, vec![problem])
-    };
-    if text.len() > MAXIMUM_LENGTH {
-        let found = format!("{} bytes", text.len());
-        return Err(whole(
-            found,
-            "65536 bytes at most",
-            "a node's configuration is small",
-        ));
-    }
-    let table: Table = toml::from_str(text).map_err(|failure| {
-        let problem = Problem {
-            line: failure.span().map(|span| line_of(text, span.start)),
-            field: String::new(),
-            found: format!("not TOML: {}", one_line(failure.message())),
-            expected: String::new(),
-            hint: "see https://toml.io for the syntax".to_owned(),
-        };
-        error(source, vec![problem])
-    })?;
-    match table.get("version") {
-        Some(Value::Integer(VERSION)) => {}
-        found => {
-            let found = found.map_or("missing".to_owned(), |value| {
-                values::quoted(&value.to_string())
-            });
-            let problem = Problem {
-                line: top_level_line(text, "version"),
-                field: "version".to_owned(),
-                found,
-                expected: VERSION.to_string(),
-                hint: "this release reads version 1 alone".to_owned(),
-            };
-            return Err(error(source, vec![problem]));
-        }
-    }
-    let deserializer = toml::Deserializer::parse(text)
-        .map_err(|_| whole("not TOML".to_owned(), "TOML", "see https://toml.io"))?;
-    let document = serde_path_to_error::deserialize(deserializer)
-        .map_err(|failure| error(source, vec![shape_problem(text, &failure)]))?;
-    Ok((document, table))
-}
-
-/// A wrong type, an unknown or a missing field.
-fn shape_problem(text: &str, failure: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
-    let inner = failure.inner();
-    let field = field_name(failure.path());
-    let found = if field.starts_with("identity.sui_key") {
-        "not a text".to_owned()
-    } else {
-        one_line(inner.message())
-    };
-    Problem {
-        line: inner.span().map(|span| line_of(text, span.start)),
-        field,
-        found,
-        expected: String::new(),
-        hint: "README.md has an example with every field".to_owned(),
-    }
-}
-
-/// `table.field[index]`, without the segments that [`Spanned`] puts in between.
-fn field_name(path: &serde_path_to_error::Path) -> String {
-    let mut name = String::new();
-    for segment in path {
-        match segment {
-            Segment::Map { key } if key.starts_with("$__serde_spanned") => {}
-            Segment::Map { key } => {
-                if !name.is_empty() {
-                    name.push('.');
-                }
-                name.push_str(key);
-            }
-            Segment::Seq { index } => name.push_str(&format!("[{index}]")),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    name
-}
-
-fn one_line(message: &str) -> String {
-    message
-        .lines()
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn top_level_line(text: &str, key: &str) -> Option<usize> {
-    text.lines()
-        .position(|line| line.trim_start().starts_with(key))
-        .map(|index| index + 1)
 }

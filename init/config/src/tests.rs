@@ -1,8 +1,10 @@
+use std::sync::LazyLock;
+
 use super::*;
 
 const KEY: &str = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";
 
-const GOOD: &str = r#"version = 1
+const TEMPLATE: &str = r#"version = 1
 [node]
 id = "edge-0001"
 [network]
@@ -23,11 +25,11 @@ sui_key = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc
 [master]
 url = "https://10.0.2.2:8443"
 root_certificate = """
------BEGIN CERTIFICATE-----
-MAA=
------END CERTIFICATE-----
-"""
+CERTIFICATE"""
 "#;
+
+static GOOD: LazyLock<String> =
+    LazyLock::new(|| TEMPLATE.replace("CERTIFICATE", include_str!("test_root.pem")));
 
 fn with(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
@@ -43,7 +45,7 @@ fn problem(text: &str) -> String {
 
 #[test]
 fn the_whole_document() {
-    let config = NodeConfig::parse("node.toml", GOOD).expect("good");
+    let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
     assert_eq!(config.public.node_id, "edge-0001");
     assert_eq!(config.public.time_servers[1].port, 123);
     assert_eq!(config.public.status_listen.port(), 8090);
@@ -57,11 +59,27 @@ fn the_whole_document() {
 
 #[test]
 fn the_public_part_has_no_secret_and_reads_back() {
-    let config = NodeConfig::parse("node.toml", GOOD).expect("good");
+    let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
     assert!(!config.public_toml.contains("suiprivkey"));
     let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
     assert_eq!(public, config.public);
-    PublicConfig::parse("public.toml", GOOD).expect_err("a secret in the public part");
+    PublicConfig::parse("public.toml", &GOOD).expect_err("a secret in the public part");
+}
+
+#[test]
+fn a_withdrawn_stake_is_made_anew_only_where_the_document_says_so() {
+    let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
+    assert!(!config.public.chain.restake);
+    let text = with("= 1000000000", "= 1000000000\nrestake = true");
+    let config = NodeConfig::parse("node.toml", &text).expect("good");
+    assert!(config.public.chain.restake);
+    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
+    assert!(public.chain.restake);
+    let shown = problem(&with("= 1000000000", "= 1000000000\nrestake = \"yes\""));
+    assert!(
+        shown.starts_with("node.toml:17: chain.restake: "),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -98,6 +116,9 @@ fn every_field_is_checked() {
         ("10.0.2.3", "name", 8, "network.dns[0]"),
         ("10.0.2.2:1123", "10.0.2.2:0", 10, "time.servers[0]"),
         ("4btiui", "0Oil", 12, "chain.chain_id"),
+        // base58 of the right length, and more than 32 bytes
+        ("4btiuiM", "zbtiuiM", 12, "chain.chain_id"),
+        ("4btiuiM", "M", 12, "chain.chain_id"),
         ("[\"https://10.0.2.2:9000\"]", "[]", 13, "chain.fullnodes"),
         (
             "https://10.0.2.2:9000",
@@ -110,13 +131,27 @@ fn every_field_is_checked() {
         ("= 1000000000", "= 999999999", 16, "chain.stake_mist"),
         ("= 1000000000", "= -1", 16, "chain.stake_mist"),
         ("urswxzszc4", "urswxzszcq", 18, "identity.sui_key"),
+        // right by the checksum of bech32m
+        ("urswxzszc4", "urswn7qwah", 18, "identity.sui_key"),
         (
             "https://10.0.2.2:8443",
             "https://user@10.0.2.2",
             20,
             "master.url",
         ),
-        ("MAA=", "M A", 21, "master.root_certificate"),
+        (
+            "https://10.0.2.2:8443",
+            "https://10.0.2.2:0",
+            20,
+            "master.url",
+        ),
+        (
+            "https://10.0.2.2:9000",
+            "https://10.0.2.2:65536",
+            13,
+            "chain.fullnodes[0]",
+        ),
+        ("MIIBkT", "MAIBkT", 21, "master.root_certificate"),
     ] {
         let shown = problem(&with(from, to));
         let start = format!("node.toml:{line}: {field}: ");
@@ -156,12 +191,49 @@ fn the_value_of_a_secret_is_never_repeated() {
             &format!("sui_key = \"{KEY}\""),
             &format!("sui_keys = \"{KEY}\""),
         ),
+        with(&format!("sui_key = \"{KEY}\""), &format!("{KEY} = 1")),
+        with("sui_key", "sui_key.value"),
+        with(
+            &format!("[identity]\nsui_key = \"{KEY}\""),
+            &format!("[[identity]]\nsui_key = \"{KEY}\""),
+        ),
+        {
+            let table = format!("[identity]\nsui_key = \"{KEY}\"");
+            with(&table, "").replace("[node]", &format!("identity = \"{KEY}\"\n[node]"))
+        },
     ] {
         let shown = problem(&text);
         assert!(
             !shown.contains("qqrswpc8") && !shown.contains("4711"),
             "{shown}"
         );
+        let public = PublicConfig::parse("public.toml", &text).expect_err("a problem");
+        assert!(!public.to_string().contains("qqrswpc8"), "{public}");
+    }
+}
+
+/// Whoever pastes a key into the wrong line must not find it in the log.
+#[test]
+fn a_key_in_the_wrong_field_is_not_repeated() {
+    let base64 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
+    for key in [KEY, base64, &KEY.to_uppercase()] {
+        for text in [
+            with("edge-0001", key),
+            with("\"edge-0001\"", &format!("[\"{key}\"]")),
+            with("id = ", &format!("{key} = ")),
+            with("\"static\"", &format!("\"  {key}\"")),
+            with("= 1000000000", &format!("= \"{key}\"")),
+            with("version = 1", &format!("version = \"{key}\"")),
+            with("[node]", &format!("{key} = 7\n[node]")),
+            with("4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S", key),
+            with("https://10.0.2.2:9000", key),
+        ] {
+            let error = NodeConfig::parse("node.toml", &text).expect_err("a problem");
+            let shown = error.to_string();
+            for part in [&key[12..24], &key[30..40]] {
+                assert!(!shown.contains(part), "{part} is in {shown}");
+            }
+        }
     }
 }
 
@@ -196,7 +268,7 @@ fn dhcp_with_an_address_is_refused() {
 #[test]
 fn the_status_page_keeps_off_other_ports() {
     for port in [10250, 6443, 80] {
-        let text = format!("{GOOD}[status]\nlisten = \"0.0.0.0:{port}\"\n");
+        let text = format!("{}[status]\nlisten = \"0.0.0.0:{port}\"\n", *GOOD);
         assert!(problem(&text).contains("status.listen"), "{port}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use bech32::Bech32;
+use bech32::primitives::decode::CheckedHrpstring;
 
 use crate::MINIMUM_STAKE_MIST;
 
@@ -24,6 +24,12 @@ const NTP_PORT: u16 = 123;
 
 /// The flag of an ed25519 key in Sui's key encodings (Sui documentation, signature schemes).
 const ED25519_FLAG: u8 = 0;
+
+/// A key in that encoding: the flag, then 32 bytes.
+const SUI_KEY_LENGTH: usize = 33;
+
+/// A digest of Sui's: 256 bits of BLAKE2b (Sui documentation, cryptography).
+const DIGEST_LENGTH: usize = 32;
 
 /// What a field should have been, and what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,11 +218,21 @@ pub(crate) fn https_url(text: &str) -> Result<String, Expectation> {
     let plain = uri.scheme_str() == Some("https")
         && !authority.as_str().contains('@')
         && !authority.host().is_empty()
+        && has_a_usable_port(authority.as_str())
         && uri.path_and_query().is_none_or(|path| path == "/");
     if plain {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
         Err(why)
+    }
+}
+
+/// `http` takes any digits for a port. What stands behind the last colon of an IPv6 address ends
+/// with its bracket.
+fn has_a_usable_port(authority: &str) -> bool {
+    match authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok_and(|port| port != 0),
+        _ => true,
     }
 }
 
@@ -237,16 +253,12 @@ pub(crate) fn object_id(text: &str) -> Result<String, Expectation> {
 }
 
 pub(crate) fn chain_id(text: &str) -> Result<String, Expectation> {
-    // 32 bytes in base58 are 32 (all zero) to 44 characters
-    let valid = (32..=44).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() && !b"0OIl".contains(&byte));
-    if valid {
+    let mut digest = [0; DIGEST_LENGTH];
+    if bs58::decode(text).onto(&mut digest) == Ok(DIGEST_LENGTH) {
         Ok(text.to_owned())
     } else {
         Err(Expectation::new(
-            "the base58 digest of the chain's genesis checkpoint, 32 to 44 characters",
+            "the base58 digest of the chain's genesis checkpoint: 32 bytes, 32 to 44 characters",
             "a fullnode's GetServiceInfo tells it as chain_id",
         ))
     }
@@ -262,42 +274,17 @@ pub(crate) fn stake(amount: i64) -> Result<u64, Expectation> {
         ))
 }
 
-pub(crate) fn certificates(text: &str) -> Result<String, Expectation> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let why = Expectation::new(
-        "certificates in PEM (RFC 7468)",
-        "put the file's text between two lines of three quotation marks",
-    );
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(why);
-    }
-    while !rest.is_empty() {
-        let (body, after) = rest
-            .strip_prefix(BEGIN)
-            .and_then(|inner| inner.split_once(END))
-            .ok_or(why)?;
-        let body: String = body.split_whitespace().collect();
-        // a DER sequence, ITU-T X.690, section 8.9
-        if STANDARD.decode(body).map_err(|_| why)?.first() != Some(&0x30) {
-            return Err(why);
-        }
-        rest = after.trim_start();
-    }
-    Ok(text.trim().to_owned() + "\n")
-}
-
 pub(crate) fn sui_key(text: &str) -> Result<(), Expectation> {
     let why = Expectation::new(
         "an ed25519 key that begins with suiprivkey1",
         "`sui keytool export` writes it; one wrong character breaks its checksum",
     );
-    let (prefix, mut bytes) = bech32::decode(text).map_err(|_| why)?;
-    let valid = prefix.as_str() == "suiprivkey"
-        && bytes.len() == 33
-        && bytes.first() == Some(&ED25519_FLAG);
-    bytes.fill(0);
+    // SIP-15: bech32 (BIP-173), and not its successor bech32m
+    let checked = CheckedHrpstring::new::<Bech32>(text).map_err(|_| why)?;
+    let mut bytes = checked.byte_iter();
+    let valid = checked.hrp().as_str() == "suiprivkey"
+        && bytes.len() == SUI_KEY_LENGTH
+        && bytes.next() == Some(ED25519_FLAG);
     if valid { Ok(()) } else { Err(why) }
 }
 

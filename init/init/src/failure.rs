@@ -13,12 +13,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::system::{RebootCommand, reboot};
 
-use crate::files;
+use crate::power::Watchdog;
+use crate::{files, timeline};
 
 /// How long the screen stands: the time to read it, or to take a picture.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
 /// How long a console may take what is written; a serial line takes about a second.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether the watchdog is to be told that all is well.
+const PET_PAUSE: Duration = Duration::from_millis(500);
 const WIDTH: usize = 78;
 /// The root has it, and the initramfs has not.
 const OS_RELEASE: &str = "/usr/lib/os-release";
@@ -40,8 +43,10 @@ pub(crate) struct Failure {
 }
 
 /// Shows a failure on every console, keeps it in the kernel's log, and restarts the machine after
-/// 10 seconds.
-pub(crate) fn show_and_restart(failure: &Failure) -> ! {
+/// 10 seconds. A watchdog that runs is told all the while that all is well: none given, the one that
+/// a loop that is gone may have left behind.
+pub(crate) fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) -> ! {
+    let mut watchdog = watchdog.or_else(|| Watchdog::start(timeline::now()));
     let headline = headline(Path::new(OS_RELEASE).exists());
     tracing::error!("{headline}: {} ({})", failure.what, failure.place);
     // Nothing the kernel says may scroll the screen away; only emergencies pass (syslog(2)).
@@ -51,6 +56,7 @@ pub(crate) fn show_and_restart(failure: &Failure) -> ! {
     for console in consoles() {
         // What can't be written to one console may still be read on another, and in the log.
         let _ = write_to_console(&console, &screen);
+        pet(&mut watchdog);
     }
     // Data of the running system, if there is one, reaches the disk meanwhile; the kernel does
     // this by itself, so that a disk that hangs can't hold the restart up
@@ -58,13 +64,26 @@ pub(crate) fn show_and_restart(failure: &Failure) -> ! {
     for request in ["s", "u"] {
         let _ = files::write_existing("/proc/sysrq-trigger", request);
     }
-    std::thread::sleep(RESTART_AFTER.saturating_sub(shown_at.elapsed()));
+    loop {
+        pet(&mut watchdog);
+        let left = RESTART_AFTER.saturating_sub(shown_at.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        std::thread::sleep(left.min(PET_PAUSE));
+    }
     let _ = files::write_existing("/proc/sys/kernel/printk", "7");
     tracing::info!("power action=reboot reason=failure");
     let refused = reboot(RebootCommand::Restart);
     tracing::error!(?refused, "the kernel does not restart the machine");
     // The end of PID 1 is a panic of the kernel, which restarts as well (`panic=10`).
     std::process::abort()
+}
+
+fn pet(watchdog: &mut Option<Watchdog>) {
+    if let Some(watchdog) = watchdog {
+        watchdog.pet(timeline::now());
+    }
 }
 
 /// The screen's text.

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 /// Reads a whole file of at most `limit` bytes.
 ///
 /// # Errors
@@ -60,6 +62,24 @@ pub(crate) fn replace(path: impl AsRef<Path>, content: &[u8], mode: u32) -> io::
     written
 }
 
+/// Overwrites a file with zeros and removes it. On a tmpfs nothing of it is left; a disk may keep
+/// what it held elsewhere.
+///
+/// # Errors
+/// What the system says; a file that is not there is `NotFound`.
+pub(crate) fn forget(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    file.sync_data()?;
+    fs::remove_file(path)
+}
+
 fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -101,6 +121,18 @@ mod tests {
             read_bounded(&path, 4).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
+    }
+
+    #[test]
+    fn a_secret_is_overwritten_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        fs::write(&path, b"secret").unwrap();
+        let open = File::open(&path).unwrap();
+        forget(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(io::read_to_string(open).unwrap(), "\0\0\0\0\0\0");
+        assert_eq!(forget(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tracing::{info, warn};
-use wire::status::{DegradedReason, NodeState, NodeStatus, Phase, TimelineEntry};
+use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase, TimelineEntry};
 
 /// The longest detail of a degraded reason, in bytes: the status must fit into a datagram.
 const MAXIMUM_DETAIL: usize = 1024;
@@ -57,6 +57,14 @@ impl StatusBoard {
     pub(crate) fn set_agent_ready(&mut self, ready: bool) {
         self.agent_ready = ready;
         self.settle();
+    }
+
+    /// What became of the last request about `k3s agent`.
+    pub(crate) fn set_agent_request(&mut self, request: AgentRequest) {
+        if self.status.agent != request {
+            self.status.agent = request;
+            self.changed = true;
+        }
     }
 
     /// The last thing that the node says.
@@ -165,6 +173,23 @@ mod tests {
         board.off();
         board.report(NodeState::Staked);
         assert_eq!(state(&board), NodeState::Off);
+    }
+
+    #[test]
+    fn an_agent_that_is_stopped_takes_the_node_back_to_where_the_staker_is() {
+        let mut board = StatusBoard::new(Vec::new());
+        board.report(NodeState::Registered);
+        board.set_agent_request(AgentRequest::Wanted);
+        board.set_agent_ready(true);
+        assert_eq!(state(&board), NodeState::Joined);
+        board.take_change();
+        board.set_agent_request(AgentRequest::Stopped);
+        assert!(board.take_change());
+        board.set_agent_request(AgentRequest::Stopped);
+        assert!(!board.take_change());
+        board.set_agent_ready(false);
+        assert_eq!(state(&board), NodeState::Registered);
+        assert_eq!(board.status().agent, AgentRequest::Stopped);
     }
 
     #[test]

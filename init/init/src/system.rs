@@ -49,12 +49,15 @@ pub(crate) fn run() -> ! {
         Ok(Err(error)) => log::chain(&error),
         Err(panic) => format!("init has a bug: {}", words_of(panic.as_ref())),
     };
-    show_and_restart(&Failure {
-        what,
-        place: "init (PID 1)".to_owned(),
-        hint: "Report the lines above. The node starts again by itself.".to_owned(),
-        details: Vec::new(),
-    })
+    show_and_restart(
+        &Failure {
+            what,
+            place: "init (PID 1)".to_owned(),
+            hint: "Report the lines above. The node starts again by itself.".to_owned(),
+            details: Vec::new(),
+        },
+        None,
+    )
 }
 
 /// What a panic said.

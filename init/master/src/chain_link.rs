@@ -7,7 +7,8 @@ use tokio::sync::OnceCell;
 
 /// What the master reads from the chain.
 pub trait StakeReader: Send + Sync + 'static {
-    /// The stake behind a seal token; `None`: there is no such token.
+    /// The stake behind a seal token, when two fullnodes say the same where two are configured;
+    /// `None`: there is no such token.
     fn stake_of_token(
         &self,
         seal_token: ObjectId,
@@ -42,7 +43,10 @@ impl ChainLink {
 
 impl StakeReader for ChainLink {
     async fn stake_of_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
-        self.connection().await?.stake_of_token(seal_token).await
+        self.connection()
+            .await?
+            .corroborated_stake_of_token(seal_token)
+            .await
     }
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {

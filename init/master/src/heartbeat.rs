@@ -57,6 +57,10 @@ impl<C: StakeReader> Master<C> {
             }
             return Err(refused);
         }
+        self.check_token(&session.seal_token, &stake)
+            .inspect_err(|_| {
+                self.sessions.end(&request.session);
+            })?;
         if request.stake_status != stake.verdict.name() {
             warn!(
                 node_id = request.node_id,

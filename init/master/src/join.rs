@@ -15,6 +15,16 @@ pub(crate) enum JoinTokenError {
     /// The file can't be read, or by too many.
     #[error("the join token can't be read")]
     File(#[source] MasterSettingsError),
+    /// It would have nodes join whoever answers.
+    #[error(
+        "{path}: the join token does not pin the cluster's authority; expected \
+         K10<64 hexadecimal digits>::<user>:<password>, the secure form that k3s keeps in \
+         server/node-token"
+    )]
+    Unpinned {
+        /// Which file.
+        path: String,
+    },
     /// It is not a token.
     #[error("{path}: expected one line of 1 to {LONGEST} printable characters")]
     Content {
@@ -30,12 +40,31 @@ pub(crate) fn token(path: &Path) -> Result<Secret, JoinTokenError> {
     let printable = text.iter().all(u8::is_ascii_graphic);
     match std::str::from_utf8(text) {
         Ok(text) if printable && (1..=LONGEST).contains(&text.len()) => {
-            Ok(Secret::new(text.to_owned()))
+            if pins_authority(text) {
+                Ok(Secret::new(text.to_owned()))
+            } else {
+                Err(JoinTokenError::Unpinned {
+                    path: path.display().to_string(),
+                })
+            }
         }
         _ => Err(JoinTokenError::Content {
             path: path.display().to_string(),
         }),
     }
+}
+
+/// Whether a token names the hash of the cluster's certificate authority, without which an agent
+/// joins whoever answers (k3s, "Token Format": `K10<CA hash>::<credentials>`).
+fn pins_authority(token: &str) -> bool {
+    const HASH: usize = 64;
+    let Some((hash, secret)) = token
+        .strip_prefix("K10")
+        .and_then(|rest| rest.split_once("::"))
+    else {
+        return false;
+    };
+    hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && !secret.is_empty()
 }
 
 #[cfg(test)]
@@ -50,9 +79,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         assert!(matches!(token(&path), Err(JoinTokenError::File(_))));
-        fs::write(&path, "K10cafe::node:hunter2\n").unwrap();
+        let good = format!("K10{}::node:hunter2", "ca".repeat(32));
+        fs::write(&path, format!("{good}\n")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(token(&path).unwrap().expose(), "K10cafe::node:hunter2");
+        assert_eq!(token(&path).unwrap().expose(), good);
+        let short = format!("K10{}::node:hunter2", "ca".repeat(31));
+        let odd = format!("K10{}::node:hunter2", "cz".repeat(32));
+        let empty = format!("K10{}::", "ca".repeat(32));
+        for unpinned in ["hunter2", "K10cafe::node:hunter2", &short, &odd, &empty] {
+            fs::write(&path, unpinned).unwrap();
+            let error = token(&path).unwrap_err();
+            assert!(matches!(error, JoinTokenError::Unpinned { .. }), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
         for wrong in ["", " \n", "two words", "two\nlines", "ü", &"x".repeat(5000)] {
             fs::write(&path, wrong).unwrap();
             let error = token(&path).unwrap_err();

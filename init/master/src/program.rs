@@ -34,9 +34,11 @@ async fn live(settings: MasterSettings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let tls = tls(&settings.certificate, &settings.key)?;
-    // said at the start already; the file can still come or change later
-    if let Err(error) = join::token(&settings.join.token_file) {
-        warn!("{:#}", anyhow::Error::new(error));
+    match join::token(&settings.join.token_file) {
+        Ok(_) => {}
+        // said at the start already; the file can still come or change later
+        Err(error @ join::JoinTokenError::File(_)) => warn!("{:#}", anyhow::Error::new(error)),
+        Err(error) => return Err(error).context("join.token_file"),
     }
     let chain = ChainLink::new(settings.chain);
     let master = Arc::new(Master::new(chain, settings.join, seconds_since_1970)?);

@@ -51,7 +51,9 @@ impl<C: StakeReader> Master<C> {
         let join_token = join::token(&self.join.token_file).map_err(|failure| {
             let detail = match &failure {
                 join::JoinTokenError::File(source) => format!("{failure}: {source}"),
-                join::JoinTokenError::Content { .. } => failure.to_string(),
+                join::JoinTokenError::Content { .. } | join::JoinTokenError::Unpinned { .. } => {
+                    failure.to_string()
+                }
             };
             error!(detail, "no join token to hand out");
             Refused::unavailable("the master has no join token at the moment")
@@ -97,14 +99,21 @@ impl<C: StakeReader> Master<C> {
             self.sessions.end_all_of(stake.record);
             return Err(refused);
         }
+        self.check_token(&request.seal_token, stake)
+    }
+
+    /// The seal token that the node shows is the one that counts for its stake, and its time is
+    /// not over.
+    pub(crate) fn check_token(&self, shown: &str, stake: &Stake) -> Result<(), Refused> {
         let now = (self.clock)().saturating_mul(1000);
-        match stake.seal_token {
-            Some(token) if !token.expired(now) => Ok(()),
-            _ => Err(Refused::new(
-                RefusalCode::SealTokenExpired,
-                "the seal token's time is over",
-            )),
-        }
+        let message = match stake.seal_token {
+            Some(token) if shown.parse() != Ok(token.id) => {
+                "another seal token counts for the stake: register with that"
+            }
+            Some(token) if !token.expired(now) => return Ok(()),
+            _ => "the seal token's time is over",
+        };
+        Err(Refused::new(RefusalCode::SealTokenExpired, message))
     }
 }
 

@@ -297,6 +297,9 @@ pub(crate) fn check_verdict(stake: &Stake) -> Result<(), Refused> {
         Verdict::Unbonding => (RefusalCode::StakeUnbonding, "is being withdrawn"),
         Verdict::Withdrawn => (RefusalCode::StakeUnbonding, "was withdrawn"),
         Verdict::Slashed => (RefusalCode::StakeSlashed, "was slashed"),
+        Verdict::NotFound | Verdict::Unreachable => {
+            (RefusalCode::StakeNotFound, "is not on the chain")
+        }
     };
     Err(Refused::new(
         code,

@@ -42,7 +42,8 @@ pub(crate) struct Sessions(Mutex<HashMap<String, Session>>);
 
 impl Sessions {
     /// Begins a session, and ends any other of the same stake. `false` when another stake's node
-    /// of the same name is alive.
+    /// of the same name is alive: the pool gives a name to one record at a time, so that the other
+    /// has only just lost it.
     pub(crate) fn begin(&self, id: String, seal_token: String, stake: Stake) -> bool {
         let now = Instant::now();
         let mut sessions = self.lock();

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chain::{ChainSettings, SettingsError};
 use serde::Deserialize;
@@ -14,6 +15,10 @@ use zeroize::Zeroizing;
 const LONGEST_FILE: u64 = 64 * 1024;
 /// What others than owner and group must not be able to do with a secret (inode(7)).
 const OTHERS: u32 = 0o007;
+
+/// How far a fullnode's last checkpoint may lie behind: a join token is not handed out on old
+/// news.
+const STALENESS: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,7 +142,7 @@ impl MasterSettings {
                 path: path.to_owned(),
                 detail: error.to_string().trim_end().to_owned(),
             })?;
-        let chain = ChainSettings::parse(
+        let mut chain = ChainSettings::parse(
             &parsed.chain.chain_id,
             &parsed.chain.fullnodes,
             parsed.chain.root_certificate.as_deref(),
@@ -148,6 +153,7 @@ impl MasterSettings {
             path: path.to_owned(),
             source,
         })?;
+        chain.timeouts.staleness = STALENESS;
         let server = parsed.join.server.trim_end_matches('/');
         let host = server.strip_prefix("https://").unwrap_or_default();
         let plain = host
@@ -244,6 +250,7 @@ token_file = "token"
         assert_eq!(settings.key, Path::new("/etc/daas/master.key"));
         assert_eq!(settings.join.token_file, Path::new("/srv/token"));
         assert_eq!(settings.join.server, "https://10.0.2.2:6443");
+        assert_eq!(settings.chain.timeouts.staleness, STALENESS);
     }
 
     #[test]

@@ -1,9 +1,7 @@
-//! The clock: a floor, and SNTP (RFC 4330, RFC 5905).
+//! The clock by SNTP (RFC 4330, RFC 5905).
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use config::TimeServer;
@@ -12,8 +10,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;
 use tokio::time::timeout;
 
-/// Where the image says when it was made, in seconds since 1970-01-01 UTC: no clock is earlier.
-pub(crate) const BUILD_TIME: &str = "/usr/share/k3s-daas/build-time";
+use crate::clock_bounds::Bounds;
 
 /// How long one server may take, name resolution apart.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,6 +18,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The clock is stepped from this offset on: the step threshold of RFC 5905, appendix A.1.
 const STEP_THRESHOLD: Duration = Duration::from_millis(128);
+
+/// Two clocks that differ by no more than this agree.
+const AGREEMENT: Duration = Duration::from_secs(10);
 
 /// The time servers for a network that names none.
 const PUBLIC_SERVERS: &[&str] = &["time.cloudflare.com", "time.nist.gov"];
@@ -41,8 +41,11 @@ pub(crate) enum ClockError {
         source: SynchronizationError,
     },
     /// A server's time can't be.
-    #[error("the time server {0} gives a time before this image was made")]
+    #[error("the time server {0} gives a time before this image was made or the node last ran")]
     BeforeFloor(String),
+    /// A server's time can hardly be, and nobody else says so.
+    #[error("the time server {0} alone gives a time more than a year ahead")]
+    TooFar(String),
     /// The kernel refuses.
     #[error("the clock can't be set")]
     Set(#[source] io::Error),
@@ -54,71 +57,165 @@ pub(crate) enum ClockError {
     NoServer,
 }
 
-/// The earliest time that a clock on this machine can rightly show.
+/// Who named a time server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Floor(SystemTime);
+pub(crate) enum Origin {
+    /// The configuration.
+    Configured,
+    /// The network, which anybody on it can speak for.
+    Offered,
+    /// This program.
+    Public,
+}
 
-impl Floor {
-    /// Reads it from the image.
-    pub(crate) fn read(path: &Path) -> io::Result<Self> {
-        let text = fs::read_to_string(path)?;
-        let seconds = text
-            .trim()
-            .parse()
-            .map_err(|_| io::Error::other("expected seconds since 1970-01-01 UTC"))?;
-        Ok(Self(UNIX_EPOCH + Duration::from_secs(seconds)))
-    }
+/// A time server to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) server: TimeServer,
+    pub(crate) origin: Origin,
+    /// Asked only whether another one is right with a time that can hardly be.
+    pub(crate) witness: bool,
+}
 
-    /// Sets a clock that is behind the floor to it; true when it was.
-    pub(crate) fn raise(self) -> Result<bool, ClockError> {
-        if SystemTime::now() >= self.0 {
-            return Ok(false);
-        }
-        set(self.0)?;
-        Ok(true)
+impl Source {
+    /// Host and port.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}", self.server.host, self.server.port)
     }
 }
 
 /// The servers to ask, in order: the configured ones; else those of the network; else public ones.
-pub(crate) fn servers(
-    configured: &[TimeServer],
-    offered: &[std::net::Ipv4Addr],
-) -> Vec<TimeServer> {
-    if !configured.is_empty() {
-        return configured.to_vec();
-    }
-    let server = |host: String| TimeServer { host, port: 123 };
-    if offered.is_empty() {
-        PUBLIC_SERVERS
+/// Public ones are witnesses to all others.
+pub(crate) fn sources(configured: &[TimeServer], offered: &[std::net::Ipv4Addr]) -> Vec<Source> {
+    let ntp = |host: String| TimeServer { host, port: 123 };
+    let mut sources: Vec<Source> = if configured.is_empty() {
+        let offered = offered
             .iter()
-            .map(|host| server((*host).to_owned()))
+            .map(|address| (ntp(address.to_string()), Origin::Offered));
+        offered
+            .map(|(server, origin)| Source {
+                server,
+                origin,
+                witness: false,
+            })
             .collect()
     } else {
-        offered
-            .iter()
-            .map(|address| server(address.to_string()))
+        let configured = configured.iter().cloned();
+        configured
+            .map(|server| Source {
+                server,
+                origin: Origin::Configured,
+                witness: false,
+            })
             .collect()
-    }
+    };
+    let witness = !sources.is_empty();
+    sources.extend(PUBLIC_SERVERS.iter().map(|host| Source {
+        server: ntp((*host).to_owned()),
+        origin: Origin::Public,
+        witness,
+    }));
+    sources
 }
 
 /// Asks one server after the other until one has set the clock, and gives its name and the offset
 /// in seconds that the clock had.
 pub(crate) async fn synchronize(
-    servers: &[TimeServer],
-    floor: Option<Floor>,
+    sources: &[Source],
+    bounds: Option<Bounds>,
 ) -> Result<(String, f64), ClockError> {
     let mut last = ClockError::NoServer;
-    for server in servers {
-        match ask(server, floor).await {
-            Ok(offset) => return Ok((format!("{}:{}", server.host, server.port), offset)),
-            Err(error) => last = error,
+    let mut doubted: Vec<(Origin, Offset)> = Vec::new();
+    for source in sources {
+        if source.witness && doubted.is_empty() {
+            break;
+        }
+        let answer = match ask(source).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                last = error;
+                continue;
+            }
+        };
+        match judge(source, answer, SystemTime::now(), bounds, &doubted) {
+            Ok(time) => {
+                if answer.length >= STEP_THRESHOLD {
+                    set(time)?;
+                }
+                return Ok((source.name(), answer.seconds()));
+            }
+            Err(error) => {
+                if matches!(error, ClockError::TooFar(_)) {
+                    doubted.push((source.origin, answer));
+                }
+                last = error;
+            }
         }
     }
     Err(last)
 }
 
-async fn ask(server: &TimeServer, floor: Option<Floor>) -> Result<f64, ClockError> {
-    let name = format!("{}:{}", server.host, server.port);
+/// How far this machine's clock is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offset {
+    length: Duration,
+    /// Whether the clock is ahead.
+    ahead: bool,
+}
+
+impl Offset {
+    fn seconds(self) -> f64 {
+        let seconds = self.length.as_secs_f64();
+        if self.ahead { -seconds } else { seconds }
+    }
+
+    fn agrees_with(self, other: Self) -> bool {
+        let apart = if self.ahead == other.ahead {
+            self.length.abs_diff(other.length)
+        } else {
+            self.length.saturating_add(other.length)
+        };
+        apart <= AGREEMENT
+    }
+}
+
+/// The time that an answer means, where it can be believed: by itself within the bounds; beyond
+/// them by this machine's own clock, or by another server, unless the network named both.
+fn judge(
+    source: &Source,
+    answer: Offset,
+    now: SystemTime,
+    bounds: Option<Bounds>,
+    doubted: &[(Origin, Offset)],
+) -> Result<SystemTime, ClockError> {
+    let time = if answer.ahead {
+        now.checked_sub(answer.length)
+    } else {
+        now.checked_add(answer.length)
+    };
+    let time = time.ok_or_else(|| ClockError::BeforeFloor(source.name()))?;
+    let Some(bounds) = bounds else {
+        return Ok(time);
+    };
+    if time < bounds.floor {
+        return Err(ClockError::BeforeFloor(source.name()));
+    }
+    let witnessed = || {
+        let mut doubted = doubted.iter();
+        doubted.any(|(origin, other)| {
+            let independent = *origin != Origin::Offered || source.origin != Origin::Offered;
+            independent && answer.agrees_with(*other)
+        })
+    };
+    if time <= bounds.ceiling || answer.length <= AGREEMENT || witnessed() {
+        Ok(time)
+    } else {
+        Err(ClockError::TooFar(source.name()))
+    }
+}
+
+async fn ask(source: &Source) -> Result<Offset, ClockError> {
+    let name = source.name();
     let addresses = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(&name)).await;
     let address: SocketAddr = addresses
         .ok()
@@ -135,23 +232,14 @@ async fn ask(server: &TimeServer, floor: Option<Floor>) -> Result<f64, ClockErro
     let length = offset
         .abs_as_std_duration()
         .map_err(|_| ClockError::BeforeFloor(name.clone()))?;
-    let now = SystemTime::now();
-    let time = if offset.signum() < 0 {
-        now.checked_sub(length)
-    } else {
-        now.checked_add(length)
-    };
-    let time = time.ok_or_else(|| ClockError::BeforeFloor(name.clone()))?;
-    if floor.is_some_and(|floor| time < floor.0) {
-        return Err(ClockError::BeforeFloor(name));
-    }
-    if length >= STEP_THRESHOLD {
-        set(time)?;
-    }
-    Ok(offset.as_secs_f64())
+    Ok(Offset {
+        length,
+        ahead: offset.signum() < 0,
+    })
 }
 
-fn set(time: SystemTime) -> Result<(), ClockError> {
+/// Sets the system's clock.
+pub(crate) fn set(time: SystemTime) -> Result<(), ClockError> {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = Timespec {
         tv_sec: since.as_secs().try_into().unwrap_or(i64::MAX),
@@ -163,6 +251,7 @@ fn set(time: SystemTime) -> Result<(), ClockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock_bounds::LONGEST_JUMP;
     use std::net::Ipv4Addr;
     use tokio::net::UdpSocket;
 
@@ -200,54 +289,138 @@ mod tests {
         }
     }
 
+    fn source(server: TimeServer, origin: Origin) -> Source {
+        Source {
+            server,
+            origin,
+            witness: false,
+        }
+    }
+
+    async fn configured(offset: i64) -> Source {
+        source(server(offset).await, Origin::Configured)
+    }
+
+    fn bounds(floor: SystemTime) -> Option<Bounds> {
+        Some(Bounds::new(floor, None, Duration::ZERO))
+    }
+
     #[tokio::test]
     async fn a_right_clock_is_left_alone() {
-        let servers = [server(0).await];
-        let (name, offset) = synchronize(&servers, None).await.expect("a time");
+        let sources = [configured(0).await];
+        let (name, offset) = synchronize(&sources, None).await.expect("a time");
         assert!(name.starts_with("127.0.0.1:"));
         assert!(offset.abs() < 1.0, "{offset}");
     }
 
     #[tokio::test]
     async fn a_time_before_the_floor_is_refused_and_the_next_server_asked() {
-        let floor = Some(Floor(SystemTime::now() - Duration::from_secs(1000)));
-        let only = [server(-100_000).await];
-        let error = synchronize(&only, floor).await.expect_err("too early");
+        let bounds = bounds(SystemTime::now() - Duration::from_secs(1000));
+        let only = [configured(-100_000).await];
+        let error = synchronize(&only, bounds).await.expect_err("too early");
         assert!(matches!(error, ClockError::BeforeFloor(_)), "{error}");
-        let both = [server(-100_000).await, server(0).await];
-        let (name, _) = synchronize(&both, floor).await.expect("the second");
-        assert_eq!(name, format!("127.0.0.1:{}", both[1].port));
+        let both = [configured(-100_000).await, configured(0).await];
+        let (name, _) = synchronize(&both, bounds).await.expect("the second");
+        assert_eq!(name, both[1].name());
+    }
+
+    /// A server that is never asked: whoever asks it waits for nothing.
+    fn silent() -> Source {
+        let server = TimeServer {
+            host: "witness.invalid".to_owned(),
+            port: 123,
+        };
+        Source {
+            witness: true,
+            ..source(server, Origin::Public)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jump_of_years_is_not_made_by_one_server_s_word() {
+        let bounds = bounds(SystemTime::now() - Duration::from_secs(1000));
+        let years = 3 * 366 * 24 * 60 * 60;
+        let lies = [configured(years).await, configured(0).await, silent()];
+        let (name, _) = synchronize(&lies, bounds).await.expect("the second");
+        assert_eq!(name, lies[1].name());
+        let alone = [configured(years).await];
+        let error = synchronize(&alone, bounds).await.expect_err("alone");
+        assert!(matches!(error, ClockError::TooFar(_)), "{error}");
     }
 
     #[tokio::test]
     async fn nobody_to_ask() {
-        assert!(matches!(
-            synchronize(&[], None).await,
-            Err(ClockError::NoServer)
-        ));
+        let error = synchronize(&[silent()], None).await.expect_err("nobody");
+        assert!(matches!(error, ClockError::NoServer), "{error}");
+    }
+
+    #[test]
+    fn what_is_beyond_the_ceiling_takes_two_that_agree() {
+        let second = Duration::from_secs(1);
+        let now = UNIX_EPOCH + second * 1_700_000_000;
+        let bounds = bounds(now);
+        let behind = |length| Offset {
+            length,
+            ahead: false,
+        };
+        let at = TimeServer {
+            host: "192.0.2.1".to_owned(),
+            port: 123,
+        };
+        let judged = |origin, offset, doubted: &[(Origin, Offset)]| {
+            judge(&source(at.clone(), origin), offset, now, bounds, doubted)
+        };
+        let (near, far) = (behind(LONGEST_JUMP), behind(LONGEST_JUMP * 3));
+        let almost = behind(LONGEST_JUMP * 3 + AGREEMENT);
+        let other = behind(LONGEST_JUMP * 3 + AGREEMENT * 2);
+        use Origin::{Configured, Offered, Public};
+        assert_eq!(judged(Offered, near, &[]).ok(), Some(now + LONGEST_JUMP));
+        for (origin, doubted, believed) in [
+            (Public, &[][..], false),
+            (Public, &[(Public, almost)], true),
+            (Public, &[(Public, other)], false),
+            (Public, &[(Public, other), (Offered, almost)], true),
+            (Offered, &[(Offered, almost)], false),
+            (Offered, &[(Configured, almost)], true),
+            (Configured, &[(Configured, far)], true),
+        ] {
+            let found = judged(origin, far, doubted);
+            assert_eq!(found.is_ok(), believed, "{origin:?} {doubted:?}");
+        }
+        // a clock that runs on a battery is a witness too
+        let later = now + LONGEST_JUMP * 5;
+        let source = source(at.clone(), Offered);
+        assert!(judge(&source, behind(AGREEMENT), later, bounds, &[]).is_ok());
+        assert!(judge(&source, behind(AGREEMENT + second), later, bounds, &[]).is_err());
+        // and one that is ahead comes back
+        let back = Offset {
+            length: LONGEST_JUMP * 5,
+            ahead: true,
+        };
+        assert_eq!(judge(&source, back, later, bounds, &[]).ok(), Some(now));
     }
 
     #[test]
     fn configured_before_offered_before_public() {
-        let configured = [TimeServer {
+        let server = TimeServer {
             host: "time.example.org".to_owned(),
             port: 1123,
-        }];
+        };
         let offered = [Ipv4Addr::new(192, 0, 2, 1)];
-        assert_eq!(servers(&configured, &offered), configured);
-        assert_eq!(servers(&[], &offered)[0].host, "192.0.2.1");
-        assert_eq!(servers(&[], &[]).len(), PUBLIC_SERVERS.len());
-    }
-
-    #[test]
-    fn the_floor_is_read_from_the_image() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("build-time");
-        fs::write(&path, "1700000000\n").expect("written");
-        let floor = Floor::read(&path).expect("a time");
-        assert_eq!(floor.0, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        assert!(!floor.raise().expect("nothing to set"));
-        fs::write(&path, "yesterday").expect("written");
-        assert!(Floor::read(&path).is_err());
+        let found = sources(std::slice::from_ref(&server), &offered);
+        assert_eq!(
+            (&found[0].server, found[0].origin),
+            (&server, Origin::Configured)
+        );
+        assert!(!found[0].witness && found[1..].iter().all(|source| source.witness));
+        let found = sources(&[], &offered);
+        assert_eq!(
+            (found[0].name().as_str(), found[0].origin),
+            ("192.0.2.1:123", Origin::Offered)
+        );
+        assert_eq!(found.len(), 1 + PUBLIC_SERVERS.len());
+        let found = sources(&[], &[]);
+        assert_eq!(found.len(), PUBLIC_SERVERS.len());
+        assert!(found.iter().all(|source| !source.witness));
     }
 }

@@ -3,8 +3,11 @@
 //! `netd [FILE]` reads the public part of the configuration from `FILE`, brings one Ethernet link
 //! up, keeps its lease, keeps the clock, and tells `init` of it.
 
+mod chosen;
 mod clock;
+mod clock_bounds;
 mod dhcp;
+mod last_time;
 mod links;
 mod network;
 mod report;
@@ -15,14 +18,17 @@ mod supervise;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use config::{MAXIMUM_LENGTH, PublicConfig};
+use tracing::error;
+use wire::child::EXIT_CONFIGURATION;
 
 /// Where `init` puts the public part of the configuration.
 const CONFIGURATION: &str = "/run/daas/config/public.toml";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .without_time()
         .with_ansi(false)
@@ -32,7 +38,23 @@ fn main() -> Result<()> {
     let path = std::env::args_os()
         .nth(1)
         .map_or(CONFIGURATION.into(), PathBuf::from);
-    let config = read(&path)?;
+    let config = match read(&path) {
+        Ok(config) => config,
+        Err(error) => {
+            error!("{error:#}");
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
+    };
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: PublicConfig) -> Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,14 +1,16 @@
 //! One Ethernet link with an address: found, set up, kept.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::time::Duration;
 
 use config::{NetworkConfig, NetworkMethod};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
+use crate::chosen::{Change, Chosen};
 use crate::dhcp::{Dhcp, LeaseEvent};
 use crate::links::{Link, LinkError, LinkEvents, Links};
 use crate::settings::Settings;
@@ -21,7 +23,7 @@ const DHCP_RETRY: Duration = Duration::from_secs(5);
 pub(crate) enum NetworkEvent {
     /// The link has an address and its routes.
     Up(Settings),
-    /// It has none any more.
+    /// It can't be used any more.
     Down(String),
 }
 
@@ -35,7 +37,10 @@ struct FromLink {
 #[derive(Debug)]
 enum LinkEvent {
     Settings(Settings),
+    /// The lease is over.
     Lost(String),
+    /// The DHCP client failed. What it had goes on until its time is over.
+    Failed(String),
 }
 
 /// Finds a link and keeps it. Every candidate asks for a lease at once; the first that has an
@@ -47,7 +52,7 @@ pub(crate) struct Network {
     node_id: String,
     /// The tasks of the candidates, by the link's index.
     tasks: HashMap<u32, JoinHandle<()>>,
-    chosen: Option<Link>,
+    chosen: Option<Chosen>,
 }
 
 impl Network {
@@ -75,16 +80,23 @@ impl Network {
                     if !more {
                         return Ok(());
                     }
-                    self.look(&sender).await?;
-                    if let Some(link) = self.gone().await? {
-                        self.release(&link);
-                        let detail = format!("the link {} is gone", link.name);
-                        let _ = tell.send(NetworkEvent::Down(detail)).await;
-                        self.look(&sender).await?;
+                    if let Some(event) = self.check(&sender).await? {
+                        let _ = tell.send(event).await;
                     }
+                    self.look(&sender).await?;
+                }
+                () = ended(self.chosen.as_ref().and_then(Chosen::ends)) => {
+                    if let Some(event) = self.run_out().await {
+                        let _ = tell.send(event).await;
+                    }
+                    self.look(&sender).await?;
                 }
                 Some(FromLink { link, event }) = from_links.recv() => {
                     if let Some(event) = self.take(link, event).await {
+                        let _ = tell.send(event).await;
+                    }
+                    // it may have lost its carrier before it was chosen
+                    if let Some(event) = self.check(&sender).await? {
                         let _ = tell.send(event).await;
                     }
                     self.look(&sender).await?;
@@ -111,28 +123,73 @@ impl Network {
                 continue;
             }
             info!(link = link.name, "link is up");
-            let index = link.index;
-            let task = follow(
-                link,
-                self.config.method.clone(),
-                self.node_id.clone(),
-                sender.clone(),
-            );
-            self.tasks.insert(index, tokio::spawn(task));
+            self.follow(link, sender);
         }
         Ok(())
     }
 
-    /// The chosen link, if the kernel no longer has it.
-    async fn gone(&self) -> Result<Option<Link>, LinkError> {
-        let Some(chosen) = &self.chosen else {
+    /// Looks what became of the chosen link.
+    async fn check(
+        &mut self,
+        sender: &Sender<FromLink>,
+    ) -> Result<Option<NetworkEvent>, LinkError> {
+        let Some(chosen) = &mut self.chosen else {
             return Ok(None);
         };
         let links = self.links.ethernet().await?;
-        let there = links
-            .iter()
-            .any(|link| link.index == chosen.index && link.address == chosen.address);
-        Ok((!there).then(|| chosen.clone()))
+        let change = chosen.look(&links, Instant::now());
+        let link = chosen.link().clone();
+        Ok(match change {
+            None => None,
+            Some(Change::Gone) => {
+                self.release(&link);
+                Some(NetworkEvent::Down(format!(
+                    "the link {} is gone",
+                    link.name
+                )))
+            }
+            Some(Change::CarrierLost) => {
+                // were it taken down by hand, its carrier would never come back
+                if let Err(error) = self.links.set_up(link.index).await {
+                    warn!(link = link.name, %error, "link does not come up");
+                }
+                let detail = format!("the link {} has no carrier: is its cable in?", link.name);
+                Some(NetworkEvent::Down(detail))
+            }
+            Some(Change::CarrierBack(settings)) => {
+                info!(link = link.name, "carrier is back");
+                if settings.lifetime.is_some() {
+                    // it may be the cable of another network: its server is asked at once
+                    self.follow(link.clone(), sender);
+                }
+                match self.links.apply(&link, &settings).await {
+                    Ok(()) => Some(NetworkEvent::Up(settings)),
+                    Err(error) => {
+                        self.release(&link);
+                        Some(NetworkEvent::Down(told(&link, &error)))
+                    }
+                }
+            }
+        })
+    }
+
+    /// The time of the chosen link's lease is over.
+    async fn run_out(&mut self) -> Option<NetworkEvent> {
+        let link = self.chosen.take()?.link().clone();
+        if let Err(error) = self.links.remove_addresses(&link, None).await {
+            warn!(link = link.name, %error, "address stays");
+        }
+        Some(NetworkEvent::Down(ran_out(&link)))
+    }
+
+    /// Starts the task of a link, in place of the one that it may have.
+    fn follow(&mut self, link: Link, sender: &Sender<FromLink>) {
+        let index = link.index;
+        let (method, node_id) = (self.config.method.clone(), self.node_id.clone());
+        let task = tokio::spawn(follow(link, method, node_id, sender.clone()));
+        if let Some(former) = self.tasks.insert(index, task) {
+            former.abort();
+        }
     }
 
     fn release(&mut self, link: &Link) {
@@ -146,24 +203,28 @@ impl Network {
         if self
             .chosen
             .as_ref()
-            .is_some_and(|chosen| chosen.index != link.index)
+            .is_some_and(|chosen| chosen.link().index != link.index)
         {
             return None;
         }
         match event {
             LinkEvent::Settings(settings) => match self.links.apply(&link, &settings).await {
-                Ok(()) => {
-                    self.choose(link);
-                    Some(NetworkEvent::Up(settings))
+                Ok(()) => self.choose(link, settings),
+                // the address that it has is still good
+                Err(error) if self.is_valid() => {
+                    warn!(detail = told(&link, &error), "the renewed lease is not set");
+                    None
                 }
                 Err(error) => {
                     self.release(&link);
-                    let cause = std::error::Error::source(&error);
-                    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                    Some(NetworkEvent::Down(format!("{}: {error}{cause}", link.name)))
+                    Some(NetworkEvent::Down(told(&link, &error)))
                 }
             },
-            LinkEvent::Lost(detail) => {
+            LinkEvent::Failed(detail) if self.is_valid() => {
+                warn!(detail, "the address stays until its lease is over");
+                None
+            }
+            LinkEvent::Lost(detail) | LinkEvent::Failed(detail) => {
                 if self.chosen.take().is_some()
                     && let Err(error) = self.links.remove_addresses(&link, None).await
                 {
@@ -174,17 +235,31 @@ impl Network {
         }
     }
 
-    fn choose(&mut self, link: Link) {
-        if self.chosen.is_none() {
-            info!(link = link.name, "link is used");
-            for (index, task) in &self.tasks {
-                if *index != link.index {
-                    task.abort();
-                }
-            }
-            self.tasks.retain(|index, _| *index == link.index);
-            self.chosen = Some(link);
+    /// Whether there is an address whose time is not over.
+    fn is_valid(&self) -> bool {
+        let now = Instant::now();
+        self.chosen
+            .as_ref()
+            .is_some_and(|chosen| chosen.is_valid(now))
+    }
+
+    /// The link has these settings from now on. What is to be told of it.
+    fn choose(&mut self, link: Link, settings: Settings) -> Option<NetworkEvent> {
+        let now = Instant::now();
+        if let Some(chosen) = &mut self.chosen {
+            chosen.renew(settings.clone(), now);
+            // without a carrier it can't be used all the same
+            return chosen.has_carrier().then_some(NetworkEvent::Up(settings));
         }
+        info!(link = link.name, "link is used");
+        for (index, task) in &self.tasks {
+            if *index != link.index {
+                task.abort();
+            }
+        }
+        self.tasks.retain(|index, _| *index == link.index);
+        self.chosen = Some(Chosen::new(link, settings.clone(), now));
+        Some(NetworkEvent::Up(settings))
     }
 }
 
@@ -194,6 +269,25 @@ impl Drop for Network {
             task.abort();
         }
     }
+}
+
+/// Waits for the end of a lease; for ever where there is none.
+async fn ended(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ran_out(link: &Link) -> String {
+    format!("the lease on {} ran out", link.name)
+}
+
+/// An error of a link, with its cause.
+fn told(link: &Link, error: &(dyn Error + 'static)) -> String {
+    let cause = error.source();
+    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{}: {error}{cause}", link.name)
 }
 
 /// Tells the settings of one link, and every change of them.
@@ -213,9 +307,7 @@ async fn follow(link: Link, method: NetworkMethod, node_id: String, sender: Send
             Ok(mut dhcp) => loop {
                 let event = match dhcp.next().await {
                     Ok(LeaseEvent::Leased(settings)) => LinkEvent::Settings(settings),
-                    Ok(LeaseEvent::Lost) => {
-                        LinkEvent::Lost(format!("the lease on {} ran out", link.name))
-                    }
+                    Ok(LeaseEvent::Lost) => LinkEvent::Lost(ran_out(&link)),
                     Err(error) => break error,
                 };
                 if sender
@@ -231,9 +323,7 @@ async fn follow(link: Link, method: NetworkMethod, node_id: String, sender: Send
             },
             Err(error) => error,
         };
-        let cause = std::error::Error::source(&error);
-        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        let event = LinkEvent::Lost(format!("{error}{cause}"));
+        let event = LinkEvent::Failed(told(&link, &error));
         if sender
             .send(FromLink {
                 link: link.clone(),

@@ -1,19 +1,23 @@
 //! The life of netd: the network first, the clock as soon as there is one.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use config::PublicConfig;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 use wire::status::{DegradedReason, Phase};
 
-use crate::clock::{self, ClockError, Floor};
+use crate::clock::{self, ClockError, Source};
+use crate::clock_bounds::{self, Bounds};
+use crate::last_time;
 use crate::network::{Network, NetworkEvent};
 use crate::report::Report;
 use crate::resolver;
@@ -28,6 +32,8 @@ const CLOCK_PATIENCE: Duration = Duration::from_secs(10);
 const CLOCK_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(512));
 /// How often a clock that is right is checked.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1024);
+/// How often the time is kept on the state disk.
+const KEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// A round of time servers that is under way: who answered, and the offset in seconds.
 type ClockRound = Pin<Box<dyn Future<Output = Result<(String, f64), ClockError>>>>;
@@ -43,29 +49,21 @@ async fn finished(round: &mut Option<ClockRound>) -> Result<(String, f64), Clock
 /// Runs until a signal says to stop.
 pub(crate) async fn run(config: PublicConfig) -> Result<()> {
     let report = Report::from_environment().context("init's socket can't be used")?;
-    let floor = match Floor::read(Path::new(clock::BUILD_TIME)) {
-        Ok(floor) => Some(floor),
+    let built = match clock_bounds::build_time(Path::new(clock_bounds::BUILD_TIME)) {
+        Ok(built) => Some(built),
         Err(error) => {
-            warn!(path = clock::BUILD_TIME, %error, "no floor for the clock");
+            warn!(path = clock_bounds::BUILD_TIME, %error, "no bounds for the clock");
             None
         }
     };
-    if floor
-        .map(Floor::raise)
-        .transpose()
-        .context("the clock is before its floor")?
-        == Some(true)
-    {
-        warn!("the clock was before the time at which this image was made, and is set to it");
-    }
-
     let network = Network::new(config.network.clone(), config.node_id.clone())?;
     let (sender, mut events) = channel(16);
     let mut network = pin!(network.run(sender));
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be awaited")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be awaited")?;
 
-    let mut keeper = Keeper::new(config, floor, report);
+    let mut keeper = Keeper::new(config, built, report);
+    keeper.raise_clock();
     let mut patience = pin!(sleep(NETWORK_PATIENCE));
     let mut waiting = true;
     let mut round: Option<ClockRound> = None;
@@ -91,14 +89,30 @@ pub(crate) async fn run(config: PublicConfig) -> Result<()> {
             _ = interrupt.recv() => break,
         }
     }
+    keeper.keep_time_at_the_end();
     info!("stopping; addresses and routes stay as they are");
     Ok(())
+}
+
+fn write_time() {
+    match last_time::write(Path::new(last_time::PATH), SystemTime::now()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(path = last_time::PATH, %error, "the time is not kept");
+        }
+        _ => {}
+    }
 }
 
 /// What netd knows of network and clock, and whom it told of it.
 struct Keeper {
     config: PublicConfig,
-    floor: Option<Floor>,
+    /// When the image was made, and the last time that was kept before this program started.
+    built: Option<SystemTime>,
+    kept: Option<SystemTime>,
+    /// When this program kept one.
+    kept_at: Option<Instant>,
+    /// Whether a server's time was ever taken.
+    clock_set: bool,
     report: Report,
     network_up: bool,
     network_degraded: bool,
@@ -112,10 +126,13 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(config: PublicConfig, floor: Option<Floor>, report: Report) -> Self {
+    fn new(config: PublicConfig, built: Option<SystemTime>, report: Report) -> Self {
         Self {
             config,
-            floor,
+            built,
+            kept: None,
+            kept_at: None,
+            clock_set: false,
             report,
             network_up: false,
             network_degraded: false,
@@ -172,12 +189,57 @@ impl Keeper {
         }
     }
 
+    fn sources(&self) -> Vec<Source> {
+        clock::sources(&self.config.time_servers, &self.offered_time_servers)
+    }
+
+    fn bounds(&self) -> Option<Bounds> {
+        let uptime = clock_gettime(ClockId::Boottime);
+        let uptime = Duration::from_secs(uptime.tv_sec.try_into().unwrap_or(0));
+        Some(Bounds::new(self.built?, self.kept, uptime))
+    }
+
+    /// Sets a clock that is behind its floor. The state disk, which may hold a later one, can come
+    /// after this program.
+    fn raise_clock(&mut self) {
+        if self.kept.is_none() && self.kept_at.is_none() {
+            self.kept = last_time::read(Path::new(last_time::PATH));
+        }
+        match self.bounds().map(Bounds::raise) {
+            Some(Ok(true)) => warn!(
+                "the clock was before the time at which this image was made or the node last ran, \
+                 and is set to it"
+            ),
+            Some(Err(error)) => warn!(%error, "the clock is before its floor"),
+            Some(Ok(false)) | None => {}
+        }
+    }
+
+    /// Keeps the time now and then. The disk may take its time: the network does not wait for it.
+    fn keep_time(&mut self) {
+        let due = self.kept_at.is_none_or(|at| at.elapsed() >= KEEP_INTERVAL);
+        let there = Path::new(last_time::PATH)
+            .parent()
+            .is_some_and(Path::is_dir);
+        if due && there {
+            self.kept_at = Some(Instant::now());
+            drop(tokio::task::spawn_blocking(write_time));
+        }
+    }
+
+    /// Keeps the time before the node goes off.
+    fn keep_time_at_the_end(&self) {
+        if self.clock_set {
+            write_time();
+        }
+    }
+
     /// One round of time servers.
-    fn clock_round(&self) -> ClockRound {
-        let servers = clock::servers(&self.config.time_servers, &self.offered_time_servers);
-        let (floor, deadline) = (self.floor, self.clock_deadline);
+    fn clock_round(&mut self) -> ClockRound {
+        self.raise_clock();
+        let (sources, bounds, deadline) = (self.sources(), self.bounds(), self.clock_deadline);
         Box::pin(async move {
-            let round = clock::synchronize(&servers, floor);
+            let round = clock::synchronize(&sources, bounds);
             match deadline {
                 // a round of silent servers must not outlast the boot's patience
                 Some(deadline) => timeout_at(deadline, round)
@@ -197,6 +259,8 @@ impl Keeper {
                     self.clock_degraded = false;
                     self.report.recovered(DegradedReason::Clock);
                 }
+                self.clock_set = true;
+                self.keep_time();
                 self.clock_retry = CLOCK_RETRY.0;
                 self.clock_due = Instant::now() + CLOCK_INTERVAL;
                 self.settle();
@@ -218,13 +282,14 @@ impl Keeper {
     }
 
     fn degrade_clock(&mut self, error: &ClockError) {
-        let names: Vec<String> =
-            clock::servers(&self.config.time_servers, &self.offered_time_servers)
-                .iter()
-                .map(|server| format!("{}:{}", server.host, server.port))
-                .collect();
+        let names: Vec<String> = self
+            .sources()
+            .iter()
+            .filter(|source| !source.witness)
+            .map(Source::name)
+            .collect();
         let detail = format!(
-            "none of the time servers {} answers: {error}",
+            "none of the time servers {} gives the time: {error}",
             names.join(", ")
         );
         if !self.clock_degraded {

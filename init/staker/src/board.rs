@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 use wire::Secret;
 use wire::child::{PowerOffReason, ToInit};
-use wire::status::{DegradedReason, NodeState, NodeStatus, Phase};
+use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase};
 
 use crate::seams::Init;
 
@@ -42,6 +42,8 @@ pub struct Health {
     pub node: NodeStatus,
     /// The stake, as last read from the chain.
     pub stake: Option<StakeReport>,
+    /// Who has to confirm that the stake is gone before the node powers off.
+    pub second_opinion: &'static str,
     /// The reports to the master.
     pub heartbeat: HeartbeatReport,
 }
@@ -53,10 +55,16 @@ pub struct StakeReport {
     pub record: String,
     /// The seal token's object id, where there is one.
     pub seal_token: Option<String>,
+    /// From when on it counts no more: milliseconds since 1970-01-01 UTC.
+    pub seal_token_expires_ms: Option<u64>,
     /// The account that staked.
     pub staker: String,
     /// What is left of the stake, in MIST.
     pub amount_mist: u64,
+    /// Least that the pool takes for a whole stake, in MIST.
+    pub minimum_mist: u64,
+    /// What was taken of it in all, in MIST.
+    pub slashed_mist: u64,
     /// What it is worth.
     pub verdict: Verdict,
 }
@@ -90,6 +98,7 @@ impl<I: Init> Board<I> {
             init_connected: init.present(),
             node: NodeStatus::default(),
             stake: None,
+            second_opinion: "",
             heartbeat: HeartbeatReport::default(),
         };
         Self {
@@ -177,7 +186,10 @@ impl<I: Init> Board<I> {
             record: stake.record.to_string(),
             seal_token: stake.seal_token.map(|token| token.id.to_string()),
             staker: stake.staker.to_string(),
+            seal_token_expires_ms: stake.seal_token.map(|token| token.expires_at_ms),
             amount_mist: stake.amount.0,
+            minimum_mist: stake.minimum.0,
+            slashed_mist: stake.slashed.0,
             verdict: stake.verdict,
         };
         self.change(|health| health.stake = Some(report));
@@ -203,6 +215,29 @@ impl<I: Init> Board<I> {
     /// Hands the join token on to `init`.
     pub async fn start_agent(&self, server: String, token: Secret) {
         self.tell(ToInit::StartAgent { server, token }).await;
+    }
+
+    /// Asks `init` to stop the agent and every pod.
+    pub async fn stop_agent(&self, reason: String) {
+        tracing::warn!(reason, "asking to stop the agent");
+        self.tell(ToInit::StopAgent { reason }).await;
+    }
+
+    /// What `init` last said became of the agent.
+    pub fn agent(&self) -> AgentRequest {
+        self.health.borrow().node.agent
+    }
+
+    /// Shows how the end of the stake is confirmed, which depends on how many fullnodes are
+    /// configured.
+    pub fn show_fullnodes(&self, configured: usize) {
+        self.change(|health| {
+            health.second_opinion = if configured > 1 {
+                "another fullnode"
+            } else {
+                "the same fullnode at a later checkpoint"
+            };
+        });
     }
 
     /// Asks `init` to restart the agent.

@@ -57,6 +57,20 @@ impl Chain for ChainLink {
         })
     }
 
+    async fn prepare_restake(&self, stake: &Stake) -> Result<StakeTransaction, ChainError> {
+        let chain = self.connection().await?;
+        chain.prepare_restake(&self.key, stake, self.amount).await
+    }
+
+    async fn expired(&self, transaction: &StakeTransaction) -> Result<bool, ChainError> {
+        self.connection().await?.expired(transaction).await
+    }
+
+    async fn renew_token(&self, stake: &Stake) -> Result<Stake, ChainError> {
+        let chain = self.connection().await?;
+        chain.renew_seal_token(&self.key, stake).await
+    }
+
     async fn submit_stake(&self, transaction: &StakeTransaction) -> Result<Stake, ChainError> {
         self.connection().await?.submit_stake(transaction).await
     }
@@ -66,7 +80,9 @@ impl Chain for ChainLink {
     }
 
     fn decode(&self, bytes: &[u8]) -> Option<StakeTransaction> {
-        StakeTransaction::from_bytes(bytes).ok()
+        StakeTransaction::from_bytes(bytes)
+            .ok()
+            .filter(|transaction| transaction.is_for(self.key.public(), &self.node_id))
     }
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {

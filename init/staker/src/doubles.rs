@@ -1,7 +1,7 @@
 //! Stand-ins for chain, master, `init` and meter, for this crate's tests alone.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use base64::Engine as _;
@@ -18,19 +18,36 @@ use wire::child::ToInit;
 use wire::master::{
     Base64, HeartbeatRequest, HeartbeatResponse, RegisterRequest, RegisterResponse, ResourceUsage,
 };
+use wire::status::AgentRequest;
 
 use crate::seams::{Chain, Init, InitError, Master, MasterError, Measurement, Meter, Prepared};
 
 /// The join token that the master hands out: it must show up nowhere but in `StartAgent`.
-pub(crate) const JOIN_TOKEN: &str = "K10cafe::node:hunter2";
+pub(crate) const JOIN_TOKEN: &str =
+    "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
-/// Records what `init` is told.
+/// Records what `init` is told, and says what init would of the agent.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Recorder(Rc<RefCell<Vec<ToInit>>>);
+pub(crate) struct Recorder {
+    messages: Rc<RefCell<Vec<ToInit>>>,
+    agent: Rc<Cell<Option<AgentRequest>>>,
+    /// How many requests about the agent get lost from now on.
+    pub(crate) lost: Rc<Cell<u32>>,
+}
 
 impl Recorder {
     pub(crate) fn messages(&self) -> Vec<ToInit> {
-        self.0.borrow().clone()
+        self.messages.borrow().clone()
+    }
+
+    /// What init says of the agent.
+    pub(crate) fn agent(&self) -> AgentRequest {
+        self.agent.get().unwrap_or(AgentRequest::Unasked)
+    }
+
+    /// A former run of the staker had it started.
+    pub(crate) fn agent_runs(&self) {
+        self.agent.set(Some(AgentRequest::Wanted));
     }
 }
 
@@ -40,7 +57,16 @@ impl Init for Recorder {
     }
 
     async fn send(&self, message: &ToInit) -> Result<(), InitError> {
-        self.0.borrow_mut().push(message.clone());
+        self.messages.borrow_mut().push(message.clone());
+        let became = match message {
+            ToInit::StartAgent { .. } => AgentRequest::Wanted,
+            ToInit::StopAgent { .. } => AgentRequest::Stopped,
+            _ => return Ok(()),
+        };
+        match self.lost.get().checked_sub(1) {
+            Some(left) => self.lost.set(left),
+            None => self.agent.set(Some(became)),
+        }
         Ok(())
     }
 }
@@ -56,6 +82,10 @@ pub(crate) struct Ledger {
     pub(crate) submissions: VecDeque<ChainError>,
     /// The next confirmations fail with these.
     pub(crate) confirmations: VecDeque<ChainError>,
+    /// Whether what was prepared can't be executed any more.
+    pub(crate) expired: bool,
+    /// How many seal tokens were taken.
+    pub(crate) renewals: u8,
     pub(crate) prepared: Vec<Vec<u8>>,
     pub(crate) submitted: Vec<Vec<u8>>,
     watchers: Vec<UnboundedSender<WatchEvent>>,
@@ -76,6 +106,8 @@ impl FakeChain {
             hangs: false,
             submissions: VecDeque::new(),
             confirmations: VecDeque::new(),
+            expired: false,
+            renewals: 0,
             prepared: Vec::new(),
             submitted: Vec::new(),
             watchers: Vec::new(),
@@ -99,6 +131,8 @@ impl FakeChain {
             node_id: "edge-0001".to_owned(),
             node_key: self.key.public(),
             amount: Mist(1_000_000_000),
+            minimum: Mist(1_000_000_000),
+            slashed: Mist(0),
             staked_at_ms: 0,
             unbonding_until_ms: None,
             verdict: Verdict::Active,
@@ -166,6 +200,38 @@ impl Chain for FakeChain {
         Ok(Prepared::Transaction(transaction))
     }
 
+    async fn prepare_restake(&self, stake: &Stake) -> Result<Vec<u8>, ChainError> {
+        self.up()?;
+        assert_eq!(stake.verdict, Verdict::Withdrawn);
+        let mut ledger = self.ledger.borrow_mut();
+        let transaction = format!("restake {}", ledger.prepared.len()).into_bytes();
+        ledger.prepared.push(transaction.clone());
+        Ok(transaction)
+    }
+
+    async fn expired(&self, _: &Vec<u8>) -> Result<bool, ChainError> {
+        self.up()?;
+        Ok(self.ledger.borrow().expired)
+    }
+
+    async fn renew_token(&self, stake: &Stake) -> Result<Stake, ChainError> {
+        self.up()?;
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.renewals += 1;
+        let token = SealToken {
+            id: ObjectId::from_bytes([100 + ledger.renewals; 32]),
+            issued_at_ms: 0,
+            expires_at_ms: u64::MAX,
+        };
+        let renewed = Stake {
+            seal_token: Some(token),
+            version: stake.version + 1,
+            ..stake.clone()
+        };
+        ledger.stake = Some(renewed.clone());
+        Ok(renewed)
+    }
+
     async fn submit_stake(&self, transaction: &Vec<u8>) -> Result<Stake, ChainError> {
         self.up()?;
         let stake = self.a_stake();
@@ -216,6 +282,8 @@ impl Chain for FakeChain {
 #[derive(Default)]
 pub(crate) struct Desk {
     pub(crate) challenges: u32,
+    /// Every seal token that was in the header of a heartbeat.
+    pub(crate) tokens: BTreeSet<String>,
     pub(crate) registered: Vec<RegisterRequest>,
     pub(crate) heartbeats: Vec<HeartbeatRequest>,
     pub(crate) refuse_registrations: VecDeque<MasterError>,
@@ -300,7 +368,7 @@ impl Master for FakeMaster {
         seal_token: &str,
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, MasterError> {
-        assert_eq!(seal_token, ObjectId::from_bytes([8; 32]).to_string());
+        self.desk.borrow_mut().tokens.insert(seal_token.to_owned());
         // as the master reads it
         let json = serde_json::to_string(request).expect("json");
         let read: HeartbeatRequest = serde_json::from_str(&json).expect("the same");

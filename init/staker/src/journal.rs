@@ -32,6 +32,19 @@ pub struct Purpose {
     pub amount: u64,
 }
 
+impl Purpose {
+    /// Whether both are about the same stake, be it of another amount: what was begun is brought
+    /// to its end first.
+    fn stakes_like(&self, other: &Self) -> bool {
+        let amount = self.amount;
+        *self
+            == Self {
+                amount,
+                ..other.clone()
+            }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Entry {
     purpose: Purpose,
@@ -69,7 +82,7 @@ impl Journal {
                 }
             };
             match bcs::from_bytes::<Entry>(&bytes) {
-                Ok(entry) if entry.purpose == self.purpose => Some(entry.transaction),
+                Ok(entry) if entry.purpose.stakes_like(&self.purpose) => Some(entry.transaction),
                 Ok(_) => {
                     warn!(path = %path.display(), "the kept stake transaction is for another configuration");
                     None
@@ -193,7 +206,14 @@ mod tests {
         let directories = vec![directory.path().to_path_buf()];
         let journal = Journal::new(directories.clone(), purpose(1));
         journal.keep(b"one").unwrap();
-        assert_eq!(Journal::new(directories, purpose(2)).pending(), None);
+        // another amount is the same stake; another pool is not
+        let other_amount = Journal::new(directories.clone(), purpose(2));
+        assert_eq!(other_amount.pending().unwrap(), b"one");
+        let other_pool = Purpose {
+            pool: "0x3".to_owned(),
+            ..purpose(1)
+        };
+        assert_eq!(Journal::new(directories, other_pool).pending(), None);
         fs::write(directory.path().join(FILE), [0xff; 64]).unwrap();
         assert_eq!(journal.pending(), None);
         let huge = vec![0; usize::try_from(LONGEST).unwrap() + 1];

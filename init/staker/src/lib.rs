@@ -8,9 +8,12 @@
 //! | --- | --- |
 //! | not there | stakes, in one transaction that is kept on disk before it is sent |
 //! | active | registers, and reports every 30 seconds |
-//! | below the minimum | is degraded: what runs goes on, a new registration waits for a top-up |
+//! | below the minimum | is degraded and runs nothing until it is topped up |
 //! | slashed | powers off, at every boot again |
-//! | unbonding, withdrawn | powers off in order |
+//! | unbonding, or withdrawn while it runs | powers off in order |
+//! | withdrawn before the boot | is degraded, or stakes anew with `chain.restake = true` |
+//! | gone by one fullnode's word alone | runs nothing until that is confirmed or refuted |
+//! | gone for one fullnode, not for another | is degraded, and goes on |
 //! | not readable | is degraded, and goes on |
 
 pub mod board;
@@ -24,8 +27,11 @@ pub mod program;
 pub mod seams;
 pub mod usage;
 
+mod agent;
 mod backoff;
+mod doubt;
 mod membership;
+mod token;
 mod watch;
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use std::time::Duration;
 use chain::{ChainError, NodeKey, Stake, Verdict};
 use tracing::{info, warn};
 use wire::child::PowerOffReason;
-use wire::status::{DegradedReason, NodeState, Phase};
+use wire::status::{AgentRequest, DegradedReason, NodeState, Phase};
 
+use crate::agent::{Agent, Hold};
 use crate::backoff::Backoff;
 use crate::board::{Board, explain};
 use crate::journal::Journal;
@@ -47,6 +48,8 @@ pub struct Identity {
     pub node_id: String,
     /// Its Sui key.
     pub key: Rc<NodeKey>,
+    /// Whether it stakes anew what was withdrawn.
+    pub restake: bool,
 }
 
 /// Everything that a node's life needs.
@@ -58,6 +61,8 @@ pub struct Staker<C, M, I, U> {
     pub(crate) key: Rc<NodeKey>,
     pub(crate) node_id: String,
     pub(crate) journal: Journal,
+    /// Whether a stake that was withdrawn is made anew.
+    restake: bool,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) clock: fn() -> u64,
     /// The stake, as last read.
@@ -67,6 +72,10 @@ pub struct Staker<C, M, I, U> {
     pub(crate) failures: Cell<u32>,
     /// How many failures ask for a restart of the agent.
     pub(crate) failures_to_restart: Cell<u32>,
+    /// What is wanted of `k3s agent`.
+    pub(crate) agent: Agent,
+    /// The stake as a fullnode showed it that is not believed yet: gone.
+    pub(crate) unconfirmed: RefCell<Option<Stake>>,
 }
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
@@ -93,6 +102,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             stake: RefCell::new(None),
             failures: Cell::new(0),
             failures_to_restart: Cell::new(crate::membership::FAILURES_TO_RESTART),
+            agent: Agent::default(),
+            unconfirmed: RefCell::default(),
+            restake: identity.restake,
         }
     }
 
@@ -118,6 +130,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         tokio::select! {
             end = self.watch() => end,
             end = self.take_part() => end,
+            end = self.reconsider() => end,
+            never = self.keep_agent() => match never {},
+            never = self.keep_token() => match never {},
         }
     }
 
@@ -141,6 +156,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         let mut backoff = Backoff::default();
         loop {
             match self.find_or_stake().await {
+                Ok(stake) if self.is_left_alone(&stake) => self.wait_for_restake(&stake).await,
                 Ok(stake) => match self.judge(&stake).await {
                     Judgement::Over(end) => return Err(end),
                     Judgement::Works => return Ok(()),
@@ -154,88 +170,132 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
+    /// Whether the stake was withdrawn before this boot: then the node is no part of the cluster,
+    /// and waits for its owner's word.
+    fn is_left_alone(&self, stake: &Stake) -> bool {
+        stake.verdict == Verdict::Withdrawn && self.board.agent() != AgentRequest::Wanted
+    }
+
+    async fn wait_for_restake(&self, stake: &Stake) {
+        self.keep(stake);
+        self.chain_works().await;
+        let detail = format!(
+            "the stake {} was withdrawn: set chain.restake = true to stake anew with this key, or \
+             give the node another",
+            stake.record
+        );
+        self.board
+            .degrade(DegradedReason::StakeBelowMinimum, &detail)
+            .await;
+    }
+
     async fn find_or_stake(&self) -> Result<Stake, ChainError> {
-        if let Some(stake) = self.chain.find_stake().await? {
-            info!(record = %stake.record, amount = %stake.amount, verdict = %stake.verdict,
-                "the stake is on chain");
-            self.journal.clear();
-            return Ok(stake);
-        }
         let pending = self.journal.pending();
-        let transaction = match pending.and_then(|bytes| self.chain.decode(&bytes)) {
+        let mut pending = pending.and_then(|bytes| self.chain.decode(&bytes));
+        // before the stake is looked for: had it been executed, it would be found then
+        let expired = match &pending {
+            Some(transaction) => self.chain.expired(transaction).await?,
+            None => false,
+        };
+        let found = self.chain.find_stake().await?;
+        match &found {
+            Some(stake) if stake.verdict == Verdict::Withdrawn && self.restake => {}
+            Some(stake) => {
+                info!(record = %stake.record, amount = %stake.amount, verdict = %stake.verdict,
+                    "the stake is on chain");
+                if stake.verdict != Verdict::Withdrawn {
+                    self.journal.clear();
+                }
+                return Ok(stake.clone());
+            }
+            None => {}
+        }
+        if expired && pending.take().is_some() {
+            info!("the stake transaction that was cut off has expired, and was never executed");
+            self.journal.clear();
+        }
+        let transaction = match pending {
             Some(transaction) => {
                 info!("submitting the stake transaction again that was cut off");
                 transaction
             }
+            None => match self.prepare(found.as_ref()).await? {
+                Prepared::Transaction(transaction) => transaction,
+                Prepared::Staked(stake) => return Ok(*stake),
+            },
+        };
+        let submitted = self.chain.submit_stake(&transaction).await;
+        match &submitted {
+            Ok(_) => self.journal.clear(),
+            Err(failure) if failure.never_executed() => self.journal.clear(),
+            // its fate is not known: it stays, and is submitted again
+            Err(_) => {}
+        }
+        submitted
+    }
+
+    async fn prepare(
+        &self,
+        withdrawn: Option<&Stake>,
+    ) -> Result<Prepared<C::Transaction>, ChainError> {
+        let prepared = match withdrawn {
+            Some(stake) => {
+                info!(record = %stake.record, "staking anew what was withdrawn");
+                Prepared::Transaction(self.chain.prepare_restake(stake).await?)
+            }
             None => {
                 info!("no stake on chain: staking");
-                let transaction = match self.chain.prepare_stake().await? {
-                    Prepared::Transaction(transaction) => transaction,
-                    Prepared::Staked(stake) => return Ok(*stake),
-                };
-                if let Err(error) = self.journal.keep(&self.chain.encode(&transaction)) {
-                    warn!(%error, "the stake transaction can't be kept on disk before it is sent");
-                }
-                transaction
+                self.chain.prepare_stake().await?
             }
         };
-        match self.chain.submit_stake(&transaction).await {
-            Ok(stake) => {
-                self.journal.clear();
-                Ok(stake)
-            }
-            Err(failure) => {
-                if never_executed(&failure) {
-                    self.journal.clear();
-                }
-                Err(failure)
-            }
+        if let Prepared::Transaction(transaction) = &prepared
+            && let Err(error) = self.journal.keep(&self.chain.encode(transaction))
+        {
+            warn!(%error, "the stake transaction can't be kept on disk before it is sent");
         }
+        Ok(prepared)
     }
 
     /// Keeps what was read, shows it, and says what it means. Anything that ends the node's life
     /// is confirmed before.
     pub(crate) async fn judge(&self, stake: &Stake) -> Judgement {
         match stake.verdict {
-            Verdict::Active | Verdict::BelowMinimum => self.judge_standing(stake).await,
             Verdict::Slashed | Verdict::Unbonding | Verdict::Withdrawn => {
-                match self.chain.confirm(stake).await {
-                    Ok(confirmed) => match self.judge_confirmed(&confirmed) {
-                        Some(end) => Judgement::Over(end),
-                        None => self.judge_standing(&confirmed).await,
-                    },
-                    Err(failure) => {
-                        warn!(verdict = %stake.verdict, detail = explain(&failure),
-                            "the end of the stake is not confirmed");
-                        self.chain_failed(&failure).await;
-                        Judgement::Waits
-                    }
-                }
+                self.corroborate(stake).await
             }
+            _ => self.judge_standing(stake).await,
         }
     }
 
-    async fn judge_standing(&self, stake: &Stake) -> Judgement {
+    pub(crate) async fn judge_standing(&self, stake: &Stake) -> Judgement {
         self.keep(stake);
         self.chain_works().await;
         if stake.verdict == Verdict::Active {
             self.board.recover(DegradedReason::StakeBelowMinimum).await;
+            self.release_agent(Hold::BelowMinimum).await;
             return Judgement::Works;
         }
         let detail = format!(
-            "the stake {} holds {}, less than the pool's minimum: top it up",
-            stake.record, stake.amount
+            "the stake {} holds {}, {} less than the pool's minimum of {}: top it up (staker top-up, \
+             or staking::top_up from any account); until then the node runs nothing",
+            stake.record,
+            stake.amount,
+            stake.missing(),
+            stake.minimum
         );
         self.board
             .degrade(DegradedReason::StakeBelowMinimum, &detail)
             .await;
+        self.hold_agent(Hold::BelowMinimum, detail).await;
         Judgement::Waits
     }
 
     /// The end that a confirmed stake means, if any.
     pub(crate) fn judge_confirmed(&self, stake: &Stake) -> Option<End> {
         let reason = match stake.verdict {
-            Verdict::Active | Verdict::BelowMinimum => return None,
+            Verdict::Active | Verdict::BelowMinimum | Verdict::NotFound | Verdict::Unreachable => {
+                return None;
+            }
             Verdict::Slashed => PowerOffReason::Slashed,
             Verdict::Unbonding | Verdict::Withdrawn => PowerOffReason::Unbonding,
         };
@@ -244,15 +304,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         Some(End { reason, detail })
     }
 
-    fn keep(&self, stake: &Stake) {
-        let mut stake = stake.clone();
-        let mut kept = self.stake.borrow_mut();
-        if stake.seal_token.is_none() {
-            // a record that was read by itself does not name its token
-            stake.seal_token = kept.as_ref().and_then(|before| before.seal_token);
-        }
-        self.board.show_stake(&stake);
-        *kept = Some(stake);
+    pub(crate) fn keep(&self, stake: &Stake) {
+        self.board.show_stake(stake);
+        *self.stake.borrow_mut() = Some(stake.clone());
     }
 
     /// Gives the reason of a failed conversation with the chain.
@@ -260,6 +314,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         let reason = match failure {
             ChainError::BalanceShort { .. } => DegradedReason::BalanceShort,
             ChainError::BelowMinimum { .. } => DegradedReason::StakeBelowMinimum,
+            ChainError::Unconfirmed { .. } | ChainError::Disagreement { .. } => {
+                DegradedReason::ChainRefused
+            }
             failure if failure.retryable() => DegradedReason::ChainUnreachable,
             _ => DegradedReason::ChainRefused,
         };
@@ -267,20 +324,11 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 
     async fn chain_works(&self) {
-        for reason in [
-            DegradedReason::ChainUnreachable,
-            DegradedReason::ChainRefused,
-            DegradedReason::BalanceShort,
-        ] {
-            self.board.recover(reason).await;
+        self.board.recover(DegradedReason::ChainUnreachable).await;
+        self.board.recover(DegradedReason::BalanceShort).await;
+        // a doubt is not settled by one fullnode that knows of none
+        if self.unconfirmed.borrow().is_none() {
+            self.board.recover(DegradedReason::ChainRefused).await;
         }
     }
-}
-
-/// Whether a failed submission says for certain that this transaction will never be executed.
-fn never_executed(failure: &ChainError) -> bool {
-    matches!(
-        failure,
-        ChainError::Aborted { .. } | ChainError::Failed { .. } | ChainError::Refused { .. }
-    )
 }

@@ -33,9 +33,6 @@ const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 /// The longest pause that the master can ask for, in seconds.
 const LONGEST_RETRY_AFTER: u64 = 120;
 
-/// What a heartbeat says of a stake that could not be read.
-const STAKE_UNREAD: &str = "chain-unreachable";
-
 /// Why heartbeats of one session ended.
 enum Ended {
     /// The master does not know the session. Whether it ever acknowledged it.
@@ -85,9 +82,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     self.board
                         .reach(NodeState::Registered, Phase::Registered)
                         .await;
-                    self.board
-                        .start_agent(answer.server, answer.join_token)
-                        .await;
+                    self.want_agent(answer.server, answer.join_token).await;
                     return Ok(answer.session);
                 }
                 Err(failure) => {
@@ -163,6 +158,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     async fn report(&self, session: &str) -> Ended {
         let mut sequence = 0_u64;
         let mut acknowledged = false;
+        let token = self.seal_token().ok();
         let mut beats = interval(HEARTBEAT_INTERVAL);
         beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -178,6 +174,10 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     false
                 }
             };
+            if self.seal_token().ok() != token {
+                info!("the seal token is another: registering again");
+                return Ended::Lost { acknowledged };
+            }
             sequence += 1;
             match self.beat(session, sequence, read).await {
                 Ok(()) => {
@@ -205,11 +205,12 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             usage,
             running_pods,
         } = self.meter.borrow_mut().measure();
-        let (status, amount) = match &*self.stake.borrow() {
-            Some(stake) if read => (stake.verdict.to_string(), stake.amount.0),
-            Some(stake) => (STAKE_UNREAD.to_owned(), stake.amount.0),
-            None => (STAKE_UNREAD.to_owned(), 0),
-        };
+        let amount = self
+            .stake
+            .borrow()
+            .as_ref()
+            .map_or(0, |stake| stake.amount.0);
+        let status = self.stake_status(read);
         let mut request = HeartbeatRequest {
             node_id: self.node_id.clone(),
             timestamp: (self.clock)(),
@@ -230,6 +231,17 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
         debug!(sequence, running_pods, "heartbeat acknowledged");
         Ok(())
+    }
+
+    /// What a heartbeat says of the stake.
+    fn stake_status(&self, read: bool) -> String {
+        if let Some(stake) = &*self.unconfirmed.borrow() {
+            return format!("{}-unconfirmed", stake.verdict);
+        }
+        match &*self.stake.borrow() {
+            Some(stake) if read => stake.verdict.to_string(),
+            _ => Verdict::Unreachable.to_string(),
+        }
     }
 
     async fn beat_went_well(&self) {
@@ -349,6 +361,19 @@ fn is_about_the_stake(code: RefusalCode) -> bool {
     )
 }
 
+/// Whether a token names the hash of the cluster's certificate authority, without which the agent
+/// would join whoever answers (k3s, "Token Format": `K10<CA hash>::<credentials>`).
+fn pins_authority(token: &str) -> bool {
+    const HASH: usize = 64;
+    let Some((hash, secret)) = token
+        .strip_prefix("K10")
+        .and_then(|rest| rest.split_once("::"))
+    else {
+        return false;
+    };
+    hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && !secret.is_empty()
+}
+
 /// An answer that names another node or can't be used is told before the agent gets to see it.
 fn check_registration(node_id: &str, answer: &RegisterResponse) -> Result<(), MasterError> {
     let token = answer.join_token.expose();
@@ -360,6 +385,9 @@ fn check_registration(node_id: &str, answer: &RegisterResponse) -> Result<(), Ma
         "the server is not an https URL"
     } else if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         "the join token is empty or not printable"
+    } else if !pins_authority(token) {
+        "the join token does not pin the cluster's authority: expected K10, 64 hexadecimal digits, \
+         :: and a secret, as k3s token prints it"
     } else if answer.session.is_empty() {
         "the session is empty"
     } else {

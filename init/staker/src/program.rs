@@ -103,9 +103,8 @@ type NodeStaker = Staker<ChainLink, MasterClient, InitLink, NodeMeter>;
 
 fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
     let public = &config.public;
-    let key = Rc::new(
-        NodeKey::from_suiprivkey(config.identity.sui_key.expose()).context("identity.sui_key")?,
-    );
+    let key =
+        Rc::new(NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?);
     let settings = ChainSettings::parse(
         &public.chain.chain_id,
         &public.chain.fullnodes,
@@ -125,14 +124,17 @@ fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
     let amount = Mist(public.chain.stake_mist);
     let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount);
     let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
+    let board = Board::new(init, &public.node_id);
+    board.show_fullnodes(public.chain.fullnodes.len());
     Ok(Staker::new(
         chain,
         master,
-        Board::new(init, &public.node_id),
+        board,
         NodeMeter::default(),
         Identity {
             node_id: public.node_id.clone(),
             key,
+            restake: public.chain.restake,
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
         seconds_since_1970,

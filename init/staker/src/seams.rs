@@ -15,13 +15,29 @@ pub trait Chain {
     /// A stake transaction, signed, but not yet submitted.
     type Transaction;
 
-    /// This node's stake; `None`: it has none.
+    /// This node's stake; `None`: it definitely has none.
     fn find_stake(&self) -> impl Future<Output = Result<Option<Stake>, ChainError>>;
 
     /// Builds and signs the stake transaction, unless there turns out to be a stake.
     fn prepare_stake(
         &self,
     ) -> impl Future<Output = Result<Prepared<Self::Transaction>, ChainError>>;
+
+    /// Builds and signs the transaction that stakes anew what was withdrawn.
+    fn prepare_restake(
+        &self,
+        stake: &Stake,
+    ) -> impl Future<Output = Result<Self::Transaction, ChainError>>;
+
+    /// Whether it can't be executed any more. Asked before the stake is looked for: only where
+    /// none is found then was it never made.
+    fn expired(
+        &self,
+        transaction: &Self::Transaction,
+    ) -> impl Future<Output = Result<bool, ChainError>>;
+
+    /// Takes a new seal token, and reads the stake with it.
+    fn renew_token(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
 
     /// Submits it; submitting the same one again is safe.
     fn submit_stake(
@@ -38,8 +54,8 @@ pub trait Chain {
     /// The stake as it is now.
     fn reread(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
 
-    /// The stake as it is now, corroborated by a second fullnode where two are configured: asked
-    /// before anything that can't be undone.
+    /// The stake as it is now, corroborated by a second opinion: asked before anything that can't
+    /// be undone, again and again while there is none.
     fn confirm(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
 
     /// Tells what happens to the stake, until it is gone.

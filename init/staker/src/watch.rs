@@ -50,6 +50,10 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 );
                 return None;
             }
+            WatchEvent::Doubtful { stake, error } => {
+                self.doubt(&stake, &error).await;
+                return None;
+            }
             WatchEvent::Watching(stake) => {
                 info!("the watch over the stake is up");
                 (stake, None)

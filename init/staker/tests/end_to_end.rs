@@ -29,7 +29,8 @@ use wire::status::{DegradedReason, NodeState};
 
 const NODE: &str = "edge-0001";
 const SUI: u64 = Mist::PER_SUI;
-const JOIN_TOKEN: &str = "K10cafe::node:hunter2";
+const JOIN_TOKEN: &str =
+    "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 /// Nothing here takes this long; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -66,6 +67,7 @@ impl Devnet {
             genesis: Genesis {
                 minimum_stake_mist: SUI,
                 unbonding_ms: 60 * 60 * 1000,
+                seal_token_ms: 30 * 24 * 60 * 60 * 1000,
                 slasher: slasher.address(),
                 accounts: vec![account(&operator), account(&slasher)],
             },
@@ -141,6 +143,7 @@ impl Devnet {
             Identity {
                 node_id: NODE.to_owned(),
                 key,
+                restake: false,
             },
             Journal::new(vec![self.authority.folder().into()], purpose),
             now,

@@ -8,6 +8,7 @@ mod init_connection;
 pub mod memory;
 pub mod process;
 pub mod signals;
+pub mod system_calls;
 pub mod thread;
 
 pub use init_connection::InitConnection;

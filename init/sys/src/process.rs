@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal, getpid};
 use thiserror::Error;
 
 use crate::capability::Capabilities;
+use crate::system_calls::Filter;
 use child::{Step, child};
 
 /// The descriptor of the child's end of its channel: the first one that is not standard.
@@ -47,6 +48,8 @@ pub struct Program<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Who it runs as; none: who the caller is, with all of its capabilities.
     pub user: Option<User>,
+    /// The system calls that are refused to it and to its children. `no_new_privs` is set with it.
+    pub filter: Option<&'a Filter>,
     /// The most descriptors that it may have open (`RLIMIT_NOFILE`, getrlimit(2)).
     pub open_files: u64,
     /// Whether a crash may write its memory to disk (`RLIMIT_CORE`).
@@ -128,7 +131,7 @@ impl Child {
 }
 
 /// Everything that the new process reads, laid out before it is made.
-struct Prepared {
+struct Prepared<'a> {
     path: CString,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
@@ -136,6 +139,7 @@ struct Prepared {
     _texts: Vec<CString>,
     score: Vec<u8>,
     user: Option<User>,
+    filter: Option<&'a Filter>,
     open_files: u64,
     core_dumps: bool,
     input: OwnedFd,
@@ -229,7 +233,7 @@ fn system(step: &'static str) -> impl Fn(Errno) -> SpawnError {
     }
 }
 
-fn prepare(program: &Program<'_>, report: &OwnedFd) -> Result<Prepared, SpawnError> {
+fn prepare<'a>(program: &Program<'a>, report: &OwnedFd) -> Result<Prepared<'a>, SpawnError> {
     let path = CString::new(program.path)?;
     let mut texts = vec![path.clone()];
     for argument in program.arguments {
@@ -257,6 +261,7 @@ fn prepare(program: &Program<'_>, report: &OwnedFd) -> Result<Prepared, SpawnErr
         environment: pointers(environment),
         score: program.out_of_memory_score.to_string().into_bytes(),
         user: program.user,
+        filter: program.filter,
         open_files: program.open_files,
         core_dumps: program.core_dumps,
         input: lift(program.input)?,

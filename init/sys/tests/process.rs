@@ -14,6 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitOptions, WaitStatus, waitpid};
 use sys::capability::{Capabilities, Capability};
 use sys::process::{Child, Program, User, spawn};
+use sys::system_calls::Filter;
 
 fn text(value: &str) -> String {
     value.to_owned()
@@ -24,6 +25,7 @@ struct Wanted<'a> {
     path: &'a str,
     arguments: Vec<String>,
     user: Option<User>,
+    filter: Option<&'a Filter>,
     channel: Option<BorrowedFd<'a>>,
 }
 
@@ -32,6 +34,7 @@ fn script(script: &str) -> Wanted<'static> {
         path: "/bin/sh",
         arguments: vec![text("-c"), text(script)],
         user: None,
+        filter: None,
         channel: None,
     }
 }
@@ -46,6 +49,7 @@ fn run(wanted: Wanted<'_>) -> (Child, WaitStatus, String) {
         environment: &[(text("PATH"), text("/usr/bin:/bin"))],
         cgroup: None,
         user: wanted.user,
+        filter: wanted.filter,
         open_files: 128,
         core_dumps: false,
         out_of_memory_score: 100,
@@ -132,6 +136,7 @@ fn a_zero_byte_is_refused() {
         environment: &[],
         cgroup: None,
         user: None,
+        filter: None,
         open_files: 16,
         core_dumps: false,
         out_of_memory_score: 0,
@@ -193,6 +198,71 @@ fn a_user_has_its_capabilities_and_no_way_to_more() {
     }
 }
 
+/// Not a test of its own, but the program of the one below: it says what some calls come to.
+#[test]
+#[ignore = "run by another test, as a program"]
+fn calls() {
+    let zero = 0_usize;
+    for (name, number) in [
+        ("ptrace", libc::SYS_ptrace),
+        ("process_vm_readv", libc::SYS_process_vm_readv),
+        ("getpid by x32", libc::SYS_getpid | 0x4000_0000),
+        ("ptrace by x32", libc::SYS_ptrace | 0x4000_0000),
+        ("getpid", libc::SYS_getpid),
+    ] {
+        // SAFETY: ptrace(2) with the request 1, PTRACE_PEEKTEXT, finds no process 0 and reads
+        // nothing; process_vm_readv(2) is given no place to read from or to write to; getpid(2)
+        // takes no argument.
+        let result = unsafe { libc::syscall(number, 1_usize, zero, zero, zero, zero, zero) };
+        let error = std::io::Error::last_os_error().raw_os_error();
+        let refused = result < 0 && error == Some(libc::EPERM);
+        println!(
+            "{name}: {}",
+            if refused { "refused" } else { "not refused" }
+        );
+    }
+}
+
+#[test]
+fn a_filter_refuses_what_stands_in_it_and_nothing_else() {
+    let program = std::env::current_exe().unwrap();
+    let filter = Filter::new().unwrap();
+    let calls = |filter| {
+        let arguments = ["--exact", "calls", "--ignored", "--nocapture"].map(text);
+        let (child, status, output) = run(Wanted {
+            path: program.to_str().unwrap(),
+            arguments: arguments.to_vec(),
+            user: None,
+            filter,
+            channel: None,
+        });
+        assert!(child.failure().is_none());
+        assert_eq!(status.exit_status(), Some(0), "{output}");
+        output
+    };
+    let free = calls(None);
+    for name in ["ptrace", "getpid"] {
+        assert!(free.contains(&format!("{name}: not refused")), "{free}");
+    }
+    let filtered = calls(Some(&filter));
+    for line in [
+        "ptrace: refused",
+        "process_vm_readv: refused",
+        "ptrace by x32: refused",
+        "getpid by x32: not refused",
+        "getpid: not refused",
+    ] {
+        assert!(filtered.contains(line), "{line} is not in {filtered}");
+    }
+    let (_, _, status) = run(Wanted {
+        filter: Some(&filter),
+        ..script("cat /proc/self/status")
+    });
+    // SECCOMP_MODE_FILTER, proc_pid_status(5): for its children too
+    assert_eq!(status_line(&status, "Seccomp:"), "2");
+    assert_eq!(status_line(&status, "NoNewPrivs:"), "1");
+}
+
 #[test]
 fn what_is_no_cgroup_is_refused() {
     let directory = File::open("/tmp").unwrap();
@@ -203,6 +273,7 @@ fn what_is_no_cgroup_is_refused() {
         environment: &[],
         cgroup: Some(directory.as_fd()),
         user: None,
+        filter: None,
         open_files: 16,
         core_dumps: false,
         out_of_memory_score: 0,

@@ -13,6 +13,11 @@ pub const FILE_DESCRIPTOR_VARIABLE: &str = "K3S_DAAS_INIT_FD";
 /// The longest datagram, in bytes, that either side sends or takes.
 pub const MAXIMUM_DATAGRAM: usize = 64 * 1024;
 
+/// The exit status by which a child says that it can't use the configuration that it was given:
+/// `EX_CONFIG` of <sysexits.h>. `init` then looks for the configuration anew before it starts the
+/// child again, so that a corrected one is taken.
+pub const EXIT_CONFIGURATION: u8 = 78;
+
 /// Why a node powers off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,12 +65,20 @@ pub enum ToInit {
         /// Which.
         phase: Phase,
     },
-    /// Start `k3s agent` with this token, or restart it if it runs with another.
+    /// Start `k3s agent` with this token, or restart it if it runs with another. The status says
+    /// what became of it ([`AgentRequest`](crate::status::AgentRequest)): as long as that is not
+    /// `wanted`, this is to be sent again.
     StartAgent {
         /// The cluster's address, an `https` URL.
         server: String,
         /// The join token. `init` puts it into a file on tmpfs for the agent alone.
         token: Secret,
+    },
+    /// Stop `k3s agent` and every pod until the next [`ToInit::StartAgent`], and forget the token.
+    /// containerd goes on. The node is degraded by [`DegradedReason::Agent`] meanwhile.
+    StopAgent {
+        /// One sentence for a person.
+        reason: String,
     },
     /// Restart `k3s agent`.
     RestartAgent {
@@ -89,7 +102,9 @@ impl ToInit {
             Self::State { .. } => ToInitKind::State,
             Self::Degraded { .. } | Self::Recovered { .. } => ToInitKind::Degraded,
             Self::Reached { .. } => ToInitKind::Reached,
-            Self::StartAgent { .. } | Self::RestartAgent { .. } => ToInitKind::Agent,
+            Self::StartAgent { .. } | Self::StopAgent { .. } | Self::RestartAgent { .. } => {
+                ToInitKind::Agent
+            }
             Self::PowerOff { .. } => ToInitKind::PowerOff,
         }
     }
@@ -104,7 +119,7 @@ pub enum ToInitKind {
     Degraded,
     /// [`ToInit::Reached`].
     Reached,
-    /// [`ToInit::StartAgent`] and [`ToInit::RestartAgent`].
+    /// [`ToInit::StartAgent`], [`ToInit::StopAgent`] and [`ToInit::RestartAgent`].
     Agent,
     /// [`ToInit::PowerOff`].
     PowerOff,
@@ -168,6 +183,15 @@ mod tests {
         let bytes = encode(&message).expect("short");
         assert_eq!(decode::<ToInit>(&bytes).expect("the same"), message);
         assert!(!format!("{message:?}").contains("K10aa"));
+    }
+
+    #[test]
+    fn the_agent_s_stop_is_the_counterpart_of_its_start() {
+        let text = r#"{"message":"stop-agent","reason":"the stake is too small"}"#;
+        let message = decode::<ToInit>(text.as_bytes()).expect("a message");
+        let reason = "the stake is too small".to_owned();
+        assert_eq!(message, ToInit::StopAgent { reason });
+        assert_eq!(message.kind(), ToInitKind::Agent);
     }
 
     #[test]

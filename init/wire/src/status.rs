@@ -80,6 +80,22 @@ named! {
         Heartbeat = "heartbeat",
         /// A service stops again and again.
         Service = "service",
+        /// `k3s agent` was stopped on request, or could not be started as requested.
+        Agent = "agent",
+    }
+}
+
+named! {
+    /// What became of the last request about `k3s agent`.
+    AgentRequest {
+        /// Nobody has asked for it yet.
+        Unasked = "unasked",
+        /// It is to run: it does, or will as soon as what it requires is up.
+        Wanted = "wanted",
+        /// It was stopped on request.
+        Stopped = "stopped",
+        /// It was asked for in a way that could not be followed: ask again.
+        Refused = "refused",
     }
 }
 
@@ -153,6 +169,8 @@ pub struct NodeStatus {
     pub degraded: BTreeMap<DegradedReason, String>,
     /// How the configuration's secrets are kept.
     pub seal: Seal,
+    /// Whether `k3s agent` is wanted, beside what stands of its process in `services`.
+    pub agent: AgentRequest,
     /// The services that `init` runs, each with its state's name.
     pub services: BTreeMap<String, String>,
     /// What was reached when, in the order in which it was reached. A phase stands here once.
@@ -165,6 +183,7 @@ impl Default for NodeStatus {
             state: NodeState::Booting,
             degraded: BTreeMap::new(),
             seal: Seal::Unsealed,
+            agent: AgentRequest::Unasked,
             services: BTreeMap::new(),
             timeline: Vec::new(),
         }

@@ -48,6 +48,9 @@ pub struct Genesis {
     /// How long coins stay locked after the request to unstake.
     #[serde(default = "default_unbonding")]
     pub unbonding_ms: u64,
+    /// How long seal tokens count.
+    #[serde(default = "default_seal_token")]
+    pub seal_token_ms: u64,
     /// Who owns the slasher cap.
     pub slasher: Address,
     /// Accounts with coins.
@@ -117,6 +120,10 @@ fn default_gas_price() -> u64 {
 
 fn default_minimum() -> u64 {
     chain::Mist::PER_SUI
+}
+
+fn default_seal_token() -> u64 {
+    30 * 24 * 60 * 60 * 1000
 }
 
 fn default_unbonding() -> u64 {

@@ -1,12 +1,15 @@
 //! The way in: a chain, reached through any of its fullnodes.
 
+mod confirm;
 mod find;
+mod read;
 mod submit;
+mod transact;
 mod watch;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sui_sdk_types::Address as SuiAddress;
 
@@ -36,6 +39,8 @@ struct Inner {
     package: SuiAddress,
     pool: SuiAddress,
     timeouts: Timeouts,
+    /// What one fullnode alone has shown of a stake, while no other answered.
+    suspicion: Mutex<Option<confirm::Suspicion>>,
 }
 
 impl Chain {
@@ -57,6 +62,7 @@ impl Chain {
                 package: settings.package.into(),
                 pool: settings.pool.into(),
                 timeouts: settings.timeouts,
+                suspicion: Mutex::new(None),
             }),
         };
         chain.on_any(|fullnode| fullnode.verify()).await?;
@@ -80,6 +86,25 @@ impl Chain {
     pub async fn balance(&self, address: Address) -> Result<Mist, ChainError> {
         self.on_any(|fullnode| fullnode.balance(address.into()))
             .await
+    }
+
+    /// The fullnodes, the preferred one first.
+    fn by_preference(&self) -> impl Iterator<Item = &Fullnode> {
+        let first = self.inner.preferred.load(Ordering::Relaxed);
+        let (before, after) = self
+            .inner
+            .fullnodes
+            .split_at_checked(first)
+            .unwrap_or((&self.inner.fullnodes, &[]));
+        after.iter().chain(before)
+    }
+
+    /// Asks this fullnode first from now on.
+    fn prefer(&self, fullnode: &Fullnode) {
+        let place = |other: &Fullnode| std::ptr::eq(other, fullnode);
+        if let Some(index) = self.inner.fullnodes.iter().position(place) {
+            self.inner.preferred.store(index, Ordering::Relaxed);
+        }
     }
 
     /// How many fullnodes must agree on what cannot be undone.

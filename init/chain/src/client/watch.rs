@@ -73,6 +73,7 @@ impl Chain {
             slash: None,
             blind: false,
             started: false,
+            doubtful: false,
             turn: 0,
         };
         StakeWatch {
@@ -106,6 +107,8 @@ struct Watcher {
     slash: Option<Slash>,
     /// Whether an outage was told, and not yet its end.
     blind: bool,
+    /// Whether it was told that the stake seems gone, and nothing since.
+    doubtful: bool,
     /// Counts the looks: which fullnode is asked first.
     turn: usize,
     /// Whether the watch has been up at all.
@@ -233,7 +236,7 @@ impl Watcher {
     async fn look(&mut self) -> Result<Result<Look, End>, ChainError> {
         self.turn = self.turn.wrapping_add(1);
         let now = self.chain.reread_by_turns(&self.known, self.turn).await?;
-        if now.version == self.known.version && !gone(self.known.verdict) {
+        if now.version == self.known.version && !self.known.verdict.is_gone() {
             // An event without a change: the record was read after it already, or else the
             // fullnode that was asked does not know of it yet. Stakes only ever shrink.
             let look = match self.slash {
@@ -245,11 +248,18 @@ impl Watcher {
             }
             return Ok(Ok(look));
         }
-        let stake = if gone(now.verdict) {
-            self.chain.confirm(&now).await?
+        let stake = if now.verdict.is_gone() {
+            match self.chain.confirm(&now).await {
+                Ok(stake) => stake,
+                Err(error @ (ChainError::Disagreement { .. } | ChainError::Unconfirmed { .. })) => {
+                    return Ok(self.tell_doubtful(now, error).await);
+                }
+                Err(error) => return Err(error),
+            }
         } else {
             now
         };
+        self.doubtful = false;
         self.known = stake.clone();
         let slash = self.slash.take();
         let (event, over) = match stake.verdict {
@@ -263,6 +273,16 @@ impl Watcher {
         } else {
             Ok(Look::Settled)
         })
+    }
+
+    /// Tells that the stake seems gone, once until it changes; and looks again soon.
+    async fn tell_doubtful(&mut self, stake: Stake, error: ChainError) -> Result<Look, End> {
+        if std::mem::replace(&mut self.doubtful, true) {
+            tracing::debug!(%error, "still doubtful");
+            return Ok(Look::Unsettled);
+        }
+        let told = self.tell.send(WatchEvent::Doubtful { stake, error }).await;
+        told.map_or(Err(End::Over), |()| Ok(Look::Unsettled))
     }
 
     /// Tells that the watch is up, where the last word was that it is not.
@@ -292,10 +312,6 @@ impl Watcher {
 
 /// Nobody listens any more.
 struct Closed;
-
-fn gone(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Slashed | Verdict::Withdrawn)
-}
 
 async fn first(
     fullnode: &Fullnode,

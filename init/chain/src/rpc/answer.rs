@@ -25,7 +25,12 @@ pub(super) fn kind(status: &Status) -> Kind {
         | Code::ResourceExhausted
         | Code::Aborted
         | Code::Cancelled
-        | Code::Internal => Kind::Unreachable,
+        | Code::Internal
+        // what tonic makes of HTTP 401, 403 and 404 (gRPC, "HTTP to gRPC Status Code Mapping"):
+        // a gateway says so, and knows nothing of the chain
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::Unimplemented => Kind::Unreachable,
         // tonic's code for what broke below gRPC; the fullnode itself sends it without a source
         Code::Unknown if status.source().is_some() => Kind::Unreachable,
         // tonic's code for a message beyond the size limit
@@ -33,10 +38,7 @@ pub(super) fn kind(status: &Status) -> Kind {
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::FailedPrecondition
-        | Code::Unimplemented
-        | Code::Unauthenticated => Kind::Refused,
+        | Code::FailedPrecondition => Kind::Refused,
     }
 }
 
@@ -69,6 +71,13 @@ mod tests {
         assert_eq!(kind(&Status::unavailable("x")), Kind::Unreachable);
         assert_eq!(kind(&Status::unknown("x")), Kind::Invalid);
         assert_eq!(kind(&Status::invalid_argument("x")), Kind::Refused);
+        for gateway in [
+            Status::unauthenticated("x"),
+            Status::permission_denied("x"),
+            Status::unimplemented("x"),
+        ] {
+            assert_eq!(kind(&gateway), Kind::Unreachable, "{gateway}");
+        }
         assert_eq!(kind(&Status::out_of_range("too large")), Kind::Invalid);
         let broken = Status::from_error(Box::new(std::io::Error::other("connection reset")));
         assert_eq!(kind(&broken), Kind::Unreachable);

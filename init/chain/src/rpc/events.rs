@@ -1,8 +1,8 @@
-//! Events: slashes as they happen, stakes that were made.
+//! Events: slashes as they happen.
 
 use futures::stream::{BoxStream, StreamExt};
 use sui_rpc::client::{
-    EventStreamFrame, EventStreamRequest, LedgerStreamConfig, LedgerStreamEvent, ListConfig,
+    EventStreamFrame, EventStreamRequest, LedgerStreamConfig, LedgerStreamEvent,
 };
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2::{self as proto, filter::event};
@@ -12,9 +12,6 @@ use tokio::sync::mpsc;
 use super::Fullnode;
 use crate::abi::{self, MoveType};
 use crate::error::ChainError;
-
-/// Most events of one kind by one sender that are looked through.
-const MOST_EVENTS: usize = 1000;
 
 /// Most troubles that wait to be told; more of them tell nothing new.
 const TROUBLES: usize = 8;
@@ -88,45 +85,6 @@ impl Fullnode {
             troubles,
             package,
         }
-    }
-
-    /// The records that an account has staked, as far as the fullnode's index reaches back.
-    pub(crate) async fn records_staked_by(
-        &self,
-        staker: Address,
-        package: Address,
-    ) -> Result<Vec<Address>, ChainError> {
-        const CALL: &str = "ListEvents";
-        let staked = abi::Staked::tag(package);
-        let request = proto::ListEventsRequest::default()
-            .with_filter(proto::EventFilter::all([
-                event::sender(staker),
-                event::event_type(staked.clone()),
-            ]))
-            .with_read_mask(FieldMask::from_paths(["event_type", "contents"]));
-        let mut pages = self
-            .client
-            .list_events_with_config(request, ListConfig::default())
-            .boxed();
-        let read = async {
-            let mut records = Vec::new();
-            while let Some(page) = pages.next().await {
-                let page = page.map_err(|status| self.failure(CALL, &status))?;
-                let Some(event) = page.event else { continue };
-                let event = decode::<abi::Staked>(&event, &staked)
-                    .map_err(|detail| self.invalid(CALL, detail))?;
-                if event.staker == staker {
-                    records.push(event.record);
-                }
-                if records.len() >= MOST_EVENTS {
-                    break;
-                }
-            }
-            Ok(records)
-        };
-        tokio::time::timeout(self.timeouts.call, read)
-            .await
-            .map_err(|_elapsed| self.late(CALL, self.timeouts.call))?
     }
 
     /// The feed's next news; `Err` where it is over and must be opened anew.

@@ -1,11 +1,9 @@
 //! Transactions: dry run, execution, effects.
 
-use std::str::FromStr;
-
 use sui_rpc::client::ExecuteAndWaitError;
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2::{self as proto, execution_error::ExecutionErrorKind};
-use sui_sdk_types::{Address, StructTag, Transaction, UserSignature};
+use sui_sdk_types::{Transaction, UserSignature};
 
 use super::{Fullnode, bounded};
 use crate::abi::abort;
@@ -13,6 +11,9 @@ use crate::amount::Mist;
 use crate::error::ChainError;
 use crate::identifiers::TransactionId;
 use crate::stake::Executed;
+
+/// The call that submits a transaction.
+pub(crate) const EXECUTE: &str = "ExecuteTransaction";
 
 /// What a dry run comes to.
 pub(crate) struct DryRun {
@@ -28,13 +29,6 @@ pub(crate) enum Failure {
     Funds,
     /// Anything else.
     Other(ChainError),
-}
-
-/// A transaction that succeeded, and that a checkpoint holds.
-pub(crate) struct Finished {
-    pub(crate) executed: Executed,
-    /// What it created, by type.
-    pub(crate) created: Vec<(Address, StructTag)>,
 }
 
 impl Fullnode {
@@ -73,8 +67,8 @@ impl Fullnode {
         &self,
         transaction: &Transaction,
         signature: &UserSignature,
-    ) -> Result<Finished, ChainError> {
-        const CALL: &str = "ExecuteTransaction";
+    ) -> Result<Executed, ChainError> {
+        const CALL: &str = EXECUTE;
         let id = TransactionId::from(transaction.digest());
         let request = proto::ExecuteTransactionRequest::new(transaction.clone().into())
             .with_signatures(vec![signature.clone().into()])
@@ -82,7 +76,6 @@ impl Fullnode {
                 "digest",
                 "effects.status",
                 "effects.gas_used",
-                "effects.changed_objects",
                 "checkpoint",
             ]));
         let limit = self.timeouts.finality;
@@ -116,7 +109,7 @@ impl Fullnode {
         call: &'static str,
         id: TransactionId,
         executed: &proto::ExecutedTransaction,
-    ) -> Result<Finished, ChainError> {
+    ) -> Result<Executed, ChainError> {
         let effects = executed.effects();
         match effects.status_opt() {
             None => return Err(self.invalid(call, "no status")),
@@ -131,28 +124,12 @@ impl Fullnode {
                 });
             }
         }
-        let mut created = Vec::new();
-        for object in effects.changed_objects() {
-            if object.id_operation() != proto::changed_object::IdOperation::Created {
-                continue;
-            }
-            let parsed = (
-                Address::from_str(object.object_id()).ok(),
-                StructTag::from_str(object.object_type()).ok(),
-            );
-            if let (Some(id), Some(object_type)) = parsed {
-                created.push((id, object_type));
-            }
-        }
         let gas = effects.gas_used();
         let spent = gas.computation_cost().saturating_add(gas.storage_cost());
-        Ok(Finished {
-            executed: Executed {
-                transaction: id,
-                checkpoint: executed.checkpoint(),
-                gas: Mist(spent.saturating_sub(gas.storage_rebate())),
-            },
-            created,
+        Ok(Executed {
+            transaction: id,
+            checkpoint: executed.checkpoint(),
+            gas: Mist(spent.saturating_sub(gas.storage_rebate())),
         })
     }
 }
@@ -185,7 +162,13 @@ fn failure(id: TransactionId, error: &proto::ExecutionError) -> Failure {
     let code = clever
         .and_then(|error| error.error_code_opt())
         .unwrap_or_else(|| abort::authored_code(abort.abort_code()));
-    let name = match (abort::named(&module, code), clever) {
+    let known = abort::named(&module, code);
+    if known.is_some_and(|known| known.name == abort::Abort::WRONG_VERSION.name) {
+        return Failure::Other(ChainError::Upgraded {
+            function: format!("{module}::{}", bounded(abort.location().function_name())),
+        });
+    }
+    let name = match (known, clever) {
         (Some(known), _) => format!("{}, {}", known.name, known.text),
         (None, Some(clever)) if !clever.constant_name().is_empty() => bounded(&format!(
             "{}, {}",

@@ -18,7 +18,7 @@ use crate::identifiers::ChainId;
 use crate::settings::{ChainSettings, Timeouts};
 
 pub(crate) use events::{EventFeed, FeedItem};
-pub(crate) use execute::{Failure, Finished};
+pub(crate) use execute::{EXECUTE, Failure};
 pub(crate) use read::{ObjectView, Owner, present};
 
 /// Longest message that is read, compressed or not. The longest that is asked for, a page of
@@ -35,6 +35,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// HTTP/2 receive windows, for one stream and for all.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Where a fullnode stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tip {
+    /// Its last checkpoint.
+    pub(crate) height: u64,
+    /// Its epoch.
+    pub(crate) epoch: u64,
+}
 
 /// One fullnode. Connections are made when they are needed, and again after they broke.
 pub(crate) struct Fullnode {
@@ -82,23 +91,29 @@ impl Fullnode {
         &self.url
     }
 
-    /// Checks that the fullnode serves the right chain, and that it keeps up with it.
-    pub(crate) async fn verify(&self) -> Result<(), ChainError> {
+    /// Checks that the fullnode serves the right chain, and that it keeps up with it; and tells
+    /// where it stands.
+    pub(crate) async fn verify(&self) -> Result<Tip, ChainError> {
         const CALL: &str = "GetServiceInfo";
         let info = self
-            .call(CALL, async |mut client| {
+            .ask(CALL, async |mut client| {
                 client
                     .ledger_client()
                     .get_service_info(proto::GetServiceInfoRequest::default())
                     .await
             })
-            .await?;
+            .await?
+            .into_inner();
         self.check_chain(info.chain_id())?;
         let seconds = info
             .timestamp
             .and_then(|timestamp| u64::try_from(timestamp.seconds).ok())
             .ok_or_else(|| self.invalid(CALL, "no time of the last checkpoint"))?;
-        self.check_age(seconds)
+        self.check_age(seconds)?;
+        match (info.checkpoint_height, info.epoch) {
+            (Some(height), Some(epoch)) => Ok(Tip { height, epoch }),
+            _ => Err(self.invalid(CALL, "no height or no epoch")),
+        }
     }
 
     fn check_chain(&self, found: &str) -> Result<(), ChainError> {
@@ -128,6 +143,21 @@ impl Fullnode {
     }
 
     /// One call, within the time limit, its failure told apart.
+    async fn ask<T, F>(
+        &self,
+        call: &'static str,
+        request: impl FnOnce(Client) -> F,
+    ) -> Result<tonic::Response<T>, ChainError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        tokio::time::timeout(self.timeouts.call, request(self.client.clone()))
+            .await
+            .map_err(|_elapsed| self.late(call, self.timeouts.call))?
+            .map_err(|status| self.failure(call, &status))
+    }
+
+    /// One call whose answer counts only if it is of the right chain and not stale.
     async fn call<T, F>(
         &self,
         call: &'static str,
@@ -136,16 +166,17 @@ impl Fullnode {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let response = tokio::time::timeout(self.timeouts.call, request(self.client.clone()))
-            .await
-            .map_err(|_elapsed| self.late(call, self.timeouts.call))?
-            .map_err(|status| self.failure(call, &status))?;
+        let response = self.ask(call, request).await?;
         // fullnodes name their chain and the time of their last checkpoint with every answer
-        if let Some(chain_id) = response.chain_id() {
-            self.check_chain(&chain_id.to_string())?;
-        }
-        if let Some(milliseconds) = response.timestamp_ms() {
-            self.check_age(milliseconds / 1000)?;
+        match (response.chain_id(), response.timestamp_ms()) {
+            (Some(chain_id), Some(milliseconds)) => {
+                self.check_chain(&chain_id.to_string())?;
+                self.check_age(milliseconds / 1000)?;
+            }
+            // a gateway can swallow them: then they are asked for
+            _ => {
+                self.verify().await?;
+            }
         }
         Ok(response.into_inner())
     }

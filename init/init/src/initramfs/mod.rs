@@ -83,7 +83,7 @@ pub(crate) fn run() -> ! {
         Ok(never) => match never {},
         Err(error) => error,
     };
-    show_and_restart(&boot.failure(&error))
+    show_and_restart(&boot.failure(&error), None)
 }
 
 struct Boot {

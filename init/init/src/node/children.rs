@@ -7,9 +7,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 use tracing::{Level, info, warn};
-use wire::status::Phase;
+use wire::status::{DegradedReason, Phase};
 
-use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE};
+use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE, Trouble};
 use crate::event_loop::Token;
 use crate::log::{Record, Verdict, chain, parse_level, visible};
 use crate::service::{
@@ -99,6 +99,7 @@ impl Node {
         .map_err(|error| chain(&error))?;
         let id = process.id();
         slot.process = Some(process);
+        slot.complaint = None;
         slot.connection_interest = (true, false);
         slot.connection_resumes = None;
         slot.connection = None;
@@ -165,6 +166,9 @@ impl Node {
                     warn!(service = %name, exit = %exit, failures, again_in, "ended");
                 }
                 self.note_trouble(name, exit, failures);
+                if is_of_configuration(name, exit) {
+                    self.supervisor.redo(Name::Configure, now);
+                }
             }
         }
         if name == Name::K3s {
@@ -185,16 +189,29 @@ impl Node {
 
     fn note_trouble(&mut self, name: Name, exit: &Exit, failures: u32) {
         let service = name.service();
-        if failures < service.failures || self.means_nothing(name, exit) {
+        let of_configuration = is_of_configuration(name, exit);
+        let patience = failures < service.failures && !of_configuration;
+        if patience || self.means_nothing(name, exit) {
             return;
         }
         let Some(slot) = self.slots.get_mut(&name) else {
             return;
         };
-        slot.trouble = Some(match (service.kind, slot.lines.complaint()) {
+        let detail = match (service.kind, slot.lines.complaint()) {
             (Kind::Task { quiet: true, .. }, Some(complaint)) => complaint.to_owned(),
+            _ if of_configuration => {
+                let complaint = slot.complaint.as_deref();
+                let complaint = complaint.unwrap_or("it does not say why");
+                format!("{name} can't use the configuration: {complaint}")
+            }
             _ => format!("{name} ends again and again ({exit})"),
-        });
+        };
+        let reason = if of_configuration {
+            DegradedReason::Configuration
+        } else {
+            service.degrades
+        };
+        slot.trouble = Some(Trouble { reason, detail });
         self.settle_trouble();
     }
 
@@ -229,7 +246,7 @@ impl Node {
         }
     }
 
-    fn clear_trouble(&mut self, name: Name) {
+    pub(super) fn clear_trouble(&mut self, name: Name) {
         if let Some(slot) = self.slots.get_mut(&name)
             && slot.trouble.take().is_some()
         {
@@ -296,6 +313,10 @@ impl Node {
             let line = (level, visible(text));
             let line = match self.slots.get_mut(&name) {
                 Some(slot) if quiet => slot.lines.take(line, hold),
+                Some(slot) if line.0 == Level::ERROR && slot.complaint.is_none() => {
+                    slot.complaint = Some(line.1.clone());
+                    Some(line)
+                }
                 _ => Some(line),
             };
             if let Some((level, text)) = line {
@@ -350,6 +371,11 @@ impl Node {
             console,
         });
     }
+}
+
+/// Whether a service ended since it can't use what it was configured with.
+fn is_of_configuration(name: Name, exit: &Exit) -> bool {
+    exit.is_of_configuration() && name.service().requires.contains(&Name::Configure)
 }
 
 fn open_cgroup(group: &str) -> Result<OwnedFd, String> {

@@ -1,7 +1,6 @@
 //! What comes from outside: signals, devices, buttons, notifications.
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::Pid;
 use std::time::Duration;
 use sys::signals::Signal;
 use tracing::{debug, info, warn};
@@ -9,9 +8,8 @@ use tracing::{debug, info, warn};
 use super::Node;
 use crate::event_loop::Token;
 use crate::failure::show_and_restart;
-use crate::log::Verdict;
 use crate::power::{Press, Reason, Watchdog};
-use crate::service::{Kind, Name, Notification, Readiness, SERVICES, Stage, cgroup_of_process};
+use crate::service::{Kind, Name, Readiness, SERVICES, Stage};
 use crate::timeline;
 use crate::uevent::{Received, Uevent};
 
@@ -93,11 +91,12 @@ impl Node {
     }
 
     /// A corrupt block of the root: nothing that runs from it can be trusted to run on.
-    fn check_root(&self, event: &Uevent) {
+    fn check_root(&mut self, event: &Uevent) {
         let devices = self.inputs.root_devices.as_ref();
-        let corrupt = devices.and_then(|devices| Some((devices, devices.corrupt_block(event)?)));
-        if let Some((devices, block)) = corrupt {
-            show_and_restart(&devices.failure(block));
+        let failure =
+            devices.and_then(|devices| Some(devices.failure(devices.corrupt_block(event)?)));
+        if let Some(failure) = failure {
+            show_and_restart(&failure, self.watchdog.take());
         }
     }
 
@@ -125,59 +124,6 @@ impl Node {
             Press::Pressed => self.begin_stop(Reason::PowerButton, "the power button was pressed"),
             Press::Gone => debug!(number, "a power button is gone"),
             Press::No => {}
-        }
-    }
-
-    fn handle_notifications(&mut self) {
-        for _ in 0..AT_ONCE {
-            match self.notify.receive() {
-                Ok(None) => return,
-                Ok(Some(Ok(notification))) => self.take_notification(&notification),
-                Ok(Some(Err(why))) => warn!("a notification is refused: {why}"),
-                Err(error) => {
-                    warn!(%error, "notifications can't be read");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn take_notification(&mut self, notification: &Notification) {
-        let Some(name) = self.service_of(notification.sender) else {
-            warn!(
-                process = notification.sender.as_raw_nonzero(),
-                "a notification of a process that is no service is refused"
-            );
-            return;
-        };
-        let told = self
-            .slots
-            .get_mut(&name)
-            .is_some_and(|slot| slot.notification_rate.take(timeline::now()) != Verdict::Drop);
-        if let Some(status) = notification.status.as_ref().filter(|_| told) {
-            info!(service = %name, status, "notification");
-        }
-        if notification.stopping {
-            debug!(service = %name, "it says that it stops");
-        }
-        if notification.ready {
-            self.became_ready(name);
-        }
-    }
-
-    /// By the process that was started, or by the cgroup that it was started in.
-    fn service_of(&self, process: Pid) -> Option<Name> {
-        let started = self.slots.iter().find(|(_, slot)| {
-            let process_of_slot = slot.process.as_ref().map(crate::service::Process::id);
-            process_of_slot == Some(process)
-        });
-        match started {
-            Some((name, _)) => Some(*name),
-            None => cgroup_of_process(process).filter(|name| {
-                self.slots
-                    .get(name)
-                    .is_some_and(|slot| slot.process.is_some())
-            }),
         }
     }
 

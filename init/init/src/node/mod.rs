@@ -1,7 +1,9 @@
 //! The node while it runs: one loop that waits for everything at once and never for one thing.
 
+mod agent;
 mod children;
 mod events;
+mod notifications;
 mod requests;
 mod stop;
 
@@ -12,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use notifications::NotifyGate;
 use thiserror::Error;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
@@ -82,8 +85,17 @@ struct Slot {
     console_rate: RateLimit,
     notification_rate: RateLimit,
     lines: TaskLines,
+    /// The first error that its process has told of.
+    complaint: Option<String>,
     /// Why it is degraded, while it is.
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
+}
+
+/// What is wrong with a service.
+#[derive(Debug)]
+struct Trouble {
+    reason: DegradedReason,
+    detail: String,
 }
 
 impl Default for Slot {
@@ -98,6 +110,7 @@ impl Default for Slot {
             console_rate: RateLimit::new(CONSOLE_LINES.0, CONSOLE_LINES.1),
             notification_rate: RateLimit::new(NOTIFICATIONS.0, NOTIFICATIONS.1),
             lines: TaskLines::default(),
+            complaint: None,
             trouble: None,
         }
     }
@@ -109,16 +122,21 @@ pub(crate) struct Node {
     events: EventLoop,
     inputs: Inputs,
     notify: NotifySocket,
+    notify_gate: NotifyGate,
     supervisor: Supervisor,
     slots: BTreeMap<Name, Slot>,
     board: StatusBoard,
     agent: Agent,
-    /// The node's name, once the configuration is there.
+    /// The node's name, once the configuration is there, and that configuration's public part.
     node_id: Option<String>,
+    public_configuration: Option<String>,
     buttons: PowerButtons,
     watchdog: Option<Watchdog>,
     log_opened: bool,
-    stop: Option<StopPlan>,
+    /// The node's stop, and why.
+    stop: Option<(Reason, StopPlan)>,
+    /// The agent's, while the node goes on.
+    agent_stop: Option<StopPlan>,
     finished: bool,
 }
 
@@ -149,15 +167,18 @@ impl Node {
             events,
             inputs,
             notify,
+            notify_gate: NotifyGate::default(),
             supervisor: Supervisor::new(SERVICES),
             slots: slots.collect(),
             board: StatusBoard::new(timeline::load()),
             agent: Agent::new(Path::new(AGENT_DIRECTORY)),
             node_id: None,
+            public_configuration: None,
             buttons: PowerButtons::default(),
             watchdog: None,
             log_opened: false,
             stop: None,
+            agent_stop: None,
             finished: false,
         })
     }
@@ -171,9 +192,9 @@ impl Node {
         self.look_for_watchdog();
         loop {
             self.settle();
-            if let Some(stop) = self.stop.as_ref().filter(|_| self.finished) {
+            if let Some((reason, _)) = self.stop.as_ref().filter(|_| self.finished) {
                 return Ok(End {
-                    reason: stop.reason,
+                    reason: *reason,
                     log: self.inputs.log,
                     watchdog: self.watchdog,
                 });
@@ -200,8 +221,10 @@ impl Node {
             watchdog.pet(now);
         }
         self.resume(now);
+        self.resume_notifications(now);
         self.try_sockets(now);
         self.advance_stop(now);
+        self.advance_agent_stop(now);
         self.carry_out_plan(now);
         self.recover(now);
         if self.board.has_reached(Phase::State) && !self.log_opened {
@@ -213,10 +236,12 @@ impl Node {
     fn time_to_wait(&self, now: Duration) -> Duration {
         [
             self.supervisor.deadline(),
-            self.stop.as_ref().map(|stop| stop.deadline(now)),
+            self.stop.as_ref().map(|(_, plan)| plan.deadline(now)),
+            self.agent_stop.as_ref().map(|plan| plan.deadline(now)),
             self.watchdog.as_ref().map(Watchdog::deadline),
             self.recoveries().map(|(_, at)| at).min(),
             self.resumptions().min(),
+            self.notify_gate.resumes(),
             self.awaited_sockets()
                 .next()
                 .map(|_| now.saturating_add(SOCKET_TRIES)),
@@ -339,9 +364,10 @@ impl Node {
         ] {
             let troubles: Vec<&str> = self
                 .slots
-                .iter()
-                .filter(|(name, _)| name.service().degrades == reason)
-                .filter_map(|(_, slot)| slot.trouble.as_deref())
+                .values()
+                .filter_map(|slot| slot.trouble.as_ref())
+                .filter(|trouble| trouble.reason == reason)
+                .map(|trouble| trouble.detail.as_str())
                 .collect();
             if troubles.is_empty() {
                 self.board.recover(reason);

@@ -75,36 +75,12 @@ impl Node {
             ToInit::Degraded { reason, detail } => self.board.degrade(reason, &detail),
             ToInit::Recovered { reason } => self.board.recover(reason),
             ToInit::Reached { phase } => self.reach(phase),
-            // A token that came now would outlive the node's word.
-            ToInit::StartAgent { .. } | ToInit::RestartAgent { .. } if self.stop.is_some() => {
-                info!(service = %name, "the agent is left alone: the node is stopping");
-            }
-            ToInit::StartAgent { server, token } => match self.agent.accept(&server, &token) {
-                Ok(true) => {
-                    info!(service = %name, server, "the agent is to start");
-                    self.supervisor.want(Name::K3s);
-                    self.restart_agent();
-                }
-                Ok(false) => info!(service = %name, "the agent has this token already"),
-                Err(error) => {
-                    let error = crate::log::chain(&error);
-                    warn!(service = %name, error, "the agent can't be started");
-                }
-            },
-            ToInit::RestartAgent { reason } => {
-                let reason = sentence(&reason);
-                info!(service = %name, reason, "the agent is to start again");
-                self.restart_agent();
-            }
+            ToInit::StartAgent { server, token } => self.start_agent(name, &server, &token),
+            ToInit::StopAgent { reason } => self.stop_agent(name, &sentence(&reason)),
+            ToInit::RestartAgent { reason } => self.restart_agent(name, &sentence(&reason)),
             ToInit::PowerOff { reason, detail } => {
                 self.begin_stop(Reason::Staker(reason), &sentence(&detail));
             }
-        }
-    }
-
-    fn restart_agent(&mut self) {
-        if let Some(command) = self.supervisor.restart(Name::K3s, timeline::now()) {
-            self.carry_out(command);
         }
     }
 
@@ -112,11 +88,20 @@ impl Node {
     pub(super) fn configured(&mut self) {
         let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
         let config = match text {
-            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text).map_err(|error| error.to_string()),
+            Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
+            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text)
+                .map(|config| (config, text))
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         match config {
-            Ok(config) => {
+            Ok((config, text)) => {
+                if self.public_configuration.replace(text).is_some() {
+                    info!("the configuration is another one: the network is set up anew");
+                    if let Some(command) = self.supervisor.restart(Name::Netd, timeline::now()) {
+                        self.carry_out(command);
+                    }
+                }
                 if let Err(error) = identity::set_hostname(&config.node_id) {
                     let error = crate::log::chain(&error);
                     warn!(error, "the host name can't be set");

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tracing::{info, warn};
-use wire::child::PowerOffReason;
 
 use super::Node;
 use crate::power::{Act, Group, Reason, StopPlan, World, forget_secrets};
@@ -21,50 +20,79 @@ const DEPTH_LIMIT: u32 = 16;
 impl Node {
     /// Begins to stop, unless that is under way.
     pub(super) fn begin_stop(&mut self, reason: Reason, detail: &str) {
-        if self.stop.is_some() {
-            info!(%reason, "the node is stopping already");
+        if let Some((under_way, _)) = &mut self.stop {
+            if reason.outranks(*under_way) {
+                *under_way = reason;
+                info!(%reason, detail, "the stop that is under way has another reason");
+                forget_secrets();
+            } else {
+                info!(%reason, "the node is stopping already");
+            }
             return;
         }
         info!(%reason, detail, "stopping");
-        if reason == Reason::Staker(PowerOffReason::Slashed) {
+        if reason.forgets_secrets() {
             forget_secrets();
         }
         self.supervisor.halt();
-        self.stop = Some(StopPlan::new(reason, timeline::now()));
+        self.agent_stop = None;
+        self.stop = Some((reason, StopPlan::node(timeline::now())));
     }
 
     /// Does what the plan says.
     pub(super) fn advance_stop(&mut self, now: Duration) {
-        let Some(mut stop) = self.stop.take() else {
+        let Some((reason, mut plan)) = self.stop.take() else {
             return;
         };
-        for act in stop.advance(self, now) {
-            match act {
-                Act::Stop(name) => {
-                    if let Some(command) = self.supervisor.stop(name, now) {
-                        info!(service = %name, "stopping");
-                        self.carry_out(command);
-                    }
-                }
-                Act::Terminate(group) => {
-                    info!(group = ?group, "asking processes to end");
-                    let cgroup = Path::new(cgroups::ROOT).join(group.cgroup());
-                    terminate(&cgroup, DEPTH_LIMIT);
-                }
-                Act::Kill(group) => {
-                    info!(group = ?group, "killing processes");
-                    if let Err(error) = cgroups::kill(group.cgroup()) {
-                        let error = crate::log::chain(&error);
-                        warn!(group = ?group, error, "processes can't be killed");
-                    }
-                }
-                Act::Finish => {
-                    self.finished = true;
-                    self.board.off();
-                }
+        for act in plan.advance(self, now) {
+            if self.act(act, now) {
+                self.finished = true;
+                self.board.off();
             }
         }
-        self.stop = Some(stop);
+        self.stop = Some((reason, plan));
+    }
+
+    /// Does what the plan of the agent's stop says.
+    pub(super) fn advance_agent_stop(&mut self, now: Duration) {
+        let Some(mut plan) = self.agent_stop.take() else {
+            return;
+        };
+        let mut over = false;
+        for act in plan.advance(self, now) {
+            over |= self.act(act, now);
+        }
+        if over {
+            info!("the agent and its pods are stopped");
+        } else {
+            self.agent_stop = Some(plan);
+        }
+    }
+
+    /// Does one thing of a plan. `true` when that was its last.
+    fn act(&mut self, act: Act, now: Duration) -> bool {
+        match act {
+            Act::Stop(name) => {
+                if let Some(command) = self.supervisor.stop(name, now) {
+                    info!(service = %name, "stopping");
+                    self.carry_out(command);
+                }
+            }
+            Act::Terminate(group) => {
+                info!(group = ?group, "asking processes to end");
+                let cgroup = Path::new(cgroups::ROOT).join(group.cgroup());
+                terminate(&cgroup, DEPTH_LIMIT);
+            }
+            Act::Kill(group) => {
+                info!(group = ?group, "killing processes");
+                if let Err(error) = cgroups::kill(group.cgroup()) {
+                    let error = crate::log::chain(&error);
+                    warn!(group = ?group, error, "processes can't be killed");
+                }
+            }
+            Act::Finish => return true,
+        }
+        false
     }
 
     /// Carries one command of the supervisor out.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rustix::system::{RebootCommand, reboot};
 use tracing::{error, info, warn};
 use wire::status::Phase;
 
+use super::memory::forget_credentials;
 use super::{Reason, Watchdog};
 use crate::log::LogQueue;
 use crate::timeline;
@@ -21,6 +23,8 @@ use crate::timeline;
 const LAST_RESORT: Duration = Duration::from_secs(20);
 /// How long processes have to end after SIGTERM, and after SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether the watchdog is to be told that all is well.
+const PET_PAUSE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the log may take to write what waits.
 const LOG_LIMIT: Duration = Duration::from_secs(2);
@@ -32,8 +36,10 @@ const KEPT: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 /// Ends everything and powers off. Does not return.
 pub(crate) fn finish(reason: Reason, log: &LogQueue, watchdog: Option<Watchdog>) -> ! {
-    let guard = sys::thread::spawn_without_signals("last-resort", || {
-        thread::sleep(LAST_RESORT);
+    let watchdog = Arc::new(Mutex::new(watchdog));
+    let of_guard = Arc::clone(&watchdog);
+    let guard = sys::thread::spawn_without_signals("last-resort", move || {
+        pet_until(&of_guard, timeline::now().saturating_add(LAST_RESORT));
         crate::log::emergency("the last steps hang: powering off without them");
         power_off();
     });
@@ -41,19 +47,43 @@ pub(crate) fn finish(reason: Reason, log: &LogQueue, watchdog: Option<Watchdog>)
         warn!(%error, "there is no guard against a hanging end");
     }
     end_processes();
+    if reason.forgets_secrets() {
+        forget_credentials(Path::new("/"));
+    }
     if !log.close(LOG_LIMIT) {
         warn!("the log's last lines may not be on the disk");
     }
     unmount_all();
     rustix::fs::sync();
     timeline::mark(Phase::Stopped);
-    if let Some(watchdog) = watchdog {
+    if let Some(watchdog) = lock(&watchdog).take() {
         watchdog.stop();
     }
     info!("power action=power-off reason={reason}");
     // so that the console has the line
     log.close(LOG_LIMIT);
     power_off()
+}
+
+/// Tells the watchdog that all is well for as long as the last steps may take: it would cut them
+/// off, and a machine that it restarts is not off.
+fn pet_until(watchdog: &Mutex<Option<Watchdog>>, end: Duration) {
+    loop {
+        let now = timeline::now();
+        if let Some(watchdog) = lock(watchdog).as_mut() {
+            watchdog.pet(now);
+        }
+        let left = end.saturating_sub(now);
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(PET_PAUSE));
+    }
+}
+
+/// A thread that panicked leaves a watchdog that can be told and stopped all the same.
+fn lock(watchdog: &Mutex<Option<Watchdog>>) -> MutexGuard<'_, Option<Watchdog>> {
+    watchdog.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// reboot(2). A machine that can't switch itself off is halted: it must not start again.
@@ -183,6 +213,21 @@ mod tests {
             "/procedures",
         ];
         assert_eq!(found, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn the_watchdog_is_told_until_it_is_stopped_or_the_time_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("watchdog");
+        fs::write(&path, b"").unwrap();
+        let watchdog = Watchdog::open(&path, Duration::ZERO).unwrap();
+        let watchdog = Mutex::new(Some(watchdog));
+        // over from the start: it is told once more, and nothing hangs
+        pet_until(&watchdog, Duration::ZERO);
+        assert_eq!(fs::read(&path).unwrap(), b"\0");
+        lock(&watchdog).take().unwrap().stop();
+        pet_until(&watchdog, Duration::ZERO);
+        assert_eq!(fs::read(&path).unwrap(), b"\0V");
     }
 
     #[test]

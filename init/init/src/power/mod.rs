@@ -31,6 +31,18 @@ pub(crate) enum Reason {
     PowerFailure,
 }
 
+impl Reason {
+    /// Whether the node has to forget its secrets.
+    pub(crate) const fn forgets_secrets(self) -> bool {
+        matches!(self, Self::Staker(PowerOffReason::Slashed))
+    }
+
+    /// Whether a stop that is under way for the `other` reason has this one from now on.
+    pub(crate) const fn outranks(self, other: Self) -> bool {
+        self.forgets_secrets() && !other.forgets_secrets()
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
@@ -40,5 +52,27 @@ impl fmt::Display for Reason {
             Self::Terminate => "sigterm",
             Self::PowerFailure => "sigpwr",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_outranks_every_other_reason_and_nothing_outranks_it() {
+        let slashed = Reason::Staker(PowerOffReason::Slashed);
+        for other in [
+            Reason::Staker(PowerOffReason::Unbonding),
+            Reason::PowerButton,
+            Reason::Keys,
+            Reason::Terminate,
+            Reason::PowerFailure,
+        ] {
+            assert!(slashed.outranks(other));
+            assert!(!other.outranks(slashed) && !other.outranks(other));
+            assert!(!other.forgets_secrets());
+        }
+        assert!(!slashed.outranks(slashed));
     }
 }

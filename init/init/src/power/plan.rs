@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Reason;
 use crate::service::Name;
 
 /// How long pods have to end after SIGTERM before they get SIGKILL.
@@ -44,13 +43,19 @@ enum Step {
 
 /// The agent first, so that nothing starts a pod again; then the pods while containerd still
 /// notes their end; the network last, so that the others can say goodbye.
-const STEPS: &[Step] = &[
+const NODE: &[Step] = &[
     Step::Services(&[Name::K3s]),
     Step::Group(Group::Pods, Some(PODS_GRACE)),
     Step::Services(&[Name::Images, Name::Containerd]),
     Step::Group(Group::Shims, None),
     Step::Services(&[Name::Staker]),
     Step::Services(&[Name::Netd, Name::Configure, Name::State]),
+];
+
+/// The agent and its pods alone: containerd and all else go on.
+const AGENT: &[Step] = &[
+    Step::Services(&[Name::K3s]),
+    Step::Group(Group::Pods, Some(PODS_GRACE)),
 ];
 
 /// What still runs.
@@ -70,15 +75,14 @@ pub(crate) enum Act {
     Terminate(Group),
     /// Kill a group.
     Kill(Group),
-    /// Nothing is left, or no time is: end the loop.
+    /// Nothing is left, or no time is.
     Finish,
 }
 
 /// A stop under way.
 #[derive(Debug)]
 pub(crate) struct StopPlan {
-    /// Why.
-    pub(crate) reason: Reason,
+    steps: &'static [Step],
     give_up: Duration,
     step: usize,
     begun: Option<Duration>,
@@ -86,10 +90,19 @@ pub(crate) struct StopPlan {
 }
 
 impl StopPlan {
-    /// A stop that begins now.
-    pub(crate) const fn new(reason: Reason, now: Duration) -> Self {
+    /// A stop of everything that begins now.
+    pub(crate) const fn node(now: Duration) -> Self {
+        Self::new(NODE, now)
+    }
+
+    /// A stop of the agent and its pods that begins now.
+    pub(crate) const fn agent(now: Duration) -> Self {
+        Self::new(AGENT, now)
+    }
+
+    const fn new(steps: &'static [Step], now: Duration) -> Self {
         Self {
-            reason,
+            steps,
             give_up: now.saturating_add(WHOLE),
             step: 0,
             begun: None,
@@ -101,7 +114,7 @@ impl StopPlan {
     pub(crate) fn advance(&mut self, world: &impl World, now: Duration) -> Vec<Act> {
         let mut acts = Vec::new();
         loop {
-            let Some(step) = STEPS.get(self.step).filter(|_| now < self.give_up) else {
+            let Some(step) = self.steps.get(self.step).filter(|_| now < self.give_up) else {
                 acts.push(Act::Finish);
                 return acts;
             };
@@ -159,7 +172,7 @@ impl StopPlan {
 
     /// When to ask again if nothing else happens.
     pub(crate) fn deadline(&self, now: Duration) -> Duration {
-        match STEPS.get(self.step) {
+        match self.steps.get(self.step) {
             Some(Step::Group(..)) => now.saturating_add(LOOK).min(self.give_up),
             _ => self.give_up,
         }
@@ -189,7 +202,7 @@ mod tests {
     }
 
     fn plan() -> StopPlan {
-        StopPlan::new(Reason::PowerButton, START)
+        StopPlan::node(START)
     }
 
     #[test]
@@ -238,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn the_agent_s_stop_leaves_containerd_alone() {
+        let mut plan = StopPlan::agent(START);
+        let mut world = Fake {
+            services: vec![Name::Containerd, Name::K3s],
+            groups: vec![Group::Pods, Group::Shims],
+        };
+        assert_eq!(plan.advance(&world, START), [Act::Stop(Name::K3s)]);
+        assert!(plan.advance(&world, START).is_empty());
+        world.services.pop();
+        assert_eq!(plan.advance(&world, START), [Act::Terminate(Group::Pods)]);
+        assert_eq!(
+            plan.advance(&world, START + PODS_GRACE),
+            [Act::Kill(Group::Pods)]
+        );
+        world.groups.remove(0);
+        assert_eq!(plan.advance(&world, START + PODS_GRACE), [Act::Finish]);
+    }
+
+    #[test]
     fn pods_that_do_not_end_are_killed_and_then_left_behind() {
         let mut plan = plan();
         let world = Fake {
@@ -278,7 +310,7 @@ mod tests {
     /// The bound on the whole cuts no step short, however slow each of them is.
     #[test]
     fn the_steps_fit_into_the_whole() {
-        let slowest: Duration = STEPS
+        let slowest: Duration = NODE
             .iter()
             .map(|step| match step {
                 Step::Services(_) => crate::service::GRACE,
@@ -290,7 +322,7 @@ mod tests {
 
     #[test]
     fn every_service_is_stopped() {
-        let mut stopped: Vec<Name> = STEPS
+        let mut stopped: Vec<Name> = NODE
             .iter()
             .flat_map(|step| match step {
                 Step::Services(names) => names.to_vec(),

@@ -33,7 +33,7 @@ impl Watchdog {
         }
     }
 
-    fn open(path: &Path, now: Duration) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, now: Duration) -> io::Result<Self> {
         let device = OpenOptions::new().write(true).open(path)?;
         let limit = match sys::devices::set_watchdog_limit(&device, LIMIT) {
             Ok(limit) => limit,

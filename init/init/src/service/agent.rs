@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use wire::Secret;
+use wire::status::AgentRequest;
 use zeroize::Zeroizing;
 
 use super::table::CONTAINERD_SOCKET;
@@ -14,6 +15,9 @@ use crate::files;
 
 /// On tmpfs: it never reaches a disk.
 pub(crate) const DIRECTORY: &str = "/run/daas/agent";
+
+/// Where the agent keeps its state, and with it its credentials.
+pub(crate) const DATA_DIRECTORY: &str = "/var/lib/rancher/k3s";
 
 /// The longest address and token, in bytes.
 const MAXIMUM_SERVER: usize = 512;
@@ -24,6 +28,7 @@ const MAXIMUM_TOKEN: usize = 4096;
 pub(crate) struct Agent {
     directory: PathBuf,
     server: Option<String>,
+    request: AgentRequest,
 }
 
 /// Why an answer can't be used.
@@ -46,14 +51,42 @@ impl Agent {
         Self {
             directory: directory.to_owned(),
             server: None,
+            request: AgentRequest::Unasked,
         }
+    }
+
+    /// What became of the last request.
+    pub(crate) const fn request(&self) -> AgentRequest {
+        self.request
     }
 
     /// Takes an answer over. `true` when it differs from the one that is kept.
     ///
     /// # Errors
-    /// [`AgentError`]; what was kept before stays.
+    /// [`AgentError`]; what was kept before stays, and so does an agent that runs with it.
     pub(crate) fn accept(&mut self, server: &str, token: &Secret) -> Result<bool, AgentError> {
+        let taken = self.take(server, token);
+        self.request = match taken {
+            Ok(_) => AgentRequest::Wanted,
+            Err(_) => AgentRequest::Refused,
+        };
+        taken
+    }
+
+    /// Forgets the answer: there is nothing to join until the next one.
+    ///
+    /// # Errors
+    /// What the system says of the token's file. Its arguments are gone all the same.
+    pub(crate) fn forget(&mut self) -> io::Result<()> {
+        self.server = None;
+        self.request = AgentRequest::Stopped;
+        match files::forget(self.token_file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, server: &str, token: &Secret) -> Result<bool, AgentError> {
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !server.starts_with("https://") || server.len() > MAXIMUM_SERVER || !printable(server) {
             return Err(AgentError::Server);
@@ -91,7 +124,7 @@ impl Agent {
             "--token-file",
             token_file.to_str()?,
             "--data-dir",
-            "/var/lib/rancher/k3s",
+            DATA_DIRECTORY,
             "--node-name",
             node,
             // a bare path: with a scheme in front, cadvisor's labels break
@@ -156,6 +189,38 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_forgotten_and_the_same_one_is_news_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(directory.path());
+        assert_eq!(agent.request(), AgentRequest::Unasked);
+        agent.forget().unwrap();
+        assert!(agent.accept(SERVER, &secret("one")).unwrap());
+        assert_eq!(agent.request(), AgentRequest::Wanted);
+        agent.forget().unwrap();
+        assert_eq!(agent.request(), AgentRequest::Stopped);
+        assert!(!agent.token_file().exists());
+        assert_eq!(agent.arguments("edge-0001"), None);
+        assert!(agent.accept(SERVER, &secret("one")).unwrap());
+        assert!(agent.arguments("edge-0001").is_some());
+    }
+
+    #[test]
+    fn an_answer_that_can_t_be_kept_is_refused_until_one_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("agent");
+        fs::write(&place, b"in the way").unwrap();
+        let mut agent = Agent::new(&place);
+        let error = agent.accept(SERVER, &secret("K10one")).unwrap_err();
+        assert!(matches!(error, AgentError::Write(_)), "{error}");
+        assert!(!crate::log::chain(&error).contains("K10"));
+        assert_eq!(agent.request(), AgentRequest::Refused);
+        assert_eq!(agent.arguments("edge-0001"), None);
+        fs::remove_file(&place).unwrap();
+        assert!(agent.accept(SERVER, &secret("K10one")).unwrap());
+        assert_eq!(agent.request(), AgentRequest::Wanted);
+    }
+
+    #[test]
     fn what_can_t_be_an_answer_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
@@ -175,6 +240,9 @@ mod tests {
             let error = agent.accept(server, &secret(token)).unwrap_err();
             assert!(!matches!(error, AgentError::Write(_)), "{server} {token}");
         }
+        assert_eq!(agent.request(), AgentRequest::Refused);
+        assert!(agent.arguments("edge-0001").is_some());
         assert!(!agent.accept(SERVER, &secret("good")).unwrap());
+        assert_eq!(agent.request(), AgentRequest::Wanted);
     }
 }

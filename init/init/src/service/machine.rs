@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::backoff::Backoff;
+use wire::child::EXIT_CONFIGURATION;
+
+use super::backoff::{Backoff, FIRST};
 use super::table::{Kind, Service};
 
 /// How long a service has to end after SIGTERM before it gets SIGKILL.
@@ -76,6 +78,13 @@ pub(crate) enum Exit {
     Signal(i32),
     /// It never ran its program, and why.
     NotStarted(String),
+}
+
+impl Exit {
+    /// Whether it says that the configuration can't be used.
+    pub(crate) fn is_of_configuration(&self) -> bool {
+        *self == Self::Status(i32::from(EXIT_CONFIGURATION))
+    }
 }
 
 impl fmt::Display for Exit {
@@ -196,6 +205,15 @@ impl Machine {
                 false
             }
             Stage::Idle | Stage::Stopping { .. } | Stage::Done => false,
+        }
+    }
+
+    /// A task that is done is to run once more, after its wait.
+    pub(crate) fn redo(&mut self, now: Duration) {
+        if let (Stage::Done, Kind::Task { again, .. }) = (self.stage, self.service.kind) {
+            self.stage = Stage::Waiting {
+                until: now.saturating_add(again.unwrap_or(FIRST)),
+            };
         }
     }
 

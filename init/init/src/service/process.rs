@@ -10,6 +10,7 @@ use rustix::io::{Errno, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 use sys::process::{CHANNEL_DESCRIPTOR, Child, Program, SpawnError, spawn};
+use sys::system_calls::{Filter, FilterError};
 use thiserror::Error;
 use wire::child::FILE_DESCRIPTOR_VARIABLE;
 
@@ -30,6 +31,9 @@ pub(crate) enum LaunchError {
     /// Its standard input can't be opened.
     #[error("/dev/null can't be opened")]
     Null(#[source] io::Error),
+    /// What it may ask the kernel for can't be said.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// There is no process.
     #[error("it can't be started")]
     Spawn(#[from] SpawnError),
@@ -59,12 +63,14 @@ pub(crate) struct Process(Child);
 pub(crate) fn launch(launch: &Launch<'_>) -> Result<Process, LaunchError> {
     let service = launch.service;
     let null = File::open("/dev/null").map_err(LaunchError::Null)?;
+    let filter = service.filtered.then(Filter::new).transpose()?;
     let child = spawn(&Program {
         path: service.program,
         arguments: launch.arguments,
         environment: &environment(launch),
         cgroup: launch.cgroup,
         user: service.user,
+        filter: filter.as_ref(),
         open_files: service.open_files,
         core_dumps: false,
         out_of_memory_score: service.out_of_memory_score,

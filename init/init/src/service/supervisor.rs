@@ -116,6 +116,14 @@ impl Supervisor {
         }
     }
 
+    /// A task that is done runs once more. What requires it starts no more until it is done again;
+    /// what runs goes on.
+    pub(crate) fn redo(&mut self, name: Name, now: Duration) {
+        if let Some(machine) = self.machine(name) {
+            machine.redo(now);
+        }
+    }
+
     /// From now on nothing starts.
     pub(crate) fn halt(&mut self) {
         self.halted = true;

@@ -61,6 +61,8 @@ pub(crate) struct Service {
     pub(crate) cgroup: &'static str,
     /// None: root.
     pub(crate) user: Option<User>,
+    /// Whether the system calls that [`sys::system_calls`] lists are refused to it.
+    pub(crate) filtered: bool,
     /// What must be up before it starts. What goes down later stops nothing.
     pub(crate) requires: &'static [Name],
     pub(crate) kind: Kind,
@@ -172,6 +174,7 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         environment: &[],
         cgroup: "",
         user: None,
+        filtered: false,
         requires: &[],
         kind: Kind::Task { again, quiet },
         automatic: true,
@@ -248,6 +251,7 @@ static NETD: Service = Service {
             .with(Capability::NetRaw)
             .with(Capability::SysTime),
     }),
+    filtered: true,
     requires: &[Name::Configure],
     rights: Some(Rights {
         states: &[],
@@ -266,6 +270,7 @@ static STAKER: Service = Service {
         id: 901,
         capabilities: Capabilities::NONE,
     }),
+    filtered: true,
     requires: &[Name::Configure, Name::Netd],
     rights: Some(Rights {
         states: &[
@@ -387,7 +392,10 @@ mod tests {
             reason: PowerOffReason::Slashed,
             detail: String::new(),
         };
-        for message in [&start, &restart, &power_off] {
+        let stop = ToInit::StopAgent {
+            reason: String::new(),
+        };
+        for message in [&start, &stop, &restart, &power_off] {
             for name in Name::ALL {
                 assert_eq!(allowed(*name, message), *name == Name::Staker, "{name}");
             }
@@ -439,7 +447,10 @@ mod tests {
             assert!(speakers <= 1, "{reason}");
             if matches!(
                 reason,
-                DegradedReason::Service | DegradedReason::StateDisk | DegradedReason::Configuration
+                DegradedReason::Service
+                    | DegradedReason::StateDisk
+                    | DegradedReason::Configuration
+                    | DegradedReason::Agent
             ) {
                 assert_eq!(speakers, 0, "{reason} is for init alone");
             }
@@ -456,6 +467,9 @@ mod tests {
             panic!("{users:?}");
         };
         assert_eq!(staker.capabilities, Capabilities::NONE);
+        for service in SERVICES {
+            assert_eq!(service.filtered, service.user.is_some());
+        }
         assert_eq!(
             netd.capabilities,
             Capabilities::NONE

@@ -28,7 +28,8 @@ mod heartbeats;
 mod registration;
 
 const NOW: u64 = 1_700_000_000;
-const JOIN_TOKEN: &str = "K10cafe::node:hunter2";
+const JOIN_TOKEN: &str =
+    "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
 static KEY: LazyLock<NodeKey> = LazyLock::new(|| NodeKey::generate().expect("random numbers"));
 
@@ -45,6 +46,8 @@ pub(crate) fn a_stake() -> Stake {
         node_id: "edge-0001".to_owned(),
         node_key: KEY.public(),
         amount: Mist(1_000_000_000),
+        minimum: Mist(1_000_000_000),
+        slashed: Mist(0),
         staked_at_ms: 0,
         unbonding_until_ms: None,
         verdict: Verdict::Active,

@@ -177,13 +177,16 @@ async fn the_master_is_asked_as_late_as_it_wants() {
 #[tokio::test(start_paused = true)]
 async fn answers_that_cannot_be_used_start_nothing() {
     let world = World::staked();
-    let spoils: [fn(&mut wire::master::RegisterResponse); 6] = [
+    let spoils: [fn(&mut wire::master::RegisterResponse); 9] = [
         |answer| answer.node_id.push('x'),
         |answer| answer.status = "refused".to_owned(),
         |answer| answer.server = "http://k3s.example:6443".to_owned(),
         |answer| answer.join_token = wire::Secret::new(String::new()),
         |answer| answer.join_token = wire::Secret::new("two\nlines".to_owned()),
         |answer| answer.session.clear(),
+        |answer| answer.join_token = wire::Secret::new("hunter2".to_owned()),
+        |answer| answer.join_token = wire::Secret::new("K10cafe::node:hunter2".to_owned()),
+        |answer| answer.join_token = wire::Secret::new(JOIN_TOKEN.replace("::node:hunter2", "::")),
     ];
     for spoil in spoils {
         world.master.desk.borrow_mut().spoil = Some(spoil);
@@ -214,4 +217,32 @@ async fn the_page_shows_the_stake_and_no_secret() {
     assert!(!json.contains(JOIN_TOKEN) && !json.contains(secret.as_str()));
     let told = format!("{:?}", world.init.messages());
     assert!(!told.contains(JOIN_TOKEN), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_init_does_not_follow_is_asked_for_again() {
+    let world = World::staked();
+    world.init.lost.set(2);
+    let script = async {
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_started(), 3);
+        assert_eq!(world.init.agent(), wire::status::AgentRequest::Wanted);
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.agents_started(), 3);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_init_does_not_follow_is_asked_for_again() {
+    let world = World::staked();
+    let script = async {
+        sleep(MINUTE).await;
+        world.init.lost.set(2);
+        world.chain.set(Verdict::BelowMinimum);
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_stopped(), 3);
+        assert_eq!(world.init.agent(), wire::status::AgentRequest::Stopped);
+    };
+    world.live(script).await;
 }

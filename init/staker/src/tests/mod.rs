@@ -28,6 +28,7 @@ struct World {
     master: FakeMaster,
     init: Recorder,
     directory: tempfile::TempDir,
+    restake: bool,
 }
 
 impl World {
@@ -38,6 +39,7 @@ impl World {
             master: FakeMaster::new(key.public()),
             init: Recorder::default(),
             directory: tempfile::tempdir().expect("a directory"),
+            restake: false,
             key,
         }
     }
@@ -65,6 +67,7 @@ impl World {
             Identity {
                 node_id: "edge-0001".to_owned(),
                 key: Rc::clone(&self.key),
+                restake: self.restake,
             },
             Journal::new(vec![self.directory.path().into()], purpose),
             || 1_700_000_000,
@@ -74,10 +77,31 @@ impl World {
     /// Lets a node live beside what a test does to it.
     async fn live(&self, script: impl Future<Output = ()>) {
         let staker = self.staker();
+        self.tell_status(&staker);
+        let status = async {
+            loop {
+                sleep(Duration::from_millis(10)).await;
+                self.tell_status(&staker);
+            }
+        };
         tokio::select! {
             _ = staker.run() => {}
             () = script => {}
+            () = status => {}
         }
+    }
+
+    /// As init does, whenever its status changes.
+    fn tell_status(&self, staker: &Staker<FakeChain, FakeMaster, Recorder, FakeMeter>) {
+        let mut status = staker.board().subscribe().borrow().node.clone();
+        if status.agent != self.init.agent() {
+            status.agent = self.init.agent();
+            staker.board().take_status(status, false);
+        }
+    }
+
+    fn agents_stopped(&self) -> usize {
+        self.told(|message| matches!(message, ToInit::StopAgent { .. }))
     }
 
     fn told(&self, wanted: impl Fn(&ToInit) -> bool) -> usize {
@@ -134,6 +158,26 @@ fn not_final() -> ChainError {
     ChainError::NotFinal {
         transaction,
         seconds: 60,
+    }
+}
+
+fn disagreement(agreeing: usize) -> ChainError {
+    ChainError::Disagreement {
+        record: chain::ObjectId::from_bytes([7; 32]),
+        claim: "slashed",
+        agreeing,
+        needed: 2,
+        contrary: "https://b.example shows it as active".to_owned(),
+    }
+}
+
+fn unconfirmed() -> ChainError {
+    ChainError::Unconfirmed {
+        record: chain::ObjectId::from_bytes([7; 32]),
+        claim: "slashed",
+        fullnode: "https://a.example".to_owned(),
+        waited_seconds: 1,
+        needed_seconds: 60,
     }
 }
 

@@ -134,16 +134,14 @@ async fn one_fullnode_alone_does_not_end_the_node() {
     let script = async {
         sleep(Duration::from_secs(10)).await;
         world.chain.set(Verdict::Slashed);
-        let doubt = || ChainError::Disagreement {
-            record: chain::ObjectId::from_bytes([7; 32]),
-            claim: "slashed",
-            agreeing: 1,
-            needed: 2,
-        };
-        world.chain.ledger.borrow_mut().confirmations = (0..3).map(|_| doubt()).collect();
-        sleep(Duration::from_secs(81)).await;
+        world.chain.ledger.borrow_mut().confirmations = (0..20).map(|_| disagreement(1)).collect();
+        sleep(Duration::from_secs(80)).await;
         assert!(world.still_on());
-        sleep(Duration::from_secs(30)).await;
+        // contradicted: what runs goes on, and why is shown
+        assert_eq!(world.agents_stopped(), 0);
+        assert_eq!(world.degraded(DegradedReason::ChainRefused), 1);
+        assert_eq!(world.recovered(DegradedReason::ChainRefused), 0);
+        sleep(Duration::from_secs(60)).await;
         assert!(world.powered_off(PowerOffReason::Slashed));
     };
     world.live(script).await;
@@ -170,7 +168,7 @@ async fn an_outage_of_the_chain_never_ends_the_node() {
             .last()
             .cloned()
             .unwrap();
-        assert_eq!(last.stake_status, "chain-unreachable");
+        assert_eq!(last.stake_status, "unreachable");
         world.chain.ledger.borrow_mut().outage = None;
         sleep(2 * MINUTE).await;
         assert_eq!(world.recovered(DegradedReason::ChainUnreachable), 1);
@@ -209,7 +207,7 @@ async fn a_stake_below_the_minimum_waits_for_a_top_up() {
         sleep(MINUTE).await;
         assert_eq!(world.agents_started(), 1);
         assert_eq!(world.recovered(DegradedReason::StakeBelowMinimum), 1);
-        // a partial slash: what runs goes on
+        // a partial slash: the pods end, the heartbeats go on
         world.chain.set(Verdict::BelowMinimum);
         world
             .chain
@@ -228,6 +226,18 @@ async fn a_stake_below_the_minimum_waits_for_a_top_up() {
             .cloned()
             .unwrap();
         assert_eq!(last.stake_status, "below-minimum");
+        assert_eq!(world.agents_stopped(), 1);
+        assert_eq!(world.agents_started(), 1);
+        let told = world.init.messages();
+        let hint = told.iter().rev().find_map(|message| match message {
+            ToInit::StopAgent { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        assert!(hint.unwrap().contains("staking::top_up"));
+        // topped up: the same token serves
+        world.chain.set(Verdict::Active);
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_started(), 2);
     };
     world.live(script).await;
 }
@@ -266,4 +276,180 @@ async fn a_watch_that_ends_is_opened_again() {
         assert!(world.still_on());
     };
     world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        world.chain.ledger.borrow_mut().confirmations = (0..2).map(|_| unconfirmed()).collect();
+        world.chain.emit(|stake| WatchEvent::Doubtful {
+            stake: chain::Stake {
+                verdict: Verdict::Slashed,
+                ..stake
+            },
+            error: unconfirmed(),
+        });
+        sleep(Duration::from_secs(11)).await;
+        assert!(world.still_on());
+        assert_eq!(world.agents_stopped(), 1);
+        assert_eq!(world.init.agent(), wire::status::AgentRequest::Stopped);
+        // the others are back, and nobody shows it any more
+        world
+            .chain
+            .ledger
+            .borrow_mut()
+            .confirmations
+            .push_back(disagreement(0));
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.agents_started(), 2);
+        assert_eq!(world.recovered(DegradedReason::ChainRefused), 1);
+        assert!(world.still_on());
+    };
+    world.live(script).await;
+}
+
+/// The master is out of reach and no event comes: what was not confirmed is asked again all the
+/// same, and the heartbeats say what is suspected.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_confirmed_is_judged_again_without_a_master() {
+    let world = World::new();
+    world.master.desk.borrow_mut().outage = Some(no_master);
+    world.chain.put(Verdict::Active);
+    let script = async {
+        sleep(10 * MINUTE).await;
+        world.chain.ledger.borrow_mut().confirmations = (0..3).map(|_| unconfirmed()).collect();
+        world.chain.set(Verdict::Unbonding);
+        world
+            .chain
+            .emit(|stake| WatchEvent::Changed { stake, slash: None });
+        sleep(Duration::from_secs(5)).await;
+        assert!(world.still_on());
+        sleep(Duration::from_secs(16)).await;
+        assert!(world.powered_off(PowerOffReason::Unbonding));
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspicion_is_in_the_heartbeat() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        world.chain.ledger.borrow_mut().confirmations = (0..100).map(|_| unconfirmed()).collect();
+        world.chain.emit(|stake| WatchEvent::Doubtful {
+            stake: chain::Stake {
+                verdict: Verdict::Slashed,
+                ..stake
+            },
+            error: unconfirmed(),
+        });
+        sleep(MINUTE).await;
+        let desk = world.master.desk.borrow();
+        assert_eq!(
+            desk.heartbeats.last().unwrap().stake_status,
+            "slashed-unconfirmed"
+        );
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_stake_is_made_anew_only_when_its_owner_says_so() {
+    let mut world = World::new();
+    world.chain.put(Verdict::Withdrawn);
+    world.live(sleep(10 * MINUTE)).await;
+    assert!(world.still_on());
+    assert_eq!(world.degraded(DegradedReason::StakeBelowMinimum), 1);
+    assert!(world.init.messages().iter().any(|message| matches!(
+        message,
+        ToInit::Degraded { detail, .. } if detail.contains("chain.restake = true")
+    )));
+    assert_eq!(world.chain.ledger.borrow().prepared.len(), 0);
+    assert_eq!(world.agents_started(), 0);
+    world.restake = true;
+    world.live(sleep(MINUTE)).await;
+    assert_eq!(world.chain.ledger.borrow().submitted, [b"restake 0"]);
+    assert_eq!(world.agents_started(), 1);
+}
+
+/// The staker was restarted on a node that works, and meanwhile the stake was withdrawn.
+#[tokio::test(start_paused = true)]
+async fn a_stake_withdrawn_behind_a_working_node_ends_it() {
+    let world = World::new();
+    world.chain.put(Verdict::Withdrawn);
+    world.init.agent_runs();
+    world.live(sleep(MINUTE)).await;
+    assert!(world.powered_off(PowerOffReason::Unbonding));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_whose_fate_is_unknown_is_kept_until_it_has_expired() {
+    let world = World::new();
+    let refusals = [
+        ChainError::Unreachable {
+            fullnode: "https://fullnode.example".to_owned(),
+            call: "ExecuteTransaction",
+            detail: "HTTP 403".to_owned(),
+        },
+        ChainError::Refused {
+            fullnode: "https://fullnode.example".to_owned(),
+            call: "GetServiceInfo",
+            detail: "not now".to_owned(),
+        },
+        ChainError::InvalidAnswer {
+            fullnode: "https://fullnode.example".to_owned(),
+            call: "ExecuteTransaction",
+            detail: "no status".to_owned(),
+        },
+    ];
+    {
+        let mut ledger = world.chain.ledger.borrow_mut();
+        ledger.submissions = refusals.into_iter().collect();
+        ledger.submissions.extend((0..1000).map(|_| not_final()));
+    }
+    let script = async {
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.chain.ledger.borrow().prepared.len(), 1);
+        // its epoch is over, and the stake is still not there
+        let mut ledger = world.chain.ledger.borrow_mut();
+        ledger.expired = true;
+        ledger.submissions.clear();
+        drop(ledger);
+        sleep(2 * MINUTE).await;
+        assert_eq!(world.chain.ledger.borrow().prepared.len(), 2);
+        assert_eq!(world.agents_started(), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_token_is_renewed_before_its_time_is_over() {
+    let world = World::new();
+    let now_ms = 1_700_000_000_000;
+    let mut stake = world.chain.a_stake();
+    stake.seal_token = Some(chain::SealToken {
+        id: chain::ObjectId::from_bytes([8; 32]),
+        issued_at_ms: now_ms - 700_000,
+        expires_at_ms: now_ms + 300_000,
+    });
+    world.chain.ledger.borrow_mut().stake = Some(stake);
+    world.live(sleep(2 * MINUTE)).await;
+    assert_eq!(world.chain.ledger.borrow().renewals, 1);
+    // registered anew with it, and reported with it
+    assert_eq!(world.registrations(), 2);
+    let last = world.master.desk.borrow().tokens.last().cloned().unwrap();
+    assert_eq!(last, chain::ObjectId::from_bytes([101; 32]).to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_seal_token_is_made_anew() {
+    let world = World::new();
+    let mut stake = world.chain.a_stake();
+    stake.seal_token = None;
+    world.chain.ledger.borrow_mut().stake = Some(stake);
+    world.live(sleep(2 * MINUTE)).await;
+    assert_eq!(world.chain.ledger.borrow().renewals, 1);
+    assert_eq!(world.agents_started(), 1);
 }

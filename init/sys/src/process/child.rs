@@ -8,6 +8,7 @@ use libc::{c_long, c_ulong};
 
 use super::{CHANNEL_DESCRIPTOR, Prepared, User};
 use crate::capability::Capabilities;
+use crate::system_calls::Filter;
 
 /// `_LINUX_CAPABILITY_VERSION_3` of <linux/capability.h>: two words of 32 bits each.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
@@ -41,11 +42,12 @@ steps! {
     Capabilities = "give up capabilities",
     Identity = "change its user",
     NewPrivileges = "give up new privileges",
+    Filter = "filter its system calls",
     Execute = "execute the program",
 }
 
 /// All that the new process does. It never returns.
-pub(super) fn child(prepared: &Prepared) -> ! {
+pub(super) fn child(prepared: &Prepared<'_>) -> ! {
     let (step, error) = match run(prepared) {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -68,7 +70,7 @@ pub(super) fn child(prepared: &Prepared) -> ! {
 /// What never is.
 enum Never {}
 
-fn run(prepared: &Prepared) -> Result<Never, (Step, c_int)> {
+fn run(prepared: &Prepared<'_>) -> Result<Never, (Step, c_int)> {
     // SAFETY: setsid(2), chdir(2) and umask(2) take no pointers but a constant string.
     unsafe {
         check(Step::Session, libc::setsid())?;
@@ -81,6 +83,9 @@ fn run(prepared: &Prepared) -> Result<Never, (Step, c_int)> {
     set_out_of_memory_score(&prepared.score)?;
     if let Some(user) = prepared.user {
         become_user(user)?;
+    }
+    if let Some(filter) = prepared.filter {
+        filter_system_calls(filter)?;
     }
     // SAFETY: both lists end with a null pointer, and what they point into lives in `prepared`.
     unsafe {
@@ -139,7 +144,7 @@ fn reset_signals() -> Result<(), (Step, c_int)> {
     }
 }
 
-fn set_descriptors(prepared: &Prepared) -> Result<(), (Step, c_int)> {
+fn set_descriptors(prepared: &Prepared<'_>) -> Result<(), (Step, c_int)> {
     let mut first_unused = CHANNEL_DESCRIPTOR;
     // SAFETY: dup2(2) and close_range(2) take numbers. What close_range marks is closed by
     // `execve`, so that the report lives until then.
@@ -163,7 +168,7 @@ fn set_descriptors(prepared: &Prepared) -> Result<(), (Step, c_int)> {
     }
 }
 
-fn set_limits(prepared: &Prepared) -> Result<(), (Step, c_int)> {
+fn set_limits(prepared: &Prepared<'_>) -> Result<(), (Step, c_int)> {
     let core = if prepared.core_dumps {
         libc::RLIM_INFINITY
     } else {
@@ -237,11 +242,43 @@ fn become_user(user: User) -> Result<(), (Step, c_int)> {
             let result = libc::prctl(libc::PR_CAP_AMBIENT, operation, number, 0, 0);
             check(Step::Capabilities, result)?;
         }
-        check(
-            Step::NewPrivileges,
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-        )
     }
+    give_up_new_privileges()
+}
+
+fn give_up_new_privileges() -> Result<(), (Step, c_int)> {
+    // SAFETY: prctl(2) with this operation takes numbers alone.
+    check(Step::NewPrivileges, unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    })
+}
+
+/// The last step: what comes after it is `execve`, which the filter lets pass.
+fn filter_system_calls(filter: &Filter) -> Result<(), (Step, c_int)> {
+    /// `struct sock_fprog` of <linux/filter.h>.
+    #[repr(C)]
+    struct FilterProgram {
+        length: u16,
+        instructions: *const seccompiler::sock_filter,
+    }
+    let (length, instructions) = filter.program().ok_or((Step::Filter, libc::EINVAL))?;
+    let program = FilterProgram {
+        length,
+        instructions,
+    };
+    // without it only who has CAP_SYS_ADMIN may set a filter (seccomp(2))
+    give_up_new_privileges()?;
+    // SAFETY: the kernel copies as many instructions as `length` says from an array that lives as
+    // long as `filter`.
+    check(Step::Filter, unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            c_ulong::from(libc::SECCOMP_MODE_FILTER),
+            ptr::from_ref(&program),
+            0,
+            0,
+        )
+    })
 }
 
 fn set_capabilities(set: Capabilities) -> Result<(), (Step, c_int)> {

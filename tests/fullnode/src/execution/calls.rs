@@ -10,12 +10,12 @@ use super::values::{Arg, Made, Stop, Value};
 use crate::package::{self, Function, Kind, Parameter};
 
 /// What a function sees of the transaction, and what it can do.
-pub(crate) struct Scope<'a> {
-    machine: &'a mut Machine,
+pub(crate) struct Scope<'a, 'l> {
+    machine: &'a mut Machine<'l>,
     pub(crate) made: Made,
 }
 
-impl Scope<'_> {
+impl Scope<'_, '_> {
     /// The sender of the transaction.
     pub(crate) fn sender(&self) -> sui_sdk_types::Address {
         self.machine.sender
@@ -30,9 +30,31 @@ impl Scope<'_> {
     pub(crate) fn new_id(&mut self) -> sui_sdk_types::Address {
         self.machine.new_id()
     }
+
+    /// Takes a derived id for a new object; `false` where it was taken before.
+    pub(crate) fn claim(&mut self, id: sui_sdk_types::Address) -> bool {
+        self.machine.claim(id)
+    }
+
+    /// A dynamic field, by its id.
+    pub(crate) fn child(&self, id: sui_sdk_types::Address) -> Option<Value> {
+        self.machine.child(id)
+    }
+
+    /// Adds a dynamic field to an object.
+    pub(crate) fn add_child(&mut self, parent: sui_sdk_types::Address, value: Value) {
+        self.machine
+            .children
+            .insert(value.id(), Some((value, parent)));
+    }
+
+    /// Removes a dynamic field.
+    pub(crate) fn remove_child(&mut self, id: sui_sdk_types::Address) {
+        self.machine.children.insert(id, None);
+    }
 }
 
-impl Machine {
+impl Machine<'_> {
     pub(super) fn move_call(&mut self, call: &MoveCall) -> Result<Vec<Value>, Fault> {
         if call.package != self.package {
             tracing::warn!(

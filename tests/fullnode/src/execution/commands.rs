@@ -1,11 +1,11 @@
 //! The machine that runs a programmable transaction, command by command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{
     Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError, MergeCoins,
-    SplitCoins, StructTag, Transaction, TransferObjects,
+    Object, SplitCoins, StructTag, Transaction, TransferObjects,
 };
 
 use super::Failure;
@@ -48,7 +48,8 @@ enum MachineInput {
 
 /// The state between commands.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct Machine<'l> {
+    ledger: &'l Ledger,
     pub(super) package: Address,
     pub(super) sender: Address,
     pub(super) now_ms: u64,
@@ -60,6 +61,10 @@ pub(super) struct Machine {
     results: Vec<Vec<Option<Value>>>,
     pub(super) placed: Vec<(Value, Place)>,
     pub(super) events: Vec<Event>,
+    /// Dynamic fields that were added, with what they belong to, or removed.
+    pub(super) children: BTreeMap<Address, Option<(Value, Address)>>,
+    /// Derived ids that were taken.
+    claimed: BTreeSet<Address>,
     ids: u64,
 }
 
@@ -76,9 +81,9 @@ impl From<ExecutionError> for Fault {
     }
 }
 
-impl Machine {
+impl<'l> Machine<'l> {
     pub(super) fn new(
-        ledger: &Ledger,
+        ledger: &'l Ledger,
         transaction: &Transaction,
         loaded: &Inputs,
         purse: &Purse,
@@ -95,6 +100,7 @@ impl Machine {
             })
             .collect();
         Self {
+            ledger,
             package: ledger.terms.package,
             sender: transaction.sender,
             now_ms: ledger.now_ms(),
@@ -105,6 +111,8 @@ impl Machine {
             results: Vec::new(),
             placed: Vec::new(),
             events: Vec::new(),
+            children: BTreeMap::new(),
+            claimed: BTreeSet::new(),
             ids: 0,
         }
     }
@@ -344,6 +352,28 @@ impl Machine {
         hasher.update(self.ids.to_le_bytes());
         self.ids += 1;
         Address::new(hasher.finalize().into_inner())
+    }
+
+    /// Takes a derived id; `false` where it was taken before.
+    pub(super) fn claim(&mut self, id: Address) -> bool {
+        self.ledger.live(&id).is_none() && self.claimed.insert(id)
+    }
+
+    /// A dynamic field as it is now.
+    pub(super) fn child(&self, id: Address) -> Option<Value> {
+        match self.children.get(&id) {
+            Some(changed) => changed.as_ref().map(|(value, _)| value.clone()),
+            None => self.ledger.live(&id).and_then(Value::of),
+        }
+    }
+
+    /// Objects of the ledger that dynamic fields were, and that are no more.
+    pub(super) fn removed_children(&self) -> Vec<Object> {
+        self.children
+            .iter()
+            .filter(|(_, changed)| changed.is_none())
+            .filter_map(|(id, _)| self.ledger.live(id).cloned())
+            .collect()
     }
 
     /// Objects that went in and are still there, as they are now.

@@ -27,7 +27,9 @@ pub(super) fn render(
 ) -> Outcome {
     let before: BTreeMap<Address, &Object> = objects_in(loaded)
         .filter(|(_, access)| matches!(access, Access::Owned | Access::SharedWrite))
-        .map(|(object, _)| (object.object_id(), object))
+        .map(|(object, _)| object)
+        .chain(&settled.removed)
+        .map(|object| (object.object_id(), object))
         .collect();
     let after: BTreeMap<Address, &Object> = settled
         .written

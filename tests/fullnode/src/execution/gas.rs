@@ -16,7 +16,7 @@ use sui_sdk_types::{
 use super::Failure;
 use super::commands::Machine;
 use super::inputs::{Access, Inputs, LEAST_GAS_UNITS, Loaded, Rejection};
-use super::values::Value;
+use super::values::{Place, Value};
 use crate::ledger::{Ledger, object};
 
 /// Units of gas for a byte of storage, and MIST for such a unit.
@@ -44,6 +44,8 @@ pub(super) struct Settled {
     pub(super) written: Vec<Object>,
     /// Objects that went in and are no more.
     pub(super) deleted: BTreeSet<Address>,
+    /// Of these, the dynamic fields, which the transaction does not name.
+    pub(super) removed: Vec<Object>,
     pub(super) events: Vec<Event>,
     pub(super) costs: GasCostSummary,
     pub(super) gas_coin: Address,
@@ -88,7 +90,7 @@ pub(super) fn settle(
     transaction: &Transaction,
     loaded: &Inputs,
     purse: Purse,
-    machine: Machine,
+    machine: Machine<'_>,
     result: Result<(), Failure>,
 ) -> Settled {
     let commands = match &transaction.kind {
@@ -101,13 +103,17 @@ pub(super) fn settle(
         .price
         .saturating_mul(LEAST_GAS_UNITS)
         .saturating_mul(u64::try_from(buckets).unwrap_or(u64::MAX));
-    let settlement = Settlement {
+    let mut settlement = Settlement {
         transaction,
         loaded,
         purse: &purse,
         computation,
+        removed: machine.removed_children(),
     };
     let result = result.and_then(|()| settlement.keep(&machine));
+    if result.is_err() {
+        settlement.removed.clear();
+    }
     match result {
         Ok(settled) => settled,
         Err(failure) => settlement.undo(failure),
@@ -119,11 +125,13 @@ struct Settlement<'a> {
     loaded: &'a Inputs,
     purse: &'a Purse,
     computation: u64,
+    /// Dynamic fields that go.
+    removed: Vec<Object>,
 }
 
 impl Settlement<'_> {
     /// What the commands left, charged for.
-    fn keep(&self, machine: &Machine) -> Result<Settled, Failure> {
+    fn keep(&self, machine: &Machine<'_>) -> Result<Settled, Failure> {
         let version = self.loaded.version;
         let mut values: BTreeMap<Address, (Value, Owner)> = BTreeMap::new();
         let remaining = machine.remaining();
@@ -136,6 +144,10 @@ impl Settlement<'_> {
         }
         for (value, place) in &machine.placed {
             values.insert(value.id(), (value.clone(), place.owner(version)));
+        }
+        for (value, parent) in machine.children.values().flatten() {
+            let owner = Place::Parent(*parent).owner(version);
+            values.insert(value.id(), (value.clone(), owner));
         }
         let left = machine.gas.as_ref().map(Value::read::<Coin>);
         let left = match left {
@@ -241,6 +253,7 @@ impl Settlement<'_> {
             failure,
             written,
             deleted,
+            removed: self.removed.clone(),
             events,
             costs,
             gas_coin: self.purse.id,
@@ -253,7 +266,7 @@ impl Settlement<'_> {
             Loaded::Object(object, Access::Owned | Access::SharedWrite) => Some(object.as_ref()),
             _ => None,
         });
-        self.loaded.gas.iter().chain(inputs)
+        self.loaded.gas.iter().chain(inputs).chain(&self.removed)
     }
 
     fn gas_object(&self, balance: u64, owner: Address, deposit: u64) -> Object {

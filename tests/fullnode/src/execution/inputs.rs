@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sui_crypto::{SuiVerifier, UserSignatureVerifier};
 use sui_sdk_types::{
     Address, Input, Mutability, Object, ObjectReference, Owner, ProgrammableTransaction,
-    SharedInput, StructTag, Transaction, TransactionExpiration, UserSignature,
+    SharedInput, SimpleSignature, StructTag, Transaction, TransactionExpiration, UserSignature,
 };
 
 use crate::ledger::Ledger;
@@ -76,6 +76,13 @@ pub(super) fn check_signatures(
                 "Required Signature from {signer} is absent [\"{found}\"]"
             )));
         }
+        if let UserSignature::Simple(SimpleSignature::Secp256r1 { signature, .. }) = signature
+            && is_high(signature.inner())
+        {
+            return Err(Rejection(
+                "Signature is not valid: Fail to verify user sig: s is not low".to_owned(),
+            ));
+        }
         UserSignatureVerifier::new()
             .verify_transaction(transaction, signature)
             .map_err(|error| {
@@ -85,6 +92,17 @@ pub(super) fn check_signatures(
             })?;
     }
     Ok(())
+}
+
+/// Whether s, the second half of an ECDSA signature on P-256, is above half of the group's order
+/// (FIPS 186-5, n; Sui takes low ones only).
+fn is_high(signature: &[u8; 64]) -> bool {
+    const HALF: [u8; 32] = [
+        0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31,
+        0x92, 0xa8,
+    ];
+    signature[32..] > HALF[..]
 }
 
 /// Checks a transaction and fetches what it names.

@@ -83,6 +83,8 @@ pub(crate) enum Place {
     Account(Address),
     /// To everyone: shared.
     Shared,
+    /// To another object: a dynamic field.
+    Parent(Address),
 }
 
 impl Place {
@@ -91,6 +93,7 @@ impl Place {
         match self {
             Self::Account(address) => Owner::Address(address),
             Self::Shared => Owner::Shared(version),
+            Self::Parent(parent) => Owner::Object(parent),
         }
     }
 }

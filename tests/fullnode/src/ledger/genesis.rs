@@ -12,6 +12,9 @@ use crate::config::Config;
 /// The version of everything that was there from the beginning.
 const FIRST: u64 = 1;
 
+/// The reporter's share of a slash that the package begins with.
+const REPORTER_BASIS_POINTS: u64 = 1000;
+
 /// Package, pool, slasher cap, clock, and the accounts' coins.
 pub(super) fn objects(config: &Config) -> Vec<Object> {
     let package: Address = config.package.into();
@@ -37,7 +40,14 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
                 version: abi::VERSION,
                 minimum_stake: config.genesis.minimum_stake_mist,
                 unbonding_ms: config.genesis.unbonding_ms,
+                seal_token_ms: config.genesis.seal_token_ms,
+                reporter_basis_points: REPORTER_BASIS_POINTS,
                 treasury: 0,
+                staked: 0,
+                names: abi::Table {
+                    id: names_id(pool),
+                    size: 0,
+                },
             },
             Owner::Shared(FIRST),
         ),
@@ -134,6 +144,13 @@ pub(super) fn holds(object: &Object) -> u64 {
 fn first<T: Serialize>(tag: StructTag, store: bool, value: &T, owner: Owner) -> Object {
     let contents = bcs::to_bytes(value).unwrap_or_default();
     object(tag, store, FIRST, contents, owner, Digest::ZERO, 0)
+}
+
+fn names_id(pool: Address) -> Address {
+    let mut hasher = Hasher::new();
+    hasher.update(b"fullnode double: names");
+    hasher.update(pool.as_bytes());
+    Address::new(hasher.finalize().into_inner())
 }
 
 fn coin_id(owner: Address, index: u64) -> Address {

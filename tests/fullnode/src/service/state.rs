@@ -18,9 +18,22 @@ const MOST_PAGE: u32 = 1000;
 /// What a page token holds: where the page ended, and what it was a page of.
 #[derive(PartialEq, Serialize, Deserialize)]
 struct PageToken {
-    last: Address,
+    last: Place,
     owner: Address,
     object_type: Option<String>,
+}
+
+/// Where an object stands among those of an account: coins with the largest first, as in Sui's
+/// owner index, everything else by id.
+type Place = (u64, Address);
+
+fn place(object: &Object) -> Place {
+    let coin = object
+        .as_struct()
+        .filter(|data| data.object_type().is_coin().is_some())
+        .and_then(|data| bcs::from_bytes::<Coin>(data.contents()).ok());
+    let inverted = coin.map_or(u64::MAX, |coin| u64::MAX - coin.balance);
+    (inverted, object.object_id())
 }
 
 #[tonic::async_trait]
@@ -54,7 +67,7 @@ impl StateService for Node {
         };
         let mut page: Vec<Object> = self
             .ledger()
-            .visible_after(after)
+            .visible_after(None)
             .filter(|object| *object.owner() == Owner::Address(owner))
             .filter(|object| {
                 wanted.as_ref().is_none_or(|wanted| {
@@ -63,15 +76,16 @@ impl StateService for Node {
                         .is_some_and(|data| type_matches(wanted, data.object_type()))
                 })
             })
-            .take(size + 1)
+            .filter(|object| after.is_none_or(|after| place(object) > after))
             .cloned()
             .collect();
+        page.sort_by_key(place);
         let more = page.len() > size;
         page.truncate(size);
         let mut response = proto::ListOwnedObjectsResponse::default();
         if let Some(last) = page.last().filter(|_| more) {
             let token = PageToken {
-                last: last.object_id(),
+                last: place(last),
                 owner,
                 object_type: request.object_type,
             };

@@ -28,12 +28,13 @@ async fn effects_tell_what_changed() {
             .filter(|object| format!("{:?}", object.id_operation()) == operation)
             .count()
     };
-    // record and token; the second coin was merged into the first
+    // record, token and the name's entry; the second coin was merged into the first; the pool and
+    // that first coin are changed
     assert_eq!(
         (count("Created"), count("Deleted"), count("None")),
-        (2, 1, 1)
+        (3, 1, 2)
     );
-    assert_eq!(done.events().events().len(), 1);
+    assert_eq!(done.events().events().len(), 2);
     let gas = effects.gas_used();
     let spent = gas.computation_cost() + gas.storage_cost() - gas.storage_rebate();
     assert_eq!(
@@ -86,8 +87,8 @@ async fn a_record_may_not_be_dropped() {
     assert!(done.events_opt().is_none());
     assert_eq!(
         done.effects().changed_objects().len(),
-        2,
-        "the merged coins alone"
+        3,
+        "the merged coins and the pool, which is as it was"
     );
 }
 
@@ -211,10 +212,11 @@ async fn values_are_used_once_and_as_what_they_are() {
                 let key = tx.pure(&node_key.to_vec());
                 let record = raw.stake(tx, "edge", &node_key, SUI);
                 raw.share(tx, record);
+                let pool = raw.pool(tx, false);
                 raw.call(
                     tx,
                     "k8s_gateway::create_worker_seal_token",
-                    vec![record, key],
+                    vec![pool, record, key],
                 );
             }),
             ExecutionErrorKind::CommandArgumentError,
@@ -268,12 +270,12 @@ async fn someone_else_takes_no_token_for_a_record() {
     let since = 3; // shared by the transaction that merged objects of version 1 and 2
     let attempt = |since| {
         raw.build(sender, &coins, |raw, tx| {
-            let record = tx.object(ObjectInput::shared(record, since, false));
-            let clock = raw.clock(tx);
+            let record = tx.object(ObjectInput::shared(record, since, true));
+            let (pool, clock) = (raw.pool(tx, false), raw.clock(tx));
             raw.call(
                 tx,
                 "k8s_gateway::create_worker_seal_token",
-                vec![record, clock],
+                vec![pool, record, clock],
             );
         })
     };

@@ -18,8 +18,8 @@ async fn a_node_stakes_and_holds_record_and_token() {
     let seen_by_master = chain.stake_of_token(token.id).await.unwrap().unwrap();
     assert_eq!(seen_by_master, stake);
     let read = chain.read_record(stake.record).await.unwrap().unwrap();
-    assert_eq!(read.seal_token, None);
-    assert_eq!(read.amount, stake.amount);
+    assert_eq!(read, stake);
+    assert_eq!(chain.record_of(devnet.operator.public()), stake.record);
     assert_eq!(chain.reread(&stake).await.unwrap(), stake);
 }
 
@@ -73,20 +73,37 @@ async fn two_starts_at_once_make_one_stake() {
 }
 
 #[tokio::test]
-async fn nodes_of_one_key_have_stakes_of_their_own() {
+async fn one_key_stakes_for_one_node() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
-    let (chain, first) = devnet.staked().await;
-    let second = within(chain.stake(&devnet.operator, "edge-0002", Mist(SUI)))
+    let (chain, _) = devnet.staked().await;
+    let executed = devnet.node.executed_transactions();
+    let error = within(chain.stake(&devnet.operator, "edge-0002", Mist(SUI)))
         .await
-        .unwrap();
-    assert_ne!(first.record, second.record);
-    let key = devnet.operator.public();
-    assert_eq!(chain.find_stake(key, NODE).await.unwrap().unwrap(), first);
-    assert_eq!(
-        chain.find_stake(key, "edge-0002").await.unwrap().unwrap(),
-        second
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, ChainError::WrongObject { .. }) && text.contains("edge-0001"),
+        "{text}"
     );
-    assert_eq!(chain.find_stake(key, "edge-0003").await.unwrap(), None);
+    assert_eq!(devnet.node.executed_transactions(), executed);
+}
+
+#[tokio::test]
+async fn a_node_stakes_with_a_key_of_the_tpm_s_kind() {
+    let key = NodeKey::generate_secp256r1().unwrap();
+    let address = key.address();
+    let devnet = Devnet::with(&[], |config| {
+        config.genesis.accounts.push(fullnode::Account {
+            address,
+            coins_mist: vec![3 * SUI],
+        });
+    })
+    .await;
+    let chain = devnet.chain().await;
+    let stake = within(chain.stake(&key, NODE, Mist(SUI))).await.unwrap();
+    assert_eq!(stake.node_key, key.public());
+    assert_eq!(stake.verdict, Verdict::Active);
+    within(chain.request_unstake(&key, &stake)).await.unwrap();
 }
 
 #[tokio::test]
@@ -110,6 +127,16 @@ async fn several_small_coins_are_merged() {
 #[tokio::test]
 async fn more_coins_than_a_page_are_counted() {
     let devnet = Devnet::with_coins(&[SUI / 100; 150]).await;
+    let (_, stake) = devnet.staked().await;
+    assert_eq!(stake.amount, Mist(SUI));
+}
+
+/// Anybody can send coins of one MIST: the bound of pages is no error.
+#[tokio::test]
+async fn more_coins_than_are_looked_at_are_no_obstacle() {
+    let mut coins = vec![1; 5100];
+    coins.push(3 * SUI);
+    let devnet = Devnet::with_coins(&coins).await;
     let (_, stake) = devnet.staked().await;
     assert_eq!(stake.amount, Mist(SUI));
 }
@@ -278,9 +305,22 @@ async fn a_dead_fullnode_is_passed_over() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let dead = "https://localhost:1".to_owned();
     let chain = chain::Chain::connect(&devnet.settings_for(&[dead.clone(), devnet.url()])).await;
-    within(chain.unwrap().stake(&devnet.operator, NODE, Mist(SUI)))
+    // whether there is none is asked of two
+    let chain = chain.unwrap();
+    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ChainError::Unreachable { .. }) && error.to_string().contains(&dead),
+        "{error}"
+    );
+    assert_eq!(devnet.node.executed_transactions(), 0);
+    // one is enough to find it
+    let (_, stake) = devnet.staked().await;
+    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
         .await
         .unwrap();
+    assert_eq!(found, stake);
     let error = chain::Chain::connect(&devnet.settings_for(&[dead]))
         .await
         .err()
@@ -395,8 +435,13 @@ async fn a_prepared_stake_ends_with_the_next_epoch() {
     else {
         panic!("there is no stake yet")
     };
-    devnet.node.advance_clock(2 * EPOCH);
+    assert!(!chain.expired(&kept).await.unwrap());
+    devnet.node.advance_clock(EPOCH);
+    assert!(!chain.expired(&kept).await.unwrap());
+    devnet.node.advance_clock(EPOCH);
+    assert!(chain.expired(&kept).await.unwrap());
     let error = within(chain.submit_stake(&kept)).await.unwrap_err();
+    assert!(error.never_executed(), "{error}");
     assert!(
         matches!(error, ChainError::Refused { .. }) && !error.retryable(),
         "{error}"

@@ -111,7 +111,7 @@ async fn a_partial_slash_leaves_less_than_the_minimum() {
 async fn slashes_of_others_do_not_matter() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
-    let other = within(chain.stake(&devnet.operator, "edge-0002", Mist(SUI)))
+    let other = within(chain.stake(&devnet.slasher, "edge-0002", Mist(SUI)))
         .await
         .unwrap();
     let mut watch = chain.watch_stake(&stake);
@@ -171,40 +171,91 @@ async fn an_outage_without_a_slash_ends_with_word_of_it() {
     assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
 }
 
+/// The other one does not answer: the slash is doubtful at first, and believed when it has been
+/// shown for long enough.
 #[tokio::test]
-async fn a_slash_needs_two_of_two_fullnodes() {
+async fn a_slash_that_one_of_two_shows_is_believed_in_the_end() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (_, stake) = devnet.staked().await;
     let mut proxy = Proxy::to(devnet.running.address()).await;
     let mut settings = devnet.settings_for(&[devnet.url(), proxy.url()]);
     settings.timeouts.reread = Duration::from_millis(50);
+    settings.timeouts.corroboration = NEVER;
+    let patient = Chain::connect(&settings).await.unwrap();
+    settings.timeouts.corroboration = Duration::from_millis(500);
     let chain = Chain::connect(&settings).await.unwrap();
     let mut watch = chain.watch_stake(&stake);
     assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
 
     proxy.cut().await;
     devnet.slash(stake.record, 10_000, 1).await;
-    let event = next(&mut watch).await;
-    let WatchEvent::Blind(ChainError::Disagreement {
-        agreeing: 1,
-        needed: 2,
-        ..
-    }) = event
+    let mut event = next(&mut watch).await;
+    if matches!(event, WatchEvent::Blind(_)) {
+        event = next(&mut watch).await;
+    }
+    let WatchEvent::Doubtful {
+        stake: seen,
+        error: ChainError::Unconfirmed { .. },
+    } = event
     else {
         panic!("{event:?}")
     };
-    let error = chain
-        .find_stake(devnet.operator.public(), NODE)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, ChainError::Disagreement { .. }) && error.retryable(),
-        "{error}"
-    );
-
-    proxy.mend().await;
+    assert_eq!(seen.verdict, Verdict::Slashed);
     let event = next(&mut watch).await;
     assert!(matches!(event, WatchEvent::Slashed { .. }), "{event:?}");
+
+    // and not before; as soon as the other answers, it is certain
+    let found = patient
+        .find_stake(devnet.operator.public(), NODE)
+        .await
+        .unwrap()
+        .unwrap();
+    let error = within(patient.confirm(&found)).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::Unconfirmed { .. }) && error.retryable(),
+        "{error}"
+    );
+    proxy.mend().await;
+    within(async {
+        while patient.confirm(&found).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Where one alone is configured it must show the slash at a later checkpoint.
+#[tokio::test]
+async fn a_single_fullnode_is_believed_at_a_later_checkpoint() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_, stake) = devnet.staked().await;
+    devnet.slash(stake.record, 10_000, 1).await;
+    let quick = devnet.chain().await;
+    let slashed = quick.reread(&stake).await.unwrap();
+    within(quick.confirm(&slashed)).await.unwrap();
+    // it stands still from now on
+    let still = Devnet::with(&[5 * SUI], |config| config.finality_ms = 0).await;
+    let mut settings = still.settings();
+    settings.timeouts.call = Duration::from_millis(500);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let prepared = chain.prepare_stake(&still.operator, NODE, Mist(SUI)).await;
+    let Prepared::Transaction(transaction) = prepared.unwrap() else {
+        panic!("no stake yet")
+    };
+    let submitted = tokio::spawn({
+        let chain = chain.clone();
+        async move { chain.submit_stake(&transaction).await }
+    });
+    let stake = within(async {
+        while !submitted.is_finished() {
+            still.node.make_checkpoint();
+            tokio::task::yield_now().await;
+        }
+        submitted.await.unwrap().unwrap()
+    })
+    .await;
+    let error = within(chain.confirm(&stake)).await.unwrap_err();
+    assert!(matches!(error, ChainError::Unconfirmed { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -276,13 +327,31 @@ async fn a_slash_that_one_fullnode_hides_comes_to_light() {
 
     settings.fullnodes.push(devnet.url());
     settings.timeouts.reread = Duration::from_millis(100);
+    settings.timeouts.corroboration = Duration::ZERO;
     let chain = Chain::connect(&settings).await.unwrap();
     let mut watch = chain.watch_stake(&stake);
     assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
     devnet.slash(stake.record, 10_000, 1).await;
     let event = next(&mut watch).await;
-    assert!(
-        matches!(event, WatchEvent::Blind(ChainError::Disagreement { .. })),
-        "{event:?}"
-    );
+    let WatchEvent::Doubtful {
+        stake: slashed,
+        error: ChainError::Disagreement { agreeing: 1, .. },
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    // one that answers and says otherwise is never outwaited
+    for _ in 0..3 {
+        let error = within(chain.confirm(&slashed)).await.unwrap_err();
+        assert!(
+            matches!(error, ChainError::Disagreement { .. }) && error.retryable(),
+            "{error}"
+        );
+    }
+    // the master does not let a node in on one word
+    let token = stake.seal_token.unwrap().id;
+    let error = within(chain.corroborated_stake_of_token(token))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ChainError::Disagreement { .. }), "{error}");
 }

@@ -168,6 +168,33 @@ fn the_search_for_the_configuration_goes_on_at_its_own_pace_and_can_be_hastened(
 }
 
 #[test]
+fn a_configuration_that_ends_its_reader_is_looked_for_anew() {
+    let mut scene = Scene::up();
+    let wrong = Exit::Status(78);
+    assert!(wrong.is_of_configuration() && !FAILED.is_of_configuration());
+    for _ in 0..10 {
+        scene.exited(Name::Staker, &wrong);
+        scene.supervisor.redo(Name::Configure, scene.now);
+        // twice is once, and what runs goes on
+        scene.supervisor.redo(Name::Configure, scene.now);
+        assert_eq!(scene.stage(Name::Netd), "ready");
+        while scene.plan() != [Command::Start(Name::Configure)] {
+            scene.advance();
+        }
+        scene.supervisor.redo(Name::Configure, scene.now);
+        assert_eq!(scene.stage(Name::Configure), "starting");
+        // longer than the staker's longest wait
+        scene.now += Duration::from_secs(50);
+        assert!(scene.plan().is_empty(), "no start with the old one");
+        scene.exited(Name::Configure, &Exit::Status(0));
+        assert_eq!(scene.plan(), [Command::Start(Name::Staker)]);
+    }
+    scene.ready(Name::Staker);
+    scene.supervisor.redo(Name::Netd, scene.now);
+    assert_eq!(scene.stage(Name::Netd), "ready");
+}
+
+#[test]
 fn what_does_not_end_is_killed_once_the_grace_is_over() {
     let mut scene = Scene::up();
     let command = scene.supervisor.restart(Name::Netd, scene.now);

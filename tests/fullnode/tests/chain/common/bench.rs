@@ -14,11 +14,11 @@ pub(crate) fn kind(executed: &ExecutedTransaction) -> Option<ExecutionErrorKind>
 
 pub(crate) fn whole_stake(raw: &Raw, tx: &mut TransactionBuilder, key: &NodeKey, amount: u64) {
     let record = raw.stake(tx, "edge", &key.public().to_flagged_bytes(), amount);
-    let clock = raw.clock(tx);
+    let (pool, clock) = (raw.pool(tx, false), raw.clock(tx));
     raw.call(
         tx,
         "k8s_gateway::create_worker_seal_token",
-        vec![record, clock],
+        vec![pool, record, clock],
     );
     raw.share(tx, record);
 }

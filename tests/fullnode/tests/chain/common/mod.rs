@@ -62,6 +62,7 @@ impl Devnet {
             genesis: Genesis {
                 minimum_stake_mist: SUI,
                 unbonding_ms: 60 * 60 * 1000,
+                seal_token_ms: 30 * 24 * 60 * 60 * 1000,
                 slasher: slasher.address(),
                 accounts: vec![
                     Account {

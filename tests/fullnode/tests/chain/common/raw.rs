@@ -117,7 +117,7 @@ impl Raw {
         let amount = tx.pure(&amount);
         let payment = tx.split_coins(gas, vec![amount]);
         let arguments = vec![
-            self.pool(tx, false),
+            self.pool(tx, true),
             tx.pure(&node_id),
             tx.pure(&key.to_vec()),
             payment[0],

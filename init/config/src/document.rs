@@ -1,0 +1,130 @@
+//! A document's bounds, syntax, version and shape, before its values are looked at.
+
+use serde_path_to_error::Segment;
+use toml::{Table, Value};
+
+use crate::error::line_of;
+use crate::redaction::without_keys;
+use crate::schema::Document;
+use crate::{ConfigError, MAXIMUM_LENGTH, Problem, VERSION, values};
+
+/// An error that shows no key, wherever in the document one stands.
+pub(crate) fn error(source: &str, mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by_key(|problem| problem.line);
+    for problem in &mut problems {
+        problem.field = without_keys(&problem.field);
+        problem.found = without_keys(&problem.found);
+    }
+    ConfigError {
+        source_name: source.to_owned(),
+        problems,
+    }
+}
+
+/// Bounds, version, then shape: a document of another version is told so before its fields are.
+pub(crate) fn read(source: &str, text: &str) -> Result<(Document, Table), ConfigError> {
+    let whole = |found: String, expected: &str, hint: &str| {
+        let problem = Problem {
+            line: None,
+            field: String::new(),
+            found,
+            expected: expected.to_owned(),
+            hint: hint.to_owned(),
+        };
+        error(source, vec![problem])
+    };
+    if text.len() > MAXIMUM_LENGTH {
+        let found = format!("{} bytes", text.len());
+        return Err(whole(
+            found,
+            "65536 bytes at most",
+            "a node's configuration is small",
+        ));
+    }
+    let table: Table = toml::from_str(text).map_err(|failure| {
+        let problem = Problem {
+            line: failure.span().map(|span| line_of(text, span.start)),
+            field: String::new(),
+            found: format!("not TOML: {}", one_line(failure.message())),
+            expected: String::new(),
+            hint: "see https://toml.io for the syntax".to_owned(),
+        };
+        error(source, vec![problem])
+    })?;
+    match table.get("version") {
+        Some(Value::Integer(VERSION)) => {}
+        found => {
+            let found = found.map_or("missing".to_owned(), |value| {
+                values::quoted(&value.to_string())
+            });
+            let problem = Problem {
+                line: top_level_line(text, "version"),
+                field: "version".to_owned(),
+                found,
+                expected: VERSION.to_string(),
+                hint: "this release reads version 1 alone".to_owned(),
+            };
+            return Err(error(source, vec![problem]));
+        }
+    }
+    let deserializer = toml::Deserializer::parse(text)
+        .map_err(|_| whole("not TOML".to_owned(), "TOML", "see https://toml.io"))?;
+    let document = serde_path_to_error::deserialize(deserializer)
+        .map_err(|failure| error(source, vec![shape_problem(text, &failure)]))?;
+    Ok((document, table))
+}
+
+/// A wrong type, an unknown or a missing field.
+fn shape_problem(text: &str, failure: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
+    let inner = failure.inner();
+    let field = field_name(failure.path());
+    // serde's own words can repeat what stands there: never those of a table of secrets
+    let (found, expected) = if field.split(['.', '[']).next() == Some("identity") {
+        (
+            "not what belongs there",
+            "one text, sui_key, and nothing else",
+        )
+    } else {
+        (inner.message(), "")
+    };
+    Problem {
+        line: inner.span().map(|span| line_of(text, span.start)),
+        field,
+        found: one_line(found),
+        expected: expected.to_owned(),
+        hint: "README.md has an example with every field".to_owned(),
+    }
+}
+
+/// `table.field[index]`, without the segments that [`Spanned`] puts in between.
+fn field_name(path: &serde_path_to_error::Path) -> String {
+    let mut name = String::new();
+    for segment in path {
+        match segment {
+            Segment::Map { key } if key.starts_with("$__serde_spanned") => {}
+            Segment::Map { key } => {
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(key);
+            }
+            Segment::Seq { index } => name.push_str(&format!("[{index}]")),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    name
+}
+
+fn one_line(message: &str) -> String {
+    message
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn top_level_line(text: &str, key: &str) -> Option<usize> {
+    text.lines()
+        .position(|line| line.trim_start().starts_with(key))
+        .map(|index| index + 1)
+}

@@ -1,0 +1,71 @@
+// move/goldens.json: the bytes and the aborts that the Move tests assert and the Rust client
+// decodes. move/tests/goldens.move: the same bytes, for the Move tests.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { PACKAGE, snapshot } from "./files.mjs";
+import { formatted } from "./format.mjs";
+import { goldenAddresses, goldenValues } from "./values.mjs";
+
+/** Every `#[error(code = N)]` constant of the sources. */
+async function aborts() {
+  const found = [];
+  for (const [path, source] of Object.entries(await snapshot(PACKAGE)).sort()) {
+    if (!path.startsWith("sources/")) continue;
+    const module = /^module\s+\w+::(\w+)/m.exec(source)[1];
+    const error = /#\[error\(code = (\d+)\)\]\s*const (\w+): vector<u8> =\s*b"([^"]*)";/g;
+    const here = [...source.matchAll(error)];
+    if (here.length !== source.split("#[error").length - 1)
+      throw new Error(`move/${path}: an #[error] constant is not of the expected form`);
+    here.forEach(([, code, name, text], index) => {
+      if (Number(code) !== index)
+        throw new Error(`move/${path}: ${name} has code ${code}, expected ${index}`);
+      found.push({ module, code: index, name, text });
+    });
+  }
+  return found;
+}
+
+const functionName = ({ name, case: state }) =>
+  `${name.replace("::", "_")}${state ? `_${state}` : ""}`
+    .replace(/([a-z])([A-Z])/g, "$1_$2")
+    .toLowerCase();
+
+async function contents() {
+  const structs = goldenValues();
+  const addresses = goldenAddresses();
+  const json = JSON.stringify({ structs, addresses, aborts: await aborts() }, null, 2);
+  const move = [
+    "// The bytes of goldens.json. Written by `node tests/move/run.mjs goldens --write`.",
+    "#[test_only]",
+    "module k3s_daas::goldens;",
+    ...structs.map(
+      (golden) => `\npublic fun ${functionName(golden)}(): vector<u8> { x"${golden.bcs}" }`,
+    ),
+    ...addresses.map(({ name, address }) => `\npublic fun ${name}(): address { @${address} }`),
+  ];
+  return {
+    "goldens.json": `${json}\n`,
+    "tests/goldens.move": await formatted(`${move.join("\n")}\n`),
+  };
+}
+
+/** Checks that both files are what the values and the sources make; `--write` writes them. */
+export async function goldens(flag) {
+  if (flag && flag !== "--write") throw new Error(`unexpected argument ${flag}`);
+  let good = true;
+  for (const [path, expected] of Object.entries(await contents())) {
+    const file = join(PACKAGE, path);
+    if ((await readFile(file, "utf8").catch(() => "")) === expected) continue;
+    if (flag) {
+      await writeFile(file, expected);
+      console.log(`wrote move/${path}`);
+    } else {
+      console.error(
+        `move/${path} is not what its sources make (node tests/move/run.mjs goldens --write)`,
+      );
+      good = false;
+    }
+  }
+  if (good) console.log("goldens: ok");
+  return good;
+}
