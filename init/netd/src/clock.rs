@@ -77,7 +77,26 @@ pub(crate) struct Source {
     pub(crate) witness: bool,
 }
 
+/// What a round of time servers came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Round {
+    /// Whose time the clock has.
+    pub(crate) source: Source,
+    /// How far the clock was off before, in seconds.
+    pub(crate) offset: f64,
+    /// Whether the clock and this server agreed before.
+    pub(crate) agreed: bool,
+    /// Whether more than this server's word stands for the time: another's, or the configuration's.
+    pub(crate) vouched: bool,
+}
+
 impl Source {
+    /// Whether the words of two servers are more than one's.
+    pub(crate) fn is_independent_of(&self, other: &Self) -> bool {
+        self.server != other.server
+            && (self.origin != Origin::Offered || other.origin != Origin::Offered)
+    }
+
     /// Host and port.
     pub(crate) fn name(&self) -> String {
         format!("{}:{}", self.server.host, self.server.port)
@@ -118,14 +137,26 @@ pub(crate) fn sources(configured: &[TimeServer], offered: &[std::net::Ipv4Addr])
     sources
 }
 
-/// Asks one server after the other until one has set the clock, and gives its name and the offset
-/// in seconds that the clock had.
+/// The same servers in the order in which they can confirm what one of them has said: those first
+/// that are independent of it, witnesses too.
+pub(crate) fn to_confirm(by: &Source, sources: Vec<Source>) -> Vec<Source> {
+    let (mut others, same): (Vec<Source>, Vec<Source>) = sources
+        .into_iter()
+        .partition(|source| source.is_independent_of(by));
+    for other in &mut others {
+        other.witness = false;
+    }
+    others.extend(same);
+    others
+}
+
+/// Asks one server after the other until one has set the clock.
 pub(crate) async fn synchronize(
     sources: &[Source],
     bounds: Option<Bounds>,
-) -> Result<(String, f64), ClockError> {
+) -> Result<Round, ClockError> {
     let mut last = ClockError::NoServer;
-    let mut doubted: Vec<(Origin, Offset)> = Vec::new();
+    let mut doubted: Vec<(&Source, Offset)> = Vec::new();
     for source in sources {
         if source.witness && doubted.is_empty() {
             break;
@@ -133,7 +164,10 @@ pub(crate) async fn synchronize(
         let answer = match ask(source).await {
             Ok(answer) => answer,
             Err(error) => {
-                last = error;
+                // that a witness is silent says less than what it was to be witness to
+                if !source.witness {
+                    last = error;
+                }
                 continue;
             }
         };
@@ -142,11 +176,17 @@ pub(crate) async fn synchronize(
                 if answer.length >= STEP_THRESHOLD {
                     set(time)?;
                 }
-                return Ok((source.name(), answer.seconds()));
+                return Ok(Round {
+                    source: source.clone(),
+                    offset: answer.seconds(),
+                    agreed: answer.length <= AGREEMENT,
+                    vouched: source.origin == Origin::Configured
+                        || is_witnessed(source, answer, &doubted),
+                });
             }
             Err(error) => {
                 if matches!(error, ClockError::TooFar(_)) {
-                    doubted.push((source.origin, answer));
+                    doubted.push((source, answer));
                 }
                 last = error;
             }
@@ -186,7 +226,7 @@ fn judge(
     answer: Offset,
     now: SystemTime,
     bounds: Option<Bounds>,
-    doubted: &[(Origin, Offset)],
+    doubted: &[(&Source, Offset)],
 ) -> Result<SystemTime, ClockError> {
     let time = if answer.ahead {
         now.checked_sub(answer.length)
@@ -200,18 +240,18 @@ fn judge(
     if time < bounds.floor {
         return Err(ClockError::BeforeFloor(source.name()));
     }
-    let witnessed = || {
-        let mut doubted = doubted.iter();
-        doubted.any(|(origin, other)| {
-            let independent = *origin != Origin::Offered || source.origin != Origin::Offered;
-            independent && answer.agrees_with(*other)
-        })
-    };
-    if time <= bounds.ceiling || answer.length <= AGREEMENT || witnessed() {
+    let near = time <= bounds.ceiling || answer.length <= AGREEMENT;
+    if near || is_witnessed(source, answer, doubted) {
         Ok(time)
     } else {
         Err(ClockError::TooFar(source.name()))
     }
+}
+
+/// Whether another server, independent of this one, says the same.
+fn is_witnessed(source: &Source, answer: Offset, doubted: &[(&Source, Offset)]) -> bool {
+    let mut doubted = doubted.iter();
+    doubted.any(|(other, said)| source.is_independent_of(other) && answer.agrees_with(*said))
 }
 
 async fn ask(source: &Source) -> Result<Offset, ClockError> {
@@ -308,9 +348,9 @@ mod tests {
     #[tokio::test]
     async fn a_right_clock_is_left_alone() {
         let sources = [configured(0).await];
-        let (name, offset) = synchronize(&sources, None).await.expect("a time");
-        assert!(name.starts_with("127.0.0.1:"));
-        assert!(offset.abs() < 1.0, "{offset}");
+        let round = synchronize(&sources, None).await.expect("a time");
+        assert_eq!(round.source, sources[0]);
+        assert!(round.offset.abs() < 1.0 && round.agreed, "{round:?}");
     }
 
     #[tokio::test]
@@ -320,8 +360,8 @@ mod tests {
         let error = synchronize(&only, bounds).await.expect_err("too early");
         assert!(matches!(error, ClockError::BeforeFloor(_)), "{error}");
         let both = [configured(-100_000).await, configured(0).await];
-        let (name, _) = synchronize(&both, bounds).await.expect("the second");
-        assert_eq!(name, both[1].name());
+        let round = synchronize(&both, bounds).await.expect("the second");
+        assert_eq!(round.source, both[1]);
     }
 
     /// A server that is never asked: whoever asks it waits for nothing.
@@ -341,8 +381,8 @@ mod tests {
         let bounds = bounds(SystemTime::now() - Duration::from_secs(1000));
         let years = 3 * 366 * 24 * 60 * 60;
         let lies = [configured(years).await, configured(0).await, silent()];
-        let (name, _) = synchronize(&lies, bounds).await.expect("the second");
-        assert_eq!(name, lies[1].name());
+        let round = synchronize(&lies, bounds).await.expect("the second");
+        assert_eq!(round.source, lies[1]);
         let alone = [configured(years).await];
         let error = synchronize(&alone, bounds).await.expect_err("alone");
         assert!(matches!(error, ClockError::TooFar(_)), "{error}");
@@ -363,12 +403,20 @@ mod tests {
             length,
             ahead: false,
         };
-        let at = TimeServer {
-            host: "192.0.2.1".to_owned(),
-            port: 123,
+        let at = |host: &str, origin| {
+            let host = host.to_owned();
+            source(TimeServer { host, port: 123 }, origin)
         };
         let judged = |origin, offset, doubted: &[(Origin, Offset)]| {
-            judge(&source(at.clone(), origin), offset, now, bounds, doubted)
+            let others: Vec<(Source, Offset)> = doubted
+                .iter()
+                .map(|(origin, offset)| (at("192.0.2.2", *origin), *offset))
+                .collect();
+            let others: Vec<(&Source, Offset)> = others
+                .iter()
+                .map(|(other, offset)| (other, *offset))
+                .collect();
+            judge(&at("192.0.2.1", origin), offset, now, bounds, &others)
         };
         let (near, far) = (behind(LONGEST_JUMP), behind(LONGEST_JUMP * 3));
         let almost = behind(LONGEST_JUMP * 3 + AGREEMENT);
@@ -389,7 +437,7 @@ mod tests {
         }
         // a clock that runs on a battery is a witness too
         let later = now + LONGEST_JUMP * 5;
-        let source = source(at.clone(), Offered);
+        let source = at("192.0.2.1", Offered);
         assert!(judge(&source, behind(AGREEMENT), later, bounds, &[]).is_ok());
         assert!(judge(&source, behind(AGREEMENT + second), later, bounds, &[]).is_err());
         // and one that is ahead comes back
@@ -398,6 +446,23 @@ mod tests {
             ahead: true,
         };
         assert_eq!(judge(&source, back, later, bounds, &[]).ok(), Some(now));
+    }
+
+    #[test]
+    fn what_one_has_said_others_can_confirm() {
+        let offered = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
+        let all = sources(&[], &offered);
+        let asked = to_confirm(&all[0], all.clone());
+        assert_eq!(asked.len(), all.len());
+        let (first, last) = asked.split_at(PUBLIC_SERVERS.len());
+        assert!(
+            first
+                .iter()
+                .all(|source| source.origin == Origin::Public && !source.witness)
+        );
+        assert_eq!(last, &all[..2], "whoever named both can't confirm itself");
+        let public = sources(&[], &[]);
+        assert_eq!(to_confirm(&public[0], public.clone())[0], public[1]);
     }
 
     #[test]

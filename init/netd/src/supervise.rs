@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 use wire::status::{DegradedReason, Phase};
 
-use crate::clock::{self, ClockError, Source};
+use crate::clock::{self, ClockError, Round, Source};
 use crate::clock_bounds::{self, Bounds};
 use crate::last_time;
 use crate::network::{Network, NetworkEvent};
@@ -32,14 +32,16 @@ const CLOCK_PATIENCE: Duration = Duration::from_secs(10);
 const CLOCK_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(512));
 /// How often a clock that is right is checked.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1024);
+/// When another server is asked about a time that one has set alone.
+const CONFIRMATION: Duration = Duration::from_secs(15);
 /// How often the time is kept on the state disk.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// A round of time servers that is under way: who answered, and the offset in seconds.
-type ClockRound = Pin<Box<dyn Future<Output = Result<(String, f64), ClockError>>>>;
+/// A round of time servers that is under way.
+type ClockRound = Pin<Box<dyn Future<Output = Result<Round, ClockError>>>>;
 
 /// Waits for a round that may be under way.
-async fn finished(round: &mut Option<ClockRound>) -> Result<(String, f64), ClockError> {
+async fn finished(round: &mut Option<ClockRound>) -> Result<Round, ClockError> {
     match round {
         Some(round) => round.await,
         None => std::future::pending().await,
@@ -94,6 +96,17 @@ pub(crate) async fn run(config: PublicConfig) -> Result<()> {
     Ok(())
 }
 
+/// Who is doubted after a round.
+fn doubt_after(doubt: Option<Source>, round: Round) -> Option<Source> {
+    if round.vouched {
+        return None;
+    }
+    if !round.agreed {
+        return Some(round.source);
+    }
+    doubt.filter(|by| !round.source.is_independent_of(by))
+}
+
 fn write_time() {
     match last_time::write(Path::new(last_time::PATH), SystemTime::now()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -113,6 +126,8 @@ struct Keeper {
     kept_at: Option<Instant>,
     /// Whether a server's time was ever taken.
     clock_set: bool,
+    /// The server by whose word alone the clock was set to what it had not shown before.
+    doubt: Option<Source>,
     report: Report,
     network_up: bool,
     network_degraded: bool,
@@ -133,6 +148,7 @@ impl Keeper {
             kept: None,
             kept_at: None,
             clock_set: false,
+            doubt: None,
             report,
             network_up: false,
             network_degraded: false,
@@ -190,7 +206,11 @@ impl Keeper {
     }
 
     fn sources(&self) -> Vec<Source> {
-        clock::sources(&self.config.time_servers, &self.offered_time_servers)
+        let sources = clock::sources(&self.config.time_servers, &self.offered_time_servers);
+        match &self.doubt {
+            Some(by) => clock::to_confirm(by, sources),
+            None => sources,
+        }
     }
 
     fn bounds(&self) -> Option<Bounds> {
@@ -215,13 +235,14 @@ impl Keeper {
         }
     }
 
-    /// Keeps the time now and then. The disk may take its time: the network does not wait for it.
+    /// Keeps the time now and then, unless it stands by one server's word alone: a wrong one that
+    /// is kept would be wrong for good. The disk may take its time: the network does not wait for it.
     fn keep_time(&mut self) {
         let due = self.kept_at.is_none_or(|at| at.elapsed() >= KEEP_INTERVAL);
         let there = Path::new(last_time::PATH)
             .parent()
             .is_some_and(Path::is_dir);
-        if due && there {
+        if due && there && self.doubt.is_none() {
             self.kept_at = Some(Instant::now());
             drop(tokio::task::spawn_blocking(write_time));
         }
@@ -229,7 +250,7 @@ impl Keeper {
 
     /// Keeps the time before the node goes off.
     fn keep_time_at_the_end(&self) {
-        if self.clock_set {
+        if self.clock_set && self.doubt.is_none() {
             write_time();
         }
     }
@@ -251,18 +272,27 @@ impl Keeper {
     }
 
     /// Says how a round went, and when the next is due.
-    fn clock(&mut self, result: Result<(String, f64), ClockError>) {
+    fn clock(&mut self, result: Result<Round, ClockError>) {
         match result {
-            Ok((server, offset)) => {
-                info!(server, offset = format!("{offset:.3}"), "clock is set");
+            Ok(round) => {
+                let (server, offset) = (round.source.name(), format!("{:.3}", round.offset));
+                info!(server, offset, "clock is set");
                 if self.clock_degraded {
                     self.clock_degraded = false;
                     self.report.recovered(DegradedReason::Clock);
                 }
                 self.clock_set = true;
+                let doubt = self.doubt.is_some();
+                self.doubt = doubt_after(self.doubt.take(), round);
                 self.keep_time();
                 self.clock_retry = CLOCK_RETRY.0;
-                self.clock_due = Instant::now() + CLOCK_INTERVAL;
+                let fresh_doubt = self.doubt.is_some() && !doubt;
+                let wait = if fresh_doubt {
+                    CONFIRMATION
+                } else {
+                    CLOCK_INTERVAL
+                };
+                self.clock_due = Instant::now() + wait;
                 self.settle();
             }
             Err(error) => {
@@ -310,5 +340,35 @@ impl Keeper {
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             warn!(%error, "init could not be told that the network is ready");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_one_server_has_moved_is_doubted_until_another_agrees() {
+        let sources = clock::sources(&[], &[Ipv4Addr::new(192, 0, 2, 1)]);
+        let (offered, public) = (&sources[0], &sources[1]);
+        let round = |source: &Source, agreed, vouched| Round {
+            source: source.clone(),
+            offset: 0.0,
+            agreed,
+            vouched,
+        };
+        // the clock that the machine came with agreed
+        assert_eq!(doubt_after(None, round(offered, true, false)), None);
+        let doubt = doubt_after(None, round(offered, false, false));
+        assert_eq!(doubt.as_ref(), Some(offered));
+        let doubt = doubt_after(doubt, round(offered, true, false));
+        assert_eq!(doubt.as_ref(), Some(offered), "it agrees with itself");
+        assert_eq!(doubt_after(doubt.clone(), round(public, true, false)), None);
+        assert_eq!(
+            doubt_after(doubt.clone(), round(offered, false, true)),
+            None
+        );
+        let doubt = doubt_after(doubt, round(public, false, false));
+        assert_eq!(doubt.as_ref(), Some(public));
     }
 }

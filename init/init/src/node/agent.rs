@@ -50,7 +50,9 @@ impl Node {
         let detail = format!("k3s agent is stopped: {reason}");
         self.board.degrade(DegradedReason::Agent, &detail);
         self.clear_trouble(Name::K3s);
-        self.agent_stop = Some(StopPlan::agent(timeline::now()));
+        // said again, it does not begin again
+        self.agent_stop
+            .get_or_insert_with(|| StopPlan::agent(timeline::now()));
     }
 
     /// The agent is to end and to start again.

@@ -98,9 +98,12 @@ impl Node {
             Ok((config, text)) => {
                 if self.public_configuration.replace(text).is_some() {
                     info!("the configuration is another one: the network is set up anew");
-                    if let Some(command) = self.supervisor.restart(Name::Netd, timeline::now()) {
+                    let now = timeline::now();
+                    if let Some(command) = self.supervisor.restart(Name::Netd, now) {
                         self.carry_out(command);
                     }
+                    // it may wait after what the last one did to it
+                    self.supervisor.hasten(Name::Staker, now);
                 }
                 if let Err(error) = identity::set_hostname(&config.node_id) {
                     let error = crate::log::chain(&error);
