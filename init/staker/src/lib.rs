@@ -15,9 +15,12 @@
 //! | gone by one fullnode's word alone | runs nothing until that is confirmed or refuted |
 //! | gone for one fullnode, not for another | is degraded, and goes on |
 //! | not readable | is degraded, and goes on |
+//!
+//! For a person there are commands beside it: see [`command`].
 
 pub mod board;
 pub mod chain_link;
+pub mod command;
 pub mod init_link;
 pub mod journal;
 pub mod life;

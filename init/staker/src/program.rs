@@ -51,7 +51,7 @@ pub fn run(configuration: &Path) -> anyhow::Result<()> {
         .block_on(live(config))
 }
 
-fn read(path: &Path) -> anyhow::Result<NodeConfig> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<NodeConfig> {
     let shown = path.display();
     let mut text = Zeroizing::new(String::with_capacity(MAXIMUM_LENGTH + 1));
     File::open(path)
@@ -101,10 +101,10 @@ async fn live(config: NodeConfig) -> anyhow::Result<()> {
 
 type NodeStaker = Staker<ChainLink, MasterClient, InitLink, NodeMeter>;
 
-fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
+/// The node's key, and where the chain is.
+pub(crate) fn identity(config: &NodeConfig) -> anyhow::Result<(NodeKey, ChainSettings)> {
     let public = &config.public;
-    let key =
-        Rc::new(NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?);
+    let key = NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?;
     let settings = ChainSettings::parse(
         &public.chain.chain_id,
         &public.chain.fullnodes,
@@ -113,6 +113,13 @@ fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
         &public.chain.pool,
     )
     .context("[chain]")?;
+    Ok((key, settings))
+}
+
+fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
+    let public = &config.public;
+    let (key, settings) = identity(config)?;
+    let key = Rc::new(key);
     let purpose = Purpose {
         chain_id: public.chain.chain_id.clone(),
         package: public.chain.package.clone(),

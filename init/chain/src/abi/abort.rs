@@ -45,9 +45,7 @@ aborts! {
     OUT_OF_BOUNDS = STAKING, 14, "EOutOfBounds", "The value lies outside the pool's published bounds";
     INVALID_EVIDENCE = STAKING, 15, "EInvalidEvidence", "The evidence is neither empty nor a digest of 32 bytes";
     NOT_NODE_KEY = STAKING, 16, "ENotNodeKey", "The sender is not the node key's account; its proof is needed";
-    EVIDENCE_USED = STAKING, 17, "EEvidenceUsed", "This evidence was already counted against this record";
-    EMPTY_COIN = STAKING, 18, "EEmptyCoin", "The coin holds nothing";
-    NOT_SLASHED = STAKING, 19, "ENotSlashed", "Only a slashed node's id can be released";
+    EMPTY_COIN = STAKING, 17, "EEmptyCoin", "The coin holds nothing";
     NOT_STAKER = GATEWAY, 0, "ENotStaker", "Only the staker may take the seal token";
     RECORD_NOT_ACTIVE = GATEWAY, 1, "ERecordNotActive", "The stake is not active";
     WRONG_RECORD = GATEWAY, 2, "EWrongRecord", "The seal token names another record";
@@ -61,8 +59,10 @@ aborts! {
     SUPERSEDED_TOKEN = GATEWAY, 10, "ESupersededToken", "The seal token is not the one that counts";
     ADMINISTRATION_EMPTY_WITHDRAWAL = "administration", 0, "EEmptyWithdrawal", "Nothing was asked for";
     ADMINISTRATION_TREASURY_SHORT = "administration", 1, "ETreasuryShort", "The treasury holds less than that";
+    ADMINISTRATION_NOT_SLASHED = "administration", 2, "ENotSlashed", "Only a slashed node's id can be released";
     AUTHORITY_REVOKED = "authority", 0, "ERevoked", "The capability is not, or no longer, on the object's list";
     AUTHORITY_NOT_YET_EFFECTIVE = "authority", 1, "ENotYetEffective", "The authority does not count before its notice is over";
+    DELEGATION_INVALID_PROOF = "delegation", 0, "EInvalidProof", "The proof is no signature of the node key over this stake";
     ENCLAVE_WRONG_POOL = "enclave", 0, "EWrongPool", "The object belongs to another pool";
     ENCLAVE_WRONG_CONFIG = "enclave", 1, "EWrongConfig", "The object belongs to another enclave configuration";
     ENCLAVE_DEBUG_MODE = "enclave", 2, "EDebugMode", "All-zero PCRs: the enclave runs in debug mode";
@@ -80,7 +80,7 @@ aborts! {
     ENCLAVE_FROM_FUTURE = "enclave", 14, "EFromFuture", "What the enclave signed is of a time to come";
     ENCLAVE_INVALID_SIGNATURE = "enclave", 15, "EInvalidSignature", "The signature is not the enclave's over this message";
     ENCLAVE_ALREADY_REGISTERED = "enclave", 16, "EAlreadyRegistered", "This key was registered before";
-    NODE_KEY_INVALID_PROOF = "node_key", 0, "EInvalidProof", "The proof is no signature of the node key over this stake";
+    EVIDENCE_USED = "evidence", 0, "EEvidenceUsed", "This evidence was already counted against this record";
     RELEASES_WRONG_POOL = "releases", 0, "EWrongPool", "The object belongs to another pool";
     RELEASES_WRONG_REGISTRY = "releases", 1, "EWrongRegistry", "The capability belongs to another registry";
     RELEASES_INVALID_DIGEST = "releases", 2, "EInvalidDigest", "Root hash and PCR 11 are digests of 32 bytes, not all zero";

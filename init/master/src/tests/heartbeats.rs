@@ -113,3 +113,31 @@ async fn heartbeats_are_checked() {
         StatusCode::OK
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_token_that_was_replaced_or_has_expired_ends_the_session() {
+    let other = SealToken {
+        id: ObjectId::from_bytes([9; 32]),
+        issued_at_ms: 0,
+        expires_at_ms: u64::MAX,
+    };
+    let expired = SealToken {
+        id: ObjectId::from_bytes([8; 32]),
+        issued_at_ms: 0,
+        expires_at_ms: NOW * 1000,
+    };
+    for token in [Some(other), Some(expired), None] {
+        let world = World::new();
+        let session = world.session().await;
+        world.change(|state| state.stake.as_mut().unwrap().seal_token = token);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        world
+            .beat(&a_beat(&session, 1))
+            .await
+            .refused(401, "seal-token-expired");
+        world
+            .beat(&a_beat(&session, 2))
+            .await
+            .refused(401, "session");
+    }
+}

@@ -199,7 +199,8 @@ async fn without_the_chain_nodes_come_back_later() {
 async fn without_a_token_to_hand_out_nodes_come_back_later() {
     let world = World::new();
     let token_file = world.folder.path().join("token");
-    let spoils: [&dyn Fn(); 3] = [
+    let spoils: [&dyn Fn(); 4] = [
+        &|| fs::write(&token_file, "K10cafe::node:hunter2").unwrap(),
         &|| fs::set_permissions(&token_file, Permissions::from_mode(0o644)).unwrap(),
         &|| fs::write(&token_file, "").unwrap(),
         &|| fs::remove_file(&token_file).unwrap(),

@@ -141,6 +141,31 @@ pub(super) fn holds(object: &Object) -> u64 {
     }
 }
 
+/// A pool or a record, at another version of the package.
+pub(super) fn migrated(from: &Object, version: u64) -> Option<Object> {
+    let data = from.as_struct()?;
+    let contents = match data.object_type().name().as_str() {
+        abi::Pool::NAME => {
+            let pool: abi::Pool = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::Pool { version, ..pool }).ok()?
+        }
+        abi::StakeRecord::NAME => {
+            let record: abi::StakeRecord = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::StakeRecord { version, ..record }).ok()?
+        }
+        _ => return None,
+    };
+    Some(object(
+        data.object_type().clone(),
+        data.has_public_transfer(),
+        from.version() + 1,
+        contents,
+        *from.owner(),
+        from.previous_transaction(),
+        from.storage_rebate(),
+    ))
+}
+
 fn first<T: Serialize>(tag: StructTag, store: bool, value: &T, owner: Owner) -> Object {
     let contents = bcs::to_bytes(value).unwrap_or_default();
     object(tag, store, FIRST, contents, owner, Digest::ZERO, 0)

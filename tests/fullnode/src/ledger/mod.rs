@@ -118,6 +118,23 @@ impl Node {
         ledger.ahead_ms = ledger.ahead_ms.saturating_add(milliseconds);
     }
 
+    /// Sets the price of gas, as a new epoch does.
+    pub fn set_gas_price(&self, price: u64) {
+        self.ledger().terms.gas_price = price;
+    }
+
+    /// Takes pool and records over to another version, as an upgraded package does: what this
+    /// double executes is of the first version, and refuses them from then on.
+    pub fn migrate(&self, version: u64) {
+        let mut ledger = self.ledger();
+        let Ledger { live, visible, .. } = &mut *ledger;
+        for object in live.values_mut().chain(visible.values_mut()) {
+            if let Some(migrated) = genesis::migrated(object, version) {
+                *object = migrated;
+            }
+        }
+    }
+
     /// How many transactions were executed, failed ones too.
     pub fn executed_transactions(&self) -> usize {
         self.ledger().transactions.len()

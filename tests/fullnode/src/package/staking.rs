@@ -276,7 +276,7 @@ fn count_evidence(
     require(evidence.len() == EVIDENCE_LENGTH, &Abort::INVALID_EVIDENCE)?;
     let key = TypeTag::Struct(Box::new(StructTag::new(
         scope.package(),
-        Identifier::from_static(abi::STAKING),
+        Identifier::from_static("evidence"),
         Identifier::from_static("EvidenceKey"),
         Vec::new(),
     )));

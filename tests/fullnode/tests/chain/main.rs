@@ -2,6 +2,7 @@
 
 mod common;
 
+mod changes;
 mod commands;
 mod refusals;
 mod stake;
