@@ -31,6 +31,35 @@ async fn is_refused_and_made_anew(
 }
 
 #[tokio::test]
+async fn a_prepared_stake_ends_with_the_next_epoch() {
+    const EPOCH: u64 = 24 * 60 * 60 * 1000;
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let chain = devnet.chain().await;
+    let Prepared::Transaction(kept) = chain
+        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
+        .await
+        .unwrap()
+    else {
+        panic!("there is no stake yet")
+    };
+    assert!(!chain.expired(&kept).await.unwrap());
+    devnet.node.advance_clock(EPOCH);
+    assert!(!chain.expired(&kept).await.unwrap());
+    devnet.node.advance_clock(EPOCH);
+    assert!(chain.expired(&kept).await.unwrap());
+    let error = within(chain.submit_stake(&kept)).await.unwrap_err();
+    assert!(error.never_executed(), "{error}");
+    assert!(
+        matches!(error, ChainError::Refused { .. }) && !error.retryable(),
+        "{error}"
+    );
+    assert!(error.to_string().contains("expired"), "{error}");
+    within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_higher_price_of_gas() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;

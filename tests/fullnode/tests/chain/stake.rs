@@ -424,35 +424,6 @@ async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
 }
 
 #[tokio::test]
-async fn a_prepared_stake_ends_with_the_next_epoch() {
-    const EPOCH: u64 = 24 * 60 * 60 * 1000;
-    let devnet = Devnet::with_coins(&[5 * SUI]).await;
-    let chain = devnet.chain().await;
-    let Prepared::Transaction(kept) = chain
-        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
-        .await
-        .unwrap()
-    else {
-        panic!("there is no stake yet")
-    };
-    assert!(!chain.expired(&kept).await.unwrap());
-    devnet.node.advance_clock(EPOCH);
-    assert!(!chain.expired(&kept).await.unwrap());
-    devnet.node.advance_clock(EPOCH);
-    assert!(chain.expired(&kept).await.unwrap());
-    let error = within(chain.submit_stake(&kept)).await.unwrap_err();
-    assert!(error.never_executed(), "{error}");
-    assert!(
-        matches!(error, ChainError::Refused { .. }) && !error.retryable(),
-        "{error}"
-    );
-    assert!(error.to_string().contains("expired"), "{error}");
-    within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
 async fn a_token_of_another_kind_is_refused() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
