@@ -113,12 +113,8 @@ const fn optional(
     data: &'static str,
 ) -> Mount {
     Mount {
-        source: kind,
-        target,
-        kind,
-        flags,
-        data,
         optional: true,
+        ..needed(kind, target, flags, data)
     }
 }
 
