@@ -285,6 +285,30 @@ impl Devnet {
     pub async fn slash(&self) -> Result<Stake> {
         slash(&self.description).await.map(|(_, stake)| stake)
     }
+
+    /// Slashes a share of the node's stake, in basis points, and reads the record again.
+    ///
+    /// # Errors
+    /// When there is none, or the chain refuses.
+    pub async fn slash_share(&self, basis_points: u64) -> Result<Stake> {
+        slash_share(&self.description, basis_points)
+            .await
+            .map(|(_, stake)| stake)
+    }
+
+    /// Adds to the node's stake from its account, as its owner would, and reads the record again.
+    ///
+    /// # Errors
+    /// When there is none, or the chain refuses.
+    pub async fn top_up(&self, amount: Mist) -> Result<Stake> {
+        let chain = self.chain().await?;
+        let before = self.stake().await?;
+        chain
+            .top_up(&self.node_key, before.record, amount)
+            .await
+            .context("the chain refused the top-up")?;
+        Ok(chain.reread(&before).await?)
+    }
 }
 
 /// Holds the folder for one devnet: a second one there would take the first one's files away.
@@ -322,20 +346,24 @@ async fn stake(description: &Description, chain: &Chain) -> Result<Stake> {
 /// # Errors
 /// When there is no stake, the chain refuses, or the record is not slashed afterwards.
 pub async fn slash(description: &Description) -> Result<(Executed, Stake)> {
-    let chain = description.chain().await?;
-    let before = stake(description, &chain).await?;
-    let slasher = Description::key(&description.slasher_key)?;
-    let capability: ObjectId = description.slasher_capability.parse()?;
-    let executed = chain
-        .slash(&slasher, capability, before.record, 10_000, REASON)
-        .await
-        .context("the chain refused the slash")?;
-    let after = chain.reread(&before).await?;
+    let (executed, after) = slash_share(description, 10_000).await?;
     ensure!(
         after.verdict == chain::Verdict::Slashed,
         "after the slash the stake is {after:?}"
     );
     Ok((executed, after))
+}
+
+async fn slash_share(description: &Description, basis_points: u64) -> Result<(Executed, Stake)> {
+    let chain = description.chain().await?;
+    let before = stake(description, &chain).await?;
+    let slasher = Description::key(&description.slasher_key)?;
+    let capability: ObjectId = description.slasher_capability.parse()?;
+    let executed = chain
+        .slash(&slasher, capability, before.record, basis_points, REASON)
+        .await
+        .context("the chain refused the slash")?;
+    Ok((executed, chain.reread(&before).await?))
 }
 
 /// Random bytes.

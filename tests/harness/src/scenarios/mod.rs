@@ -4,6 +4,7 @@ mod configuration;
 mod firmware;
 mod life;
 mod outages;
+mod partial_slash;
 mod privileges;
 mod restart;
 mod root;
@@ -49,6 +50,9 @@ scenarios! {
         "kill -9 of containerd, k3s, netd and staker: each comes back, the pod's container lives on";
     outages::outages_degrade_and_heal, true,
         "no network, chain or master at boot, then an outage of both: told, endured, healed";
+    partial_slash::partial_slash_stops_the_pods_until_topped_up, true,
+        "a stake below the minimum: agent and pods stop, the node stays, and a top-up brings them \
+         back";
     life::whole_life, true,
         "from power-on to a running pod, stake, heartbeat, slash and power-off, and off again at \
          the next boot";
