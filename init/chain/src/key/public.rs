@@ -157,7 +157,7 @@ impl FromStr for PublicKey {
     /// Reads what `Display` writes: `0x`, the flag byte and the key in hexadecimal.
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
-        if digits.len() > 2 * Self::LONGEST || digits.len() % 2 != 0 {
+        if digits.len() > 2 * Self::LONGEST || !digits.len().is_multiple_of(2) {
             return Err(KeyError::Length {
                 expected: 2 * Self::LONGEST,
                 found: digits.len(),

@@ -413,10 +413,11 @@ async fn a_transaction_whose_fate_is_unknown_is_kept_until_it_has_expired() {
         sleep(10 * MINUTE).await;
         assert_eq!(world.chain.ledger.borrow().prepared.len(), 1);
         // its epoch is over, and the stake is still not there
-        let mut ledger = world.chain.ledger.borrow_mut();
-        ledger.expired = true;
-        ledger.submissions.clear();
-        drop(ledger);
+        {
+            let mut ledger = world.chain.ledger.borrow_mut();
+            ledger.expired = true;
+            ledger.submissions.clear();
+        }
         sleep(2 * MINUTE).await;
         assert_eq!(world.chain.ledger.borrow().prepared.len(), 2);
         assert_eq!(world.agents_started(), 1);
