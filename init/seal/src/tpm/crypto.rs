@@ -222,26 +222,56 @@ impl Point {
     }
 }
 
-/// A secret that only the TPM key at `recipient` can compute too, and the ephemeral point that it
-/// computes it from, as a `TPMS_ECC_POINT`: Part 1, C.6.1 (secret sharing with ECDH). `label` says
-/// what for: `SECRET` (salt), `DUPLICATE` or `IDENTITY`.
+/// A secret that only the key at `recipient` can compute too, and the ephemeral point that it computes
+/// it from, as a `TPMS_ECC_POINT`: Part 1, C.6.1 (secret sharing with ECDH). `label` says what for:
+/// `SECRET` (salt), `DUPLICATE` or `IDENTITY`.
 pub(crate) fn share_secret(
     recipient: &Point,
     label: &str,
 ) -> Result<(Zeroizing<Digest>, Vec<u8>), Error> {
+    let (secret, point) = share_secret_point(recipient, label)?;
+    Ok((secret, point.to_tpms()))
+}
+
+/// As [`share_secret`], for a recipient that is no TPM.
+pub(crate) fn share_secret_point(
+    recipient: &Point,
+    label: &str,
+) -> Result<(Zeroizing<Digest>, Point), Error> {
     let ephemeral = random_scalar()?;
+    let point = Point::from_public_key(&ephemeral.public_key());
     let shared = p256::ecdh::diffie_hellman(
         ephemeral.to_nonzero_scalar(),
         recipient.public_key()?.as_affine(),
     );
-    let point = Point::from_public_key(&ephemeral.public_key());
-    let secret = kdfe(
+    Ok((
+        kdfe(
+            shared.raw_secret_bytes().as_ref(),
+            label,
+            &point.x,
+            &recipient.x,
+        ),
+        point,
+    ))
+}
+
+/// The other side of [`share_secret_point`].
+pub(crate) fn open_secret(
+    recipient: &SecretKey,
+    ephemeral: &Point,
+    label: &str,
+) -> Result<Zeroizing<Digest>, Error> {
+    let shared = p256::ecdh::diffie_hellman(
+        recipient.to_nonzero_scalar(),
+        ephemeral.public_key()?.as_affine(),
+    );
+    let point = Point::from_public_key(&recipient.public_key());
+    Ok(kdfe(
         shared.raw_secret_bytes().as_ref(),
         label,
+        &ephemeral.x,
         &point.x,
-        &recipient.x,
-    );
-    Ok((secret, point.to_tpms()))
+    ))
 }
 
 /// A new P-256 secret key.

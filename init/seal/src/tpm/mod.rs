@@ -9,7 +9,7 @@ pub mod crypto;
 pub mod error;
 mod import;
 pub mod nv;
-mod object;
+pub mod object;
 pub mod pcr;
 pub mod policy;
 mod sealed;
@@ -38,8 +38,8 @@ use self::{
 };
 pub use self::{
     import::Duplicate,
-    object::{Loaded, Name, Public},
-    sealed::SealedObject,
+    object::{Loaded, Public},
+    sealed::{MAX_SEALED, SealedObject},
     session::Session,
     signing::{SignatureBytes, SigningKey},
     template::STORAGE_ROOT_KEY,

@@ -15,7 +15,7 @@ use super::{
 use crate::release::ReleasePolicies;
 
 /// The most bytes that can be sealed: `MAX_SYM_DATA` of Part 2, 11.1.13.
-pub(super) const MAX_SEALED: usize = 128;
+pub const MAX_SEALED: usize = 128;
 
 /// An object below the storage root key, outside the TPM: nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,15 +100,14 @@ impl Device {
         if written != command.len() {
             return Err(Error::Channel(io::ErrorKind::WriteZero.into()));
         }
+        // the kernel gives a reply in one piece; a channel that passes it on may not
         let mut reply = Zeroizing::new(vec![0; MAX_MESSAGE]);
-        loop {
+        let mut length = 0;
+        while !is_whole(&reply, length) {
             self.wait(PollFlags::IN)?;
-            match (&self.file).read(&mut reply) {
+            match (&self.file).read(reply.get_mut(length..).unwrap_or_default()) {
                 Ok(0) => return Err(Error::Channel(io::ErrorKind::UnexpectedEof.into())),
-                Ok(length) => {
-                    reply.truncate(length);
-                    return Ok(reply);
-                }
+                Ok(more) => length += more,
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -117,7 +116,21 @@ impl Device {
                 Err(error) => return Err(Error::Channel(error)),
             }
         }
+        reply.truncate(length);
+        Ok(reply)
     }
+}
+
+/// Whether the first `length` bytes hold all that the header announces (Part 3, 4.4: a tag, then the
+/// size). A size that is out of bounds ends the reading; the reply is refused later.
+fn is_whole(reply: &[u8], length: usize) -> bool {
+    let Some(field) = reply.get(2..6).filter(|_| length >= 6) else {
+        return false;
+    };
+    let size = field
+        .iter()
+        .fold(0_usize, |size, byte| size << 8 | usize::from(*byte));
+    length >= size || size > MAX_MESSAGE
 }
 
 impl Transport for Device {
@@ -146,17 +159,38 @@ mod tests {
         )
     }
 
+    const REPLY: [u8; 10] = [0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0];
+
     #[test]
     fn one_write_is_one_read() {
         let (mut device, tpm) = pair(Duration::from_secs(60));
-        tpm.send(b"reply").expect("sent");
+        tpm.send(&REPLY).expect("sent");
         assert_eq!(
             device.transact(b"command").expect("a reply").as_slice(),
-            b"reply"
+            REPLY
         );
         let mut command = [0; 16];
         let length = tpm.recv(&mut command).expect("a command");
         assert_eq!(command.get(..length), Some(b"command".as_slice()));
+    }
+
+    #[test]
+    fn a_reply_in_pieces_is_put_together() {
+        let (mut device, tpm) = pair(Duration::from_secs(60));
+        for part in REPLY.chunks(3) {
+            tpm.send(part).expect("sent");
+        }
+        assert_eq!(
+            device.transact(b"command").expect("a reply").as_slice(),
+            REPLY
+        );
+    }
+
+    #[test]
+    fn a_size_out_of_bounds_is_not_waited_for() {
+        let (mut device, tpm) = pair(Duration::from_secs(60));
+        tpm.send(&[0x80, 1, 0xff, 0, 0, 0]).expect("sent");
+        assert_eq!(device.transact(b"command").expect("a reply").len(), 6);
     }
 
     #[test]
@@ -166,7 +200,7 @@ mod tests {
             device.transact(b"command"),
             Err(Error::Timeout(_))
         ));
-        tpm.send(b"the late reply").expect("sent");
+        tpm.send(&REPLY).expect("sent");
         assert!(matches!(device.transact(b"command"), Err(Error::OutOfStep)));
     }
 }
