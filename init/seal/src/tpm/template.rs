@@ -169,6 +169,9 @@ pub(crate) fn sealed(policy: &Digest, outside: Option<&Digest>) -> Result<Public
 impl Tpm {
     /// The storage root key. It is made and kept when its handle is empty.
     ///
+    /// What it is, is believed at the first use: whoever sits on the bus then could put his own key in
+    /// its place. From then on each sealed file names the key that it was sealed for.
+    ///
     /// # Errors
     ///
     /// When another kind of key lies there, or the TPM refuses.

@@ -9,8 +9,13 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr as UnixAddress, UnixListener},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -41,7 +46,7 @@ pub const STUB: Digest = [0x5b; 32];
 pub struct Swtpm {
     state: TempDir,
     process: Child,
-    port: u16,
+    ports: Ports,
 }
 
 fn require(program: &str, package: &str) {
@@ -55,36 +60,73 @@ fn require(program: &str, package: &str) {
     );
 }
 
-/// Starts swtpm over a state directory, on two neighbouring free ports: the second is its control
-/// channel, where tpm2-tools look for it.
-fn start(state: &Path) -> (Child, u16) {
-    loop {
-        // the port is free when this listener goes; should another process take it first, swtpm exits
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
-        let Some(control) = port.checked_add(1) else {
-            continue;
-        };
+/// The next port to try. Ports below the kernel's range for outgoing connections: in it, waiting for a
+/// port to open can connect to itself.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// Two neighbouring ports that nobody else uses.
+struct Ports {
+    data: u16,
+    /// Where tpm2-tools look for it.
+    control: u16,
+    /// A name that only one process can have at a time: other tests on this machine leave the ports
+    /// alone for as long as it is held.
+    _reserved: UnixListener,
+}
+
+impl Ports {
+    fn free() -> Self {
+        let seed = u16::try_from(std::process::id() % 9000).expect("below 9000");
+        for _ in 0..9000 {
+            let data = 10_000 + (seed + NEXT.fetch_add(1, Ordering::Relaxed) % 9000) % 9000 * 2;
+            let name = format!("k3s-daas-swtpm-{data}");
+            let name = UnixAddress::from_abstract_name(name).expect("a short name");
+            let Ok(reserved) = UnixListener::bind_addr(&name) else {
+                continue;
+            };
+            let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if is_free(data) && is_free(data + 1) {
+                return Self {
+                    data,
+                    control: data + 1,
+                    _reserved: reserved,
+                };
+            }
+        }
+        panic!("no two neighbouring ports are free");
+    }
+}
+
+/// Starts swtpm over a state directory.
+fn start(state: &Path) -> (Child, Ports) {
+    let mut last = String::new();
+    for _ in 0..20 {
+        let ports = Ports::free();
         let mut process = Command::new("swtpm")
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
             .args(["--tpmstate", &format!("dir={}", state.display())])
-            .args(["--server", &format!("type=tcp,port={port}")])
-            .args(["--ctrl", &format!("type=tcp,port={control}")])
+            .args(["--server", &format!("type=tcp,port={}", ports.data)])
+            .args(["--ctrl", &format!("type=tcp,port={}", ports.control)])
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("swtpm starts");
         let deadline = Instant::now() + BOUND;
         while process.try_wait().expect("its state").is_none() {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, control)).is_ok() {
-                return (process, port);
+            let opens = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if opens(ports.control) && opens(ports.data) {
+                return (process, ports);
             }
             assert!(Instant::now() < deadline, "swtpm opens no port");
             thread::sleep(Duration::from_millis(5));
         }
+        // another process was faster to take a port, or it cannot work at all
+        last.clear();
+        if let Some(mut stderr) = process.stderr.take() {
+            let _ = stderr.read_to_string(&mut last);
+        }
     }
+    panic!("swtpm does not start: {last}");
 }
 
 impl Swtpm {
@@ -92,11 +134,11 @@ impl Swtpm {
     pub fn new() -> Self {
         require("swtpm", "swtpm");
         let state = TempDir::new().expect("a temporary directory");
-        let (process, port) = start(state.path());
+        let (process, ports) = start(state.path());
         Self {
             state,
             process,
-            port,
+            ports,
         }
     }
 
@@ -108,7 +150,7 @@ impl Swtpm {
     }
 
     fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        (Ipv4Addr::LOCALHOST, self.ports.data).into()
     }
 
     /// A client.
@@ -156,7 +198,7 @@ impl Swtpm {
     pub fn power_cycle(&mut self) {
         self.process.kill().expect("killed");
         self.process.wait().expect("gone");
-        (self.process, self.port) = start(self.state.path());
+        (self.process, self.ports) = start(self.state.path());
     }
 
     /// Runs a program of tpm2-tools, in `directory`.
@@ -169,7 +211,7 @@ impl Swtpm {
             .current_dir(directory)
             .env(
                 "TPM2TOOLS_TCTI",
-                format!("swtpm:host=127.0.0.1,port={}", self.port),
+                format!("swtpm:host=127.0.0.1,port={}", self.ports.data),
             )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
