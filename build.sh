@@ -105,6 +105,11 @@ want_machine_tools() {
     want util-linux command -v setpriv
 }
 
+want_test_tools() {
+    want swtpm command -v swtpm
+    want tpm2-tools command -v tpm2_unseal
+}
+
 as_root() {
     if ((EUID == 0)); then
         "$@"
@@ -198,13 +203,14 @@ ensure_rust() { # COMMAND...
     has_rust "$@" || die "no Rust $RUST or newer, and rustup could not install it"
 }
 
-prepare() { # machine|build [COMMAND...]
+prepare() { # machine|unit|build [COMMAND...]
     [[ $(uname -s)-$(uname -m) == Linux-x86_64 ]] || die "this builds on Linux on x86-64 only, for now"
     local kind=$1
     shift
     PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin"
     want_build_tools
     [[ $kind != machine ]] || want_machine_tools
+    [[ $kind != unit ]] || want_test_tools
     install_missing
     ensure_rust "$@"
 }
@@ -272,7 +278,7 @@ command_test() {
     case ${1:-} in
         unit)
             shift
-            prepare build
+            prepare unit
             # one crate has other features than the workspace: it is compiled anew
             if [[ ${1:-} == --package ]]; then
                 cargo test --release --locked "$@"

@@ -282,7 +282,8 @@ async fn a_watch_that_ends_is_opened_again() {
 async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
     let world = World::staked();
     let script = async {
-        sleep(Duration::from_secs(10)).await;
+        // between two of the moments at which a doubt is judged again, every 5 s
+        sleep(Duration::from_secs(12)).await;
         world.chain.ledger.borrow_mut().confirmations = (0..2).map(|_| unconfirmed()).collect();
         world.chain.emit(|stake| WatchEvent::Doubtful {
             stake: chain::Stake {
@@ -318,7 +319,7 @@ async fn what_is_not_confirmed_is_judged_again_without_a_master() {
     world.master.desk.borrow_mut().outage = Some(no_master);
     world.chain.put(Verdict::Active);
     let script = async {
-        sleep(10 * MINUTE).await;
+        sleep(10 * MINUTE + Duration::from_secs(2)).await;
         world.chain.ledger.borrow_mut().confirmations = (0..3).map(|_| unconfirmed()).collect();
         world.chain.set(Verdict::Unbonding);
         world
