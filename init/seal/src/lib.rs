@@ -5,7 +5,7 @@
 //! - [`envelope`]: sealed files.
 //! - [`release`]: what a publisher signs about an image, so that it may open what is sealed.
 //!
-//! PID 1 links this crate: no TLS, no HTTP, no async runtime.
+//! Made for PID 1 to link, which it does not do yet: no TLS, no HTTP, no async runtime.
 
 pub mod envelope;
 pub mod release;

@@ -230,8 +230,12 @@ impl Devnet {
     /// # Errors
     /// When it cannot be written.
     pub fn write_node_toml(&self) -> Result<PathBuf> {
+        let text = self.node_toml()?;
+        // for whoever looks at the stake from this host, which the node knows by another address
+        let operator = text.replace(node::HOST, "127.0.0.1");
+        write_secret(&self.directory.join("operator.toml"), &operator)?;
         let path = self.directory.join("node.toml");
-        write_secret(&path, &self.node_toml()?)?;
+        write_secret(&path, &text)?;
         Ok(path)
     }
 
