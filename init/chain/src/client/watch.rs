@@ -61,7 +61,8 @@ impl Chain {
     ///
     /// A `Slashed` event only says that it is time to look: what counts is the record, read
     /// again, and for the end of a stake read from two fullnodes where two are configured. The
-    /// record is read again every [`crate::Timeouts::reread`] besides, whatever the stream says.
+    /// record is read again every [`crate::Timeouts::reread`] besides, whatever the stream says;
+    /// and after each try where there is no stream at all.
     ///
     /// Must be called within a tokio runtime.
     pub fn watch_stake(&self, stake: &Stake) -> StakeWatch {
@@ -133,6 +134,12 @@ impl Watcher {
                         return;
                     }
                 }
+            }
+            // without a stream the record can be read all the same
+            match self.look().await {
+                Ok(Ok(_look)) => {}
+                Ok(Err(_over)) => return,
+                Err(error) => tracing::debug!(%error, "the record can't be read either"),
             }
             index = index.wrapping_add(1);
             if began.elapsed() > LONGEST_PAUSE {
