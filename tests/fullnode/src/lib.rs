@@ -13,10 +13,12 @@ mod ledger;
 mod package;
 mod server;
 mod service;
+mod traffic;
 
 pub use config::{Account, Config, ConfigError, Genesis};
 pub use ledger::Node;
 pub use server::{Running, ServeError, serve};
+pub use traffic::{Reply, Tamper};
 
 /// What it says about itself, first thing in its log.
 pub const BANNER: &str = "fullnode double: not a Sui fullnode, state in memory only";

@@ -1,7 +1,9 @@
 //! Serving gRPC over TLS.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sui_rpc::proto::sui::rpc::v2::ledger_service_server::LedgerServiceServer;
@@ -15,6 +17,7 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 
 use crate::config::Config;
 use crate::ledger::Node;
+use crate::traffic::{Reply, Traffic};
 
 /// Why the double does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +50,30 @@ pub struct Running {
     address: SocketAddr,
     server: JoinHandle<()>,
     checkpoints: JoinHandle<()>,
+    traffic: Traffic,
 }
 
 impl Running {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often each method was called since this was last asked. A test facility.
+    pub fn take_requests(&self) -> BTreeMap<String, u64> {
+        self.traffic.take_requests()
+    }
+
+    /// Has the messages of all replies from now on mutated, those of other servers of the same
+    /// node left alone. The method is named without its service, as in `GetObject`. A test
+    /// facility.
+    pub fn tamper(&self, tamper: impl Fn(&str, &[u8]) -> Reply + Send + Sync + 'static) {
+        self.traffic.set_tamper(Some(Arc::new(tamper)));
+    }
+
+    /// Has replies go out as they are again; streams that were opened meanwhile do too.
+    pub fn be_honest(&self) {
+        self.traffic.set_tamper(None);
     }
 
     /// Waits until it serves no more, which it does by itself only when it breaks down.
@@ -87,10 +108,13 @@ pub async fn serve(node: &Node, config: &Config) -> Result<Running, ServeError> 
     };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
+    let traffic = Traffic::default();
+    let gate = traffic.clone();
     let router = Server::builder()
         .tls_config(ServerTlsConfig::new().identity(identity))
         .map_err(ServeError::Tls)?
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .layer(tower_layer::layer_fn(move |routes| gate.before(routes)))
         .add_service(LedgerServiceServer::new(node.clone()))
         .add_service(StateServiceServer::new(node.clone()))
         .add_service(SubscriptionServiceServer::new(node.clone()))
@@ -109,6 +133,7 @@ pub async fn serve(node: &Node, config: &Config) -> Result<Running, ServeError> 
         address,
         server,
         checkpoints,
+        traffic,
     })
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct Ledger {
     genesis_ms: u64,
     /// How far the chain's clock was set forward.
     ahead_ms: u64,
+    /// How often each object was read by its id.
+    reads: BTreeMap<Address, u64>,
 }
 
 impl Node {
@@ -92,6 +94,7 @@ impl Node {
             timestamp_ms: now,
             genesis_ms: now,
             ahead_ms: 0,
+            reads: BTreeMap::new(),
         };
         let (news, _) = broadcast::channel(BACKLOG);
         Self {
@@ -140,6 +143,13 @@ impl Node {
         self.ledger().transactions.len()
     }
 
+    /// How often each object was read by its id since this was last asked, those that are not
+    /// there too. A test facility.
+    pub fn take_reads(&self) -> BTreeMap<chain::ObjectId, u64> {
+        let reads = std::mem::take(&mut self.ledger().reads);
+        reads.into_iter().map(|(id, n)| (id.into(), n)).collect()
+    }
+
     /// All SUI that coins, stakes and pools hold, in MIST. Only gas may make it less.
     pub fn supply(&self) -> u64 {
         self.ledger().live.values().map(genesis::holds).sum()
@@ -184,6 +194,11 @@ impl Ledger {
             return Some(genesis::clock(object.version(), self.timestamp_ms));
         }
         Some(object.clone())
+    }
+
+    /// Counts that an object is read.
+    pub(crate) fn count_read(&mut self, id: Address) {
+        *self.reads.entry(id).or_default() += 1;
     }
 
     /// All objects as of the last checkpoint, by id, from an id on.

@@ -189,8 +189,9 @@ impl Node {
     fn find(&self, request: &proto::GetObjectRequest) -> Result<Object, Status> {
         let id: Address = parse("object_id", request.object_id.as_deref())?;
         let not_found = |what: String| Status::new(Code::NotFound, what);
-        let object = self
-            .ledger()
+        let mut ledger = self.ledger();
+        ledger.count_read(id);
+        let object = ledger
             .visible(&id)
             .ok_or_else(|| not_found(format!("Object {id} not found")))?;
         match request.version {
