@@ -4,7 +4,9 @@ mod common;
 
 mod changes;
 mod commands;
+mod lies;
 mod refusals;
+mod round_trips;
 mod stake;
 mod unstake;
 mod watch;
