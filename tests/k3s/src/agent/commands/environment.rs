@@ -98,11 +98,21 @@ mod tests {
 
     #[test]
     fn a_real_process_is_looked_through() {
-        let mut child = std::process::Command::new("/bin/sleep")
-            .arg("600")
+        let mut child = std::process::Command::new("/bin/cat")
             .env_clear()
             .env("NAME", "a value to find")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
+            .unwrap();
+        // once it answers it is the program that was started, and has its environment
+        let mut answer = [0; 1];
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"?").unwrap();
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut answer)
             .unwrap();
         let process = i32::try_from(child.id()).unwrap();
         let looked = state(process, &[needle("value to")]);
