@@ -1,7 +1,5 @@
 //! What changes between the making of a transaction and its submission.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use chain::{Chain, ChainError, Mist, Prepared, StakeTransaction, Verdict};
 
 use crate::common::{Devnet, NODE, SUI, within};

@@ -1,5 +1,7 @@
 //! The chain client against the double, over TLS, in one process.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 mod changes;
