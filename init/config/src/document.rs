@@ -96,7 +96,7 @@ fn shape_problem(text: &str, failure: &serde_path_to_error::Error<toml::de::Erro
     }
 }
 
-/// `table.field[index]`, without the segments that [`Spanned`] puts in between.
+/// `table.field[index]`, without the segments that [`toml::Spanned`] puts in between.
 fn field_name(path: &serde_path_to_error::Path) -> String {
     let mut name = String::new();
     for segment in path {
