@@ -96,7 +96,8 @@ pub struct ChainConfig {
     /// How much to stake, in MIST.
     pub stake_mist: u64,
     /// `restake`, false unless given: whether a node whose stake was withdrawn stakes anew with the
-    /// same key. Without it, a withdrawn stake is the end of the node, at every later boot too.
+    /// same key. Without it, a node whose stake was withdrawn stakes nothing and joins nothing; it
+    /// says so, and what to do.
     pub restake: bool,
 }
 
