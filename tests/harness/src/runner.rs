@@ -96,6 +96,9 @@ pub async fn run(lab: Lab, plan: &Plan) -> Result<Totals> {
     Ok(totals)
 }
 
+/// How often a scenario is run at the most, where it was the emulator that broke.
+const ATTEMPTS: usize = 3;
+
 /// Runs one scenario, prints how it ended, and counts it.
 async fn play(
     scenario: &'static Scenario,
@@ -111,7 +114,19 @@ async fn play(
     }
     println!("start   {name}");
     let started = Instant::now();
-    let outcome = attempt(scenario, Arc::clone(lab), records.join(name)).await;
+    let records = records.join(name);
+    let mut outcome = attempt(scenario, Arc::clone(lab), records.clone()).await;
+    for _ in 1..ATTEMPTS {
+        let Some(assertion) = outcome
+            .as_ref()
+            .err()
+            .and_then(|_| emulator_broke(&records))
+        else {
+            break;
+        };
+        println!("again   {name}: the emulator itself broke, not what it ran: {assertion}");
+        outcome = attempt(scenario, Arc::clone(lab), records.clone()).await;
+    }
     let seconds = started.elapsed().as_secs();
     match outcome {
         Ok(()) => {
@@ -123,6 +138,22 @@ async fn play(
             println!("FAILED  {name} ({seconds} s)\n{report}");
         }
     }
+}
+
+/// The line in which QEMU says that an assertion of its own failed. Under TCG with several threads
+/// it does so now and then (`iotlb_to_section: Assertion …`), whatever the machine does; nothing
+/// that runs in the machine can write into this log.
+fn emulator_broke(records: &std::path::Path) -> Option<String> {
+    let entries = std::fs::read_dir(records).ok()?;
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with("-qemu.log"))
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .find_map(|log| {
+            log.lines()
+                .find(|line| line.starts_with("qemu-system-") && line.contains(": Assertion `"))
+                .map(str::to_owned)
+        })
 }
 
 /// Runs one scenario; an error is the report for a person.
@@ -158,6 +189,20 @@ async fn attempt(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_emulators_own_assertion_is_a_reason_to_run_again() {
+        let records = tempfile::tempdir().unwrap();
+        let log = records.path().join("machine-1-qemu.log");
+        assert_eq!(emulator_broke(records.path()), None);
+        std::fs::write(&log, "qemu-system-x86_64: warning: a feature is missing\n").unwrap();
+        assert_eq!(emulator_broke(records.path()), None);
+        let line = "qemu-system-x86_64: system/physmem.c:2678: iotlb_to_section: Assertion `section_index < d->map.sections_nb' failed.";
+        std::fs::write(records.path().join("machine-1-console.log"), line).unwrap();
+        assert_eq!(emulator_broke(records.path()), None);
+        std::fs::write(&log, format!("{line}\n")).unwrap();
+        assert_eq!(emulator_broke(records.path()).as_deref(), Some(line));
+    }
 
     #[test]
     fn totals_have_the_closing_line_that_test_runs_are_read_by() {
