@@ -86,7 +86,7 @@ async fn expect_screen(machine: &mut Machine, what: &str) -> Result<Vec<String>>
         .await?
         .index;
     let end = machine
-        .expect_after(begin, "The machine restarts in 10 seconds")
+        .expect_after(begin, "power action=reboot reason=failure")
         .await?;
     let expression = regex::Regex::new(what)?;
     let found = machine
