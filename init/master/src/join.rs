@@ -40,7 +40,7 @@ pub(crate) fn token(path: &Path) -> Result<Secret, JoinTokenError> {
     let printable = text.iter().all(u8::is_ascii_graphic);
     match std::str::from_utf8(text) {
         Ok(text) if printable && (1..=LONGEST).contains(&text.len()) => {
-            if pins_authority(text) {
+            if wire::master::pins_authority(text) {
                 Ok(Secret::new(text.to_owned()))
             } else {
                 Err(JoinTokenError::Unpinned {
@@ -52,19 +52,6 @@ pub(crate) fn token(path: &Path) -> Result<Secret, JoinTokenError> {
             path: path.display().to_string(),
         }),
     }
-}
-
-/// Whether a token names the hash of the cluster's certificate authority, without which an agent
-/// joins whoever answers (k3s, "Token Format": `K10<CA hash>::<credentials>`).
-fn pins_authority(token: &str) -> bool {
-    const HASH: usize = 64;
-    let Some((hash, secret)) = token
-        .strip_prefix("K10")
-        .and_then(|rest| rest.split_once("::"))
-    else {
-        return false;
-    };
-    hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && !secret.is_empty()
 }
 
 #[cfg(test)]

@@ -361,19 +361,6 @@ fn is_about_the_stake(code: RefusalCode) -> bool {
     )
 }
 
-/// Whether a token names the hash of the cluster's certificate authority, without which the agent
-/// would join whoever answers (k3s, "Token Format": `K10<CA hash>::<credentials>`).
-fn pins_authority(token: &str) -> bool {
-    const HASH: usize = 64;
-    let Some((hash, secret)) = token
-        .strip_prefix("K10")
-        .and_then(|rest| rest.split_once("::"))
-    else {
-        return false;
-    };
-    hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && !secret.is_empty()
-}
-
 /// An answer that names another node or can't be used is told before the agent gets to see it.
 fn check_registration(node_id: &str, answer: &RegisterResponse) -> Result<(), MasterError> {
     let token = answer.join_token.expose();
@@ -385,7 +372,7 @@ fn check_registration(node_id: &str, answer: &RegisterResponse) -> Result<(), Ma
         "the server is not an https URL"
     } else if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         "the join token is empty or not printable"
-    } else if !pins_authority(token) {
+    } else if !wire::master::pins_authority(token) {
         "the join token does not pin the cluster's authority: expected K10, 64 hexadecimal digits, \
          :: and a secret, as k3s token prints it"
     } else if answer.session.is_empty() {
