@@ -196,6 +196,11 @@ impl Devnet {
         }
     }
 
+    /// The first node's key.
+    pub(crate) fn operator(&self) -> &NodeKey {
+        &self.operators[0]
+    }
+
     fn node_id(number: usize) -> String {
         format!("edge-{number:04}")
     }
