@@ -421,3 +421,16 @@ fun a_record_of_a_later_version_does_not_go_back() {
     staking::migrate_record(&mut record);
     abort
 }
+
+#[test]
+fun a_longer_unbonding_time_does_not_hold_who_asked_before() {
+    let (mut world, mut record) = staked();
+    world.ask_back(&mut record);
+    let (pool, admin, _, _, _) = world.parts();
+    let longest = bounds::unbonding_ms().most();
+    administration::set_unbonding(pool, admin, longest);
+    world.wait(7 * 86_400_000);
+    assert_eq!(world.withdraw(&mut record), sui(5));
+    destroy(record);
+    world.end();
+}

@@ -3,8 +3,6 @@
 module k3s_daas::staking_tests;
 
 use k3s_daas::{
-    administration,
-    bounds,
     delegation,
     node_key,
     signer,
@@ -491,16 +489,4 @@ fun more_than_all_is_no_slash() {
     let (mut world, mut record) = staked();
     world.slash(&mut record, 10_001);
     abort
-}
-
-#[test]
-fun a_longer_unbonding_time_does_not_hold_who_asked_before() {
-    let (mut world, mut record) = unbonding();
-    let (pool, admin, _, _, _) = world.parts();
-    let longest = bounds::unbonding_ms().most();
-    administration::set_unbonding(pool, admin, longest);
-    world.wait(7 * DAY_MS);
-    assert_eq!(world.withdraw(&mut record), sui(5));
-    destroy(record);
-    world.end();
 }
