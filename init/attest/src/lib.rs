@@ -1,0 +1,1 @@
+//! Evidence of what runs on a machine: collected on the node, verified by the master.
