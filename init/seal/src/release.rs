@@ -8,9 +8,12 @@
 
 use std::fmt;
 
-use p256::ecdsa::{
-    Signature, SigningKey, VerifyingKey,
-    signature::hazmat::{PrehashSigner, PrehashVerifier},
+use p256::{
+    ecdsa::{
+        Signature, SigningKey, VerifyingKey,
+        signature::hazmat::{PrehashSigner, PrehashVerifier},
+    },
+    pkcs8::DecodePublicKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -277,6 +280,20 @@ impl ReleasePolicies {
                 .collect(),
         })?)
     }
+}
+
+/// Reads a publisher's key: a P-256 public key in PEM, as `openssl ec -pubout` writes it.
+///
+/// # Errors
+///
+/// [`FileError::Field`] when it is none.
+pub fn key_from_pem(pem: &str) -> Result<Point, FileError> {
+    p256::PublicKey::from_public_key_pem(pem)
+        .map(|key| Point::from_public_key(&key))
+        .map_err(|_| FileError::Field {
+            field: "release key",
+            expected: "a P-256 public key in PEM",
+        })
 }
 
 impl Entry {

@@ -145,6 +145,9 @@ impl StateError {
     }
 }
 
+/// The name of a [`wire::status::Seal`]: how the state is encrypted.
+pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
+
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
 /// the log says why: 10 no state partition, 11 too small, 12 foreign data, 13 another version,
 /// 14 damaged, 1 anything else.
