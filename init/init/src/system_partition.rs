@@ -194,15 +194,18 @@ impl SystemPartition {
         self.sync().map(|()| true)
     }
 
+    /// What fsmount(2) gives is as a file of `O_PATH`: it can't be synced itself (open(2)).
     fn sync(&self) -> io::Result<()> {
-        fsync(&self.0)?;
-        Ok(syncfs(&self.0)?)
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(&self.0, DIRECTORY, flags, Mode::empty())?;
+        fsync(&directory)?;
+        Ok(syncfs(&directory)?)
     }
 
-    /// A folder in place of a partition.
+    /// A folder in place of a partition, as fsmount(2) would give it.
     #[cfg(test)]
     pub(crate) fn folder(folder: &std::path::Path) -> Self {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self(rustix::fs::open(folder, flags, Mode::empty()).unwrap())
     }
 }
