@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
-use chain::{Stake, Verdict};
+use chain::{Address, Stake, Verdict};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -16,6 +19,8 @@ use crate::seams::Init;
 
 /// The longest detail that is sent on, in characters: an answer from outside can be in it.
 const LONGEST_DETAIL: usize = 512;
+/// The longest public key, in hexadecimal digits; those of P-256 have some 250.
+const LONGEST_KEY: u64 = 4096;
 
 /// The reasons that the staker gives; all others are somebody else's to give and to take back.
 const OURS: &[DegradedReason] = &[
@@ -40,12 +45,43 @@ pub struct Health {
     /// The node's status, as `init` last sent it.
     #[serde(flatten)]
     pub node: NodeStatus,
+    /// The account that stakes, and that is to be funded.
+    pub address: Option<String>,
+    /// The public parts of the TPM's keys, as hexadecimal digits of `TPM2B_PUBLIC`: with them a
+    /// configuration is sealed for this machine elsewhere. None without a measured boot.
+    pub tpm: Option<TpmReport>,
     /// The stake, as last read from the chain.
     pub stake: Option<StakeReport>,
     /// Who has to confirm that the stake is gone before the node powers off.
     pub second_opinion: &'static str,
     /// The reports to the master.
     pub heartbeat: HeartbeatReport,
+}
+
+/// The public parts of the TPM's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TpmReport {
+    /// The storage root key's, for `seal --for`.
+    pub storage_root_key: String,
+    /// The endorsement key's, which the manufacturer's certificate names.
+    pub endorsement_key: String,
+}
+
+impl TpmReport {
+    /// As `init` has laid them out in `directory`; none: it has not.
+    #[must_use]
+    pub fn read(directory: &Path) -> Option<Self> {
+        let key = |name: &str| -> Option<String> {
+            let mut text = String::new();
+            let file = File::open(directory.join(name)).ok()?;
+            file.take(LONGEST_KEY).read_to_string(&mut text).ok()?;
+            Some(text.trim().to_owned())
+        };
+        Some(Self {
+            storage_root_key: key("srk.pub")?,
+            endorsement_key: key("ek.pub")?,
+        })
+    }
 }
 
 /// The stake, as last read from the chain.
@@ -97,6 +133,8 @@ impl<I: Init> Board<I> {
             node_id: node_id.to_owned(),
             init_connected: init.present(),
             node: NodeStatus::default(),
+            address: None,
+            tpm: None,
             stake: None,
             second_opinion: "",
             heartbeat: HeartbeatReport::default(),
@@ -106,6 +144,15 @@ impl<I: Init> Board<I> {
             ours: RefCell::default(),
             health: watch::Sender::new(Arc::new(health)),
         }
+    }
+
+    /// Shows who the node is: its account, and its TPM.
+    pub fn show_identity(&self, address: &Address, tpm: Option<TpmReport>) {
+        self.health.send_modify(|health| {
+            let health = Arc::make_mut(health);
+            health.address = Some(address.to_string());
+            health.tpm = tpm;
+        });
     }
 
     /// The connection to `init`.
@@ -343,6 +390,22 @@ mod tests {
         assert_eq!(json["state"], "booting");
         assert_eq!(json["seal"], "unknown");
         assert_eq!(json["stake"], serde_json::Value::Null);
+    }
+
+    #[tokio::test]
+    async fn the_tpms_public_keys_are_shown_where_there_are_any() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(TpmReport::read(folder.path()), None);
+        for (name, text) in [("srk.pub", "0058\n"), ("ek.pub", "007a\n")] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let board = Board::new(Recorder::default(), "edge-0001");
+        let address = chain::NodeKey::generate().unwrap().address();
+        board.show_identity(&address, TpmReport::read(folder.path()));
+        let json = serde_json::to_value(&**board.subscribe().borrow()).unwrap();
+        assert_eq!(json["address"], address.to_string());
+        assert_eq!(json["tpm"]["storage_root_key"], "0058");
+        assert_eq!(json["tpm"]["endorsement_key"], "007a");
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use wire::child::FromInit;
 use zeroize::Zeroizing;
 
-use crate::board::{Board, explain};
+use crate::board::{Board, TpmReport, explain};
 use crate::chain_link::ChainLink;
 use crate::init_link::InitLink;
 use crate::journal::{Journal, Purpose};
@@ -31,6 +31,8 @@ use crate::usage::NodeMeter;
 /// Where the stake transaction is kept until it is on chain: on the state disk, or else on tmpfs,
 /// where it survives this program, but no power cut.
 const DIRECTORIES: &[&str] = &["/var/lib/daas/staker", "/run/staker"];
+/// Where `init` lays out what the TPM shows to others.
+const EVIDENCE: &str = "/run/daas/evidence";
 /// How long `init` has for its first status, before the life begins without it.
 const FIRST_STATUS: Duration = Duration::from_secs(2);
 
@@ -150,6 +152,7 @@ fn assemble(
     let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
     let board = Board::new(init, &public.node_id);
     board.show_fullnodes(public.chain.fullnodes.len());
+    board.show_identity(&key.address(), TpmReport::read(Path::new(EVIDENCE)));
     Ok(Staker::new(
         chain,
         master,
