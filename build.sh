@@ -31,9 +31,15 @@ Usage: ./build.sh COMMAND
   test image       builds the image twice and compares the results byte for byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
-  image [--k3s PATH|URL|double] [--out DIR]
+  image [--k3s PATH|URL|double] [--out DIR] [--release-key FILE] [--security-version N]
+        [--secure-boot-key FILE --secure-boot-certificate FILE]
                    the disk image and its manifest, by default into out/, with the k3s release that
-                   the lock pins; a URL is pinned by #sha256=DIGEST at its end
+                   the lock pins; a URL is pinned by #sha256=DIGEST at its end. The release key (P-256,
+                   PKCS #8 in PEM) signs what the image measures; without one a development key is made.
+                   The other key (RSA, PEM) signs boot loader and kernel image for Secure Boot
+  seal --for srk.pub --policy release.pem [--floor N] [--pcr7 HEX] [--recovery] node.toml -o FILE
+                   seals a configuration so that one machine alone opens it, running an image that the
+                   release key signed
   lock             refresh the pinned Debian packages and the pinned k3s release
   check            format (Rust and Move), lints, dependencies (cargo-deny), documentation
 
@@ -224,9 +230,9 @@ compile() {
     cargo build --release --workspace --locked
 }
 
-build_image() { # K3S DIRECTORY
+build_image() { # K3S DIRECTORY [OPTION...]
     say "image with k3s: $1"
-    "$PROGRAMS/image" build --k3s "$1" --programs "$PROGRAMS" --out "$2"
+    "$PROGRAMS/image" build --k3s "$1" --programs "$PROGRAMS" --out "$2" "${@:3}"
 }
 
 # The image for `run` and `test`, and the harness's word for the k3s that is in it.
@@ -318,12 +324,17 @@ command_test() {
 }
 
 command_image() {
-    local k3s=${K3S_BIN:-pinned} out=out
+    local k3s=${K3S_BIN:-pinned} out=out signing=()
     while (($#)); do
         case $1 in
-            --k3s | --out)
+            --k3s | --out | --release-key | --security-version | --secure-boot-key | --secure-boot-certificate)
                 [[ -n ${2:-} ]] || die "image: $1 needs a value"
-                if [[ $1 == --k3s ]]; then k3s=$2; else out=$2; fi
+                case $1 in
+                    --k3s) k3s=$2 ;;
+                    --out) out=$2 ;;
+                    *) signing+=("$1" "$2") ;;
+                esac
+                [[ $1 != --secure-boot-key ]] || want sbsigntool command -v sbsign
                 shift 2
                 ;;
             *) die "image: unexpected argument $1; see ./build.sh --help" ;;
@@ -331,7 +342,13 @@ command_image() {
     done
     prepare build
     compile
-    build_image "$k3s" "$out"
+    build_image "$k3s" "$out" "${signing[@]}"
+}
+
+command_seal() {
+    prepare build
+    compile
+    "$PROGRAMS/seal" "$@"
 }
 
 command_lock() {
@@ -389,7 +406,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | test | image | lock | check)
+        run | slash | test | image | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"

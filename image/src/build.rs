@@ -14,12 +14,14 @@ use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Part};
 use crate::modules;
 use crate::progress::{human_size, step};
+use crate::release::{KeySource, Release};
 use crate::root::{self, Ingredients};
+use crate::secure_boot::SecureBoot;
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::tools::Tools;
 use crate::uki;
-use crate::wanted::Wanted;
+use crate::wanted::{FileOf, Wanted};
 
 /// The kernel command line behind the root hash. The consoles: the last one is init's standard output.
 /// A panic reboots after ten seconds. Only the kernel's own signed modules load, and not even root
@@ -44,6 +46,12 @@ pub struct Request {
     pub definitions: PathBuf,
     /// Directory with the files laid over the root.
     pub overlay: PathBuf,
+    /// The key that signs the image's policies.
+    pub release_key: KeySource,
+    /// The image's security version.
+    pub security_version: u16,
+    /// Signs for Secure Boot, where wanted.
+    pub secure_boot: Option<SecureBoot>,
 }
 
 /// Builds an image. The output directory gets its files only when all of them are finished.
@@ -66,6 +74,11 @@ pub fn build(request: &Request) -> Result<()> {
     if k3s.version == "double" {
         step("k3s: the DOUBLE of the tests; this image is for tests alone and says so");
     }
+    let release = Release::open(
+        &request.release_key,
+        request.security_version,
+        &request.cache,
+    )?;
     let store = Store::fill(&lock, &request.cache)?;
     let tools = Tools::new(&wanted, &store, date)?;
     let kernel = store.get(&lock.kernel)?;
@@ -105,29 +118,37 @@ pub fn build(request: &Request) -> Result<()> {
 
     step("initramfs: packing");
     let early = initramfs::tree(&init, &early_modules, &kernel.origin)?;
-    fs::write(at("initramfs.img"), initramfs::pack(&early, date)?)
-        .context("can't write the initramfs")?;
-    let vmlinuz = kernel
-        .directory
-        .join("boot")
-        .join(format!("vmlinuz-{}", modules.release));
-    fs::copy(&vmlinuz, at("vmlinuz"))
-        .with_context(|| format!("can't copy {}", vmlinuz.display()))?;
-    fs::write(at("cmdline"), &command_line).context("can't write the command line")?;
-
-    step("uki: linking");
-    let parts = uki::Parts {
-        stub: &store
-            .get(&wanted.stub.package)?
-            .directory
-            .join(&wanted.stub.file),
-        kernel: &at("vmlinuz"),
-        release: &modules.release,
-        initramfs: &at("initramfs.img"),
-        command_line: &command_line,
-        os_release: &os_release,
+    let read =
+        |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
+    let file_of = |file: &FileOf| -> Result<PathBuf> {
+        Ok(store.get(&file.package)?.directory.join(&file.file))
     };
-    uki::build(&parts, &at("uki.efi"))?;
+    let vmlinuz = format!("boot/vmlinuz-{}", modules.release);
+    let parts = uki::Parts {
+        stub: read(&file_of(&wanted.stub)?)?,
+        kernel: read(&kernel.directory.join(vmlinuz))?,
+        kernel_release: modules.release.clone(),
+        initramfs: initramfs::pack(&early, date)?,
+        command_line: command_line.clone(),
+        os_release,
+    };
+    parts.write(staging.path())?;
+
+    step("uki: linking, measuring and signing its policies");
+    let uki = uki::build(&parts, &release)?;
+    drop(parts);
+    let write = |name: &str, content: &[u8]| {
+        fs::write(at(name), content).with_context(|| format!("can't write {name}"))
+    };
+    write("uki.efi", &uki.program)?;
+    write("policies.json", uki.policies.as_bytes())?;
+    write("release.pem", release.public_pem()?.as_bytes())?;
+    write("systemd-boot.efi", &read(&file_of(&wanted.boot_loader)?)?)?;
+    if let Some(secure_boot) = &request.secure_boot {
+        step("secure boot: signing boot loader and kernel image");
+        secure_boot.sign(&at("systemd-boot.efi"))?;
+        secure_boot.sign(&at("uki.efi"))?;
+    }
 
     step("disk: writing");
     let parts = disk::Parts {
@@ -135,6 +156,7 @@ pub fn build(request: &Request) -> Result<()> {
         verity: &at("root.verity"),
         root_hash: &root_hash,
         uki: &at("uki.efi"),
+        boot_loader: &at("systemd-boot.efi"),
     };
     disk::build(&parts, date, &tools, &at("disk.raw"))?;
 
@@ -148,6 +170,11 @@ pub fn build(request: &Request) -> Result<()> {
         k3s_sha256: k3s.sha256.clone(),
         root_hash,
         command_line,
+        pcr11: hex::encode(uki.pcr11),
+        release_key: hex::encode(release.point().to_compressed()),
+        release_key_is_development: release.is_development,
+        security_version: release.security_version,
+        secure_boot: request.secure_boot.is_some(),
         parts: parts_of(staging.path())?,
         root: files,
         initramfs: manifest::files(&early)?,
@@ -157,7 +184,7 @@ pub fn build(request: &Request) -> Result<()> {
     open_to_all(staging.path())?;
     staging.finish(&request.out)?;
     for part in &manifest.parts {
-        step(format!("  {:<16}{}", part.name, human_size(part.size)));
+        step(format!("  {:<18}{}", part.name, human_size(part.size)));
     }
     step(format!(
         "done: {} (k3s: {})",

@@ -40,7 +40,22 @@ pub struct Parts<'a> {
     pub root_hash: &'a str,
     /// The unified kernel image.
     pub uki: &'a Path,
+    /// systemd-boot.
+    pub boot_loader: &'a Path,
 }
+
+/// Where firmware looks by itself: the boot loader (UEFI Specification, 3.5.1.1).
+pub const BOOT_LOADER_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
+/// The unified kernel image, where the boot loader looks (UAPI specification "Boot Loader Specification").
+pub const UKI_PATH: &str = "EFI/Linux/k3s-daas.efi";
+/// The boot loader's configuration.
+pub const LOADER_CONFIGURATION_PATH: &str = "loader/loader.conf";
+
+/// What the boot loader does (loader.conf(5)): the menu shows for a second, and any key stops it. What boots
+/// by itself is an image as its name says, never its profile that resets, whose name has more behind it.
+/// Nobody edits a command line, and no keys for Secure Boot are taken from the disk.
+pub const LOADER_CONFIGURATION: &str = "timeout 1\ndefault k3s-daas*.efi\neditor no\nauto-entries no\n\
+    secure-boot-enroll off\n";
 
 /// One partition to be.
 struct Partition<'a> {
@@ -59,7 +74,7 @@ pub fn build(parts: &Parts<'_>, date: u64, tools: &Tools, path: &Path) -> Result
     let directory = path.parent().unwrap_or(Path::new("."));
     let esp = tempfile::NamedTempFile::new_in(directory)
         .context("can't create the EFI system partition")?;
-    esp_image(parts.uki, parts.root_hash, date, tools, esp.path())?;
+    esp_image(parts, date, tools, esp.path())?;
     // the specification: a root and its hash tree are found by the halves of the root hash
     let (root_uuid, verity_uuid) = digest::halves(parts.root_hash)?;
     let own = |label: &str| digest::uuid(label, parts.root_hash);
@@ -136,44 +151,60 @@ fn write_disk(partitions: &[Partition<'_>], disk_uuid: [u8; 16], path: &Path) ->
     disk.sync_all().context("can't write the disk image")
 }
 
-/// The EFI system partition: the unified kernel image where firmware looks by itself, and the directory
+/// The EFI system partition: boot loader, its configuration, the unified kernel image, and the directory
 /// for the node's configuration.
-fn esp_image(uki: &Path, root_hash: &str, date: u64, tools: &Tools, image: &Path) -> Result<()> {
+fn esp_image(parts: &Parts<'_>, date: u64, tools: &Tools, image: &Path) -> Result<()> {
     File::create(image)?.set_len(ESP_SIZE)?;
-    let volume = hex::encode(&digest::uuid("fat", root_hash)[..4]);
+    let volume = hex::encode(&digest::uuid("fat", parts.root_hash)[..4]);
     tools
         .run("usr/sbin/mkfs.fat")?
         .args(["--invariant", "-F", "32", "-n", "ESP", "-i", &volume])
         .arg(image)
         .output()
         .context("can't format the EFI system partition")?;
-    // mtools copies the date of its source with -m, and takes the clock for directories from
-    // SOURCE_DATE_EPOCH
-    let work = tempfile::tempdir().context("can't create a temporary directory")?;
-    let source = work.path().join("BOOTX64.EFI");
-    fs::copy(uki, &source).context("can't copy the unified kernel image")?;
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(date);
-    File::options()
-        .write(true)
-        .open(&source)?
-        .set_modified(time)?;
+    // mtools takes the clock for directories from SOURCE_DATE_EPOCH
     tools
         .run("usr/bin/mmd")?
         .env("MTOOLS_SKIP_CHECK", "1")
         .arg("-i")
         .arg(image)
-        .args(["::/EFI", "::/EFI/BOOT", "::/EFI/Linux", "::/daas"])
+        .args([
+            "::/EFI",
+            "::/EFI/BOOT",
+            "::/EFI/Linux",
+            "::/loader",
+            "::/daas",
+        ])
         .output()?;
-    tools
-        .run("usr/bin/mcopy")?
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .arg("-m")
-        .arg("-i")
-        .arg(image)
-        .arg(&source)
-        .arg("::/EFI/BOOT/BOOTX64.EFI")
-        .output()
-        .context("can't fill the EFI system partition")?;
+    let work = tempfile::tempdir().context("can't create a temporary directory")?;
+    let configuration = work.path().join("loader.conf");
+    fs::write(&configuration, LOADER_CONFIGURATION).context("can't write a temporary file")?;
+    for (source, path) in [
+        (parts.boot_loader, BOOT_LOADER_PATH),
+        (parts.uki, UKI_PATH),
+        (&configuration, LOADER_CONFIGURATION_PATH),
+    ] {
+        // mtools copies the date of its source with -m
+        let dated = work.path().join("dated");
+        fs::copy(source, &dated).with_context(|| format!("can't copy {}", source.display()))?;
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(date);
+        File::options()
+            .write(true)
+            .open(&dated)?
+            .set_modified(time)?;
+        tools
+            .run("usr/bin/mcopy")?
+            .env("MTOOLS_SKIP_CHECK", "1")
+            .arg("-m")
+            .arg("-i")
+            .arg(image)
+            .arg(&dated)
+            .arg(format!("::/{path}"))
+            .output()
+            .context("can't fill the EFI system partition")?;
+        // the copy took its source's mode, which may forbid writing the next one over it
+        fs::remove_file(&dated).context("can't remove a temporary file")?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,8 @@ use image::download::Vanished;
 use image::k3s::{self, Source};
 use image::lock::Lock;
 use image::refresh;
+use image::release::KeySource;
+use image::secure_boot::SecureBoot;
 use image::verify;
 use image::wanted::Wanted;
 
@@ -59,6 +61,20 @@ struct BuildArguments {
     /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// The release key, which signs what the image measures: a P-256 private key, PKCS #8 in PEM. Without it,
+    /// a development key is made in the cache
+    #[arg(long, value_name = "FILE")]
+    release_key: Option<PathBuf>,
+    /// The image's security version: it opens what is sealed for this floor and those below
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    security_version: u16,
+    /// Signs boot loader and kernel image for Secure Boot, with an RSA private key in PEM (and the host's
+    /// sbsign). The signatures hold the time, so such an image is not the same byte for byte
+    #[arg(long, value_name = "FILE", requires = "secure_boot_certificate")]
+    secure_boot_key: Option<PathBuf>,
+    /// The X.509 certificate of that key in PEM, which goes into the machine's variable `db`
+    #[arg(long, value_name = "FILE", requires = "secure_boot_key")]
+    secure_boot_certificate: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -105,6 +121,10 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         programs,
         out,
         cache,
+        release_key,
+        security_version,
+        secure_boot_key,
+        secure_boot_certificate,
     } = arguments;
     let cache = match cache {
         Some(cache) => cache,
@@ -121,6 +141,11 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         cache,
         definitions,
         overlay,
+        release_key: release_key.map_or(KeySource::Development, KeySource::File),
+        security_version,
+        secure_boot: secure_boot_key
+            .zip(secure_boot_certificate)
+            .map(|(key, certificate)| SecureBoot { key, certificate }),
     })
 }
 

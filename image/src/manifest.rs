@@ -24,6 +24,17 @@ pub struct Manifest {
     pub root_hash: String,
     /// The kernel's command line.
     pub command_line: String,
+    /// PCR 11 as the boot stub leaves it, in hexadecimal: what is registered on chain for the image.
+    pub pcr11: String,
+    /// The public part of the key that signed the image's policies: a compressed P-256 point, in
+    /// hexadecimal.
+    pub release_key: String,
+    /// That key is not a publisher's: it was made on the machine that built the image.
+    pub release_key_is_development: bool,
+    /// The image opens what is sealed for this floor and those below.
+    pub security_version: u16,
+    /// Boot loader and kernel image are signed for Secure Boot.
+    pub secure_boot: bool,
     /// The files that the builder wrote.
     pub parts: Vec<Part>,
     /// The files of the root.

@@ -33,7 +33,7 @@ pub struct Modules {
 /// Stages the modules of the root in the cache: all but the dropped ones.
 ///
 /// # Errors
-/// When the package holds no kernel, a pattern matches nothing, or depmod fails.
+/// When the package holds no kernel or lacks a required module, a pattern matches nothing, or depmod fails.
 pub fn of_root(wanted: &Wanted, kernel: &Unpacked, tools: &Tools, cache: &Path) -> Result<Modules> {
     let release = release(kernel)?;
     let source = kernel.directory.join(MODULES).join(&release);
@@ -61,6 +61,9 @@ pub fn of_root(wanted: &Wanted, kernel: &Unpacked, tools: &Tools, cache: &Path) 
         }
         stage(&source, &keep, &release, tools, &directory)?;
     }
+    Catalogue::read(&directory.join(MODULES).join(&release))?
+        .closure(&wanted.kernel.required, &[])
+        .context("the root's modules")?;
     Ok(Modules { release, directory })
 }
 
@@ -259,7 +262,7 @@ impl Catalogue {
         }
         if !missing.is_empty() {
             bail!(
-                "the kernel has no module {}, which packages.toml requires in the initramfs",
+                "the kernel has no module {}, which packages.toml requires",
                 missing.join(", ")
             );
         }

@@ -8,10 +8,11 @@ use rustix::fs::Mode;
 
 use crate::build::{self, Request};
 use crate::progress::step;
+use crate::release;
 use crate::sparse;
 
 /// Builds the requested image twice and compares the results. The second build has a cache of its own that
-/// begins with nothing but the downloads, so it unpacks and indexes everything anew, and another umask. Both work in the
+/// begins with nothing but the downloads and the development key, so it unpacks and indexes everything anew, and another umask. Both work in the
 /// requested output's parent directory and leave nothing there.
 ///
 /// # Errors
@@ -37,7 +38,7 @@ pub fn reproducible(request: &Request) -> Result<()> {
         ..request.clone()
     })?;
     let cache = work.path().join("cache");
-    for downloads in ["packages", "k3s"] {
+    for downloads in ["packages", "k3s", release::KEYS] {
         link_files(&request.cache.join(downloads), &cache.join(downloads))?;
     }
     step("verify: second build");

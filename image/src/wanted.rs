@@ -23,7 +23,9 @@ pub struct Wanted {
     /// The k3s release.
     pub k3s: K3s,
     /// The UEFI stub.
-    pub stub: Stub,
+    pub stub: FileOf,
+    /// The boot loader.
+    pub boot_loader: FileOf,
     /// The bundle of certificates.
     pub certificates: Certificates,
     /// Packages whose files make up the root.
@@ -44,6 +46,8 @@ pub struct Tools {
 pub struct Kernel {
     /// The metapackage; its first dependency is the package that holds the kernel.
     pub package: String,
+    /// Modules that the root must have, by name, unless they are built in.
+    pub required: Vec<String>,
     /// Patterns of modules to leave out, below `usr/lib/modules/<release>`.
     pub drop: Vec<String>,
 }
@@ -66,10 +70,10 @@ pub struct K3s {
     pub version: String,
 }
 
-/// Where the UEFI stub is.
+/// One file of a package.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stub {
+pub struct FileOf {
     /// The package that holds it.
     pub package: String,
     /// Its path in that package.
@@ -117,6 +121,7 @@ impl Wanted {
         root.chain(tools)
             .chain([
                 self.stub.package.as_str(),
+                self.boot_loader.package.as_str(),
                 self.certificates.package.as_str(),
             ])
             .collect()

@@ -41,6 +41,10 @@ pub struct NodeConfig {
 /// The part of the configuration that holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicConfig {
+    /// How the configuration's secrets are kept on the node.
+    pub seal: SealMethod,
+    /// Whether a recovery key is made when the configuration is sealed, and shown that once.
+    pub recovery_key: bool,
     /// The node's name in the cluster, its host name, and its name on chain: an RFC 1123 label.
     pub node_id: String,
     /// How the network comes up.
@@ -53,6 +57,15 @@ pub struct PublicConfig {
     pub master: MasterConfig,
     /// Where the status page listens.
     pub status_listen: SocketAddr,
+}
+
+/// How the configuration's secrets are kept on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealMethod {
+    /// Sealed by the machine's TPM 2.0; a machine that can't do that takes no configuration.
+    Tpm,
+    /// In the plain: whoever reads the disk has them. The node says so wherever it shows its status.
+    None,
 }
 
 /// How the network comes up.
@@ -113,8 +126,20 @@ pub struct MasterConfig {
 /// The node's secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityConfig {
-    /// The node's Sui key as `sui keytool export` writes it: `suiprivkey1…`, ed25519.
+    /// The node's Sui key as `sui keytool export` writes it: `suiprivkey1…`, ed25519. Or
+    /// [`IdentityConfig::TPM`].
     pub sui_key: Secret,
+}
+
+impl IdentityConfig {
+    /// What stands in the place of a key that is born in the TPM, and never leaves it.
+    pub const TPM: &str = "tpm";
+
+    /// Whether the key is the TPM's.
+    #[must_use]
+    pub fn is_in_tpm(&self) -> bool {
+        self.sui_key.expose() == Self::TPM
+    }
 }
 
 impl NodeConfig {

@@ -13,7 +13,7 @@ use crate::error::line_of;
 use crate::values::{self, Expectation, Interface, Ipv4Cidr, TimeServer};
 use crate::{
     ChainConfig, ConfigError, DEFAULT_STATUS_LISTEN, IdentityConfig, MasterConfig, NetworkConfig,
-    NetworkMethod, NodeConfig, Problem, PublicConfig,
+    NetworkMethod, NodeConfig, Problem, PublicConfig, SealMethod,
 };
 
 #[derive(Deserialize)]
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Document {
     #[serde(rename = "version")]
     _version: i64,
+    seal: Option<Spanned<String>>,
+    recovery_key: Option<Spanned<bool>>,
     node: Node,
     #[serde(default)]
     network: Network,
@@ -253,7 +255,44 @@ impl Checker<'_> {
         }
     }
 
-    fn identity(&mut self, identity: &Identity) -> Option<IdentityConfig> {
+    fn seal(&mut self, document: &Document) -> Option<SealMethod> {
+        let method = match &document.seal {
+            None => SealMethod::Tpm,
+            Some(value) => self.check("seal", value, values::seal)?,
+        };
+        if let (SealMethod::None, Some(wanted)) = (method, &document.recovery_key)
+            && *wanted.get_ref()
+        {
+            let why = Expectation::new(
+                "no recovery key where nothing is sealed",
+                "remove recovery_key, or seal = \"none\"",
+            );
+            let span = Some(wanted.span());
+            self.add(span, "recovery_key", "true".to_owned(), why);
+            return None;
+        }
+        Some(method)
+    }
+
+    fn identity(
+        &mut self,
+        identity: &Identity,
+        seal: Option<SealMethod>,
+    ) -> Option<IdentityConfig> {
+        if identity.sui_key.get_ref().expose() == IdentityConfig::TPM {
+            if seal == Some(SealMethod::None) {
+                let why = Expectation::new(
+                    "a key of its own where nothing is sealed",
+                    "a key in the TPM needs a sealed configuration: remove seal = \"none\"",
+                );
+                let span = Some(identity.sui_key.span());
+                self.add(span, "identity.sui_key", "\"tpm\"".to_owned(), why);
+                return None;
+            }
+            return Some(IdentityConfig {
+                sui_key: identity.sui_key.get_ref().clone(),
+            });
+        }
         match values::sui_key(identity.sui_key.get_ref().expose()) {
             Ok(()) => Some(IdentityConfig {
                 sui_key: identity.sui_key.get_ref().clone(),
@@ -267,6 +306,7 @@ impl Checker<'_> {
     }
 
     fn public(&mut self, document: &Document) -> Option<PublicConfig> {
+        let seal = self.seal(document);
         let node_id = self.check("node.id", &document.node.id, values::node_id);
         let network = self.network(&document.network);
         let servers = &document.time.servers;
@@ -289,6 +329,11 @@ impl Checker<'_> {
             None => values::listen(DEFAULT_STATUS_LISTEN).ok(),
         };
         Some(PublicConfig {
+            seal: seal?,
+            recovery_key: document
+                .recovery_key
+                .as_ref()
+                .is_some_and(|wanted| *wanted.get_ref()),
             node_id: node_id?,
             network: network?,
             time_servers,
@@ -310,11 +355,15 @@ pub(crate) fn parse_node(source: &str, text: &str) -> Result<NodeConfig, ConfigE
     };
     let public = checker.public(&document);
     let identity = match &document.identity {
-        Some(identity) => checker.identity(identity.get_ref()),
+        Some(identity) => {
+            let seal = public.as_ref().map(|public| public.seal);
+            checker.identity(identity.get_ref(), seal)
+        }
         None => {
             let why = Expectation::new(
                 "a table [identity] with sui_key",
-                "make a key with `sui keytool generate ed25519` and export it",
+                "make a key with `sui keytool generate ed25519` and export it, or let the TPM make one: \
+                 sui_key = \"tpm\"",
             );
             checker.add(None, "identity", "missing".to_owned(), why);
             None

@@ -44,6 +44,44 @@ fn problem(text: &str) -> String {
 }
 
 #[test]
+fn secrets_are_sealed_unless_the_document_says_otherwise() {
+    let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
+    assert_eq!(config.public.seal, SealMethod::Tpm);
+    assert!(!config.public.recovery_key);
+    let said = with("version = 1\n", "version = 1\nseal = \"none\"\n");
+    let config = NodeConfig::parse("node.toml", &said).expect("good");
+    assert_eq!(config.public.seal, SealMethod::None);
+    // what everybody on the node reads says it, too
+    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
+    assert_eq!(public.seal, SealMethod::None);
+    let kept = with(
+        "version = 1\n",
+        "version = 1\nseal = \"tpm\"\nrecovery_key = true\n",
+    );
+    let config = NodeConfig::parse("node.toml", &kept).expect("good");
+    assert!(config.public.recovery_key);
+}
+
+#[test]
+fn a_key_can_be_the_tpms_where_the_configuration_is_sealed() {
+    let text = with(KEY, "tpm");
+    let config = NodeConfig::parse("node.toml", &text).expect("good");
+    assert!(config.identity.is_in_tpm());
+    let shown = problem(&text.replace("version = 1\n", "version = 1\nseal = \"none\"\n"));
+    assert!(shown.contains("identity.sui_key"), "{shown}");
+    let shown = problem(&with(
+        "version = 1\n",
+        "version = 1\nseal = \"none\"\nrecovery_key = true\n",
+    ));
+    assert!(shown.contains("recovery_key"), "{shown}");
+    let shown = problem(&with("version = 1\n", "version = 1\nseal = \"yes\"\n"));
+    assert!(
+        shown.contains("seal") && shown.contains("\"tpm\" or \"none\""),
+        "{shown}"
+    );
+}
+
+#[test]
 fn the_whole_document() {
     let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
     assert_eq!(config.public.node_id, "edge-0001");

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
 
-use crate::MINIMUM_STAKE_MIST;
+use crate::{MINIMUM_STAKE_MIST, SealMethod};
 
 /// The most entries that a list of servers can have.
 pub(crate) const MAXIMUM_LIST: usize = 8;
@@ -272,6 +272,18 @@ pub(crate) fn stake(amount: i64) -> Result<u64, Expectation> {
             "1000000000 or more",
             "the amount is in MIST, and 1 SUI is 1000000000 MIST",
         ))
+}
+
+/// How secrets are kept.
+pub(crate) fn seal(text: &str) -> Result<SealMethod, Expectation> {
+    match text {
+        "tpm" => Ok(SealMethod::Tpm),
+        "none" => Ok(SealMethod::None),
+        _ => Err(Expectation::new(
+            "\"tpm\" or \"none\"",
+            "leave it out to have the configuration sealed by the machine's TPM 2.0",
+        )),
+    }
 }
 
 pub(crate) fn sui_key(text: &str) -> Result<(), Expectation> {

@@ -36,16 +36,19 @@ mod gpt;
 mod identity;
 mod initramfs;
 mod log;
+mod measured_boot;
 mod modules;
 mod mounts;
 mod node;
 mod power;
+mod sealing;
 mod service;
 mod setup;
 mod state;
 mod status;
 mod sysctls;
 mod system;
+mod system_partition;
 mod timeline;
 mod uevent;
 mod wire_server;
@@ -70,8 +73,11 @@ fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
         Some("state") => state::run(),
         Some("configure") => configure::run(),
+        Some("measure") => measured_boot::run(),
         _ => {
-            tracing::error!("init runs as PID 1, or as `init state` or `init configure` below it");
+            tracing::error!(
+                "init runs as PID 1, or as `init state`, `init configure` or `init measure` below it"
+            );
             ExitCode::from(2)
         }
     }

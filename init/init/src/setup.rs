@@ -10,7 +10,7 @@ use wire::status::Phase;
 use crate::corruption::RootDevices;
 use crate::modules::ModuleLoader;
 use crate::uevent::UeventSocket;
-use crate::{cgroups, identity, mounts, sysctls, timeline};
+use crate::{cgroups, identity, measured_boot, mounts, sysctls, timeline};
 
 /// Modules that containers and k3s need, and that no device asks for. What the kernel fetches by
 /// itself on first use (matches and targets of iptables) is not here.
@@ -36,7 +36,7 @@ struct Directory {
     owner: u32,
 }
 
-const DIRECTORIES: [Directory; 6] = [
+const DIRECTORIES: [Directory; 7] = [
     Directory {
         path: "/run/daas",
         mode: 0o755,
@@ -44,6 +44,11 @@ const DIRECTORIES: [Directory; 6] = [
     },
     Directory {
         path: "/run/daas/config",
+        mode: 0o755,
+        owner: 0,
+    },
+    Directory {
+        path: "/run/daas/evidence",
         mode: 0o755,
         owner: 0,
     },
@@ -125,6 +130,7 @@ pub(crate) fn system_setup() -> Result<Setup, SetupError> {
             source,
         })
     })?;
+    measured_boot::prepare();
     timeline::mark(Phase::Mounts);
     // Their sysctls exist once the modules are there.
     let modules =

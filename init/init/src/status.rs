@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use tracing::{info, warn};
-use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase, TimelineEntry};
+use wire::status::{
+    AgentRequest, DegradedReason, NodeState, NodeStatus, Phase, Seal, TimelineEntry,
+};
 
 /// The longest detail of a degraded reason, in bytes: the status must fit into a datagram.
 const MAXIMUM_DETAIL: usize = 1024;
@@ -57,6 +59,24 @@ impl StatusBoard {
     pub(crate) fn set_agent_ready(&mut self, ready: bool) {
         self.agent_ready = ready;
         self.settle();
+    }
+
+    /// How the configuration's secrets are kept.
+    pub(crate) fn set_seal(&mut self, seal: Seal) {
+        if self.status.seal != seal {
+            self.status.seal = seal;
+            self.changed = true;
+            info!(%seal);
+        }
+    }
+
+    /// How the state disk is encrypted.
+    pub(crate) fn set_state_encryption(&mut self, state_encryption: Seal) {
+        if self.status.state_encryption != state_encryption {
+            self.status.state_encryption = state_encryption;
+            self.changed = true;
+            info!(%state_encryption);
+        }
     }
 
     /// What became of the last request about `k3s agent`.

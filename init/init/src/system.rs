@@ -107,10 +107,10 @@ fn banner(os_release: &str) -> Vec<String> {
     let (name, version) = (value("NAME"), value("VERSION_ID"));
     match value("K3S_DAAS_K3S") {
         "double" => vec![
-            format!("{name} {version} seal=unsealed"),
+            format!("{name} {version}"),
             "DOUBLE: this image carries a double of k3s, for tests alone".to_owned(),
         ],
-        k3s => vec![format!("{name} {version} k3s={k3s} seal=unsealed")],
+        k3s => vec![format!("{name} {version} k3s={k3s}")],
     }
 }
 
@@ -124,16 +124,13 @@ mod tests {
         assert_eq!(
             banner(release),
             [
-                "K3s-DaaS 0.1.0 seal=unsealed",
+                "K3s-DaaS 0.1.0",
                 "DOUBLE: this image carries a double of k3s, for tests alone"
             ]
         );
         let release = release.replace("double", "v1.36.4+k3s1");
-        assert_eq!(
-            banner(&release),
-            ["K3s-DaaS 0.1.0 k3s=v1.36.4+k3s1 seal=unsealed"]
-        );
-        assert_eq!(banner(""), ["unknown unknown k3s=unknown seal=unsealed"]);
+        assert_eq!(banner(&release), ["K3s-DaaS 0.1.0 k3s=v1.36.4+k3s1"]);
+        assert_eq!(banner(""), ["unknown unknown k3s=unknown"]);
     }
 
     #[test]

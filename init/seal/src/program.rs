@@ -27,7 +27,7 @@ use seal::{
 use zeroize::Zeroizing;
 
 /// What the node's configuration is sealed as.
-const LABEL: &str = "node.toml";
+const LABEL: &str = seal::node::DOCUMENT_LABEL;
 
 /// The longest input in bytes.
 const MAX_INPUT: u64 = 256 * 1024;

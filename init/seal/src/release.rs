@@ -1,16 +1,19 @@
 //! What a publisher signs about an image, so that a machine lets it open what is sealed.
 //!
 //! For each image the publisher predicts PCR 11 at each [`Phase`] of its boot, and signs the policy
-//! "PCR 11 has this value" together with a reference that names the phase and a *floor*. An image of
+//! "PCR 11 has this value, and PCR 12 none" together with a reference that names the phase and a *floor*. An image of
 //! security version `v` gets signatures for the floors `0..=v`. What is sealed names one floor; an
 //! image below it has no signature for it, however valid its others are. Raising the floor is sealing
 //! anew under a higher one and then incrementing the TPM's counter, which the old copy's policy bounds.
 
 use std::fmt;
 
-use p256::ecdsa::{
-    Signature, SigningKey, VerifyingKey,
-    signature::hazmat::{PrehashSigner, PrehashVerifier},
+use p256::{
+    ecdsa::{
+        Signature, SigningKey, VerifyingKey,
+        signature::hazmat::{PrehashSigner, PrehashVerifier},
+    },
+    pkcs8::DecodePublicKey,
 };
 use serde::{Deserialize, Serialize};
 
@@ -104,9 +107,13 @@ impl SignedPolicy {
         Ok(signed)
     }
 
-    /// The policy that is approved: PCR 11 has the value.
+    /// The policy that is approved: PCR 11 has the value, and nothing came from outside the image.
     pub(crate) fn approved(&self) -> Result<Digest, Error> {
-        Ok(PolicyDigest::new().pcr(pcr::KERNEL, &self.pcr11)?.digest())
+        let pcrs = [
+            (pcr::KERNEL, &self.pcr11),
+            (pcr::OVERRIDES, &pcr::UNTOUCHED),
+        ];
+        Ok(PolicyDigest::new().pcrs(&pcrs)?.digest())
     }
 
     /// What is signed: TPM 2.0 Library Part 3, 23.16.1, equation 20 (aHash).
@@ -203,6 +210,21 @@ impl ReleasePolicies {
             .find(|policy| (policy.phase, policy.floor, &policy.pcr11) == (phase, floor, pcr11))
     }
 
+    /// The highest floor that the image is signed for: its security version. None without policies.
+    #[must_use]
+    pub fn security_version(&self) -> Option<u32> {
+        self.policies.iter().map(|policy| policy.floor).max()
+    }
+
+    /// The phase in which PCR 11 has this value, by what was signed.
+    #[must_use]
+    pub fn phase_of(&self, pcr11: &Digest) -> Option<Phase> {
+        self.policies
+            .iter()
+            .find(|policy| policy.pcr11 == *pcr11)
+            .map(|policy| policy.phase)
+    }
+
     /// Reads a file of signed policies, and checks every signature.
     ///
     /// # Errors
@@ -260,6 +282,20 @@ impl ReleasePolicies {
     }
 }
 
+/// Reads a publisher's key: a P-256 public key in PEM, as `openssl ec -pubout` writes it.
+///
+/// # Errors
+///
+/// [`FileError::Field`] when it is none.
+pub fn key_from_pem(pem: &str) -> Result<Point, FileError> {
+    p256::PublicKey::from_public_key_pem(pem)
+        .map(|key| Point::from_public_key(&key))
+        .map_err(|_| FileError::Field {
+            field: "release key",
+            expected: "a P-256 public key in PEM",
+        })
+}
+
 impl Entry {
     fn parse(&self) -> Result<SignedPolicy, FileError> {
         let mut policy = SignedPolicy {
@@ -299,6 +335,9 @@ mod tests {
             policies
         );
         let boot = Phase::Boot.predict(&[7; 32]);
+        assert_eq!(policies.security_version(), Some(2));
+        assert_eq!(policies.phase_of(&boot), Some(Phase::Boot));
+        assert_eq!(policies.phase_of(&[7; 32]), None);
         assert!(policies.find(Phase::Boot, 2, &boot).is_some());
         assert!(
             policies.find(Phase::Boot, 3, &boot).is_none(),

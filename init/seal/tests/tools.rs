@@ -36,7 +36,7 @@ fn write_inputs(
     write("release.pub", &key.to_bytes().expect("bytes"));
     let measured = tpm.read_pcr(pcr::KERNEL).expect("PCR 11");
     let approved = PolicyDigest::new()
-        .pcr(pcr::KERNEL, &measured)
+        .pcrs(&[(pcr::KERNEL, &measured), (pcr::OVERRIDES, &pcr::UNTOUCHED)])
         .expect("a policy")
         .digest();
     let reference = format!("k3s-daas/boot/{}", policy.floor);
@@ -88,7 +88,7 @@ fn tpm2_unseal_opens_what_was_sealed_here() {
         "tpm2_verifysignature --key-context release.ctx --hash-algorithm sha256 --message message --signature signature --ticket ticket",
     );
     run("tpm2_startauthsession --policy-session --session session.ctx");
-    run("tpm2_policypcr --session session.ctx --pcr-list sha256:11");
+    run("tpm2_policypcr --session session.ctx --pcr-list sha256:11,12");
     run(
         "tpm2_policyauthorize --session session.ctx --input approved.policy --qualification reference --name release.name --ticket ticket",
     );

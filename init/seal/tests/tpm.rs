@@ -6,7 +6,7 @@ use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier};
 use seal::{
     release::Phase,
     tpm::{
-        Duplicate,
+        Duplicate, Tpm,
         attest::Credential,
         crypto::sha256,
         error::Error,
@@ -95,6 +95,22 @@ fn what_is_sealed_opens_in_its_phase_alone() {
         .unseal(&root, &sealed, &policy, &publisher.release(&update, 1))
         .expect("opened");
     assert_eq!(opened.as_slice(), SECRET);
+}
+
+#[test]
+fn nothing_opens_for_a_kernel_that_was_given_a_command_line_from_outside() {
+    let (swtpm, mut tpm) = Swtpm::booted();
+    let publisher = Publisher::new();
+    let root = tpm.storage_root_key().expect("a root key");
+    let policy = publisher.policy(0, None);
+    let sealed = tpm.seal(&root, b"secret", &policy).expect("sealed");
+    let releases = publisher.release(&STUB, 0);
+    let open = |tpm: &mut Tpm| tpm.unseal(&root, &sealed, &policy, &releases);
+    open(&mut tpm).expect("untouched");
+    tpm.extend_pcr(pcr::OVERRIDES, &[1; 32]).expect("measured");
+    let error = open(&mut tpm).expect_err("refused");
+    assert!(matches!(error, Unsatisfied::Overridden), "{error}");
+    drop(swtpm);
 }
 
 #[test]

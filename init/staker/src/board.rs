@@ -341,7 +341,7 @@ mod tests {
         let board = Board::new(Recorder::default(), "edge-0001");
         let json = serde_json::to_value(&**board.subscribe().borrow()).unwrap();
         assert_eq!(json["state"], "booting");
-        assert_eq!(json["seal"], "unsealed");
+        assert_eq!(json["seal"], "unknown");
         assert_eq!(json["stake"], serde_json::Value::Null);
     }
 

@@ -103,15 +103,19 @@ impl Report {
 /// # Errors
 /// Where the configuration can't be used, or the chain refuses.
 pub async fn run(configuration: &Path, action: Action) -> anyhow::Result<Report> {
-    execute(&program::read(configuration)?, action).await
+    execute(&program::read(configuration)?, configuration, action).await
 }
 
-/// Does it.
+/// Does it. `configuration` is where the document lies: a TPM's key lies beside it.
 ///
 /// # Errors
 /// Where the chain refuses, or can't be reached.
-pub async fn execute(config: &NodeConfig, action: Action) -> anyhow::Result<Report> {
-    let (key, settings) = program::identity(config)?;
+pub async fn execute(
+    config: &NodeConfig,
+    configuration: &Path,
+    action: Action,
+) -> anyhow::Result<Report> {
+    let (key, settings) = program::identity(config, configuration)?;
     let chain = Chain::connect(&settings).await?;
     let mut report = Report::default();
     report.text("address", key.address());

@@ -33,8 +33,10 @@ pub mod usage;
 mod agent;
 mod backoff;
 mod doubt;
+mod funding;
 mod membership;
 mod token;
+mod tpm_key;
 mod watch;
 
 #[cfg(test)]

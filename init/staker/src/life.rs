@@ -17,6 +17,7 @@ use wire::status::{AgentRequest, DegradedReason, NodeState, Phase};
 use crate::agent::{Agent, Hold};
 use crate::backoff::Backoff;
 use crate::board::{Board, explain};
+use crate::funding;
 use crate::journal::Journal;
 use crate::seams::{Chain, Init, Master, Meter, Prepared};
 
@@ -76,6 +77,8 @@ pub struct Staker<C, M, I, U> {
     pub(crate) agent: Agent,
     /// The stake as a fullnode showed it that is not believed yet: gone.
     pub(crate) unconfirmed: RefCell<Option<Stake>>,
+    /// Whether it was said where coins are to be sent, since there were enough.
+    funding_shown: Cell<bool>,
 }
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
@@ -104,6 +107,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             failures_to_restart: Cell::new(crate::membership::FAILURES_TO_RESTART),
             agent: Agent::default(),
             unconfirmed: RefCell::default(),
+            funding_shown: Cell::default(),
             restake: identity.restake,
         }
     }
@@ -320,12 +324,25 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             failure if failure.retryable() => DegradedReason::ChainUnreachable,
             _ => DegradedReason::ChainRefused,
         };
+        if reason == DegradedReason::BalanceShort && !self.funding_shown.replace(true) {
+            self.show_funding();
+        }
         self.board.degrade(reason, &explain(failure)).await;
+    }
+
+    /// For whoever stands before the machine.
+    fn show_funding(&self) {
+        let address = self.key.address();
+        info!("send SUI to {address}");
+        for line in funding::code(&address) {
+            info!("{line}");
+        }
     }
 
     async fn chain_works(&self) {
         self.board.recover(DegradedReason::ChainUnreachable).await;
         self.board.recover(DegradedReason::BalanceShort).await;
+        self.funding_shown.set(false);
         // a doubt is not settled by one fullnode that knows of none
         if self.unconfirmed.borrow().is_none() {
             self.board.recover(DegradedReason::ChainRefused).await;

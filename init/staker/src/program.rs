@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use chain::{ChainSettings, Mist, NodeKey};
 use config::{MAXIMUM_LENGTH, NodeConfig};
+use seal::tpm::transport::DEVICE;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -23,6 +25,7 @@ use crate::life::{Identity, Staker};
 use crate::master_client::MasterClient;
 use crate::page;
 use crate::seams::Init as _;
+use crate::tpm_key::{self, TpmKey};
 use crate::usage::NodeMeter;
 
 /// Where the stake transaction is kept until it is on chain: on the state disk, or else on tmpfs,
@@ -48,7 +51,7 @@ pub fn run(configuration: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime can't be started")?
-        .block_on(live(config))
+        .block_on(live(config, configuration))
 }
 
 pub(crate) fn read(path: &Path) -> anyhow::Result<NodeConfig> {
@@ -67,7 +70,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<NodeConfig> {
     Ok(NodeConfig::parse(&shown.to_string(), &text)?)
 }
 
-async fn live(config: NodeConfig) -> anyhow::Result<()> {
+async fn live(config: NodeConfig, configuration: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let init = InitLink::from_environment().context("the connection to init can't be used")?;
@@ -75,7 +78,7 @@ async fn live(config: NodeConfig) -> anyhow::Result<()> {
         warn!("not started by init: nothing can be started or powered off from here");
     }
     let listen = config.public.status_listen;
-    let staker = assemble(&config, init)?;
+    let staker = assemble(&config, configuration, init)?;
     drop(config);
     let health = staker.board().subscribe();
     let served = async {
@@ -102,9 +105,19 @@ async fn live(config: NodeConfig) -> anyhow::Result<()> {
 type NodeStaker = Staker<ChainLink, MasterClient, InitLink, NodeMeter>;
 
 /// The node's key, and where the chain is.
-pub(crate) fn identity(config: &NodeConfig) -> anyhow::Result<(NodeKey, ChainSettings)> {
+pub(crate) fn identity(
+    config: &NodeConfig,
+    configuration: &Path,
+) -> anyhow::Result<(NodeKey, ChainSettings)> {
     let public = &config.public;
-    let key = NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?;
+    let key = if config.identity.is_in_tpm() {
+        let stored = configuration.with_file_name(tpm_key::FILE);
+        TpmKey::load(&stored, Path::new(tpm_key::POLICIES), Path::new(DEVICE))
+            .map(|key| NodeKey::from_signer(Arc::new(key)))
+            .context("identity.sui_key is the TPM's")?
+    } else {
+        NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?
+    };
     let settings = ChainSettings::parse(
         &public.chain.chain_id,
         &public.chain.fullnodes,
@@ -116,9 +129,13 @@ pub(crate) fn identity(config: &NodeConfig) -> anyhow::Result<(NodeKey, ChainSet
     Ok((key, settings))
 }
 
-fn assemble(config: &NodeConfig, init: InitLink) -> anyhow::Result<NodeStaker> {
+fn assemble(
+    config: &NodeConfig,
+    configuration: &Path,
+    init: InitLink,
+) -> anyhow::Result<NodeStaker> {
     let public = &config.public;
-    let (key, settings) = identity(config)?;
+    let (key, settings) = identity(config, configuration)?;
     let key = Rc::new(key);
     let purpose = Purpose {
         chain_id: public.chain.chain_id.clone(),

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use chain::Mist;
 use common::devnet::Devnet;
 use config::NodeConfig;
@@ -63,7 +65,7 @@ root_certificate = """
 
     async fn run_with(&self, document: &str, action: Action) -> anyhow::Result<Value> {
         let config = NodeConfig::parse("node.toml", document)?;
-        let report = execute(&config, action).await?;
+        let report = execute(&config, Path::new(""), action).await?;
         assert!(!report.to_table().contains("suiprivkey"));
         let json: Value = serde_json::from_str(&report.to_json())?;
         assert_eq!(json["address"], self.address.as_str());

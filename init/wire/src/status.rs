@@ -5,6 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// A text that is no value's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is no name of a value")]
+pub struct UnknownName;
+
 /// Makes an enum whose variants have one name each, used in logs, JSON and `Display` alike.
 macro_rules! named {
     ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -20,6 +25,15 @@ macro_rules! named {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                let mut all = Self::ALL.iter().copied();
+                all.find(|value| value.name() == text).ok_or(UnknownName)
             }
         }
 
@@ -142,10 +156,14 @@ named! {
 }
 
 named! {
-    /// How the configuration's secrets are kept.
+    /// How secrets are kept: the configuration's, or the state disk's.
     Seal {
+        /// It is not known yet.
+        Unknown = "unknown",
+        /// Sealed by this machine's TPM.
+        Tpm = "tpm",
         /// In the plain: anybody who reads the disk reads them.
-        Unsealed = "unsealed",
+        None = "none",
     }
 }
 
@@ -169,6 +187,8 @@ pub struct NodeStatus {
     pub degraded: BTreeMap<DegradedReason, String>,
     /// How the configuration's secrets are kept.
     pub seal: Seal,
+    /// How the state disk is encrypted.
+    pub state_encryption: Seal,
     /// Whether `k3s agent` is wanted, beside what stands of its process in `services`.
     pub agent: AgentRequest,
     /// The services that `init` runs, each with its state's name.
@@ -182,7 +202,8 @@ impl Default for NodeStatus {
         Self {
             state: NodeState::Booting,
             degraded: BTreeMap::new(),
-            seal: Seal::Unsealed,
+            seal: Seal::Unknown,
+            state_encryption: Seal::Unknown,
             agent: AgentRequest::Unasked,
             services: BTreeMap::new(),
             timeline: Vec::new(),
@@ -200,6 +221,8 @@ mod tests {
             let json = serde_json::to_string(state).expect("a name");
             assert_eq!(json, format!("\"{state}\""));
         }
+        assert_eq!("tpm".parse(), Ok(Seal::Tpm));
+        assert_eq!("TPM".parse::<Seal>(), Err(UnknownName));
         for phase in Phase::ALL {
             let json = serde_json::to_string(phase).expect("a name");
             assert_eq!(

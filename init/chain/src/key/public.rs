@@ -28,6 +28,9 @@ impl PublicKey {
     /// How long the longest flagged form is: that of secp256r1.
     pub const LONGEST: usize = 1 + Secp256r1PublicKey::LENGTH;
 
+    /// The flag byte of secp256r1 (P-256), the scheme of keys in a TPM.
+    pub const SECP256R1_FLAG: u8 = SignatureScheme::Secp256r1 as u8;
+
     pub(super) fn ed25519(key: Ed25519PublicKey) -> Self {
         Self(Key::Ed25519(key))
     }

@@ -1,32 +1,53 @@
 //! Lays the configuration out for its readers.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
 
+use seal::node::{Content, MAX_KEY, StoredKey};
+use wire::status::Seal;
+use zeroize::Zeroizing;
+
+use super::{KEY_FILE, SECRET_FILE};
 use crate::files;
 use crate::service::Name;
 
-/// Writes both files, each whole or not at all; the one with the secrets first, so that whoever
-/// sees the other finds it too.
+/// Where everything goes.
+pub(super) struct Files<'a> {
+    pub(super) public: &'a Path,
+    pub(super) secret: &'a Path,
+    pub(super) key: &'a Path,
+    pub(super) seal: &'a Path,
+}
+
+/// Writes the files, each whole or not at all; those with secrets first, so that whoever sees the
+/// public one finds them too.
 pub(super) fn write(
-    public_file: &Path,
-    secret_file: &Path,
+    files: &Files<'_>,
     public: &str,
-    whole: &str,
+    content: &Content,
+    seal: Seal,
 ) -> io::Result<()> {
-    if let Some(directory) = public_file.parent() {
+    if let Some(directory) = files.public.parent() {
         fs::create_dir_all(directory)?;
     }
     let owner = Name::Staker.service().user.map(|user| user.id);
-    write_secret(secret_file, whole, owner)?;
-    files::replace(public_file, public.as_bytes(), 0o644)
+    match &content.sui_key {
+        Some(key) => write_secret(files.key, &key.to_bytes().map_err(io::Error::other)?, owner)?,
+        None => match files::forget(files.key) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        },
+    }
+    write_secret(files.secret, content.document.as_bytes(), owner)?;
+    files::replace(files.seal, seal.name().as_bytes(), 0o644)?;
+    files::replace(files.public, public.as_bytes(), 0o644)
 }
 
 /// For its owner alone, from the first moment on: the mode comes with the file, the owner before
 /// the content.
-fn write_secret(path: &Path, text: &str, owner: Option<u32>) -> io::Result<()> {
+fn write_secret(path: &Path, content: &[u8], owner: Option<u32>) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new()
@@ -35,9 +56,30 @@ fn write_secret(path: &Path, text: &str, owner: Option<u32>) -> io::Result<()> {
         .mode(0o400)
         .open(&temporary)?;
     fchown(&file, owner, owner)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&temporary, path)
+}
+
+/// What an earlier run of this boot has laid out; none: nothing that can be read.
+pub(super) fn laid_out() -> Option<Content> {
+    let document = read_secret(Path::new(SECRET_FILE), config::MAXIMUM_LENGTH)?;
+    let text = std::str::from_utf8(&document).ok()?;
+    let key = read_secret(Path::new(KEY_FILE), MAX_KEY);
+    Some(Content {
+        document: Zeroizing::new(text.to_owned()),
+        sui_key: key.and_then(|bytes| StoredKey::from_bytes(&bytes).ok()),
+    })
+}
+
+fn read_secret(path: &Path, limit: usize) -> Option<Zeroizing<Vec<u8>>> {
+    // room from the start: a buffer that grows leaves copies of secrets behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(2)));
+    let bound = u64::try_from(limit).ok()?.saturating_add(1);
+    File::open(path)
+        .and_then(|file| file.take(bound).read_to_end(&mut bytes))
+        .ok()?;
+    (bytes.len() <= limit).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -51,21 +93,34 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("config");
         let (public, secret) = (place.join("public.toml"), place.join("staker.toml"));
+        let (key, seal) = (place.join("sui-key"), place.join("seal"));
+        let files = Files {
+            public: &public,
+            secret: &secret,
+            key: &key,
+            seal: &seal,
+        };
         // twice: a second run replaces the first's files
         for text in ["one", "two"] {
             if !rustix::process::geteuid().is_root() {
                 fs::create_dir_all(&place).unwrap();
-                write_secret(&secret, text, None).unwrap();
+                write_secret(&secret, text.as_bytes(), None).unwrap();
+                files::replace(&seal, b"none", 0o644).unwrap();
                 files::replace(&public, b"public", 0o644).unwrap();
                 continue;
             }
-            write(&public, &secret, "public", text).unwrap();
+            let content = Content {
+                document: Zeroizing::new(text.to_owned()),
+                sui_key: None,
+            };
+            write(&files, "public", &content, Seal::None).unwrap();
             assert_eq!(fs::metadata(&secret).unwrap().uid(), 901);
             assert_eq!(fs::metadata(&secret).unwrap().gid(), 901);
         }
         assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o7777, 0o400);
         assert_eq!(fs::metadata(&public).unwrap().mode() & 0o7777, 0o644);
         assert_eq!(fs::read_to_string(&public).unwrap(), "public");
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 2);
+        assert_eq!(fs::read_to_string(&seal).unwrap(), "none");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 3);
     }
 }

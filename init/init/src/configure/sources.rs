@@ -8,6 +8,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::esp;
+use crate::block_devices::BlockDevice;
 use crate::modules::Loader;
 
 /// The places, for people.
@@ -19,11 +20,24 @@ pub(super) const DESCRIPTION: &str = "the firmware item opt/k3s-daas/node.toml, 
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg";
 const FIRMWARE_ITEM: &str = "by_name/opt/k3s-daas/node.toml/raw";
 /// Left there by a person, or by what made the disk.
-const STATE_FILE: &str = "/var/lib/daas/node.toml";
+pub(super) const STATE_FILE: &str = "/var/lib/daas/node.toml";
+
+/// Where a configuration was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The firmware hands it over at each boot: it can't be removed.
+    Firmware,
+    /// A file on this partition.
+    SystemPartition(BlockDevice),
+    /// A file on the state disk.
+    State,
+}
 
 /// A configuration as it was found.
 #[derive(Debug)]
 pub(crate) struct Document {
+    /// Where.
+    pub(crate) origin: Origin,
     /// What errors call it.
     pub(crate) source: String,
     /// The text, which holds secrets.
@@ -47,7 +61,11 @@ pub(super) fn find() -> Result<Option<Document>, SourceError> {
     if let Some(document) = esp::find()? {
         return Ok(Some(document));
     }
-    file("/var/lib/daas/node.toml", Path::new(STATE_FILE))
+    file(
+        "/var/lib/daas/node.toml",
+        Origin::State,
+        Path::new(STATE_FILE),
+    )
 }
 
 fn firmware() -> Result<Option<Document>, SourceError> {
@@ -61,13 +79,14 @@ fn firmware() -> Result<Option<Document>, SourceError> {
     }
     file(
         "fw_cfg:opt/k3s-daas/node.toml",
+        Origin::Firmware,
         &directory.join(FIRMWARE_ITEM),
     )
 }
 
-fn file(name: &str, path: &Path) -> Result<Option<Document>, SourceError> {
+fn file(name: &str, origin: Origin, path: &Path) -> Result<Option<Document>, SourceError> {
     match File::open(path) {
-        Ok(file) => read(name, file).map(Some),
+        Ok(file) => read(name, origin, file).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed(name)(source)),
     }
@@ -75,7 +94,7 @@ fn file(name: &str, path: &Path) -> Result<Option<Document>, SourceError> {
 
 /// Reads a document that was found. A longer one than any configuration is cut one byte behind the
 /// bound, so that the parser can say so.
-pub(super) fn read(name: &str, file: File) -> Result<Document, SourceError> {
+pub(super) fn read(name: &str, origin: Origin, file: File) -> Result<Document, SourceError> {
     if !file.metadata().map_err(failed(name))?.is_file() {
         return Err(failed(name)(io::Error::other("it is not a file")));
     }
@@ -95,6 +114,7 @@ pub(super) fn read(name: &str, file: File) -> Result<Document, SourceError> {
         failed(name)(io::Error::other(format!("line {line} is not UTF-8")))
     })?;
     Ok(Document {
+        origin,
         source: name.to_owned(),
         text: Zeroizing::new(text.to_owned()),
     })
@@ -115,20 +135,20 @@ mod tests {
     fn a_file_that_is_not_there_is_no_error_and_one_that_is_odd_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.toml");
-        assert!(file("x", &path).unwrap().is_none());
+        assert!(file("x", Origin::State, &path).unwrap().is_none());
         fs::write(&path, "version = 1\n").unwrap();
-        let document = file("x", &path).unwrap().unwrap();
+        let document = file("x", Origin::State, &path).unwrap().unwrap();
         assert_eq!(
             (document.source.as_str(), document.text.as_str()),
             ("x", "version = 1\n")
         );
         fs::write(&path, b"a\nb\n\xff").unwrap();
-        let error = file("x", &path).unwrap_err();
+        let error = file("x", Origin::State, &path).unwrap_err();
         assert_eq!(
             crate::log::chain(&error),
             "x: can't be read: line 3 is not UTF-8"
         );
-        let error = file("x", directory.path()).unwrap_err();
+        let error = file("x", Origin::State, directory.path()).unwrap_err();
         assert_eq!(
             crate::log::chain(&error),
             "x: can't be read: it is not a file"
@@ -140,7 +160,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.toml");
         fs::write(&path, "#".repeat(config::MAXIMUM_LENGTH * 2)).unwrap();
-        let document = file("x", &path).unwrap().unwrap();
+        let document = file("x", Origin::State, &path).unwrap().unwrap();
         assert_eq!(document.text.len(), config::MAXIMUM_LENGTH + 1);
         let error = config::NodeConfig::parse("x", &document.text).unwrap_err();
         assert!(error.to_string().contains("65536"), "{error}");

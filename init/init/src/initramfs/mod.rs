@@ -23,7 +23,7 @@ use crate::failure::{Failure, show_and_restart};
 use crate::modules::{LoadError, Loader};
 use crate::mounts::{self, MountError};
 use crate::uevent::{Received, UeventSocket};
-use crate::{log, timeline};
+use crate::{log, measured_boot, timeline};
 use root::{FindError, RootPartitions};
 use switch_root::SwitchError;
 use verity::{InvalidRootHash, RootHash, Superblock, SuperblockError};
@@ -108,6 +108,10 @@ impl Boot {
         let opener = std::thread::Builder::new()
             .spawn(load_opener)
             .map_err(BootError::Thread)?;
+        // A TPM takes its time, and the disk does, too.
+        let measurer = std::thread::Builder::new()
+            .spawn(measured_boot::begin)
+            .map_err(BootError::Thread)?;
 
         let (data, hashes) = root_hash.partition_guids();
         let partitions = root::wait_for(data, hashes, events, &mut loader)?;
@@ -124,6 +128,8 @@ impl Boot {
         mount_root(&devices.mapped)?;
         timeline::mark(Phase::Verity);
         devices.store().map_err(BootError::Store)?;
+        // before anything runs from the root
+        measurer.join().map_err(|_| BootError::Panic)?;
         Ok(switch_root::switch(Path::new(NEW_ROOT))?)
     }
 

@@ -9,12 +9,14 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 use tracing::{Level, info, warn};
 use wire::status::{DegradedReason, Phase};
 
+use super::requests::named_in;
 use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE, Trouble};
 use crate::event_loop::Token;
 use crate::log::{Record, Verdict, chain, parse_level, visible};
 use crate::service::{
     Arguments, Command, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
+use crate::state::STATE_ENCRYPTION_FILE;
 use crate::wire_server::Connection;
 use crate::{cgroups, configure, timeline};
 
@@ -273,6 +275,8 @@ impl Node {
     fn task_done(&mut self, name: Name) {
         match name {
             Name::State => {
+                self.board
+                    .set_state_encryption(named_in(STATE_ENCRYPTION_FILE));
                 self.reach(Phase::State);
                 // one more place for the configuration
                 self.supervisor.hasten(Name::Configure, timeline::now());

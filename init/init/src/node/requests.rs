@@ -5,10 +5,10 @@ use std::path::Path;
 use config::PublicConfig;
 use tracing::{error, info, warn};
 use wire::child::ToInit;
-use wire::status::Phase;
+use wire::status::{Phase, Seal};
 
 use super::{CONNECTION_PAUSE, Node};
-use crate::configure::PUBLIC_FILE;
+use crate::configure::{PUBLIC_FILE, SEAL_FILE};
 use crate::power::Reason;
 use crate::service::Name;
 use crate::wire_server::Received;
@@ -86,6 +86,7 @@ impl Node {
 
     /// The configuration is there: its public part is read again, since another process wrote it.
     pub(super) fn configured(&mut self) {
+        self.board.set_seal(named_in(SEAL_FILE));
         let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
         let config = match text {
             Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
@@ -117,6 +118,14 @@ impl Node {
             Err(error) => error!(error, "the configuration that was taken can't be read"),
         }
     }
+}
+
+/// What a task has left the name of.
+pub(super) fn named_in(file: &str) -> Seal {
+    files::read_text(file, 64)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(Seal::Unknown)
 }
 
 /// A service's words, made fit for a log.

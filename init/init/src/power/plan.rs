@@ -49,7 +49,7 @@ const NODE: &[Step] = &[
     Step::Services(&[Name::Images, Name::Containerd]),
     Step::Group(Group::Shims, None),
     Step::Services(&[Name::Staker]),
-    Step::Services(&[Name::Netd, Name::Configure, Name::State]),
+    Step::Services(&[Name::Netd, Name::Measure, Name::Configure, Name::State]),
 ];
 
 /// The agent and its pods alone: containerd and all else go on.
@@ -242,6 +242,7 @@ mod tests {
             plan.advance(&world, START),
             [
                 Act::Stop(Name::Netd),
+                Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),
                 Act::Stop(Name::State)
             ]

@@ -63,6 +63,11 @@ impl Stage {
         )
     }
 
+    /// Whether it is up, or has failed.
+    pub(crate) const fn is_settled(self) -> bool {
+        self.is_up() || matches!(self, Self::Waiting { .. })
+    }
+
     /// Whether those that require it may start.
     pub(crate) const fn is_up(self) -> bool {
         matches!(self, Self::Ready { .. } | Self::Done)

@@ -144,10 +144,14 @@ impl Supervisor {
             .map(|machine| (machine.service.name, machine.stage))
     }
 
-    /// Whether all that it requires is up. What is not can't come up by time alone.
+    /// Whether all that it requires is up, and all that it comes after is, or has failed. What is not
+    /// can't come up by time alone.
     fn may_start(&self, machine: &Machine) -> bool {
         let mut required = machine.service.requires.iter();
-        !self.halted && required.all(|name| self.stage(*name).is_up())
+        let mut earlier = machine.service.after.iter();
+        !self.halted
+            && required.all(|name| self.stage(*name).is_up())
+            && earlier.all(|name| self.stage(*name).is_settled())
     }
 
     fn machine(&mut self, name: Name) -> Option<&mut Machine> {

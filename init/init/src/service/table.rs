@@ -35,6 +35,8 @@ names! {
     Images = "images",
     /// Finds the configuration.
     Configure = "configure",
+    /// Ends the boot phase, in which what is sealed can be unsealed.
+    Measure = "measure",
     /// Brings up the network and the clock.
     Netd = "netd",
     /// Stakes, registers, reports.
@@ -65,6 +67,8 @@ pub(crate) struct Service {
     pub(crate) filtered: bool,
     /// What must be up before it starts. What goes down later stops nothing.
     pub(crate) requires: &'static [Name],
+    /// What must be up before it starts, or have failed once.
+    pub(crate) after: &'static [Name],
     pub(crate) kind: Kind,
     /// Whether it starts by itself, or only once somebody asks.
     pub(crate) automatic: bool,
@@ -159,6 +163,7 @@ impl Name {
             Self::Containerd => &CONTAINERD,
             Self::Images => &IMAGES,
             Self::Configure => &CONFIGURE,
+            Self::Measure => &MEASURE,
             Self::Netd => &NETD,
             Self::Staker => &STAKER,
             Self::K3s => &K3S,
@@ -176,6 +181,7 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         user: None,
         filtered: false,
         requires: &[],
+        after: &[],
         kind: Kind::Task { again, quiet },
         automatic: true,
         start_limit: None,
@@ -239,6 +245,18 @@ static CONFIGURE: Service = Service {
     ..task(Name::Configure, Some(Duration::from_secs(5)), true)
 };
 
+static MEASURE: Service = Service {
+    arguments: Arguments::Fixed(&["measure"]),
+    cgroup: "system/measure",
+    requires: &[Name::Configure],
+    // a state disk that could not be opened in this phase opens in the next boot, if at all
+    after: &[Name::State],
+    failures: 1,
+    // a TPM that is busy with something else
+    start_limit: Some(Duration::from_secs(180)),
+    ..task(Name::Measure, None, false)
+};
+
 static NETD: Service = Service {
     program: "/usr/bin/netd",
     cgroup: "system/netd",
@@ -271,7 +289,8 @@ static STAKER: Service = Service {
         capabilities: Capabilities::NONE,
     }),
     filtered: true,
-    requires: &[Name::Configure, Name::Netd],
+    // not before the phase in which the TPM's key signs
+    requires: &[Name::Configure, Name::Measure, Name::Netd],
     rights: Some(Rights {
         states: &[
             NodeState::Unsealed,
@@ -311,7 +330,8 @@ static K3S: Service = Service {
         ("SSL_CERT_DIR", "/run/daas/no-certificates"),
     ],
     cgroup: "k3s",
-    requires: &[Name::State, Name::Containerd, Name::Images],
+    // no pod runs as long as anything can be unsealed
+    requires: &[Name::State, Name::Measure, Name::Containerd, Name::Images],
     automatic: false,
     talks_on_console: false,
     open_files: MANY_FILES,
@@ -324,6 +344,7 @@ pub(crate) static SERVICES: &[&Service] = &[
     &CONTAINERD,
     &IMAGES,
     &CONFIGURE,
+    &MEASURE,
     &NETD,
     &STAKER,
     &K3S,
@@ -350,7 +371,7 @@ mod tests {
     #[test]
     fn what_is_required_comes_before() {
         for service in SERVICES {
-            for required in service.requires {
+            for required in service.requires.iter().chain(service.after) {
                 assert!(
                     *required < service.name,
                     "{} requires {required}",
@@ -358,6 +379,13 @@ mod tests {
                 );
                 assert!(required.service().automatic);
             }
+        }
+    }
+
+    #[test]
+    fn nothing_that_others_have_a_hand_in_runs_in_the_boot_phase() {
+        for name in [Name::Staker, Name::K3s] {
+            assert!(name.service().requires.contains(&Name::Measure), "{name}");
         }
     }
 

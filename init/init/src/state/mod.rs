@@ -78,6 +78,9 @@ struct Sealed {
     other: Option<&'static str>,
 }
 
+/// The name of a [`wire::status::Seal`]: how the state is encrypted.
+pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
+
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
 /// the log says why: [`StateError::status`] tells them apart.
 pub(crate) fn run() -> ExitCode {

@@ -174,6 +174,12 @@ impl Envelope {
         self.decrypt(&*recovery.unwrap(key)?)
     }
 
+    /// What the file says that its content is. Nothing vouches for it before the file is opened.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.0.header.label
+    }
+
     /// The policy that the file says it is under. Nothing vouches for it before the file is opened.
     #[must_use]
     pub fn policy(&self) -> &Policy {

@@ -23,9 +23,12 @@ use super::{
     object::{Loaded, Name, hierarchy},
 };
 
-/// Our counter's handle, in the owner's range (0x01800000 to 0x01bfffff: TCG Registry of Reserved TPM
+/// The handle of the configuration's counter, in the owner's range (0x01800000 to 0x01bfffff: TCG Registry of Reserved TPM
 /// 2.0 Handles and Localities 1.1, 2.2).
 pub const COUNTER: u32 = 0x0180_daa5;
+
+/// The state disk's counter: outdating one file must not outdate the other.
+pub const STATE_COUNTER: u32 = 0x0180_daa6;
 
 /// The certificate of the P-256 endorsement key: TCG EK Credential Profile 2.3, 2.2.1.4.
 const ENDORSEMENT_CERTIFICATE: u32 = 0x01c0_000a;

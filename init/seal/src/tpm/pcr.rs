@@ -24,6 +24,14 @@ pub const SECURE_BOOT: u8 = 7;
 /// The unified kernel image and the boot phases: the Linux TPM PCR Registry of the UAPI Group.
 pub const KERNEL: u8 = 11;
 
+/// What the kernel is given from outside its unified image: command lines, credentials, add-ons (the
+/// Linux TPM PCR Registry of the UAPI Group).
+pub const OVERRIDES: u8 = 12;
+
+/// What a PCR holds that nothing was measured into since the machine started: the PC Client profile,
+/// 4.6.3, for those up to 16.
+pub const UNTOUCHED: Digest = [0; 32];
+
 /// A PC's TPM has 24: TCG PC Client Platform TPM Profile 1.05, 4.6.
 const COUNT: u8 = 24;
 

@@ -4,6 +4,10 @@
 //! `PolicyNV(counter)`. The release key has signed `PolicyPCR(11)` of each image and boot phase. Thus
 //! an update by the same publisher opens what was sealed before, another machine's Secure Boot keys do
 //! not, and nothing does once the boot phase is over.
+//!
+//! PCR 12 is part of what the release key signs, at zero: the boot stub measures into it what comes from
+//! outside the image (a command line, credentials, add-ons). Without Secure Boot it takes such a command
+//! line from whoever starts it, and that could name another root.
 
 use serde::{Deserialize, Serialize};
 use tpm2_protocol::{
@@ -51,6 +55,11 @@ pub enum Unsatisfied {
         /// The floor asked for.
         floor: u32,
     },
+    /// Something was given to the kernel from outside its image.
+    #[error(
+        "the kernel was given something from outside its image (PCR 12 is not zero): a command line, credentials or an add-on"
+    )]
+    Overridden,
     /// The image's policies are signed by another key.
     #[error("the image's policies are of another release key than the sealed file's")]
     OtherPublisher,
@@ -90,14 +99,16 @@ impl PolicyDigest {
         self.0 = sha256(&all);
     }
 
-    /// Adds `TPM2_PolicyPCR` (Part 3, 23.7): one PCR with this value.
+    /// Adds `TPM2_PolicyPCR` (Part 3, 23.7): PCRs with these values, in the order of their numbers.
     ///
     /// # Errors
     ///
     /// When there is no such PCR.
-    pub fn pcr(mut self, pcr: u8, value: &Digest) -> Result<Self, Error> {
-        let selection = pcr::selection_bytes(&[pcr])?;
-        self.update(TpmCc::PolicyPcr, &[&selection, &sha256(&[value])]);
+    pub fn pcrs(mut self, pcrs: &[(u8, &Digest)]) -> Result<Self, Error> {
+        let numbers: Vec<u8> = pcrs.iter().map(|(number, _)| *number).collect();
+        let values: Vec<&[u8]> = pcrs.iter().map(|(_, value)| value.as_slice()).collect();
+        let selection = pcr::selection_bytes(&numbers)?;
+        self.update(TpmCc::PolicyPcr, &[&selection, &sha256(&values)]);
         Ok(self)
     }
 
@@ -164,7 +175,7 @@ impl Policy {
         let mut digest =
             PolicyDigest::new().authorize(&key, &policy_reference(self.phase, self.floor));
         if let Some(value) = &self.secure_boot {
-            digest = digest.pcr(pcr::SECURE_BOOT, value)?;
+            digest = digest.pcrs(&[(pcr::SECURE_BOOT, value)])?;
         }
         if let Some(limit) = &self.counter {
             digest = digest.counter_at_most(limit);
@@ -229,12 +240,12 @@ impl Tpm {
         Ok(reply.policy_digest)
     }
 
-    fn policy_pcr(&mut self, session: &Session, pcr: u8) -> Result<(), Error> {
+    fn policy_pcrs(&mut self, session: &Session, pcrs: &[u8]) -> Result<(), Error> {
         let command = TpmPolicyPcrCommand {
             handles: [session.handle()],
-            // empty: the present value goes into the policy
+            // empty: the present values go into the policy
             pcr_digest: Tpm2bDigest::default(),
-            pcrs: pcr::selection(&[pcr])?,
+            pcrs: pcr::selection(pcrs)?,
         };
         self.run::<_, TpmPolicyPcrResponse>(&command, &[], &mut [])
             .map(|_| ())
@@ -329,6 +340,9 @@ impl Tpm {
         if releases.key != policy.release_key {
             return Err(Unsatisfied::OtherPublisher);
         }
+        if self.read_pcr(pcr::OVERRIDES)? != pcr::UNTOUCHED {
+            return Err(Unsatisfied::Overridden);
+        }
         let measured = self.read_pcr(pcr::KERNEL)?;
         let signed = releases
             .find(policy.phase, policy.floor, &measured)
@@ -337,13 +351,13 @@ impl Tpm {
                 phase: policy.phase,
                 floor: policy.floor,
             })?;
-        self.policy_pcr(session, pcr::KERNEL)?;
+        self.policy_pcrs(session, &[pcr::KERNEL, pcr::OVERRIDES])?;
         self.policy_authorize(session, &policy.release_key, signed)?;
         if let Some(value) = &policy.secure_boot {
             if self.read_pcr(pcr::SECURE_BOOT)? != *value {
                 return Err(Unsatisfied::SecureBoot);
             }
-            self.policy_pcr(session, pcr::SECURE_BOOT)?;
+            self.policy_pcrs(session, &[pcr::SECURE_BOOT])?;
         }
         if let Some(limit) = &policy.counter {
             let counter = self

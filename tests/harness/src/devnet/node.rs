@@ -10,6 +10,8 @@ pub const HOST: &str = "10.0.2.2";
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeConfiguration {
     version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal: Option<&'static str>,
     node: Node,
     time: Time,
     chain: Chain,
@@ -83,6 +85,8 @@ impl NodeConfiguration {
     pub fn new(facts: &Facts<'_>) -> Self {
         Self {
             version: 1,
+            // a machine that QEMU starts by itself has measured nothing
+            seal: Some("none"),
             node: Node {
                 id: facts.node_id.to_owned(),
             },
@@ -105,6 +109,20 @@ impl NodeConfiguration {
                 root_certificate: facts.root_certificate.to_owned(),
             },
         }
+    }
+
+    /// The same, for a machine whose boot is measured: it seals.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.seal = None;
+        self
+    }
+
+    /// The same, with a Sui key that the TPM makes.
+    #[must_use]
+    pub fn with_key_in_tpm(mut self) -> Self {
+        self.identity.sui_key = "tpm".to_owned();
+        self.sealed()
     }
 
     /// The document.

@@ -147,7 +147,7 @@ async fn check_health(machine: &Machine, devnet: &Devnet) -> Result<()> {
             let health = health(machine).await?;
             ensure!(
                 text_at(&health, "/state") == "joined"
-                    && text_at(&health, "/seal") == "unsealed"
+                    && text_at(&health, "/seal") == "none"
                     && text_at(&health, "/node_id") == devnet.node_id()
                     && text_at(&health, "/stake/record") == record
                     && text_at(&health, "/stake/verdict") == "active"

@@ -77,9 +77,17 @@ fn a_service_starts_when_what_it_requires_is_up() {
     scene.exited(Name::Configure, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
     scene.exited(Name::State, &Exit::Status(0));
-    assert_eq!(scene.plan(), [Command::Start(Name::Containerd)]);
+    assert_eq!(
+        scene.plan(),
+        [
+            Command::Start(Name::Containerd),
+            Command::Start(Name::Measure)
+        ]
+    );
     assert!(scene.ready(Name::Netd));
     assert!(!scene.ready(Name::Netd), "ready once");
+    assert!(scene.plan().is_empty(), "the boot phase is not over");
+    scene.exited(Name::Measure, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Staker)]);
     assert!(scene.ready(Name::Containerd));
     assert_eq!(scene.plan(), [Command::Start(Name::Images)]);
@@ -87,6 +95,16 @@ fn a_service_starts_when_what_it_requires_is_up() {
     assert!(scene.plan().is_empty());
     scene.exited(Name::Images, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
+}
+
+#[test]
+fn a_state_disk_that_fails_does_not_keep_the_boot_phase_open() {
+    let mut scene = Scene::new();
+    scene.plan();
+    scene.exited(Name::Configure, &Exit::Status(0));
+    assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
+    scene.exited(Name::State, &Exit::Status(12));
+    assert_eq!(scene.plan(), [Command::Start(Name::Measure)]);
 }
 
 #[test]

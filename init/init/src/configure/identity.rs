@@ -1,0 +1,83 @@
+//! Whose a configuration is: what may take the place of a sealed one.
+//!
+//! The partition that configurations are dropped on is anybody's who holds the disk. Another document
+//! must not set the node's key to work for another chain or master. So it is taken only from somebody
+//! who holds the node's key, or, where the key is the TPM's and nobody holds it, if it says the same of
+//! all that the key is used for.
+
+use config::{NodeConfig, PublicConfig};
+
+/// Whether a document may take the place of the one that is sealed.
+pub(super) fn may_replace(sealed: &NodeConfig, new: &NodeConfig) -> bool {
+    if sealed.identity.sui_key != new.identity.sui_key {
+        return false;
+    }
+    !sealed.identity.is_in_tpm() || same_duties(&sealed.public, &new.public)
+}
+
+fn same_duties(one: &PublicConfig, other: &PublicConfig) -> bool {
+    one.node_id == other.node_id && one.chain == other.chain && one.master == other.master
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = include_str!("../../../config/src/test_root.pem");
+    const KEY: &str = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";
+
+    fn document(key: &str) -> String {
+        format!(
+            r#"version = 1
+[node]
+id = "edge-0001"
+[chain]
+chain_id = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
+fullnodes = ["https://10.0.2.2:9000"]
+package = "0x{package}"
+pool = "0x{pool}"
+stake_mist = 1000000000
+[identity]
+sui_key = "{key}"
+[master]
+url = "https://10.0.2.2:8443"
+root_certificate = """
+{ROOT}"""
+"#,
+            package = "a1".repeat(32),
+            pool = "b2".repeat(32),
+        )
+    }
+
+    fn parse(text: &str) -> NodeConfig {
+        NodeConfig::parse("node.toml", text).unwrap()
+    }
+
+    #[test]
+    fn whoever_holds_the_key_says_what_it_does() {
+        let before = parse(&document(KEY));
+        let other_master = document(KEY).replace("10.0.2.2:8443", "192.0.2.1:8443");
+        assert!(may_replace(&before, &parse(&other_master)));
+        let in_tpm = parse(&document("tpm"));
+        assert!(!may_replace(&before, &in_tpm));
+        assert!(!may_replace(&in_tpm, &before));
+    }
+
+    #[test]
+    fn nobody_turns_the_tpms_key_to_another_duty() {
+        let before = parse(&document("tpm"));
+        let network = document("tpm") + "[network]\ndns = [\"192.0.2.53\"]\n";
+        assert!(may_replace(&before, &parse(&network)));
+        for (from, to) in [
+            ("10.0.2.2:8443", "192.0.2.1:8443"),
+            ("10.0.2.2:9000", "192.0.2.1:9000"),
+            ("edge-0001", "edge-0002"),
+            ("a1a1", "a2a1"),
+            ("= 1000000000", "= 2000000000"),
+        ] {
+            let changed = document("tpm").replacen(from, to, 1);
+            assert_ne!(changed, document("tpm"), "{from}");
+            assert!(!may_replace(&before, &parse(&changed)), "{to}");
+        }
+    }
+}

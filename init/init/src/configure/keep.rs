@@ -1,0 +1,277 @@
+//! From a plain document to a sealed file, and from a sealed file to the configuration.
+
+use config::NodeConfig;
+use seal::envelope::{self, Envelope, RecoveryKey};
+use seal::node::{Content, DOCUMENT_LABEL, LABEL, Malformed, StoredKey};
+use seal::release::Phase;
+use seal::tpm::policy::Policy;
+use seal::tpm::{self, nv};
+use thiserror::Error;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use super::identity::may_replace;
+use super::output;
+use super::recovery;
+use super::sealed::{Place, PlaceError, SET_ASIDE};
+use super::sources::Document;
+use crate::measured_boot;
+use crate::sealing::{CannotSeal, Sealer};
+
+/// Why a configuration is not taken.
+#[derive(Debug, Error)]
+pub(super) enum KeepError {
+    #[error(
+        "the configuration is to be sealed, which this machine can't: put it on a machine with a TPM \
+         2.0 that starts the image by UEFI, or say seal = \"none\" to keep its secrets in the plain"
+    )]
+    CannotSeal(#[source] CannotSeal),
+    #[error(
+        "the configuration is sealed, and this machine can't unseal: start it as it was started when \
+         it was sealed, or wipe it by the boot menu's reset entry"
+    )]
+    CannotUnseal(#[source] CannotSeal),
+    #[error(
+        "{0}: another configuration is sealed on this node, and this one names another Sui key, or \
+         another chain or master for the TPM's key: wipe the node by the boot menu's reset entry \
+         first, or remove the file"
+    )]
+    OfAnother(String),
+    #[error("{place} does not open")]
+    Locked {
+        place: String,
+        #[source]
+        source: envelope::Error,
+    },
+    #[error("the configuration can't be sealed")]
+    Seal(#[source] envelope::Error),
+    #[error("the TPM makes no key for the node")]
+    Key(#[source] tpm::error::Error),
+    #[error("the TPM's rollback counter can't go on")]
+    Counter(#[source] tpm::error::Error),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("{0}")]
+    Configuration(String),
+    #[error("the recovery key can't be shown on the console")]
+    Recovery(#[source] std::io::Error),
+}
+
+/// What is taken: the configuration, its text, and the TPM's key where it has one.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) config: NodeConfig,
+    pub(super) content: Content,
+}
+
+/// What was kept before.
+enum Kept {
+    Nothing,
+    Content(Box<Content>, Box<Envelope>),
+    Locked(envelope::Error),
+}
+
+fn parse(source: &str, text: &str) -> Result<NodeConfig, KeepError> {
+    NodeConfig::parse(source, text).map_err(|error| KeepError::Configuration(error.to_string()))
+}
+
+/// Seals a document that was found in the plain. What was written is opened again before this ends,
+/// so that the plain one can go.
+pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<Taken, KeepError> {
+    let mut sealer = Sealer::open().map_err(KeepError::CannotSeal)?;
+    // what was sealed now would not open at the next boot
+    sealer.phase().map_err(KeepError::CannotSeal)?;
+    let place = Place::find()?;
+    let (sui_key, recovery) = match what_was_kept(&mut sealer, &place)? {
+        Kept::Content(content, _) if *content.document == *document.text => {
+            return Ok(Taken {
+                config,
+                content: *content,
+            });
+        }
+        Kept::Content(content, envelope) => {
+            let before = parse(&place.name(), &content.document)?;
+            if !may_replace(&before, &config) {
+                return Err(KeepError::OfAnother(document.source.clone()));
+            }
+            (content.sui_key.clone(), envelope.recovery())
+        }
+        Kept::Locked(error) => {
+            let error = crate::log::chain(&error);
+            warn!(
+                error,
+                "what was sealed before does not open: it is kept as {SET_ASIDE}, and this \
+                 configuration takes its place"
+            );
+            place.set_aside()?;
+            (None, None)
+        }
+        Kept::Nothing => (None, None),
+    };
+    let sui_key = match sui_key {
+        None if config.identity.is_in_tpm() => Some(make_key(&mut sealer)?),
+        kept => kept.filter(|_| config.identity.is_in_tpm()),
+    };
+    let content = Content {
+        document: document.text.clone(),
+        sui_key,
+    };
+    let new_key = match recovery {
+        None if config.public.recovery_key => {
+            Some(RecoveryKey::generate().map_err(KeepError::Seal)?)
+        }
+        _ => None,
+    };
+    let recovery = recovery.or_else(|| new_key.as_ref().map(RecoveryKey::public));
+    let policy = sealer.policy(nv::COUNTER).map_err(KeepError::Counter)?;
+    let envelope = sealer
+        .seal(LABEL, policy, recovery, &content.to_bytes()?)
+        .map_err(KeepError::Seal)?;
+    // shown before it is of use: a power cut after that takes another key, and shows that
+    if let Some(key) = &new_key {
+        recovery::show(key).map_err(KeepError::Recovery)?;
+    }
+    place.write(&envelope)?;
+    if sealer.phase().is_ok_and(|phase| phase == Phase::Boot) {
+        open(&mut sealer, &envelope, &place)?;
+    }
+    info!(place = place.name(), "the configuration is sealed");
+    Ok(Taken { config, content })
+}
+
+/// What was sealed before: out of the sealed file, or, once the boot phase is over, as it was laid
+/// out in this boot.
+fn what_was_kept(sealer: &mut Sealer, place: &Place) -> Result<Kept, KeepError> {
+    let envelope = match place.read() {
+        Ok(Some(envelope)) => envelope,
+        Ok(None) => return Ok(Kept::Nothing),
+        Err(PlaceError::File { source, .. }) => return Ok(Kept::Locked(source)),
+        Err(error) => return Err(error.into()),
+    };
+    if measured_boot::is_running()
+        && let Some(content) = output::laid_out()
+    {
+        return Ok(Kept::Content(Box::new(content), Box::new(envelope)));
+    }
+    Ok(match open(sealer, &envelope, place) {
+        Ok(content) => Kept::Content(Box::new(content), Box::new(envelope)),
+        Err(KeepError::Locked { source, .. }) => Kept::Locked(source),
+        Err(error) => return Err(error),
+    })
+}
+
+fn open(sealer: &mut Sealer, envelope: &Envelope, place: &Place) -> Result<Content, KeepError> {
+    let locked = |source| KeepError::Locked {
+        place: place.name(),
+        source,
+    };
+    if envelope.label() == DOCUMENT_LABEL {
+        let text = sealer.unseal(envelope, DOCUMENT_LABEL).map_err(locked)?;
+        let text = std::str::from_utf8(&text)
+            .map_err(|_| KeepError::Configuration(format!("{}: not UTF-8", place.name())))?;
+        return Ok(Content {
+            document: Zeroizing::new(text.to_owned()),
+            sui_key: None,
+        });
+    }
+    let content = sealer.unseal(envelope, LABEL).map_err(locked)?;
+    Ok(Content::from_bytes(&content)?)
+}
+
+/// Opens the sealed file; none: there is none.
+pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
+    let place = match Place::find() {
+        Ok(place) => place,
+        Err(PlaceError::None) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(envelope) = place.read()? else {
+        return Ok(None);
+    };
+    if measured_boot::is_running()
+        && let Some(content) = output::laid_out()
+    {
+        let config = parse(&place.name(), &content.document)?;
+        return Ok(Some(Taken { config, content }));
+    }
+    let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
+    let mut content = open(&mut sealer, &envelope, &place)?;
+    let config = parse(&place.name(), &content.document)?;
+    let floor = envelope.policy().floor;
+    if envelope.is_from_afar() {
+        if config.identity.is_in_tpm() {
+            content.sui_key = Some(make_key(&mut sealer)?);
+        }
+        let policy = sealer.policy(nv::COUNTER).map_err(KeepError::Counter)?;
+        seal_again(&mut sealer, &place, &envelope, policy, &content)?;
+        info!("what was sealed from afar is sealed by this machine's TPM");
+    } else if floor < sealer.security_version() {
+        raise_floor(&mut sealer, &place, &envelope, &content)?;
+    }
+    Ok(Some(Taken { config, content }))
+}
+
+fn seal_again(
+    sealer: &mut Sealer,
+    place: &Place,
+    before: &Envelope,
+    policy: Policy,
+    content: &Content,
+) -> Result<(), KeepError> {
+    let envelope = sealer
+        .seal(LABEL, policy, before.recovery(), &content.to_bytes()?)
+        .map_err(KeepError::Seal)?;
+    Ok(place.write(&envelope)?)
+}
+
+/// An image of a higher security version runs: releases below it are to unseal nothing any more. The
+/// new file is written before the counter outdates the old one, so that one of the two always opens.
+fn raise_floor(
+    sealer: &mut Sealer,
+    place: &Place,
+    before: &Envelope,
+    content: &Content,
+) -> Result<(), KeepError> {
+    let root = sealer.tpm.storage_root_key().map_err(KeepError::Counter)?;
+    let counter = sealer
+        .tpm
+        .ensure_counter(&root, nv::COUNTER)
+        .map_err(KeepError::Counter)?;
+    let policy = Policy {
+        counter: Some(counter.after_increment()),
+        ..sealer.policy(nv::COUNTER).map_err(KeepError::Counter)?
+    };
+    let floor = policy.floor;
+    seal_again(sealer, place, before, policy, content)?;
+    sealer
+        .tpm
+        .increment_counter(&root, nv::COUNTER)
+        .map_err(KeepError::Counter)?;
+    info!(
+        floor,
+        "releases below this security version unseal nothing any more"
+    );
+    Ok(())
+}
+
+/// A Sui key that is born in the TPM and never leaves it. It signs once the node runs, for images of
+/// this publisher, and with the value that is sealed beside the configuration.
+fn make_key(sealer: &mut Sealer) -> Result<StoredKey, KeepError> {
+    let root = sealer.tpm.storage_root_key().map_err(KeepError::Key)?;
+    let policy = Policy {
+        release_key: sealer.releases.key,
+        phase: Phase::Run,
+        floor: sealer.security_version(),
+        secure_boot: None,
+        counter: None,
+        auth_value: true,
+    };
+    let key = sealer
+        .tpm
+        .create_signing_key(&root, policy)
+        .map_err(KeepError::Key)?;
+    info!("the node's Sui key is born in the TPM");
+    Ok(StoredKey::new(&key))
+}

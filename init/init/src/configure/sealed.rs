@@ -1,0 +1,157 @@
+//! `daas/node.sealed` on the boot disk's EFI system partition: the configuration as the node keeps it.
+
+use std::io::{self, Read as _};
+
+use seal::envelope::{self, Envelope, MAX_FILE};
+use thiserror::Error;
+
+use crate::block_devices::BlockDevice;
+use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
+
+/// Below [`DIRECTORY`].
+pub(crate) const FILE: &str = "node.sealed";
+/// One that opened no more when another configuration came, kept for whoever has its recovery key.
+pub(crate) const SET_ASIDE: &str = "node.sealed.old";
+
+/// The place of the sealed file can't be used.
+#[derive(Debug, Error)]
+pub(crate) enum PlaceError {
+    #[error(
+        "there is no EFI system partition on the disk that this system runs from, and so no place to \
+         keep a sealed configuration"
+    )]
+    None,
+    #[error("{partition} can't be {done}")]
+    Partition {
+        partition: String,
+        done: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{place}")]
+    File {
+        place: String,
+        #[source]
+        source: envelope::Error,
+    },
+}
+
+/// Where the sealed file lies.
+#[derive(Debug, Clone)]
+pub(super) struct Place(BlockDevice);
+
+impl Place {
+    /// Finds the place.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub(super) fn find() -> Result<Self, PlaceError> {
+        let own = system_partition::own().map_err(|source| PlaceError::Partition {
+            partition: "the disk that this system runs from".to_owned(),
+            done: "found",
+            source,
+        })?;
+        let own = own.ok_or(PlaceError::None)?;
+        system_partition::load_modules();
+        Ok(Self(own))
+    }
+
+    /// What errors call the file.
+    pub(super) fn name(&self) -> String {
+        format!("{}:{DIRECTORY}/{FILE}", self.0.path().display())
+    }
+
+    fn failed(&self, done: &'static str) -> impl Fn(io::Error) -> PlaceError {
+        let partition = self.0.path().display().to_string();
+        move |source| PlaceError::Partition {
+            partition: partition.clone(),
+            done,
+            source,
+        }
+    }
+
+    /// Reads the sealed file; none: there is none.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub(super) fn read(&self) -> Result<Option<Envelope>, PlaceError> {
+        let mounted = SystemPartition::open(&self.0).map_err(self.failed("mounted"))?;
+        let newest = |name: &str| -> io::Result<Option<Vec<u8>>> {
+            let Some(file) = mounted.read(name)? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::new();
+            let limit = u64::try_from(MAX_FILE)
+                .unwrap_or(u64::MAX)
+                .saturating_add(1);
+            file.take(limit).read_to_end(&mut bytes)?;
+            Ok(Some(bytes))
+        };
+        let found = newest(FILE).map_err(self.failed("read"))?;
+        let spare = newest(&temporary_name(FILE)).map_err(self.failed("read"))?;
+        choose(found, spare).map_err(|source| PlaceError::File {
+            place: self.name(),
+            source,
+        })
+    }
+
+    /// Puts a sealed file in the place of what is there, and reads it back.
+    ///
+    /// # Errors
+    /// [`PlaceError`]; the former file is there then, or the new one, or both.
+    pub(super) fn write(&self, sealed: &Envelope) -> Result<(), PlaceError> {
+        let mounted = SystemPartition::open_for_writing(&self.0).map_err(self.failed("mounted"))?;
+        mounted
+            .replace(FILE, &sealed.to_bytes())
+            .map_err(self.failed("written to"))?;
+        drop(mounted);
+        match self.read()? {
+            Some(read) if read == *sealed => Ok(()),
+            _ => Err(self.failed("trusted")(io::Error::other(
+                "it gives back other bytes than were written",
+            ))),
+        }
+    }
+
+    /// Keeps the sealed file under another name.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub(super) fn set_aside(&self) -> Result<(), PlaceError> {
+        let mounted = SystemPartition::open_for_writing(&self.0).map_err(self.failed("mounted"))?;
+        mounted
+            .rename(FILE, SET_ASIDE)
+            .map(|_| ())
+            .map_err(self.failed("written to"))
+    }
+
+    /// Writes a file for people beside it, unless it is there.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub(super) fn leave(&self, name: &str, content: &[u8]) -> Result<(), PlaceError> {
+        let mounted = SystemPartition::open(&self.0).map_err(self.failed("mounted"))?;
+        let there = mounted.read(name).map_err(self.failed("read"))?.is_some();
+        drop(mounted);
+        if there {
+            return Ok(());
+        }
+        SystemPartition::open_for_writing(&self.0)
+            .and_then(|mounted| mounted.replace(name, content))
+            .map_err(self.failed("written to"))
+    }
+}
+
+/// The file, or what a power cut left beside it where the file itself is gone or damaged.
+fn choose(
+    found: Option<Vec<u8>>,
+    spare: Option<Vec<u8>>,
+) -> Result<Option<Envelope>, envelope::Error> {
+    let spare = spare.and_then(|bytes| Envelope::from_bytes(&bytes).ok());
+    match (found.map(|bytes| Envelope::from_bytes(&bytes)), spare) {
+        (Some(Ok(sealed)), _) => Ok(Some(sealed)),
+        (_, Some(spare)) => Ok(Some(spare)),
+        (Some(Err(error)), None) => Err(error),
+        (None, None) => Ok(None),
+    }
+}
