@@ -7,10 +7,11 @@ use seal::envelope;
 
 use super::directories;
 use super::mapping::MappingError;
-use super::volume::{MachineError, Refusal, Unable};
+use super::volume::{Refusal, Unable};
 use super::{MOUNT_POINT, SIZE_LIMIT};
 use crate::gpt::{ReadError, WriteError};
 use crate::identity::IdentityError;
+use crate::sealing::CannotSeal;
 
 /// Why there is no state.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,7 @@ pub(super) enum StateError {
         description: String,
     },
     #[error(transparent)]
-    Machine(#[from] MachineError),
+    Machine(#[from] CannotSeal),
     #[error("the key of the state on {} can be neither sealed nor opened", device.display())]
     Seal {
         device: PathBuf,
@@ -142,6 +143,10 @@ const fn told(refusal: Refusal) -> &'static str {
             "does not open in this boot: its publisher has signed nothing for what was booted \
              (PCR 11), which is changed, too old, or past its start"
         }
+        Refusal::Overridden => {
+            "does not open in this boot: the kernel was given a command line or credentials from \
+             outside its image (PCR 12)"
+        }
         Refusal::OtherPublisher => "was made by an image of another publisher",
         Refusal::RolledBack => {
             "is a copy from before a reset: the TPM's counter has left it behind"
@@ -183,8 +188,9 @@ impl StateError {
                 Refusal::Edited => 27,
                 Refusal::Newer => 13,
                 Refusal::ForeignTpm => 28,
+                Refusal::Overridden => 29,
             },
-            Self::Machine(MachineError::Policies(_)) => 29,
+            Self::Machine(CannotSeal::Policies(_) | CannotSeal::OtherKey) => 30,
             _ => 1,
         }
     }
@@ -235,7 +241,9 @@ impl StateError {
                 let way = way_out(*refusal);
                 return format!("{way}; {RESET}{recovery}; nothing was written");
             }
-            Self::Machine(MachineError::Policies(_)) => "write the image to the disk again",
+            Self::Machine(CannotSeal::Policies(_) | CannotSeal::OtherKey) => {
+                "write the image to the disk again"
+            }
             Self::Machine(_) | Self::Seal { .. } => {
                 "a power cycle may help; otherwise look after the TPM in the firmware's setup"
             }
@@ -257,6 +265,7 @@ fn way_out(refusal: Refusal) -> String {
                  {floor}"
             );
         }
+        Refusal::Overridden => "boot the image as it is",
         Refusal::OtherPublisher => "boot an image of the publisher that made it",
         Refusal::RolledBack => "use the disk as it was after the reset",
         Refusal::Edited => "write a copy of the disk back, if there is one",
@@ -270,7 +279,7 @@ fn way_out(refusal: Refusal) -> String {
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 10] = [
+    const REFUSALS: [Refusal; 11] = [
         Refusal::OtherTpm,
         Refusal::Cleared,
         Refusal::OtherOrCleared,
@@ -281,6 +290,7 @@ mod tests {
         Refusal::Edited,
         Refusal::Newer,
         Refusal::ForeignTpm,
+        Refusal::Overridden,
     ];
 
     fn device() -> PathBuf {
@@ -338,7 +348,7 @@ mod tests {
                 }),
         );
         let statuses: Vec<_> = errors.iter().map(StateError::status).collect();
-        assert_eq!(statuses, (10..=28).collect::<Vec<_>>());
+        assert_eq!(statuses, (10..=29).collect::<Vec<_>>());
         let text = errors[1].to_string();
         assert!(
             text.contains("/dev/vda6") && text.contains("1024 MiB"),
@@ -377,7 +387,7 @@ mod tests {
             source,
         };
         assert_eq!(error.status(), 1);
-        let error = MachineError::Tpm(seal::tpm::error::Error::OutOfStep);
+        let error = CannotSeal::Tpm(seal::tpm::error::Error::OutOfStep);
         assert_eq!(StateError::from(error).status(), 1);
     }
 }

@@ -146,6 +146,12 @@ fn choose(places: Vec<(Slot, Place)>) -> Found {
                 other = Some(what);
             }
             Place::Whole(header) => {
+                if best
+                    .as_ref()
+                    .is_some_and(|(_, known)| known.envelope != header.envelope)
+                {
+                    other = Some("it holds an older one");
+                }
                 let is_better = best
                     .as_ref()
                     .is_none_or(|(_, known)| header.generation > known.generation);
@@ -254,9 +260,10 @@ mod tests {
         assert_eq!((generation, slot), (1, Slot::First));
         assert!(other.is_some());
         write(&partition, slot.other(), &header(2, b"two")).unwrap();
+        let older = Some("it holds an older one");
         let found = whole(read(&partition).unwrap());
-        assert_eq!(found, (2, Slot::Second, None));
-        write(&partition, Slot::First, &header(3, b"three")).unwrap();
+        assert_eq!(found, (2, Slot::Second, older));
+        write(&partition, Slot::First, &header(3, b"two")).unwrap();
         let found = whole(read(&partition).unwrap());
         assert_eq!(found, (3, Slot::First, None));
 

@@ -43,13 +43,15 @@ use error::StateError;
 use header::{Found, Header, Slot};
 use mapping::Mapping;
 use partition::StatePartition;
-use volume::{Machine, Sealer, Unable, Volume};
+use volume::{Machine, Unable, Volume};
+use wire::status::Seal;
 
+use crate::sealing::Sealer;
 use crate::{files, identity, log, mounts};
 
 const MOUNT_POINT: &str = "/var";
-/// Says whether the state is encrypted: `tpm` or `none`.
-const ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
+/// The name of a [`Seal`]: how the state is encrypted.
+pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
 /// The least that images, logs and k3s itself need.
 const SIZE_LIMIT: u64 = 1024 * 1024 * 1024;
 /// Less than this is not worth growing a file system for.
@@ -78,9 +80,6 @@ struct Sealed {
     other: Option<&'static str>,
 }
 
-/// The name of a [`wire::status::Seal`]: how the state is encrypted.
-pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
-
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
 /// the log says why: [`StateError::status`] tells them apart.
 pub(crate) fn run() -> ExitCode {
@@ -101,7 +100,7 @@ fn prepare() -> Result<(), StateError> {
     } else {
         mount_state()?;
     }
-    tell_encryption().map_err(directory(ENCRYPTION_FILE))?;
+    tell_encryption().map_err(directory(STATE_ENCRYPTION_FILE))?;
     directories::prepare().map_err(|(path, source)| StateError::Directory { path, source })?;
     identity::settle_machine_id()?;
     directories::bind_k3s_data().map_err(directory("/var/lib/rancher/k3s/data"))
@@ -113,11 +112,15 @@ fn tell_encryption() -> std::io::Result<()> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let uuid = files::read_text(format!("/sys/dev/block/{major}:{minor}/dm/uuid"), 256);
     let encryption = match uuid {
-        Ok(uuid) if uuid == mapping::UUID => "tpm",
-        _ => "none",
+        Ok(uuid) if uuid == mapping::UUID => Seal::Tpm,
+        _ => Seal::None,
     };
-    tracing::info!(encryption, "state mounted");
-    files::replace(ENCRYPTION_FILE, format!("{encryption}\n").as_bytes(), 0o644)
+    tracing::info!(%encryption, "state mounted");
+    files::replace(
+        STATE_ENCRYPTION_FILE,
+        format!("{encryption}\n").as_bytes(),
+        0o644,
+    )
 }
 
 fn mount_state() -> Result<(), StateError> {
@@ -271,8 +274,7 @@ fn seal_new(
         })?;
     let volume = Volume::generate(volume::sector_size(block_size)).map_err(StateError::Random)?;
     // No key on paper is asked for yet.
-    let envelope = sealer
-        .seal(&volume, None)
+    let envelope = volume::seal(sealer, &volume, None)
         .map_err(|error| refused(device.path(), error, false))?;
     Ok((volume, envelope))
 }
@@ -316,8 +318,7 @@ fn open_sealed(
     let envelope = Envelope::from_bytes(&sealed.header.envelope)
         .map_err(|error| refused(device.clone(), error, false))?;
     let recoverable = envelope.recovery().is_some();
-    let volume = sealer
-        .open(&envelope)
+    let volume = volume::open(sealer, &envelope)
         .map_err(|error| refused(device.clone(), error, recoverable))?;
     let opened = Target::open(partition, Some(&volume)).and_then(|target| {
         let size = look_into(&device, &target)?;
@@ -327,10 +328,72 @@ fn open_sealed(
         give_up(true);
         return opened;
     }
-    if let Some(what) = sealed.other {
-        repair(&device, sealed, what);
+    // A state whose header is as it was is still a state.
+    if let Err(error) = keep_header(&device, sealer, sealed, &envelope, &volume) {
+        tracing::error!(
+            "the state's header is left as it is: {}",
+            log::chain(&error)
+        );
     }
     Ok(())
+}
+
+/// Brings the header up to date: sealed for no release below this one, whole in both places.
+///
+/// A new header goes to the place that is not in use, and the counter outdates the old one after that:
+/// whenever the power fails, the newest that is whole opens.
+fn keep_header(
+    device: &Path,
+    sealer: &mut Sealer,
+    sealed: &Sealed,
+    envelope: &Envelope,
+    volume: &Volume,
+) -> Result<(), StateError> {
+    let failed = |error| refused(device.to_owned(), error, envelope.recovery().is_some());
+    let mut newest = Sealed {
+        header: sealed.header.clone(),
+        ..*sealed
+    };
+    if envelope.policy().floor < sealer.security_version() {
+        let higher = volume::seal_higher(sealer, volume, envelope.recovery()).map_err(failed)?;
+        let policy = higher.policy().clone();
+        newest = newest.followed_by(higher.to_bytes());
+        newest.write(device)?;
+        volume::outdate_others(sealer, &policy).map_err(failed)?;
+        newest.other = Some("it was sealed for older releases");
+    } else {
+        volume::outdate_others(sealer, envelope.policy()).map_err(failed)?;
+    }
+    if let Some(what) = newest.other {
+        tracing::warn!(device = %device.display(), "a copy of the state's header is written anew: {what}");
+        newest
+            .followed_by(newest.header.envelope.clone())
+            .write(device)?;
+    }
+    Ok(())
+}
+
+impl Sealed {
+    /// The header that takes the place of this one's elder.
+    fn followed_by(&self, envelope: Vec<u8>) -> Self {
+        Self {
+            header: Header {
+                generation: self.header.generation.saturating_add(1),
+                envelope,
+            },
+            slot: self.slot.other(),
+            other: None,
+        }
+    }
+
+    fn write(&self, device: &Path) -> Result<(), StateError> {
+        open_for_writing(device)
+            .and_then(|file| header::write(&file, self.slot, &self.header))
+            .map_err(|source| StateError::Write {
+                device: device.to_owned(),
+                source,
+            })
+    }
 }
 
 /// The size of our file system in an open volume.
@@ -351,24 +414,6 @@ fn look_into(device: &Path, target: &Target) -> Result<u64, StateError> {
         device: device.to_owned(),
         description,
     })
-}
-
-/// Writes the header's other place anew. A state that has its header once is still a state.
-fn repair(device: &Path, sealed: &Sealed, what: &str) {
-    let header = Header {
-        generation: sealed.header.generation.saturating_add(1),
-        envelope: sealed.header.envelope.clone(),
-    };
-    let place = sealed.slot.other();
-    let written = open_for_writing(device).and_then(|file| header::write(&file, place, &header));
-    match written {
-        Ok(()) => tracing::warn!(
-            device = %device.display(), "a copy of the state's header was damaged ({what}), and is written anew"
-        ),
-        Err(error) => tracing::warn!(
-            %error, device = %device.display(), "a copy of the state's header is damaged ({what}), and can't be written anew"
-        ),
-    }
 }
 
 /// Leaves nothing mounted or mapped behind, so that the next run begins where this one did.

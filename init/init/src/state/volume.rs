@@ -2,24 +2,17 @@
 //! the same publisher alone, and only while the machine boots.
 
 use std::fmt;
-use std::path::Path;
 
-use seal::envelope::{self, Envelope, Sealing};
-use seal::release::{self, Phase, ReleasePolicies};
+use seal::envelope::{self, Envelope};
 use seal::tpm::crypto::Point;
 use seal::tpm::policy::{Policy, Unsatisfied};
-use seal::tpm::{self, Tpm, nv, pcr, transport};
+use seal::tpm::{self, nv, pcr};
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::sealing::{CannotSeal, Sealer};
 
-/// Where the initramfs leaves what the publisher has signed about this image.
-const POLICIES: &str = "/run/daas/release/policies.json";
 /// What the sealed file says it holds, so that no other sealed file is taken for it.
 const LABEL: &str = "state";
-/// The lowest security version of an image that opens the state. It is raised by sealing anew, once
-/// an older release has to be kept out.
-const FLOOR: u32 = 0;
 /// Two keys of AES-256, as XTS takes them (IEEE 1619).
 pub(super) const KEY_LENGTH: usize = 64;
 /// What is sealed: the sector size, big-endian, and the key.
@@ -60,32 +53,12 @@ pub(super) struct Volume {
     key: Zeroizing<[u8; KEY_LENGTH]>,
 }
 
-/// What can seal and open here.
-pub(super) struct Sealer {
-    tpm: Tpm,
-    releases: ReleasePolicies,
-}
-
 /// What a machine can do about a key.
 pub(super) enum Machine {
-    /// It seals.
+    /// It seals and opens.
     Seals(Box<Sealer>),
     /// It does not.
     Cannot(Unable),
-}
-
-/// What is wrong with a TPM, or with what it is to go by.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MachineError {
-    /// It is there, and does not do what it should.
-    #[error("the TPM of this machine cannot be used")]
-    Tpm(#[source] tpm::error::Error),
-    /// The file can't be read.
-    #[error("{POLICIES} cannot be read")]
-    Read(#[source] std::io::Error),
-    /// The file is none.
-    #[error("{POLICIES} is not what the publisher of an image signs")]
-    Policies(#[source] release::FileError),
 }
 
 impl Machine {
@@ -93,23 +66,17 @@ impl Machine {
     /// machine without one: a state that is made without encryption stays so.
     ///
     /// # Errors
-    /// See [`MachineError`].
-    pub(super) fn look() -> Result<Self, MachineError> {
-        Self::look_at(Path::new(transport::DEVICE), Path::new(POLICIES))
-    }
-
-    fn look_at(device: &Path, policies: &Path) -> Result<Self, MachineError> {
-        if !device.exists() {
-            return Ok(Self::Cannot(Unable::NoTpm));
+    /// See [`CannotSeal`].
+    pub(super) fn look() -> Result<Self, CannotSeal> {
+        match Sealer::open() {
+            Ok(mut sealer) => {
+                sealer.tpm.read_pcr(pcr::SECURE_BOOT)?;
+                Ok(Self::Seals(Box::new(sealer)))
+            }
+            Err(CannotSeal::NoTpm) => Ok(Self::Cannot(Unable::NoTpm)),
+            Err(CannotSeal::NotMeasured) => Ok(Self::Cannot(Unable::NotMeasured)),
+            Err(error) => Err(error),
         }
-        if !policies.exists() {
-            return Ok(Self::Cannot(Unable::NotMeasured));
-        }
-        let json = files::read_bounded(policies, release::MAX_FILE).map_err(MachineError::Read)?;
-        let releases = ReleasePolicies::from_json(&json).map_err(MachineError::Policies)?;
-        let mut tpm = Tpm::open(device).map_err(MachineError::Tpm)?;
-        tpm.read_pcr(pcr::SECURE_BOOT).map_err(MachineError::Tpm)?;
-        Ok(Self::Seals(Box::new(Sealer { tpm, releases })))
     }
 
     /// Whether it seals; otherwise, why not.
@@ -157,53 +124,80 @@ impl Volume {
     }
 }
 
-impl Sealer {
-    /// Seals a volume's key under what this machine is now: its TPM, its publisher, the phase of the
-    /// boot, the state of Secure Boot, the TPM's counter. Then opens it once, so that nothing is
-    /// encrypted by a key that no later boot gets. `recovery` is the public part of a key on paper
-    /// that opens it, too.
-    ///
-    /// # Errors
-    /// What is wrong with the TPM, or keeps the sealed file from opening again.
-    pub(super) fn seal(
-        &mut self,
-        volume: &Volume,
-        recovery: Option<Point>,
-    ) -> Result<Envelope, envelope::Error> {
-        // The task that seals the configuration may make root key and counter at the same moment.
-        let policy = self.policy().or_else(|_| self.policy())?;
-        let sealing = Sealing {
-            label: LABEL,
-            policy,
-            recovery,
-        };
-        let envelope = Envelope::seal(&mut self.tpm, &sealing, &volume.to_content())?;
-        self.open(&envelope)?;
-        Ok(envelope)
-    }
+/// Seals a volume's key under what this machine is now: its TPM, its publisher, the security version
+/// of its image, the phase of the boot, the state of Secure Boot, the TPM's counter. Then opens it
+/// once, so that nothing is encrypted by a key that no later boot gets. `recovery` is the public part
+/// of a key on paper that opens it, too.
+///
+/// # Errors
+/// What is wrong with the TPM, or keeps the sealed file from opening again.
+pub(super) fn seal(
+    sealer: &mut Sealer,
+    volume: &Volume,
+    recovery: Option<Point>,
+) -> Result<Envelope, envelope::Error> {
+    // The task that seals the configuration may make the root key at the same moment.
+    let policy = match sealer.policy(nv::STATE_COUNTER) {
+        Ok(policy) => policy,
+        Err(_) => sealer.policy(nv::STATE_COUNTER)?,
+    };
+    seal_under(sealer, volume, policy, recovery)
+}
 
-    fn policy(&mut self) -> Result<Policy, tpm::error::Error> {
-        let root = self.tpm.storage_root_key()?;
-        let counter = self.tpm.ensure_counter(&root, nv::COUNTER)?;
-        Ok(Policy {
-            release_key: self.releases.key,
-            phase: Phase::Boot,
-            floor: FLOOR,
-            secure_boot: Some(self.tpm.read_pcr(pcr::SECURE_BOOT)?),
-            counter: Some(counter.as_it_stands()),
-            auth_value: false,
-        })
-    }
+/// As [`seal`], so that it still opens once the counter has outdated what was sealed before.
+///
+/// # Errors
+/// As [`seal`].
+pub(super) fn seal_higher(
+    sealer: &mut Sealer,
+    volume: &Volume,
+    recovery: Option<Point>,
+) -> Result<Envelope, envelope::Error> {
+    let root = sealer.tpm.storage_root_key()?;
+    let counter = sealer.tpm.ensure_counter(&root, nv::STATE_COUNTER)?;
+    let policy = Policy {
+        counter: Some(counter.after_increment()),
+        ..sealer.policy(nv::STATE_COUNTER)?
+    };
+    seal_under(sealer, volume, policy, recovery)
+}
 
-    /// Opens a sealed key.
-    ///
-    /// # Errors
-    /// What is wrong with the file, the TPM, or the boot.
-    pub(super) fn open(&mut self, envelope: &Envelope) -> Result<Volume, envelope::Error> {
-        let content = envelope.open(&mut self.tpm, LABEL, &self.releases)?;
-        Volume::from_content(&content)
-            .ok_or(envelope::Error::Edited("what is sealed is no volume's key"))
+fn seal_under(
+    sealer: &mut Sealer,
+    volume: &Volume,
+    policy: Policy,
+    recovery: Option<Point>,
+) -> Result<Envelope, envelope::Error> {
+    let envelope = sealer.seal(LABEL, policy, recovery, &volume.to_content())?;
+    open(sealer, &envelope)?;
+    Ok(envelope)
+}
+
+/// Brings the counter up to what a policy admits: all that was sealed before it never opens again.
+/// Where that was done already, nothing happens.
+///
+/// # Errors
+/// What is wrong with the TPM.
+pub(super) fn outdate_others(sealer: &mut Sealer, policy: &Policy) -> Result<(), envelope::Error> {
+    let Some(limit) = policy.counter else {
+        return Ok(());
+    };
+    let root = sealer.tpm.storage_root_key()?;
+    let counter = sealer.tpm.counter(&root, limit.handle)?;
+    if counter.is_some_and(|counter| counter.count < limit.limit) {
+        sealer.tpm.increment_counter(&root, limit.handle)?;
     }
+    Ok(())
+}
+
+/// Opens a sealed key.
+///
+/// # Errors
+/// What is wrong with the file, the TPM, or the boot.
+pub(super) fn open(sealer: &mut Sealer, envelope: &Envelope) -> Result<Volume, envelope::Error> {
+    let content = sealer.unseal(envelope, LABEL)?;
+    Volume::from_content(&content)
+        .ok_or(envelope::Error::Edited("what is sealed is no volume's key"))
 }
 
 /// Why a key does not open, as far as people have to do different things about it.
@@ -222,6 +216,8 @@ pub(super) enum Refusal {
         /// The lowest security version that is let in.
         floor: u32,
     },
+    /// The kernel was given a command line or credentials from outside its image.
+    Overridden,
     /// The image is another publisher's.
     OtherPublisher,
     /// A copy from before a reset.
@@ -243,6 +239,7 @@ pub(super) fn refusal(error: envelope::Error) -> Result<Refusal, envelope::Error
         Error::OtherOrCleared { .. } => Refusal::OtherOrCleared,
         Error::Policy(Unsatisfied::SecureBoot) => Refusal::SecureBoot,
         Error::Policy(Unsatisfied::NotReleased { floor, .. }) => Refusal::NotReleased { floor },
+        Error::Policy(Unsatisfied::Overridden) => Refusal::Overridden,
         Error::Policy(Unsatisfied::OtherPublisher) => Refusal::OtherPublisher,
         Error::Policy(Unsatisfied::RolledBack { .. } | Unsatisfied::OtherCounter) => {
             Refusal::RolledBack

@@ -4,6 +4,8 @@
 mod support;
 
 use seal::envelope::RecoveryKey;
+use seal::release::Phase;
+use seal::tpm::Tpm;
 use seal::tpm::crypto::Digest;
 use support::{Publisher, STUB, Swtpm, enter};
 
@@ -21,7 +23,7 @@ fn sealer_of(tpm: Tpm, publisher: &Publisher, stub: &Digest, version: u32) -> Se
 }
 
 fn refused(sealer: &mut Sealer, envelope: &Envelope) -> Refusal {
-    match sealer.open(envelope) {
+    match open(sealer, envelope) {
         Ok(_) => panic!("it opens"),
         Err(error) => refusal(error).unwrap(),
     }
@@ -32,24 +34,22 @@ fn a_key_comes_back_in_the_boot_of_an_image_of_the_same_publisher() {
     let (mut swtpm, tpm) = Swtpm::booted();
     let publisher = Publisher::new();
     let volume = Volume::generate(4096).unwrap();
-    let envelope = sealer(tpm, &publisher).seal(&volume, None).unwrap();
+    let envelope = seal(&mut sealer(tpm, &publisher), &volume, None).unwrap();
     let bytes = envelope.to_bytes();
     assert!(bytes.len() < 4096, "{} bytes", bytes.len());
     let key = volume.key();
     assert!(!bytes.windows(16).any(|part| part == &key[..16]));
 
     swtpm.power_cycle();
-    let opened = sealer(swtpm.boot(&STUB), &publisher)
-        .open(&envelope)
-        .unwrap();
+    let mut same = sealer(swtpm.boot(&STUB), &publisher);
+    let opened = open(&mut same, &envelope).unwrap();
     assert_eq!((opened.sector_size, opened.key()), (4096, key));
     // an update: another image, measured otherwise, of a higher version
     swtpm.power_cycle();
     let update = [0x77; 32];
     let tpm = swtpm.boot(&update);
-    let opened = sealer_of(tpm, &publisher, &update, 3)
-        .open(&envelope)
-        .unwrap();
+    let mut updated = sealer_of(tpm, &publisher, &update, 3);
+    let opened = open(&mut updated, &envelope).unwrap();
     assert_eq!(opened.key(), key);
 }
 
@@ -58,7 +58,7 @@ fn each_way_in_that_is_none_has_its_refusal() {
     let (mut swtpm, tpm) = Swtpm::booted();
     let publisher = Publisher::new();
     let volume = Volume::generate(512).unwrap();
-    let envelope = sealer(tpm, &publisher).seal(&volume, None).unwrap();
+    let envelope = seal(&mut sealer(tpm, &publisher), &volume, None).unwrap();
 
     let (_other, tpm) = Swtpm::booted();
     let refusal = refused(&mut sealer(tpm, &publisher), &envelope);
@@ -87,7 +87,7 @@ fn each_way_in_that_is_none_has_its_refusal() {
     swtpm.power_cycle();
     let mut tpm = swtpm.boot(&STUB);
     let root = tpm.storage_root_key().unwrap();
-    tpm.increment_counter(&root, nv::COUNTER).unwrap();
+    tpm.increment_counter(&root, nv::STATE_COUNTER).unwrap();
     let reset = refused(&mut sealer(tpm, &publisher), &envelope);
     assert_eq!(reset, Refusal::RolledBack);
 }
@@ -97,7 +97,7 @@ fn a_cleared_tpm_is_told_from_another_one() {
     let (swtpm, tpm) = Swtpm::booted();
     let publisher = Publisher::new();
     let volume = Volume::generate(512).unwrap();
-    let envelope = sealer(tpm, &publisher).seal(&volume, None).unwrap();
+    let envelope = seal(&mut sealer(tpm, &publisher), &volume, None).unwrap();
     let (_directory, path) = support::workshop();
     swtpm.tool(&path, "tpm2_clear -c platform");
     let refusal = refused(&mut sealer(swtpm.open(), &publisher), &envelope);
@@ -111,7 +111,7 @@ fn an_image_that_nothing_was_signed_for_seals_nothing() {
     let publisher = Publisher::new();
     let volume = Volume::generate(512).unwrap();
     let mut sealer = sealer_of(swtpm.open(), &publisher, &[0x99; 32], 0);
-    let error = sealer.seal(&volume, None).unwrap_err();
+    let error = seal(&mut sealer, &volume, None).unwrap_err();
     assert_eq!(refusal(error).unwrap(), Refusal::NotReleased { floor: 0 });
 }
 
@@ -120,9 +120,8 @@ fn a_recovery_key_opens_what_the_tpm_does_not() {
     let (_swtpm, tpm) = Swtpm::booted();
     let recovery = RecoveryKey::generate().unwrap();
     let volume = Volume::generate(512).unwrap();
-    let envelope = sealer(tpm, &Publisher::new())
-        .seal(&volume, Some(recovery.public()))
-        .unwrap();
+    let mut sealer = sealer(tpm, &Publisher::new());
+    let envelope = seal(&mut sealer, &volume, Some(recovery.public())).unwrap();
     assert_eq!(envelope.recovery(), Some(recovery.public()));
     let content = envelope.recover(LABEL, &recovery).unwrap();
     let recovered = Volume::from_content(&content).unwrap();
@@ -145,19 +144,46 @@ fn what_is_sealed_is_checked() {
     assert_eq!([512, 4096, 2048].map(sector_size), [512, 4096, 4096]);
 }
 
+/// The newer header is on the disk before the older one is outdated; a power cut between the two is
+/// made good at the next boot.
 #[test]
-fn a_machine_without_tpm_or_policies_cannot_and_a_broken_one_is_an_error() {
-    let directory = tempfile::tempdir().unwrap();
-    let device = directory.path().join("tpmrm0");
-    let policies = directory.path().join("policies.json");
-    let ability = || Machine::look_at(&device, &policies).map(|machine| machine.ability());
-    assert_eq!(ability().unwrap(), Err(Unable::NoTpm));
-    std::fs::write(&device, b"").unwrap();
-    assert_eq!(ability().unwrap(), Err(Unable::NotMeasured));
-    std::fs::write(&policies, b"{}").unwrap();
-    assert!(matches!(ability(), Err(MachineError::Policies(_))));
-    let signed = Publisher::new().release(&STUB, 0).to_json().unwrap();
-    std::fs::write(&policies, signed).unwrap();
-    // a file takes commands and answers none
-    assert!(matches!(ability(), Err(MachineError::Tpm(_))));
+fn a_higher_release_keeps_lower_ones_out() {
+    let (mut swtpm, tpm) = Swtpm::booted();
+    let publisher = Publisher::new();
+    let volume = Volume::generate(512).unwrap();
+    let old = seal(&mut sealer(tpm, &publisher), &volume, None).unwrap();
+    swtpm.power_cycle();
+    let update = [0x77; 32];
+    let mut higher = sealer_of(swtpm.boot(&update), &publisher, &update, 2);
+    let new = seal_higher(&mut higher, &volume, None).unwrap();
+    assert_eq!((old.policy().floor, new.policy().floor), (0, 2));
+    // the power fails here: both open
+    swtpm.power_cycle();
+    let mut higher = sealer_of(swtpm.boot(&update), &publisher, &update, 2);
+    for envelope in [&old, &new] {
+        assert_eq!(open(&mut higher, envelope).unwrap().key(), volume.key());
+    }
+    // once or twice, it is the same
+    for _ in 0..2 {
+        outdate_others(&mut higher, new.policy()).unwrap();
+        assert_eq!(open(&mut higher, &new).unwrap().key(), volume.key());
+        assert_eq!(refused(&mut higher, &old), Refusal::RolledBack);
+    }
+    swtpm.power_cycle();
+    let mut lower = sealer(swtpm.boot(&STUB), &publisher);
+    let below = refused(&mut lower, &new);
+    assert_eq!(below, Refusal::NotReleased { floor: 2 });
+}
+
+#[test]
+fn words_from_outside_the_image_open_nothing() {
+    let (mut swtpm, tpm) = Swtpm::booted();
+    let publisher = Publisher::new();
+    let volume = Volume::generate(512).unwrap();
+    let envelope = seal(&mut sealer(tpm, &publisher), &volume, None).unwrap();
+    swtpm.power_cycle();
+    let mut tpm = swtpm.boot(&STUB);
+    tpm.extend_pcr(pcr::OVERRIDES, &[1; 32]).unwrap();
+    let refusal = refused(&mut sealer(tpm, &publisher), &envelope);
+    assert_eq!(refusal, Refusal::Overridden);
 }
