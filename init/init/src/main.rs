@@ -41,6 +41,7 @@ mod modules;
 mod mounts;
 mod node;
 mod power;
+mod reset;
 mod sealing;
 mod service;
 mod setup;

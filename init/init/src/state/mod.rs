@@ -30,6 +30,7 @@ mod header;
 mod mapping;
 mod partition;
 mod volume;
+mod wipe;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -44,6 +45,7 @@ use header::{Found, Header, Slot};
 use mapping::Mapping;
 use partition::StatePartition;
 use volume::{Machine, Unable, Volume};
+pub(crate) use wipe::{discard, wipe};
 use wire::status::Seal;
 
 use crate::sealing::Sealer;
