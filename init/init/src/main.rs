@@ -54,6 +54,11 @@ mod timeline;
 mod uevent;
 mod wire_server;
 
+/// A TPM in software and a publisher, as the tests of `seal` have them.
+#[cfg(test)]
+#[path = "../../seal/tests/support/mod.rs"]
+mod software_tpm;
+
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;

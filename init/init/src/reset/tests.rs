@@ -1,13 +1,10 @@
-#[path = "../../../seal/tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 
 use seal::envelope::{Envelope, Error, Sealing};
 use seal::tpm::policy::{Policy, Unsatisfied};
-use support::{Publisher, STUB, Swtpm};
 
 use super::*;
+use crate::software_tpm::{Publisher, STUB, Swtpm};
 
 fn steps(act: impl FnOnce(&mut dyn FnMut(Step))) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -16,11 +13,14 @@ fn steps(act: impl FnOnce(&mut dyn FnMut(Step))) -> Vec<Step> {
 }
 
 fn done(steps: &[Step]) -> Vec<&str> {
-    let text = |step| match step {
-        &Step::Done(ref text) => text.as_str(),
-        Step::NotDone(text) => panic!("{text}"),
-    };
-    steps.iter().map(text).collect()
+    let mut texts = Vec::new();
+    for step in steps {
+        match step {
+            Step::Done(text) => texts.push(text.as_str()),
+            Step::NotDone(text) => panic!("{text}"),
+        }
+    }
+    texts
 }
 
 #[test]

@@ -1,15 +1,10 @@
-//! With a real TPM in software, which `seal`'s own tests start the same way.
-
-#[path = "../../../../seal/tests/support/mod.rs"]
-mod support;
-
 use seal::envelope::RecoveryKey;
 use seal::release::Phase;
 use seal::tpm::Tpm;
 use seal::tpm::crypto::Digest;
-use support::{Publisher, STUB, Swtpm, enter};
 
 use super::*;
+use crate::software_tpm::{Publisher, STUB, Swtpm, enter, workshop};
 
 fn sealer(tpm: Tpm, publisher: &Publisher) -> Sealer {
     sealer_of(tpm, publisher, &STUB, 0)
@@ -98,7 +93,7 @@ fn a_cleared_tpm_is_told_from_another_one() {
     let publisher = Publisher::new();
     let volume = Volume::generate(512).unwrap();
     let envelope = seal(&mut sealer(tpm, &publisher), &volume, None).unwrap();
-    let (_directory, path) = support::workshop();
+    let (_directory, path) = workshop();
     swtpm.tool(&path, "tpm2_clear -c platform");
     let refusal = refused(&mut sealer(swtpm.open(), &publisher), &envelope);
     assert_eq!(refusal, Refusal::Cleared);
