@@ -57,6 +57,11 @@ impl CommandLine {
         Self { words }
     }
 
+    /// Whether a word stands there as it is.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|given| given == word)
+    }
+
     /// The value of `key=value`; `None` when it is not given.
     ///
     /// # Errors
@@ -122,6 +127,16 @@ mod tests {
         assert_eq!(line.value("roothash"), Ok(Some("ab")));
         assert!(line.value("console").is_err());
         assert_eq!(line.value("root"), Ok(None));
+    }
+
+    #[test]
+    fn a_word_is_there_as_it_is_or_not_at_all() {
+        let line = CommandLine::parse("quiet daas.reset x=daas.other -- daas.late");
+        assert!(line.has("daas.reset"));
+        for word in ["daas", "daas.other", "daas.late", "daas.reset=1"] {
+            assert!(!line.has(word), "{word}");
+        }
+        assert!(!CommandLine::parse("daas.reset=0 daas.resets").has("daas.reset"));
     }
 
     #[test]

@@ -17,12 +17,13 @@ use crate::power::Watchdog;
 use crate::{files, timeline};
 
 /// How long the screen stands: the time to read it, or to take a picture.
-const RESTART_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const RESTART_AFTER: Duration = Duration::from_secs(10);
 /// How long a console may take what is written; a serial line takes about a second.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked whether the watchdog is to be told that all is well.
-const PET_PAUSE: Duration = Duration::from_millis(500);
-const WIDTH: usize = 78;
+pub(crate) const PET_PAUSE: Duration = Duration::from_millis(500);
+/// Columns of a screen.
+pub(crate) const WIDTH: usize = 78;
 /// The root has it, and the initramfs has not.
 const OS_RELEASE: &str = "/usr/lib/os-release";
 /// The last lines of the kernel that can explain a disk's failure.
@@ -53,25 +54,14 @@ pub(crate) fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) ->
     let _ = files::write_existing("/proc/sys/kernel/printk", "1");
     let screen = render(failure, headline, &kernel_lines(), &version());
     let shown_at = Instant::now();
-    for console in consoles() {
-        // What can't be written to one console may still be read on another, and in the log.
-        let _ = write_to_console(&console, &screen);
-        pet(&mut watchdog);
-    }
+    write_to_consoles(&screen, &mut watchdog);
     // Data of the running system, if there is one, reaches the disk meanwhile; the kernel does
     // this by itself, so that a disk that hangs can't hold the restart up
     // (Documentation/admin-guide/sysrq.rst: s syncs, u remounts read-only).
     for request in ["s", "u"] {
         let _ = files::write_existing("/proc/sysrq-trigger", request);
     }
-    loop {
-        pet(&mut watchdog);
-        let left = RESTART_AFTER.saturating_sub(shown_at.elapsed());
-        if left.is_zero() {
-            break;
-        }
-        std::thread::sleep(left.min(PET_PAUSE));
-    }
+    stand(shown_at, &mut watchdog);
     let _ = files::write_existing("/proc/sys/kernel/printk", "7");
     tracing::info!("power action=reboot reason=failure");
     let refused = reboot(RebootCommand::Restart);
@@ -80,7 +70,29 @@ pub(crate) fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) ->
     std::process::abort()
 }
 
-fn pet(watchdog: &mut Option<Watchdog>) {
+/// Writes a screen to every console. What can't be written to one may still be read on another, and in
+/// the log.
+pub(crate) fn write_to_consoles(screen: &str, watchdog: &mut Option<Watchdog>) {
+    for console in consoles() {
+        let _ = write_to_console(&console, screen);
+        pet(watchdog);
+    }
+}
+
+/// Waits until a screen has stood for long enough to be read.
+pub(crate) fn stand(shown_at: Instant, watchdog: &mut Option<Watchdog>) {
+    loop {
+        pet(watchdog);
+        let left = RESTART_AFTER.saturating_sub(shown_at.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(PET_PAUSE));
+    }
+}
+
+/// Tells a watchdog that all is well, when that is due.
+pub(crate) fn pet(watchdog: &mut Option<Watchdog>) {
     if let Some(watchdog) = watchdog {
         watchdog.pet(timeline::now());
     }
@@ -110,7 +122,7 @@ fn render(failure: &Failure, headline: &str, kernel: &[String], version: &str) -
 }
 
 /// One labelled field, broken into lines that fit the screen.
-fn field(text: &mut String, label: &str, value: &str) {
+pub(crate) fn field(text: &mut String, label: &str, value: &str) {
     const INDENT: usize = 13;
     let mut line = format!(" {label:<width$}", width = INDENT - 1);
     let mut used = INDENT;
@@ -142,7 +154,7 @@ fn headline(on_root: bool) -> &'static str {
 }
 
 /// What runs here: from os-release on the root; the initramfs has none.
-fn version() -> String {
+pub(crate) fn version() -> String {
     let release = files::read_text(OS_RELEASE, 64 * 1024).unwrap_or_default();
     let value = |key: &str| {
         release

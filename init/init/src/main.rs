@@ -41,6 +41,7 @@ mod modules;
 mod mounts;
 mod node;
 mod power;
+mod reset;
 mod sealing;
 mod service;
 mod setup;
@@ -52,6 +53,11 @@ mod system_partition;
 mod timeline;
 mod uevent;
 mod wire_server;
+
+/// A TPM in software and a publisher, as the tests of `seal` have them.
+#[cfg(test)]
+#[path = "../../seal/tests/support/mod.rs"]
+mod software_tpm;
 
 use std::env;
 use std::path::Path;

@@ -11,7 +11,7 @@ use crate::failure::{Failure, show_and_restart};
 use crate::log;
 use crate::node::{End, Inputs, Node, NodeError};
 use crate::setup::{self, SetupError};
-use crate::{files, power};
+use crate::{files, power, reset};
 
 /// Longer than any os-release.
 const OS_RELEASE_LIMIT: usize = 64 * 1024;
@@ -79,6 +79,9 @@ fn live() -> Result<End, SystemError> {
         warn!(%error, "Ctrl-Alt-Del restarts the machine on the spot");
     }
     let setup = setup::system_setup()?;
+    if reset::is_asked_for() {
+        reset::run(&log)
+    }
     let node = Node::new(Inputs {
         signals,
         uevents: setup.uevents,

@@ -1,4 +1,4 @@
-//! Block devices: sizes, and telling the kernel that a partition has grown.
+//! Block devices: sizes, telling the kernel that a partition has grown, and discarding.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +10,8 @@ use rustix::ioctl::{self, Getter, Setter, opcode};
 const BLKGETSIZE64: ioctl::Opcode = opcode::read::<usize>(0x12, 114);
 /// `BLKPG`, `_IO(0x12, 105)`, include/uapi/linux/blkpg.h: takes a pointer all the same.
 const BLKPG: ioctl::Opcode = opcode::none(0x12, 105);
+/// `BLKDISCARD`, `_IO(0x12, 119)`, include/uapi/linux/fs.h: takes a pointer to two u64.
+const BLKDISCARD: ioctl::Opcode = opcode::none(0x12, 119);
 /// `BLKPG_ADD_PARTITION`, include/uapi/linux/blkpg.h.
 const BLKPG_ADD_PARTITION: i32 = 1;
 /// `BLKPG_RESIZE_PARTITION`, include/uapi/linux/blkpg.h.
@@ -93,6 +95,23 @@ pub fn resize_partition(
     )
 }
 
+/// Tells the device that a range, in bytes, holds nothing any more (`BLKDISCARD`). Solid-state disks
+/// then forget it at a time of their own; what a read gives until it is written again is undefined.
+///
+/// # Errors
+/// What `ioctl(2)` says: `EOPNOTSUPP` for a device that takes no discards, `EINVAL` for a range that
+/// is not whole blocks or not on the device, `EBADF` for a file that is not open for writing.
+pub fn discard(device: &File, start: u64, length: u64) -> io::Result<()> {
+    // SAFETY: BLKDISCARD reads two u64, start and length, and keeps no pointer.
+    unsafe {
+        ioctl::ioctl(
+            device.as_fd(),
+            Setter::<BLKDISCARD, _>::new([start, length]),
+        )
+    }?;
+    Ok(())
+}
+
 fn change_partition(
     disk: &File,
     operation: i32,
@@ -130,11 +149,13 @@ mod tests {
         assert_eq!(size_of::<BlkpgArgument>(), 24);
         assert_eq!(BLKGETSIZE64, 0x8008_1272);
         assert_eq!(BLKPG, 0x1269);
+        assert_eq!(BLKDISCARD, 0x1277);
     }
 
     #[test]
     fn a_regular_file_has_no_device_size() {
         let file = File::open("/proc/self/exe").unwrap();
         assert_eq!(size(&file).unwrap_err().raw_os_error(), Some(25));
+        assert!(discard(&file, 0, 512).is_err());
     }
 }

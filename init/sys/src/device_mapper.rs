@@ -1,4 +1,4 @@
-//! The device mapper's control device: creating one read-only mapped device.
+//! The device mapper's control device: creating and removing mapped devices of one target.
 //!
 //! Layouts and numbers: include/uapi/linux/dm-ioctl.h. Calls: `DM_VERSION`, `DM_DEV_CREATE`,
 //! `DM_TABLE_LOAD`, `DM_DEV_SUSPEND` (which resumes), `DM_DEV_REMOVE`.
@@ -209,16 +209,66 @@ impl DeviceMapper {
         sectors: u64,
         parameters: &str,
     ) -> Result<MappedDevice, Error> {
+        self.create(
+            (name, uuid),
+            DM_READONLY_FLAG,
+            target_type,
+            sectors,
+            parameters,
+        )
+    }
+
+    /// As [`DeviceMapper::create_read_only`], for a device that can be written. Parameters hold no
+    /// secret: root reads them back with `DM_TABLE_STATUS`. A key goes through
+    /// [`crate::keyring`].
+    ///
+    /// # Errors
+    /// As [`DeviceMapper::create_read_only`].
+    pub fn create_writable(
+        &self,
+        name: &str,
+        uuid: &str,
+        target_type: &str,
+        sectors: u64,
+        parameters: &str,
+    ) -> Result<MappedDevice, Error> {
+        self.create((name, uuid), 0, target_type, sectors, parameters)
+    }
+
+    /// Removes a device; `false` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`Error::Call`]: `EBUSY` for a device that is in use.
+    pub fn remove(&self, name: &str) -> Result<bool, Error> {
+        let mut buffer = Buffer::new(name)?;
+        match self.call("DM_DEV_REMOVE", DM_DEV_REMOVE, &mut buffer) {
+            Ok(()) => Ok(true),
+            Err(Error::Call { source, .. })
+                if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(
+        &self,
+        (name, uuid): (&str, &str),
+        flags: u32,
+        target_type: &str,
+        sectors: u64,
+        parameters: &str,
+    ) -> Result<MappedDevice, Error> {
         let mut buffer = Buffer::new(name)?;
         buffer.header.uuid = padded(uuid).ok_or(Error::TooLong { what: "uuid" })?;
         self.call("DM_DEV_CREATE", DM_DEV_CREATE, &mut buffer)?;
         let device = mapped_device(buffer.header.device);
 
-        let activated = self.load_and_resume(name, target_type, sectors, parameters);
+        let activated = self.load_and_resume(name, flags, target_type, sectors, parameters);
         if let Err(error) = activated {
-            let mut buffer = Buffer::new(name)?;
             // The first error is the one to tell; a device without a table is harmless.
-            let _ = self.call("DM_DEV_REMOVE", DM_DEV_REMOVE, &mut buffer);
+            let _ = self.remove(name);
             return Err(error);
         }
         Ok(device)
@@ -227,12 +277,13 @@ impl DeviceMapper {
     fn load_and_resume(
         &self,
         name: &str,
+        flags: u32,
         target_type: &str,
         sectors: u64,
         parameters: &str,
     ) -> Result<(), Error> {
         let mut buffer = Buffer::new(name)?;
-        buffer.header.flags = DM_READONLY_FLAG;
+        buffer.header.flags = flags;
         buffer.header.target_count = 1;
         buffer.target.length = sectors;
         buffer.target.target_type = padded(target_type).ok_or(Error::TooLong { what: "type" })?;
@@ -241,7 +292,7 @@ impl DeviceMapper {
 
         // DM_DEV_SUSPEND without DM_SUSPEND_FLAG resumes, which makes the loaded table live.
         let mut buffer = Buffer::new(name)?;
-        buffer.header.flags = DM_READONLY_FLAG;
+        buffer.header.flags = flags;
         self.call("DM_DEV_SUSPEND", DM_DEV_SUSPEND, &mut buffer)
     }
 

@@ -5,6 +5,7 @@ pub mod capability;
 pub mod device_mapper;
 pub mod devices;
 mod init_connection;
+pub mod keyring;
 pub mod memory;
 pub mod process;
 pub mod signals;

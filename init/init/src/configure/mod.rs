@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use wire::status::Seal;
 
 use self::keep::{KeepError, Taken};
+pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
 use sources::{Document, Origin};
 
 use crate::system_partition::SystemPartition;

@@ -1,8 +1,11 @@
-//! What is on the state partition: nothing yet, our file system, or somebody else's data.
+//! What is on the state partition: nothing yet, our file system, the header of our encrypted volume,
+//! or somebody else's data.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+use super::header::{self, Found};
 
 /// The file system's label.
 pub(super) const LABEL: &str = "daas-state";
@@ -49,6 +52,8 @@ pub(super) enum Content {
         /// Its size in bytes.
         size: u64,
     },
+    /// The header of an encrypted volume, whole or not.
+    Sealed(Found),
     /// Anything else.
     Foreign {
         /// What it seems to be.
@@ -61,6 +66,12 @@ pub(super) enum Content {
 /// # Errors
 /// What the system says.
 pub(super) fn inspect(partition: &File, size: u64) -> io::Result<Content> {
+    if size >= header::PAYLOAD_OFFSET {
+        match header::read(partition)? {
+            Found::Nothing => {}
+            found => return Ok(Content::Sealed(found)),
+        }
+    }
     let mut head = vec![0; HEAD_LENGTH.min(usize::try_from(size).unwrap_or(HEAD_LENGTH))];
     partition.read_exact_at(&mut head, 0)?;
     if let Some((label, size)) = ext_file_system(&head) {
@@ -83,6 +94,23 @@ pub(super) fn inspect(partition: &File, size: u64) -> io::Result<Content> {
     Ok(Content::Foreign {
         description: description.to_owned(),
     })
+}
+
+/// Fills what [`inspect`] looks at with zeros, through to the disk: nothing of what was there before
+/// is taken for something then.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn clear(partition: &File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; CHUNK];
+    let mut offset = 0;
+    let length = size.min(EMPTY_LENGTH);
+    while offset < length {
+        let wanted = usize::try_from(length - offset).unwrap_or(CHUNK).min(CHUNK);
+        partition.write_all_at(zeros.get(..wanted).unwrap_or_default(), offset)?;
+        offset += wanted as u64;
+    }
+    partition.sync_all()
 }
 
 /// Label and size in bytes of an ext2, ext3 or ext4 file system.
@@ -153,6 +181,39 @@ mod tests {
         for offset in [0, 1023, 65_536, EMPTY_LENGTH - 1] {
             assert_eq!(description(&[(offset, b"x")]), "data of an unknown kind");
         }
+    }
+
+    #[test]
+    fn an_encrypted_state_by_its_header_whatever_else_is_there() {
+        let file = partition(&[(0, b"XFSB")]);
+        let header = header::Header {
+            generation: 1,
+            envelope: b"sealed".to_vec(),
+        };
+        header::write(&file, header::Slot::First, &header).unwrap();
+        let content = inspect(&file, SIZE).unwrap();
+        assert!(
+            matches!(content, Content::Sealed(Found::Whole { .. })),
+            "{content:?}"
+        );
+        clear(&file, SIZE).unwrap();
+        assert_eq!(inspect(&file, SIZE).unwrap(), Content::Empty);
+    }
+
+    #[test]
+    fn clearing_ends_where_looking_ends() {
+        let file = partition(&[(0, b"x"), (EMPTY_LENGTH - 1, b"yz")]);
+        clear(&file, SIZE).unwrap();
+        assert_eq!(inspect(&file, SIZE).unwrap(), Content::Empty);
+        let mut byte = [0; 2];
+        file.read_exact_at(&mut byte, EMPTY_LENGTH - 1).unwrap();
+        assert_eq!(&byte, b"\0z");
+        // A partition that is smaller than that.
+        file.set_len(700_000).unwrap();
+        file.write_all_at(b"x", 699_999).unwrap();
+        clear(&file, 700_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 700_000);
+        assert_eq!(inspect(&file, 700_000).unwrap(), Content::Empty);
     }
 
     #[test]

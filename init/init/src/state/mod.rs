@@ -1,15 +1,21 @@
 //! `init state`: the state disk on `/var`. A task that PID 1 starts as a child, as making and
 //! checking a file system takes its time.
 //!
+//! Where the machine can seal, the state lies under dm-crypt, its key sealed by the TPM: see `volume`
+//! for when it opens, `header` for where the sealed key lies, `mapping` for the cipher. Elsewhere it is
+//! a plain file system. Neither is taken for the other.
+//!
 //! The state partition is the one of the Discoverable Partitions Specification's type `var` on the
 //! disk that the root is on. In the image it is 64 MiB of zeros. Whatever moment the power fails
 //! at, the next boot goes on from there:
 //!
-//! 1. The partition is looked at. Neither zeros nor ours, of another version, too small: said, and
-//!    nothing at all is written.
+//! 1. The partition is looked at. Neither zeros nor ours, of another version, too small, sealed by
+//!    something else than this TPM, publisher and boot: said, and nothing at all is written. The key
+//!    of a new state is sealed, and opened once, before that, too.
 //! 2. The partition table is written: grown to the disk's end, and for a state that has yet to be
 //!    made with a mark in the partition's attributes. `gpt` says how a cut is survived there.
-//! 3. The file system is made, mounted and filled; last comes the file `state-version`.
+//! 3. The first 16 MiB are cleared; the header is written, to both of its places; the file system is
+//!    made, mounted and filled; last comes the file `state-version`.
 //! 4. The mark is taken away. Until then nothing uses the state, and a boot that finds the mark
 //!    makes it anew: a half-made file system can look like anything.
 //!
@@ -18,139 +24,66 @@
 
 mod content;
 mod directories;
+mod error;
 mod file_system;
+mod header;
+mod mapping;
 mod partition;
+mod volume;
+mod wipe;
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use content::Content;
-use partition::StatePartition;
+use seal::envelope::{self, Envelope};
 
-use crate::gpt::{ReadError, WriteError};
-use crate::identity::{self, IdentityError};
-use crate::{log, mounts};
+use content::Content;
+use error::StateError;
+use header::{Found, Header, Slot};
+use mapping::Mapping;
+use partition::StatePartition;
+use volume::{Machine, Unable, Volume};
+pub(crate) use wipe::{discard, wipe};
+use wire::status::Seal;
+
+use crate::sealing::Sealer;
+use crate::{files, identity, log, mounts};
 
 const MOUNT_POINT: &str = "/var";
+/// The name of a [`Seal`]: how the state is encrypted.
+pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
 /// The least that images, logs and k3s itself need.
 const SIZE_LIMIT: u64 = 1024 * 1024 * 1024;
 /// Less than this is not worth growing a file system for.
 const GROWTH_LIMIT: u64 = 1024 * 1024;
 
-/// Why there is no state.
-#[derive(Debug, thiserror::Error)]
-enum StateError {
-    #[error("the disk that the root is on is not known")]
-    NoBootDisk,
-    #[error("the kernel's block devices cannot be listed")]
-    Devices(#[source] io::Error),
-    #[error("{} cannot be opened for writing", disk.display())]
-    Disk {
-        disk: PathBuf,
-        #[source]
-        source: io::Error,
+/// What is to be done about a partition.
+#[derive(Debug, PartialEq, Eq)]
+enum Action {
+    /// Make a state, encrypted where that can be.
+    Create,
+    /// Open the plain file system.
+    OpenPlain {
+        /// Its size in bytes.
+        size: u64,
     },
-    #[error("the partition table of {} cannot be used", disk.display())]
-    Table {
-        disk: PathBuf,
-        #[source]
-        source: ReadError,
-    },
-    #[error("{} has no state partition", disk.display())]
-    NoPartition { disk: PathBuf },
-    #[error("the kernel has no device for the state partition, number {number}")]
-    NoDevice { number: u32 },
-    #[error("{} cannot be read", device.display())]
-    Read {
-        device: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the state partition {} would have {} MiB with all of its disk, and needs {} MiB", device.display(), size >> 20, SIZE_LIMIT >> 20)]
-    TooSmall { device: PathBuf, size: u64 },
-    #[error("the state partition {} holds {description}, and nothing of this system", device.display())]
-    Foreign {
-        device: PathBuf,
-        description: String,
-    },
-    #[error("the state on {} has version {found}, and this system knows version {}", device.display(), directories::VERSION)]
-    Version { device: PathBuf, found: String },
-    #[error("the state file system on {} is damaged beyond what can be repaired without loss", device.display())]
-    Damaged { device: PathBuf },
-    #[error(transparent)]
-    WriteTable(#[from] WriteError),
-    #[error("the kernel does not take the partition's new size")]
-    Resize(#[source] io::Error),
-    #[error("{tool} cannot be started")]
-    Start {
-        tool: &'static str,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{tool} failed with status {status}")]
-    Tool { tool: &'static str, status: i32 },
-    #[error("{} cannot be mounted on {MOUNT_POINT}", device.display())]
-    Mount {
-        device: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{MOUNT_POINT} cannot be unmounted")]
-    Unmount(#[source] io::Error),
-    #[error("{path} cannot be prepared")]
-    Directory {
-        path: &'static str,
-        #[source]
-        source: io::Error,
-    },
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
+    /// Open the encrypted volume.
+    OpenSealed(Sealed),
 }
 
-impl StateError {
-    /// The task's exit status. From 10 on: a person has to do something, and trying again is of no
-    /// use.
-    fn status(&self) -> u8 {
-        match self {
-            Self::NoBootDisk | Self::NoPartition { .. } => 10,
-            Self::TooSmall { .. } => 11,
-            Self::Foreign { .. } => 12,
-            Self::Version { .. } => 13,
-            Self::Damaged { .. } => 14,
-            _ => 1,
-        }
-    }
-
-    /// What a person can do.
-    fn hint(&self) -> &'static str {
-        match self {
-            Self::NoBootDisk => "start the node from its own image",
-            Self::NoPartition { .. } => "write the image to the disk again",
-            Self::TooSmall { .. } => "give the machine a larger disk; nothing was written",
-            Self::Foreign { .. } => {
-                "keep what is there, then fill the partition's first 16 MiB with zeros; nothing \
-                 was written"
-            }
-            Self::Version { .. } => {
-                "boot the image that made it, or fill the partition's first 16 MiB with zeros to \
-                 start anew; nothing was written"
-            }
-            Self::Damaged { .. } => {
-                "repair it on another machine with e2fsck, or fill the partition's first 16 MiB \
-                 with zeros to start anew"
-            }
-            _ => "check the disk",
-        }
-    }
+/// The header of an encrypted volume, as it was found.
+#[derive(Debug, PartialEq, Eq)]
+struct Sealed {
+    header: Header,
+    slot: Slot,
+    /// Why the header's other place cannot stand in for this one.
+    other: Option<&'static str>,
 }
-
-/// The name of a [`wire::status::Seal`]: how the state is encrypted.
-pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
 
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
-/// the log says why: 10 no state partition, 11 too small, 12 foreign data, 13 another version,
-/// 14 damaged, 1 anything else.
+/// the log says why: [`StateError::status`] tells them apart.
 pub(crate) fn run() -> ExitCode {
     match prepare() {
         Ok(()) => ExitCode::SUCCESS,
@@ -162,25 +95,39 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn prepare() -> Result<(), StateError> {
-    let mounted = mounts::is_mount_point(MOUNT_POINT).map_err(|source| StateError::Directory {
-        path: MOUNT_POINT,
-        source,
-    })?;
+    let directory = |path| move |source| StateError::Directory { path, source };
+    let mounted = mounts::is_mount_point(MOUNT_POINT).map_err(directory(MOUNT_POINT))?;
     if mounted {
         tracing::info!("the state is mounted already");
     } else {
         mount_state()?;
     }
+    tell_encryption().map_err(directory(STATE_ENCRYPTION_FILE))?;
     directories::prepare().map_err(|(path, source)| StateError::Directory { path, source })?;
     identity::settle_machine_id()?;
-    directories::bind_k3s_data().map_err(|source| StateError::Directory {
-        path: "/var/lib/rancher/k3s/data",
-        source,
-    })
+    directories::bind_k3s_data().map_err(directory("/var/lib/rancher/k3s/data"))
+}
+
+/// Leaves word of whether what is mounted is encrypted. The kernel says it, whoever mounted it.
+fn tell_encryption() -> std::io::Result<()> {
+    let device = fs::metadata(MOUNT_POINT)?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let uuid = files::read_text(format!("/sys/dev/block/{major}:{minor}/dm/uuid"), 256);
+    let encryption = match uuid {
+        Ok(uuid) if uuid == mapping::UUID => Seal::Tpm,
+        _ => Seal::None,
+    };
+    tracing::info!(%encryption, "state mounted");
+    files::replace(
+        STATE_ENCRYPTION_FILE,
+        format!("{encryption}\n").as_bytes(),
+        0o644,
+    )
 }
 
 fn mount_state() -> Result<(), StateError> {
     let mut partition = StatePartition::find()?;
+    let machine = Machine::look()?;
     let device = partition.device().path();
     let read_error = |source| StateError::Read {
         device: device.clone(),
@@ -194,29 +141,118 @@ fn mount_state() -> Result<(), StateError> {
             content::inspect(&file, partition.device().size).map_err(read_error)?
         }
     };
-    match content {
-        Content::Foreign { description } => Err(StateError::Foreign {
-            device,
-            description,
-        }),
-        Content::Empty => {
+    match (plan(content, machine.ability(), &device)?, machine) {
+        (Action::Create, machine) => {
             let size = partition.size_when_grown();
             if size < SIZE_LIMIT {
                 return Err(StateError::TooSmall { device, size });
             }
-            create(&mut partition)
+            create(&mut partition, machine)
         }
-        Content::Ours { size } => open(&mut partition, size),
+        (Action::OpenPlain { size }, _) => {
+            let target = Target::open(&partition, None)?;
+            open(&mut partition, None, target, size)
+        }
+        (Action::OpenSealed(sealed), Machine::Seals(mut sealer)) => {
+            open_sealed(&mut partition, &mut sealer, &sealed)
+        }
+        (Action::OpenSealed(_), Machine::Cannot(why)) => Err(StateError::Unable { device, why }),
+    }
+}
+
+/// What is to be done, or why nothing is.
+fn plan(
+    content: Content,
+    ability: Result<(), Unable>,
+    device: &Path,
+) -> Result<Action, StateError> {
+    let device = device.to_owned();
+    match (content, ability) {
+        (Content::Empty, _) => Ok(Action::Create),
+        (Content::Foreign { description }, _) => Err(StateError::Foreign {
+            device,
+            description,
+        }),
+        (Content::Ours { size }, Err(_)) => Ok(Action::OpenPlain { size }),
+        (Content::Ours { .. }, Ok(())) => Err(StateError::Unencrypted { device }),
+        // That there is none was told as such.
+        (Content::Sealed(Found::Nothing | Found::Damaged), _) => {
+            Err(StateError::HeaderDamaged { device })
+        }
+        (Content::Sealed(Found::Newer(found)), _) => {
+            Err(StateError::HeaderVersion { device, found })
+        }
+        (Content::Sealed(Found::Whole { .. }), Err(why)) => Err(StateError::Unable { device, why }),
+        (
+            Content::Sealed(Found::Whole {
+                header,
+                slot,
+                other,
+            }),
+            Ok(()),
+        ) => Ok(Action::OpenSealed(Sealed {
+            header,
+            slot,
+            other,
+        })),
+    }
+}
+
+/// Where the file system lies.
+struct Target {
+    path: PathBuf,
+    /// In bytes.
+    size: u64,
+}
+
+impl Target {
+    /// The partition itself, or the volume on it.
+    fn open(partition: &StatePartition, volume: Option<&Volume>) -> Result<Self, StateError> {
+        let device = partition.device();
+        let Some(volume) = volume else {
+            return Ok(Self {
+                path: device.path(),
+                size: device.size,
+            });
+        };
+        let Mapping { path, size } =
+            mapping::open(device, volume).map_err(|source| StateError::Mapping {
+                device: device.path(),
+                source,
+            })?;
+        Ok(Self { path, size })
     }
 }
 
 /// Makes a new state.
-fn create(partition: &mut StatePartition) -> Result<(), StateError> {
+fn create(partition: &mut StatePartition, machine: Machine) -> Result<(), StateError> {
+    // Before anything is written: where this fails, the partition is as it was.
+    let sealed = match machine {
+        Machine::Seals(mut sealer) => Some(seal_new(partition, &mut sealer)?),
+        Machine::Cannot(why) => {
+            tracing::warn!("the state will not be encrypted: this machine {why}");
+            None
+        }
+    };
     partition.settle(true)?;
-    let device = partition.device().path();
-    tracing::info!(device = %device.display(), "making the state file system");
-    file_system::make(&device)?;
-    file_system::mount_state(&device)?;
+    let made = make(partition, sealed.as_ref());
+    if made.is_err() {
+        give_up(sealed.is_some());
+    }
+    made
+}
+
+/// Makes a state on a partition that is marked, and takes the mark away.
+fn make(
+    partition: &mut StatePartition,
+    sealed: Option<&(Volume, Envelope)>,
+) -> Result<(), StateError> {
+    write_start(partition, sealed.map(|(_, envelope)| envelope))?;
+    let target = Target::open(partition, sealed.map(|(volume, _)| volume))?;
+    let device = &target.path;
+    tracing::info!(device = %device.display(), encrypted = sealed.is_some(), "making the state file system");
+    file_system::make(device)?;
+    file_system::mount_state(device)?;
     directories::prepare().map_err(|(path, source)| StateError::Directory { path, source })?;
     directories::write_version().map_err(|source| StateError::Directory {
         path: directories::VERSION_FILE,
@@ -225,40 +261,232 @@ fn create(partition: &mut StatePartition) -> Result<(), StateError> {
     partition.settle(false)
 }
 
-/// Opens the state of an earlier boot, whose file system has `size` bytes.
-fn open(partition: &mut StatePartition, size: u64) -> Result<(), StateError> {
+/// A new key, and what it is sealed in.
+fn seal_new(
+    partition: &StatePartition,
+    sealer: &mut Sealer,
+) -> Result<(Volume, Envelope), StateError> {
+    let device = partition.device();
+    let block_size = device
+        .open()
+        .and_then(|file| sys::block::logical_block_size(&file))
+        .map_err(|source| StateError::Read {
+            device: device.path(),
+            source,
+        })?;
+    let volume = Volume::generate(volume::sector_size(block_size)).map_err(StateError::Random)?;
+    // No key on paper is asked for yet.
+    let envelope = volume::seal(sealer, &volume, None)
+        .map_err(|error| refused(device.path(), error, false))?;
+    Ok((volume, envelope))
+}
+
+/// Clears the partition's start, and writes the header to both of its places.
+fn write_start(partition: &StatePartition, envelope: Option<&Envelope>) -> Result<(), StateError> {
+    let device = partition.device();
+    let write = || {
+        let file = open_for_writing(&device.path())?;
+        content::clear(&file, device.size)?;
+        let Some(envelope) = envelope else {
+            return Ok(());
+        };
+        for (slot, generation) in [(Slot::First, 1), (Slot::Second, 2)] {
+            let envelope = envelope.to_bytes();
+            let header = Header {
+                generation,
+                envelope,
+            };
+            header::write(&file, slot, &header)?;
+        }
+        Ok(())
+    };
+    write().map_err(|source| StateError::Write {
+        device: device.path(),
+        source,
+    })
+}
+
+fn open_for_writing(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Opens an encrypted state of an earlier boot.
+fn open_sealed(
+    partition: &mut StatePartition,
+    sealer: &mut Sealer,
+    sealed: &Sealed,
+) -> Result<(), StateError> {
     let device = partition.device().path();
+    let envelope = Envelope::from_bytes(&sealed.header.envelope)
+        .map_err(|error| refused(device.clone(), error, false))?;
+    let recoverable = envelope.recovery().is_some();
+    let volume = volume::open(sealer, &envelope)
+        .map_err(|error| refused(device.clone(), error, recoverable))?;
+    let opened = Target::open(partition, Some(&volume)).and_then(|target| {
+        let size = look_into(&device, &target)?;
+        open(partition, Some(&volume), target, size)
+    });
+    if opened.is_err() {
+        give_up(true);
+        return opened;
+    }
+    // A state whose header is as it was is still a state.
+    if let Err(error) = keep_header(&device, sealer, sealed, &envelope, &volume) {
+        tracing::error!(
+            "the state's header is left as it is: {}",
+            log::chain(&error)
+        );
+    }
+    Ok(())
+}
+
+/// Brings the header up to date: sealed for no release below this one, whole in both places.
+///
+/// A new header goes to the place that is not in use, and the counter outdates the old one after that:
+/// whenever the power fails, the newest that is whole opens.
+fn keep_header(
+    device: &Path,
+    sealer: &mut Sealer,
+    sealed: &Sealed,
+    envelope: &Envelope,
+    volume: &Volume,
+) -> Result<(), StateError> {
+    let failed = |error| refused(device.to_owned(), error, envelope.recovery().is_some());
+    let mut newest = Sealed {
+        header: sealed.header.clone(),
+        ..*sealed
+    };
+    if envelope.policy().floor < sealer.security_version() {
+        let higher = volume::seal_higher(sealer, volume, envelope.recovery()).map_err(failed)?;
+        let policy = higher.policy().clone();
+        newest = newest.followed_by(higher.to_bytes());
+        newest.write(device)?;
+        volume::outdate_others(sealer, &policy).map_err(failed)?;
+        newest.other = Some("it was sealed for older releases");
+    } else {
+        volume::outdate_others(sealer, envelope.policy()).map_err(failed)?;
+    }
+    if let Some(what) = newest.other {
+        tracing::warn!(device = %device.display(), "a copy of the state's header is written anew: {what}");
+        newest
+            .followed_by(newest.header.envelope.clone())
+            .write(device)?;
+    }
+    Ok(())
+}
+
+impl Sealed {
+    /// The header that takes the place of this one's elder.
+    fn followed_by(&self, envelope: Vec<u8>) -> Self {
+        Self {
+            header: Header {
+                generation: self.header.generation.saturating_add(1),
+                envelope,
+            },
+            slot: self.slot.other(),
+            other: None,
+        }
+    }
+
+    fn write(&self, device: &Path) -> Result<(), StateError> {
+        open_for_writing(device)
+            .and_then(|file| header::write(&file, self.slot, &self.header))
+            .map_err(|source| StateError::Write {
+                device: device.to_owned(),
+                source,
+            })
+    }
+}
+
+/// The size of our file system in an open volume.
+fn look_into(device: &Path, target: &Target) -> Result<u64, StateError> {
+    let content = File::open(&target.path)
+        .and_then(|file| content::inspect(&file, target.size))
+        .map_err(|source| StateError::Read {
+            device: target.path.clone(),
+            source,
+        })?;
+    let description = match content {
+        Content::Ours { size } => return Ok(size),
+        Content::Foreign { description } => description,
+        Content::Empty => "zeros".to_owned(),
+        Content::Sealed(_) => "another encrypted volume".to_owned(),
+    };
+    Err(StateError::Overwritten {
+        device: device.to_owned(),
+        description,
+    })
+}
+
+/// Leaves nothing mounted or mapped behind, so that the next run begins where this one did.
+fn give_up(mapped: bool) {
+    if mounts::is_mount_point(MOUNT_POINT).unwrap_or(false)
+        && let Err(error) = file_system::unmount_state()
+    {
+        tracing::warn!("{}", log::chain(&error));
+    }
+    if mapped && let Err(error) = mapping::close() {
+        tracing::warn!("{}", log::chain(&error));
+    }
+}
+
+/// Why a key is not sealed or not opened.
+fn refused(device: PathBuf, error: envelope::Error, recoverable: bool) -> StateError {
+    match volume::refusal(error) {
+        Ok(refusal) => StateError::Refused {
+            device,
+            refusal,
+            recoverable,
+        },
+        Err(source) => StateError::Seal { device, source },
+    }
+}
+
+/// Opens the file system of an earlier boot, which has `size` bytes.
+fn open(
+    partition: &mut StatePartition,
+    volume: Option<&Volume>,
+    mut target: Target,
+    size: u64,
+) -> Result<(), StateError> {
     // Before anything is changed, as far as a journal that is not replayed lets it be read.
     let mut found = None;
-    if file_system::mount_untouched(&device).is_ok() {
+    if file_system::mount_untouched(&target.path).is_ok() {
         found = directories::version().unwrap_or_default();
         file_system::unmount_state()?;
     }
-    check_version(&device, found.as_deref().unwrap_or(directories::VERSION))?;
+    let expected = directories::VERSION;
+    check_version(&target.path, found.as_deref().unwrap_or(expected))?;
 
+    let before = partition.device().size;
     partition.settle(false)?;
-    file_system::check(&device)?;
-    file_system::mount_state(&device)?;
+    if partition.device().size != before {
+        // A volume has the length that it was mapped with.
+        target = Target::open(partition, volume)?;
+    }
+    let device = &target.path;
+    file_system::check(device)?;
+    file_system::mount_state(device)?;
     let found = directories::version().map_err(|source| StateError::Directory {
         path: directories::VERSION_FILE,
         source,
     })?;
-    let checked = check_version(&device, found.as_deref().unwrap_or("none"));
+    let checked = check_version(device, found.as_deref().unwrap_or("none"));
     if checked.is_err() {
         file_system::unmount_state()?;
         return checked;
     }
-    if partition.device().size.saturating_sub(size) >= GROWTH_LIMIT {
+    if target.size.saturating_sub(size) >= GROWTH_LIMIT {
         tracing::info!(device = %device.display(), "growing the state file system");
         // A state that did not grow is still a state.
-        if let Err(error) = file_system::grow(&device) {
+        if let Err(error) = file_system::grow(device) {
             tracing::error!("the state keeps its size: {}", log::chain(&error));
         }
     }
     Ok(())
 }
 
-fn check_version(device: &std::path::Path, found: &str) -> Result<(), StateError> {
+fn check_version(device: &Path, found: &str) -> Result<(), StateError> {
     if found == directories::VERSION {
         return Ok(());
     }
@@ -269,34 +497,4 @@ fn check_version(device: &std::path::Path, found: &str) -> Result<(), StateError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_person_must_decide_has_a_status_of_its_own() {
-        let device = PathBuf::from("/dev/vda6");
-        let errors = [
-            StateError::NoBootDisk,
-            StateError::TooSmall {
-                device: device.clone(),
-                size: 5 << 20,
-            },
-            StateError::Foreign {
-                device: device.clone(),
-                description: "x".to_owned(),
-            },
-            StateError::Version {
-                device: device.clone(),
-                found: "2".to_owned(),
-            },
-            StateError::Damaged { device },
-        ];
-        let statuses: Vec<_> = errors.iter().map(StateError::status).collect();
-        assert_eq!(statuses, [10, 11, 12, 13, 14]);
-        let text = errors[1].to_string();
-        assert!(
-            text.contains("/dev/vda6") && text.contains("1024 MiB"),
-            "{text}"
-        );
-    }
-}
+mod tests;

@@ -1,0 +1,237 @@
+//! The reset on purpose: the word `daas.reset` on the kernel's command line, which the boot menu's
+//! reset entry has.
+//!
+//! Keys go first, then what they opened:
+//!
+//! 1. the state partition is marked as empty, and its start overwritten: with it goes the sealed key
+//!    of an encrypted state;
+//! 2. the configuration on the boot disk's EFI system partition, sealed or plain, is overwritten and
+//!    removed;
+//! 3. the TPM's counters go on, so that copies of either that were made before never open again;
+//! 4. the disk is told to forget the rest of the state partition.
+//!
+//! Each step can be done twice. A power cut between two leaves a machine that starts anew, or says
+//! that it is to be reset again.
+//!
+//! The machine powers off then, and does not restart: where the word stands on the command line for
+//! good, it would do all of this at every start.
+
+mod screen;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use seal::tpm::{Tpm, error::Error as TpmError, nv, transport};
+
+use crate::command_line::CommandLine;
+use crate::configure::{SEALED_FILE, SET_ASIDE};
+use crate::failure::{PET_PAUSE, RESTART_AFTER, pet, stand, write_to_consoles};
+use crate::log::LogQueue;
+use crate::power::{Watchdog, power_off};
+use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
+use crate::{files, log, state, timeline};
+
+/// The word on the kernel's command line that asks for it.
+const WORD: &str = "daas.reset";
+/// The plain configuration, where a person drops it.
+const DOCUMENT: &str = "node.toml";
+/// How long all of it may take: a TPM's command has 90 s, discarding 60 s.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Steps that wait to be told.
+const QUEUE_LENGTH: usize = 64;
+/// How long the log may take to write what waits.
+const LOG_LIMIT: Duration = Duration::from_secs(2);
+
+/// One thing of a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It is done, or there was nothing to do.
+    Done(String),
+    /// It is not, and why.
+    NotDone(String),
+}
+
+/// What the thread that resets says.
+enum Message {
+    Step(Step),
+    /// It is through.
+    End,
+}
+
+/// Whether the command line asks for a reset.
+pub(crate) fn is_asked_for() -> bool {
+    match CommandLine::read() {
+        Ok(line) => line.has(WORD),
+        Err(error) => {
+            tracing::warn!(%error, "the kernel's command line can't be read: no reset");
+            false
+        }
+    }
+}
+
+/// Resets, shows what was done, and powers off. For PID 1 on the root before any service runs: it may
+/// wait here, within a bound, since nothing else is to run.
+pub(crate) fn run(log: &LogQueue) -> ! {
+    tracing::warn!("reset: {WORD} stands on the kernel's command line; keys and state are wiped");
+    let mut watchdog = Watchdog::start(timeline::now());
+    let (sender, receiver) = sync_channel(QUEUE_LENGTH);
+    // A disk or a TPM that hangs holds up this thread, and not the end.
+    let thread = sys::thread::spawn_without_signals("reset", move || {
+        wipe_all(&mut |step| {
+            // Nobody listens any more once time is up.
+            let _ = sender.send(Message::Step(step));
+        });
+        let _ = sender.send(Message::End);
+    });
+    let steps = match thread {
+        Ok(_) => collect(&receiver, LIMIT, &mut watchdog),
+        Err(error) => vec![Step::NotDone(format!("no thread can be started: {error}"))],
+    };
+    // Nothing the kernel says may scroll the screen away; only emergencies pass (syslog(2)).
+    let _ = files::write_existing("/proc/sys/kernel/printk", "1");
+    let shown_at = Instant::now();
+    let screen = screen::render(&steps, &crate::failure::version(), RESTART_AFTER);
+    write_to_consoles(&screen, &mut watchdog);
+    stand(shown_at, &mut watchdog);
+    let _ = files::write_existing("/proc/sys/kernel/printk", "7");
+    if let Some(watchdog) = watchdog {
+        watchdog.stop();
+    }
+    tracing::info!("power action=power-off reason=reset");
+    log.close(LOG_LIMIT);
+    power_off()
+}
+
+/// Takes the steps as they come, until the last or until time is up.
+fn collect(
+    receiver: &Receiver<Message>,
+    limit: Duration,
+    watchdog: &mut Option<Watchdog>,
+) -> Vec<Step> {
+    let began = Instant::now();
+    let mut steps = Vec::new();
+    loop {
+        let left = limit.saturating_sub(began.elapsed());
+        match receiver.recv_timeout(left.min(PET_PAUSE)) {
+            Ok(Message::Step(step)) => {
+                match &step {
+                    Step::Done(what) => tracing::info!("reset: {what}"),
+                    Step::NotDone(what) => tracing::error!("reset: NOT DONE: {what}"),
+                }
+                steps.push(step);
+            }
+            Ok(Message::End) => return steps,
+            Err(RecvTimeoutError::Disconnected) => {
+                let what = "the reset broke off: init has a bug".to_owned();
+                steps.push(Step::NotDone(what));
+                return steps;
+            }
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                steps.push(Step::NotDone(format!(
+                    "what is missing here took more than {} s: a disk or the TPM hangs",
+                    limit.as_secs()
+                )));
+                return steps;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        pet(watchdog);
+    }
+}
+
+fn wipe_all(say: &mut dyn FnMut(Step)) {
+    let wiped = state::wipe(say);
+    configuration(say);
+    counters(say);
+    if let Some(wiped) = wiped {
+        say(state::discard(&wiped));
+    }
+}
+
+/// The configuration that the node keeps. What lies on other disks and sticks is not the node's.
+fn configuration(say: &mut dyn FnMut(Step)) {
+    let partition = match system_partition::own() {
+        Ok(Some(partition)) => partition,
+        Ok(None) => {
+            let what = "the boot disk has no EFI system partition, and so no configuration";
+            return say(Step::Done(what.to_owned()));
+        }
+        Err(error) => return say(Step::NotDone(format!("disks can't be listed: {error}"))),
+    };
+    system_partition::load_modules();
+    let name = partition.path().display().to_string();
+    match SystemPartition::open_for_writing(&partition) {
+        Ok(mounted) => forget_configuration(&mounted, &name, say),
+        Err(error) => say(Step::NotDone(format!("{name} can't be mounted: {error}"))),
+    }
+}
+
+fn forget_configuration(mounted: &SystemPartition, partition: &str, say: &mut dyn FnMut(Step)) {
+    let mut found = false;
+    for name in [
+        &temporary_name(SEALED_FILE),
+        SEALED_FILE,
+        SET_ASIDE,
+        &temporary_name(DOCUMENT),
+        DOCUMENT,
+    ] {
+        let file = format!("{partition}:{DIRECTORY}/{name}");
+        match mounted.forget(name) {
+            Ok(true) => say(Step::Done(format!("{file} is overwritten and removed"))),
+            Ok(false) => continue,
+            Err(error) => say(Step::NotDone(format!("{file} can't be removed: {error}"))),
+        }
+        found = true;
+    }
+    if !found {
+        say(Step::Done(format!(
+            "{partition}: there was no configuration"
+        )));
+    }
+}
+
+/// Outdates every copy of what this TPM has sealed.
+fn counters(say: &mut dyn FnMut(Step)) {
+    let device = std::path::Path::new(transport::DEVICE);
+    if !device.exists() {
+        return say(Step::Done("this machine has no TPM".to_owned()));
+    }
+    match Tpm::open(device) {
+        Ok(mut tpm) => outdate(&mut tpm, say),
+        Err(error) => say(Step::NotDone(log::chain(&error))),
+    }
+}
+
+fn outdate(tpm: &mut Tpm, say: &mut dyn FnMut(Step)) {
+    let root = match tpm.existing_storage_root_key() {
+        Ok(root) => root,
+        Err(TpmError::NoStorageRootKey) => {
+            return say(Step::Done(
+                "the TPM holds nothing of this system".to_owned(),
+            ));
+        }
+        Err(error) => return say(Step::NotDone(log::chain(&error))),
+    };
+    for (handle, of) in [
+        (nv::STATE_COUNTER, "the state"),
+        (nv::COUNTER, "the configuration"),
+    ] {
+        let gone_on = match tpm.counter(&root, handle) {
+            Ok(None) => continue,
+            Ok(Some(_)) => tpm.increment_counter(&root, handle),
+            Err(error) => Err(error),
+        };
+        say(match gone_on {
+            Ok(counter) => Step::Done(format!(
+                "the TPM's counter of {of} is at {}: no copy from before opens any more",
+                counter.count
+            )),
+            Err(error) => {
+                Step::NotDone(format!("copies of {of} still open: {}", log::chain(&error)))
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
