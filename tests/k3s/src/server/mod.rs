@@ -40,7 +40,7 @@ pub use authority::{Authority, AuthorityError, Leaf, Usage};
 pub use control::COMMAND_PATH;
 pub use nodes::NodesError;
 pub use objects::ObjectError;
-pub use secrets::SecretsError;
+pub use secrets::{EVER_MADE, SecretsError};
 pub use tunnels::KubeletError;
 
 /// How long a client may take for the TLS handshake and for a request's headers.
