@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chain::{Chain, ChainId, ChainSettings, Mist, NodeKey, ObjectId};
 use fullnode::{Account, Config, Genesis, Node, Running};
-use master::service::Master;
 use master::join::{Join, JoinTokens};
+use master::service::Master;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use staker::board::{Board, HeartbeatReport};
 use staker::chain_link::ChainLink;
