@@ -6,6 +6,7 @@ pub mod device_mapper;
 pub mod devices;
 mod init_connection;
 pub mod memory;
+pub mod nitro_security_module;
 pub mod process;
 pub mod signals;
 pub mod system_calls;
