@@ -61,6 +61,20 @@ pub enum Command {
         /// Texts to look for, none of them empty.
         needles: Vec<Needle>,
     },
+    /// An attempt of root's to unseal a file while the node runs. What comes out is shown to nobody.
+    Unseal {
+        /// The sealed file, in base64.
+        sealed: String,
+    },
+}
+
+/// What came of an attempt to unseal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsealed {
+    /// Whether the TPM gave the content out.
+    pub opened: bool,
+    /// Why not.
+    pub refusal: String,
 }
 
 /// A text to look for: a secret, so it stands in no log.

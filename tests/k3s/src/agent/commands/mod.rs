@@ -6,6 +6,7 @@ mod kill;
 mod orphans;
 mod processes;
 mod read;
+mod unseal;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -151,6 +152,14 @@ async fn run(
         Command::Environment { process, needles } => {
             let state = environment::state(process, &needles).map_err(|error| failed(&error))?;
             Ok(http::json(StatusCode::OK, &state))
+        }
+        Command::Unseal { sealed } => {
+            let attempt = tokio::task::spawn_blocking(move || unseal::attempt(&sealed));
+            let outcome = attempt.await.map_err(|error| failed(&error))?;
+            Ok(http::json(
+                StatusCode::OK,
+                &outcome.map_err(|error| failed(&error))?,
+            ))
         }
     }
 }
