@@ -117,6 +117,15 @@ pub fn build(parts: &Parts, release: &Release) -> Result<Uki> {
     })
 }
 
+/// Links the image with policies that were signed for another, as whoever changes a part of an image
+/// without the publisher's key can.
+///
+/// # Errors
+/// When the stub is no UEFI program with room for the sections.
+pub fn with_policies_of(parts: &Parts, release: &Release, signed: &Uki) -> Result<Vec<u8>> {
+    link(parts, &release.public_pem()?, Some(&signed.policies))
+}
+
 fn link(parts: &Parts, key: &str, policies: Option<&str>) -> Result<Vec<u8>> {
     let data = |name, content| Addition {
         name,

@@ -86,6 +86,22 @@ impl Lab {
         change(&mut parts);
         uki::build(&parts, release)
     }
+
+    /// As [`Self::uki`], by somebody without the publisher's key: the policies are those that the
+    /// publisher signed for the unchanged image.
+    ///
+    /// # Errors
+    /// When a part is missing, or the image cannot be linked.
+    pub fn tampered_uki(
+        &self,
+        release: &Release,
+        change: impl FnOnce(&mut Parts),
+    ) -> Result<Vec<u8>> {
+        let signed = self.uki(release, |_| {})?;
+        let mut parts = Parts::read(&self.image)?;
+        change(&mut parts);
+        uki::with_policies_of(&parts, release, &signed)
+    }
 }
 
 impl Context {

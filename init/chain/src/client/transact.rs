@@ -9,7 +9,7 @@ use super::read::RecordView;
 use crate::abi;
 use crate::amount::Mist;
 use crate::error::ChainError;
-use crate::identifiers::ObjectId;
+use crate::identifiers::{Address, ObjectId};
 use crate::key::NodeKey;
 use crate::rpc::{Fullnode, Owner, present};
 use crate::stake::{Executed, Stake};
@@ -159,6 +159,26 @@ impl Chain {
             Ok(Plan::Withdraw {
                 pool: view.pool.shared,
                 record: view.shared,
+            })
+        })
+        .await
+    }
+
+    /// Sends coins to another account. What is sent again is paid again.
+    ///
+    /// # Errors
+    /// [`ChainError::BalanceShort`] where the account holds too little; else what the conversation
+    /// fails with.
+    pub async fn send(
+        &self,
+        key: &NodeKey,
+        receiver: Address,
+        amount: Mist,
+    ) -> Result<Executed, ChainError> {
+        self.transact(key, |_fullnode| async move {
+            Ok(Plan::Send {
+                amount: amount.0,
+                receiver: receiver.into(),
             })
         })
         .await

@@ -78,6 +78,8 @@ pub(crate) enum Plan {
     CancelUnstake { pool: Shared, record: Shared },
     /// Take the coins back.
     Withdraw { pool: Shared, record: Shared },
+    /// Send coins to another account.
+    Send { amount: u64, receiver: Address },
     /// Merge coins into those that pay for gas.
     Consolidate { coins: Vec<ObjectReference> },
     /// Change what the pool's administrator keeps.
@@ -90,7 +92,8 @@ impl Plan {
         match self {
             Self::Stake { amount, .. }
             | Self::Restake { amount, .. }
-            | Self::TopUp { amount, .. } => *amount,
+            | Self::TopUp { amount, .. }
+            | Self::Send { amount, .. } => *amount,
             _ => 0,
         }
     }
@@ -232,6 +235,11 @@ impl Plan {
                 let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
                 let receiver = tx.builder.pure(&sender);
                 tx.builder.transfer_objects(vec![coin], receiver);
+            }
+            Self::Send { amount, receiver } => {
+                let coins = tx.payment(*amount);
+                let receiver = tx.builder.pure(receiver);
+                tx.builder.transfer_objects(coins, receiver);
             }
             Self::Consolidate { coins } => {
                 let merged = coins.iter().map(|coin| tx.owned(coin)).collect();

@@ -233,6 +233,43 @@ impl Devnet {
         self.configuration.to_toml()
     }
 
+    /// `node.toml` for the node on a machine whose boot is measured: it seals it.
+    ///
+    /// # Errors
+    /// When it has no form in TOML.
+    pub fn sealed_node_toml(&self) -> Result<String> {
+        self.configuration.clone().sealed().to_toml()
+    }
+
+    /// As [`Self::sealed_node_toml`], with a Sui key that the TPM makes.
+    ///
+    /// # Errors
+    /// When it has no form in TOML.
+    pub fn node_toml_with_key_in_tpm(&self) -> Result<String> {
+        self.configuration.clone().with_key_in_tpm().to_toml()
+    }
+
+    /// As [`Self::sealed_node_toml`], by somebody who does not hold the node's key.
+    ///
+    /// # Errors
+    /// When it has no form in TOML.
+    pub fn foreign_node_toml(&self) -> Result<String> {
+        let key = NodeKey::generate()?.to_suiprivkey()?;
+        self.configuration.clone().with_key(&key).sealed().to_toml()
+    }
+
+    /// Sends coins from the account that the devnet funds, as an owner funds a node.
+    ///
+    /// # Errors
+    /// When the chain refuses.
+    pub async fn send(&self, receiver: Address, amount: Mist) -> Result<Executed> {
+        let chain = self.chain().await?;
+        chain
+            .send(&self.node_key, receiver, amount)
+            .await
+            .context("the chain refused to send coins")
+    }
+
     /// Writes `node.toml` where QEMU can hand it over; for its owner alone.
     ///
     /// # Errors

@@ -120,9 +120,15 @@ impl NodeConfiguration {
 
     /// The same, with a Sui key that the TPM makes.
     #[must_use]
-    pub fn with_key_in_tpm(mut self) -> Self {
-        self.identity.sui_key = "tpm".to_owned();
-        self.sealed()
+    pub fn with_key_in_tpm(self) -> Self {
+        self.with_key("tpm").sealed()
+    }
+
+    /// The same, with another Sui key.
+    #[must_use]
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.identity.sui_key = key.to_owned();
+        self
     }
 
     /// The document.

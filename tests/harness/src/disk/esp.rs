@@ -15,6 +15,9 @@ const CONFIGURATION: &str = "daas/node.toml";
 /// The ESP's partition label.
 const LABEL: &str = "esp";
 
+/// An entry of the boot menu that somebody adds.
+const OTHER_ENTRY: &str = "loader/entries/other.conf";
+
 impl Disk {
     fn esp(&self) -> Result<FileSystem<BufStream<StreamSlice<std::fs::File>>>> {
         let extent = self.partition(LABEL)?;
@@ -105,6 +108,34 @@ impl Disk {
     /// When the ESP is full.
     pub fn install_boot_loader(&self, program: &[u8]) -> Result<()> {
         self.write_to_esp(BOOT_LOADER_PATH, program)
+    }
+
+    /// Has the boot menu start the kernel image with another command line than its own, which the stub
+    /// takes where Secure Boot is off (systemd-stub(7), "Command Line").
+    ///
+    /// # Errors
+    /// When the boot loader's configuration cannot be written.
+    pub fn boot_with_command_line(&self, command_line: &str) -> Result<()> {
+        let entry = format!("title other\nefi /{UKI_PATH}\noptions {command_line}\n");
+        {
+            let esp = self.esp()?;
+            esp.root_dir()
+                .create_dir("loader/entries")
+                .context("cannot create loader/entries on the ESP")?;
+            esp.unmount().context("cannot write the ESP's directory")?;
+        }
+        self.write_to_esp(OTHER_ENTRY, entry.as_bytes())?;
+        let text = LOADER_CONFIGURATION.replace("default k3s-daas*.efi", "default other.conf");
+        self.write_to_esp(LOADER_CONFIGURATION_PATH, text.as_bytes())
+    }
+
+    /// Has the boot menu start the kernel image as it is again.
+    ///
+    /// # Errors
+    /// When the boot loader's configuration cannot be written.
+    pub fn boot_as_it_is(&self) -> Result<()> {
+        self.remove_from_esp(OTHER_ENTRY)?;
+        self.choose_reset(false)
     }
 
     /// Has the boot menu choose the entry that resets, as a person does with the arrow keys; or again the

@@ -9,6 +9,7 @@ mod partial_slash;
 mod privileges;
 mod restart;
 mod root;
+mod sealed;
 mod services;
 mod state_disk;
 
@@ -62,6 +63,17 @@ scenarios! {
     firmware::firmware_boot_and_power_button, false,
         "UEFI boots the disk image with a wrong clock; the power button switches the node off in \
          order";
+    sealed::another_image_unseals_nothing, false,
+        "a changed command line, a changed initramfs, a release below the floor, a command line from \
+         outside: configuration and state stay closed, and the console says why";
+    sealed::another_machine_unseals_nothing, false,
+        "another TPM, an edited file, somebody else's document, a cleared TPM: the same; then a reset \
+         begins anew";
+    sealed::sealed_node_lives_and_root_unseals_nothing, false,
+        "a plain configuration is sealed and overwritten; root in the running machine can't unseal; \
+         an update can, with nothing sealed anew";
+    sealed::key_born_in_the_tpm_stakes, false,
+        "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
     measured::measured_boot_matches_the_manifest, false,
         "a TPM holds what the manifest says, for the image, for another command line and, otherwise, \
          for the menu's entry that resets";

@@ -1,0 +1,356 @@
+//! A node whose configuration and state are sealed by its TPM: its life, and all that does not open
+//! them.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chain::{Address, Mist};
+use k3s_double::control::{Command, Unsealed};
+
+use crate::devnet::Devnet;
+use crate::disk::Disk;
+use crate::lab::Context;
+use crate::node::{self, eventually, health, text_at};
+use crate::qemu::{Machine, MachineOptions};
+use crate::tpm::Tpm;
+
+const PLAIN: &str = "daas/node.toml";
+const SEALED: &str = "daas/node.sealed";
+/// The configuration is out, and sealed.
+const TAKEN: &str = r"daas: init INFO seal=tpm";
+const STATE: &str = r"daas: init INFO state_encryption=tpm";
+/// The boot phase is over.
+const RUNNING: &str = r"daas: measure INFO measured: phase=run";
+/// Part of a file that is read at once.
+const CHUNK: usize = 1 << 20;
+
+pub(super) async fn sealed_node_lives_and_root_unseals_nothing(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
+    let disk = context.disk()?;
+    let tpm = context.tpm().await?;
+    disk.write_configuration(&devnet.sealed_node_toml()?)?;
+    let options = context.measured_machine(&disk, &tpm)?;
+
+    let first = context.power_on(&options).await?;
+    first
+        .expect("the plain configuration is overwritten and removed")
+        .await?;
+    node::joined(&first, &devnet).await?;
+    let stake = devnet.stake().await?;
+    check_health(&first).await?;
+    root_unseals_nothing(&first, &devnet, &disk).await?;
+    let mut first = first;
+    node::switch_off(&mut first).await?;
+    drop(first);
+    ensure!(
+        !disk.list_esp("daas")?.contains(&"node.toml".to_owned()),
+        "the plain configuration is still there"
+    );
+    let key = devnet.node_key().to_suiprivkey()?;
+    ensure!(
+        !holds(disk.path(), key.as_bytes())?,
+        "the node's key stands on the disk in the plain"
+    );
+    ensure!(
+        disk.read("state", 8)? == *b"\0\0\0\0\0\0\0\0"
+            || !disk.read("state", 4096)?.contains(&0x53),
+        "the state partition looks like a file system"
+    );
+
+    // the same node again, after a power cut, and with another image of the same publisher
+    let sealed = disk.read_from_esp(SEALED)?;
+    let update = context.lab.uki(&context.lab.publisher(0)?, |parts| {
+        parts.command_line.push_str(" quiet");
+    })?;
+    disk.install_uki(&update.program)?;
+    let mut second = context.power_on(&options).await?;
+    node::joined(&second, &devnet).await?;
+    ensure!(
+        devnet.stake().await? == stake,
+        "the stake is another after an update"
+    );
+    second.cut_power().await?;
+    drop(second);
+    ensure!(
+        disk.read_from_esp(SEALED)? == sealed,
+        "the update sealed the configuration anew"
+    );
+    Ok(())
+}
+
+async fn check_health(machine: &Machine) -> Result<()> {
+    eventually(
+        "/health tells how secrets are kept",
+        machine.patience(),
+        || async {
+            let health = health(machine).await?;
+            ensure!(
+                text_at(&health, "/seal") == "tpm"
+                    && text_at(&health, "/state_encryption") == "tpm"
+                    && text_at(&health, "/tpm/storage_root_key").len() > 100,
+                "/health says {health}"
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Root inside the machine has the sealed file, the policies and the TPM, as the boot had.
+async fn root_unseals_nothing(machine: &Machine, devnet: &Devnet, disk: &Disk) -> Result<()> {
+    machine.expect(RUNNING).await?;
+    let Ok(control) = devnet.cluster.control() else {
+        // a real k3s has no control port
+        return Ok(());
+    };
+    let sealed = STANDARD.encode(disk.read_from_esp(SEALED)?);
+    let attempt: Unsealed = control
+        .command(devnet.node_id(), &Command::Unseal { sealed })
+        .await
+        .context("root's attempt to unseal")?;
+    ensure!(
+        !attempt.opened
+            && attempt
+                .refusal
+                .contains("the phase is over until the next boot"),
+        "root's attempt to unseal gave {attempt:?}"
+    );
+    Ok(())
+}
+
+pub(super) async fn key_born_in_the_tpm_stakes(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
+    let disk = context.disk()?;
+    let tpm = context.tpm().await?;
+    disk.write_configuration(&devnet.node_toml_with_key_in_tpm()?)?;
+    let options = context.measured_machine(&disk, &tpm)?;
+
+    let mut first = context.power_on(&options).await?;
+    let address = funding_address(&first).await?;
+    // the code for a telephone's camera
+    first.expect("▄▄▄▄").await?;
+    first.expect("degraded=balance-short").await?;
+    devnet.send(address, Mist(crate::devnet::FUNDS / 2)).await?;
+    node::joined(&first, &devnet).await?;
+    first.cut_power().await?;
+    drop(first);
+
+    let spent = devnet.chain().await?.balance(address).await?;
+    let mut second = context.power_on(&options).await?;
+    node::joined(&second, &devnet).await?;
+    ensure!(
+        devnet.chain().await?.balance(address).await? == spent,
+        "the node paid for a transaction at a restart"
+    );
+    node::switch_off(&mut second).await
+}
+
+async fn funding_address(machine: &Machine) -> Result<Address> {
+    let found = machine.expect(r"send SUI to (0x[0-9a-f]{64})").await?;
+    let address = found.groups.get(1).context("no address on the console")?;
+    Ok(address.parse()?)
+}
+
+/// A node that is provisioned and off.
+struct Provisioned {
+    disk: Disk,
+    tpm: Tpm,
+    options: MachineOptions,
+}
+
+/// Provisions a node with an image of a security version.
+async fn provision(context: &Context, devnet: &Devnet, version: u16) -> Result<Provisioned> {
+    let disk = context.disk()?;
+    let tpm = context.tpm().await?;
+    if version > 0 {
+        let publisher = context.lab.publisher(version)?;
+        disk.install_uki(&context.lab.uki(&publisher, |_| {})?.program)?;
+    }
+    disk.write_configuration(&devnet.sealed_node_toml()?)?;
+    let options = context.measured_machine(&disk, &tpm)?;
+    let mut machine = context.power_on(&options).await?;
+    machine.expect(TAKEN).await?;
+    machine.expect(STATE).await?;
+    machine.expect(RUNNING).await?;
+    machine.cut_power().await?;
+    Ok(Provisioned { disk, tpm, options })
+}
+
+/// The machine takes neither configuration nor state, and says why; nothing is written.
+async fn refuses(
+    context: &Context,
+    options: &MachineOptions,
+    disk: &Disk,
+    configuration: &str,
+    state: &str,
+) -> Result<()> {
+    let sealed = disk.read_from_esp(SEALED)?;
+    let head = disk.read("state", CHUNK)?;
+    let mut machine = context.power_on(options).await?;
+    machine
+        .expect(&format!("degraded=configuration detail=.*{configuration}"))
+        .await?;
+    machine
+        .expect(&format!("degraded=state-disk detail=.*{state}"))
+        .await?;
+    machine.cut_power().await?;
+    ensure!(
+        disk.read_from_esp(SEALED)? == sealed && disk.read("state", CHUNK)? == head,
+        "something was written where nothing was opened ({configuration})"
+    );
+    Ok(())
+}
+
+pub(super) async fn another_image_unseals_nothing(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
+    let node = provision(context, &devnet, 1).await?;
+    let genuine = node.disk.read_from_esp(image::disk::UKI_PATH)?;
+    let lab = &context.lab;
+    let not_as_signed = "PCR 11 of the TPM is|the release key has signed no policy";
+    let state = "another image|was not measured|no policy|not what its publisher signed";
+
+    // the policies that the publisher signed, with a changed command line, and a changed initramfs
+    for change in [change_command_line, change_initramfs] {
+        let changed = lab.tampered_uki(&lab.publisher(1)?, change)?;
+        node.disk.install_uki(&changed)?;
+        refuses(context, &node.options, &node.disk, not_as_signed, state).await?;
+    }
+
+    // an older release, genuine, and below the floor that the newer one has set
+    let older = lab.uki(&lab.publisher(0)?, |_| {})?;
+    node.disk.install_uki(&older.program)?;
+    refuses(
+        context,
+        &node.options,
+        &node.disk,
+        "at the floor 1",
+        "security version|floor",
+    )
+    .await?;
+
+    // the genuine image, with a command line from outside
+    node.disk.install_uki(&genuine)?;
+    node.disk
+        .boot_with_command_line(&format!("{} quiet", lab.command_line()?))?;
+    refuses(
+        context,
+        &node.options,
+        &node.disk,
+        "from outside its image",
+        "from outside",
+    )
+    .await?;
+    node.disk.boot_as_it_is()?;
+
+    // as it was: nothing was lost
+    let mut machine = context.power_on(&node.options).await?;
+    machine.expect(TAKEN).await?;
+    machine.expect(STATE).await?;
+    machine.cut_power().await
+}
+
+fn change_command_line(parts: &mut image::uki::Parts) {
+    parts.command_line.push_str(" systemd.unit=rescue");
+}
+
+fn change_initramfs(parts: &mut image::uki::Parts) {
+    // a second archive behind the first, as the kernel takes them
+    parts.initramfs.extend_from_slice(&[0; 512]);
+}
+
+pub(super) async fn another_machine_unseals_nothing(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
+    let node = provision(context, &devnet, 0).await?;
+
+    // the disk in another machine
+    let other = context.measured_machine(&node.disk, &context.tpm().await?)?;
+    refuses(
+        context,
+        &other,
+        &node.disk,
+        "sealed for another machine's TPM",
+        "another machine",
+    )
+    .await?;
+
+    // a sealed file that somebody edited
+    let genuine = node.disk.read_from_esp(SEALED)?;
+    let mut edited = genuine.clone();
+    let last = edited.last_mut().context("the sealed file is empty")?;
+    *last ^= 1;
+    node.disk.write_to_esp(SEALED, &edited)?;
+    let mut machine = context.power_on(&node.options).await?;
+    machine
+        .expect("degraded=configuration detail=.*was edited after it was sealed")
+        .await?;
+    machine.cut_power().await?;
+    drop(machine);
+    node.disk.write_to_esp(SEALED, &genuine)?;
+
+    // another document beside it: only whoever holds the node's key replaces it
+    let foreign = devnet.foreign_node_toml()?;
+    node.disk.write_configuration(&foreign)?;
+    let mut machine = context.power_on(&node.options).await?;
+    machine
+        .expect("degraded=configuration detail=.*another configuration is sealed on this node")
+        .await?;
+    machine.cut_power().await?;
+    drop(machine);
+    node.disk.remove_from_esp(PLAIN)?;
+
+    // its own machine, whose TPM was cleared
+    node.tpm.clear().await?;
+    refuses(
+        context,
+        &node.options,
+        &node.disk,
+        "TPM was cleared since",
+        "cleared",
+    )
+    .await?;
+
+    // and on purpose: all is wiped, and the node begins anew
+    node.disk.choose_reset(true)?;
+    let mut machine = context.power_on(&node.options).await?;
+    machine
+        .expect("reset: .* stands on the kernel's command line")
+        .await?;
+    machine.wait_shutdown().await?;
+    drop(machine);
+    node.disk.choose_reset(false)?;
+    ensure!(
+        !node
+            .disk
+            .list_esp("daas")?
+            .contains(&"node.sealed".to_owned()),
+        "the reset left the sealed configuration"
+    );
+    node.disk.write_configuration(&devnet.sealed_node_toml()?)?;
+    let mut machine = context.power_on(&node.options).await?;
+    machine.expect(TAKEN).await?;
+    machine.expect(STATE).await?;
+    machine.cut_power().await
+}
+
+/// Whether a file holds these bytes, wherever.
+fn holds(path: &Path, needle: &[u8]) -> Result<bool> {
+    let mut file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut window = Vec::with_capacity(CHUNK + needle.len());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = file.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(false);
+        }
+        window.extend_from_slice(chunk.get(..length).unwrap_or_default());
+        if memchr::memmem::find(&window, needle).is_some() {
+            return Ok(true);
+        }
+        let keep = window.len().saturating_sub(needle.len());
+        window.drain(..keep);
+    }
+}
