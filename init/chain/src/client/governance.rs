@@ -2,6 +2,7 @@
 //! registry of releases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 
 use sui_sdk_types::Address as SuiAddress;
 
@@ -32,7 +33,7 @@ impl Chain {
         self.corroborated(
             directory,
             |_masters| "this list of masters",
-            async |fullnode| self.masters_on(fullnode, directory.into()).await,
+            |fullnode| self.masters_on(fullnode, directory.into()),
             |one, other| one == other,
         )
         .await
@@ -47,7 +48,7 @@ impl Chain {
         self.corroborated(
             registry,
             |_releases| "this list of releases",
-            async |fullnode| {
+            |fullnode| async move {
                 let (object, registry) = self.registry_on(fullnode, registry.into()).await?;
                 releases(&object, registry)
             },
@@ -58,17 +59,22 @@ impl Chain {
 
     /// Asks every fullnode, and believes what two of them say, or one where only one is
     /// configured. `claim` is what errors call an answer.
-    pub(super) async fn corroborated<'a, T>(
+    pub(super) async fn corroborated<'a, T, F>(
         &'a self,
         object: ObjectId,
         claim: impl Fn(&T) -> &'static str,
-        read: impl AsyncFn(&'a Fullnode) -> Result<T, ChainError>,
+        read: impl Fn(&'a Fullnode) -> F,
         same: impl Fn(&T, &T) -> bool,
-    ) -> Result<T, ChainError> {
-        let read = &read;
-        let reads = self.inner.fullnodes.iter().map(async |fullnode| {
-            fullnode.verify().await?;
-            read(fullnode).await
+    ) -> Result<T, ChainError>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
+        let reads = self.inner.fullnodes.iter().map(|fullnode| {
+            let answer = read(fullnode);
+            async move {
+                fullnode.verify().await?;
+                answer.await
+            }
         });
         let (mut answers, mut failure) = (Vec::new(), None);
         for answer in futures::future::join_all(reads).await {
@@ -372,4 +378,18 @@ fn digest<const LENGTH: usize>(
             format!("one of {} bytes", bytes.len()),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Servers spawn what asks the chain.
+    #[test]
+    fn reads_can_be_spawned() {
+        fn spawnable<F: Future + Send>(_ask: impl Fn(Chain, ObjectId) -> F) {}
+        spawnable(async |chain: Chain, id| chain.corroborated_masters(id).await);
+        spawnable(async |chain: Chain, id| chain.corroborated_releases(id).await);
+        spawnable(async |chain: Chain, id| chain.corroborated_stake_of_token(id).await);
+    }
 }
