@@ -1,13 +1,14 @@
-/// Where records lie. The chain hashes 0xf0, the parent, the key's length as a machine word, the
-/// key, and the key's type.
+/// Where records and enclaves lie. The chain hashes 0xf0, the parent, the key's length as a machine
+/// word, the key, and the key's type.
 #[test_only]
 module k3s_daas::derived_tests;
 
-use k3s_daas::{goldens, staking::{Self, StakeKey}};
-use std::{type_name, unit_test::assert_eq};
+use k3s_daas::{enclave::EnclaveKey, goldens, staking::{Self, StakeKey}, world::{Self, digest}};
+use std::{type_name, unit_test::{assert_eq, destroy}};
 use sui::{address, bcs, hash::blake2b256};
 
 const POOL: address = @0x2222222222222222222222222222222222222222222222222222222222222222;
+const CONFIG: address = @0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;
 const PACKAGE: address = @0xdadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadada;
 
 fun node_key(): vector<u8> {
@@ -16,42 +17,78 @@ fun node_key(): vector<u8> {
     key
 }
 
-/// `0x2::derived_object::DerivedObjectKey<package::staking::StakeKey>` as a BCS type tag.
-fun key_type(package: address): vector<u8> {
+/// `0x2::derived_object::DerivedObjectKey<package::module::name>` as a BCS type tag.
+fun key_type(package: address, module_name: vector<u8>, name: vector<u8>): vector<u8> {
     let mut tag = vector[7];
     tag.append(bcs::to_bytes(&@0x2));
     tag.append(bcs::to_bytes(&b"derived_object"));
     tag.append(bcs::to_bytes(&b"DerivedObjectKey"));
     tag.append(vector[1, 7]);
     tag.append(bcs::to_bytes(&package));
-    tag.append(bcs::to_bytes(&b"staking"));
-    tag.append(bcs::to_bytes(&b"StakeKey"));
+    tag.append(bcs::to_bytes(&module_name));
+    tag.append(bcs::to_bytes(&name));
     tag.push_back(0);
     tag
 }
 
-fun derived(package: address, length: vector<u8>): address {
+fun derived(parent: address, length: vector<u8>, key: vector<u8>, key_type: vector<u8>): address {
     let mut bytes = x"f0";
-    bytes.append(bcs::to_bytes(&POOL));
+    bytes.append(bcs::to_bytes(&parent));
     bytes.append(length);
-    bytes.append(bcs::to_bytes(&node_key()));
-    bytes.append(key_type(package));
+    bytes.append(bcs::to_bytes(&key));
+    bytes.append(key_type);
     address::from_bytes(blake2b256(&bytes))
+}
+
+fun record(package: address, length: vector<u8>): address {
+    derived(POOL, length, node_key(), key_type(package, b"staking", b"StakeKey"))
+}
+
+fun enclave(config: address, package: address, length: vector<u8>): address {
+    derived(config, length, digest(0x71), key_type(package, b"enclave", b"EnclaveKey"))
 }
 
 #[test]
 fun a_record_lies_where_the_golden_says() {
-    assert_eq!(derived(PACKAGE, x"2200000000000000"), goldens::stake_record_address());
+    assert_eq!(record(PACKAGE, x"2200000000000000"), goldens::stake_record_address());
 }
 
 #[test]
-fun the_machine_derives_the_same() {
+fun an_enclave_lies_where_the_golden_says() {
+    assert_eq!(enclave(CONFIG, PACKAGE, x"2100000000000000"), goldens::enclave_address());
+}
+
+// Validators have 64-bit words; the test VM in WebAssembly has 32-bit ones.
+
+#[test]
+fun the_machine_derives_the_same_for_a_record() {
     let package = type_name::with_defining_ids<StakeKey>().address_string();
     let package = address::from_ascii_bytes(package.as_bytes());
     let address = staking::record_address(POOL.to_id(), node_key());
-    // validators have 64-bit words; the test VM in WebAssembly has 32-bit ones
     assert!(
-        address == derived(package, x"2200000000000000") ||
-            address == derived(package, x"22000000"),
+        address == record(package, x"2200000000000000") ||
+            address == record(package, x"22000000"),
     );
+}
+
+#[test]
+fun the_machine_derives_the_same_for_an_enclave() {
+    let package = type_name::with_defining_ids<EnclaveKey>().address_string();
+    let package = address::from_ascii_bytes(package.as_bytes());
+    let mut world = world::begin();
+    let mut config = world.config();
+    let cap = world.registrar(&mut config);
+    config.register_by_capability(&cap, digest(0x71), digest(0x72), world.clock());
+    world.act_as(world::admin_address());
+    let registered = world.scenario().take_shared<k3s_daas::enclave::Enclave>();
+    let parent = object::id_address(&config);
+    let address = object::id_address(&registered);
+    assert!(
+        address == enclave(parent, package, x"2100000000000000") ||
+            address == enclave(parent, package, x"21000000"),
+    );
+    destroy(registered);
+    destroy(cap);
+    destroy(config);
+    world.end();
 }

@@ -185,3 +185,7 @@ public fun version_migrated(): vector<u8> {
 public fun stake_record_address(): address {
     @0x34ae0eb1ed6b876713a680dee8bbc5c96fe6c263bf7f9fecff2103f8f44f0c8f
 }
+
+public fun enclave_address(): address {
+    @0xbfd4bc486bc14ea98e4bae1eaa42e6c8f61301c79b433c4175e4c059da413747
+}

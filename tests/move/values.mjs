@@ -480,5 +480,13 @@ export function goldenAddresses() {
       node_key: NODE_KEY,
       address: "0x34ae0eb1ed6b876713a680dee8bbc5c96fe6c263bf7f9fecff2103f8f44f0c8f",
     },
+    {
+      name: "enclave_address",
+      package: PACKAGE_ADDRESS,
+      config: CONFIG,
+      key_type: "enclave::EnclaveKey",
+      public_key: PUBLIC_KEY,
+      address: "0xbfd4bc486bc14ea98e4bae1eaa42e6c8f61301c79b433c4175e4c059da413747",
+    },
   ];
 }

@@ -135,15 +135,22 @@ fn every_type_is_read_and_written_as_move_does() {
 }
 
 #[test]
-fn a_record_is_where_the_package_derives_it() {
+fn records_and_enclaves_are_where_the_package_derives_them() {
     let goldens = goldens();
     let address = |text: &Value| Address::new(bytes(text.as_str().unwrap()).try_into().unwrap());
     let list = goldens["addresses"].as_array().unwrap();
-    assert!(!list.is_empty());
+    assert_eq!(list.len(), 2);
     for golden in list {
-        let key = bytes(golden["node_key"].as_str().unwrap());
-        let record = record_id(address(&golden["package"]), address(&golden["pool"]), &key);
-        assert_eq!(record, address(&golden["address"]), "{golden}");
+        let package = address(&golden["package"]);
+        let key = |field: &str| bytes(golden[field].as_str().unwrap());
+        let derived = match golden["key_type"].as_str().unwrap() {
+            "staking::StakeKey" => record_id(package, address(&golden["pool"]), &key("node_key")),
+            "enclave::EnclaveKey" => {
+                enclave_id(package, address(&golden["config"]), &key("public_key"))
+            }
+            other => panic!("{other}"),
+        };
+        assert_eq!(derived, address(&golden["address"]), "{golden}");
     }
 }
 
