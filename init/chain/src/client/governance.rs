@@ -2,6 +2,7 @@
 //! registry of releases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 
 use sui_sdk_types::Address as SuiAddress;
 
@@ -68,10 +69,12 @@ impl Chain {
     where
         F: Future<Output = Result<T, ChainError>>,
     {
-        let read = &read;
-        let reads = self.inner.fullnodes.iter().map(|fullnode| async move {
-            fullnode.verify().await?;
-            read(fullnode).await
+        let reads = self.inner.fullnodes.iter().map(|fullnode| {
+            let answer = read(fullnode);
+            async move {
+                fullnode.verify().await?;
+                answer.await
+            }
         });
         let (mut answers, mut failure) = (Vec::new(), None);
         for answer in futures::future::join_all(reads).await {
@@ -375,4 +378,18 @@ fn digest<const LENGTH: usize>(
             format!("one of {} bytes", bytes.len()),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Servers spawn what asks the chain.
+    #[test]
+    fn reads_can_be_spawned() {
+        fn spawnable<F: Future + Send>(_ask: impl Fn(Chain, ObjectId) -> F) {}
+        spawnable(async |chain: Chain, id| chain.corroborated_masters(id).await);
+        spawnable(async |chain: Chain, id| chain.corroborated_releases(id).await);
+        spawnable(async |chain: Chain, id| chain.corroborated_stake_of_token(id).await);
+    }
 }
