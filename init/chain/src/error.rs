@@ -219,6 +219,20 @@ pub enum ChainError {
         /// What is missing.
         missing: Mist,
     },
+    /// A fullnode asks more for gas than a transaction is worth: nothing was signed.
+    #[error(
+        "fullnode {fullnode} asks {asked} for {what}, and no more than {bound} is paid for that"
+    )]
+    DearGas {
+        /// Its URL.
+        fullnode: String,
+        /// What it is asked for.
+        what: &'static str,
+        /// What it asks.
+        asked: Mist,
+        /// The most that is paid.
+        bound: Mist,
+    },
     /// The stake asked for is less than the pool takes.
     #[error("a stake of {amount} is below the pool's minimum of {minimum}")]
     BelowMinimum {

@@ -129,8 +129,8 @@ pub struct MasterConfig {
 /// The node's secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityConfig {
-    /// The node's Sui key as `sui keytool export` writes it: `suiprivkey1…`, ed25519. Or
-    /// [`IdentityConfig::TPM`].
+    /// The node's Sui key, ed25519 or secp256r1, in either form of `sui keytool`: `suiprivkey1…`, or
+    /// an entry of `sui.keystore`. Or [`IdentityConfig::TPM`].
     pub sui_key: Secret,
 }
 

@@ -1,5 +1,8 @@
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 const KEY: &str = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";
@@ -239,6 +242,66 @@ fn unknown_and_missing_fields_and_wrong_types() {
         shown.starts_with("node.toml:6: network.address: "),
         "{shown}"
     );
+}
+
+/// A key of a scheme, in both forms of `sui keytool`.
+fn forms(flag: u8, secret: [u8; 32]) -> [String; 2] {
+    let bytes = [&[flag][..], &secret].concat();
+    let prefix = bech32::Hrp::parse("suiprivkey").expect("a prefix");
+    [
+        bech32::encode::<bech32::Bech32>(prefix, &bytes).expect("33 bytes"),
+        STANDARD.encode(&bytes),
+    ]
+}
+
+#[test]
+fn a_key_is_taken_in_every_form_that_it_is_imported_from() {
+    for flag in [0, 2] {
+        for key in forms(flag, [7; 32]) {
+            let config = NodeConfig::parse("node.toml", &with(KEY, &key)).expect("good");
+            assert_eq!(config.identity.sui_key.expose(), key);
+            assert!(!config.public_toml.contains(&key));
+        }
+    }
+    // any number is a secret of ed25519; of P-256 those below its order alone, and not zero
+    for key in forms(0, [0xff; 32]) {
+        NodeConfig::parse("node.toml", &with(KEY, &key)).expect("good");
+    }
+    let mut order: [u8; 32] = [0; 32];
+    let digits = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    for (place, index) in order.iter_mut().zip(0..) {
+        *place = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).expect("digits");
+    }
+    let mut last = order;
+    last[31] -= 1;
+    for key in forms(2, last) {
+        NodeConfig::parse("node.toml", &with(KEY, &key)).expect("good");
+    }
+    let [good, entry] = forms(2, [7; 32]);
+    let mut wrong = vec![
+        entry[1..].to_owned(),
+        format!("{entry}="),
+        entry.replace('B', "*"),
+        good.to_uppercase(),
+        format!("{good}q"),
+        "7".repeat(64),
+        String::new(),
+    ];
+    for (flag, secret) in [
+        (1, [7; 32]),
+        (3, [7; 32]),
+        (2, [0; 32]),
+        (2, [0xff; 32]),
+        (2, order),
+    ] {
+        wrong.extend(forms(flag, secret));
+    }
+    for key in wrong {
+        let shown = problem(&with(KEY, &key));
+        let start = "node.toml:18: identity.sui_key: not a usable key; expected an ed25519 or ";
+        assert!(shown.starts_with(start), "{shown}");
+        assert!(key.is_empty() || !shown.contains(&key), "{shown}");
+    }
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
+use zeroize::Zeroizing;
 
 use crate::{MINIMUM_STAKE_MIST, SealMethod};
 
@@ -22,11 +25,25 @@ const TAKEN_PORTS: &[u16] = &[
 /// The NTP port (RFC 5905, section 7.2).
 const NTP_PORT: u16 = 123;
 
-/// The flag of an ed25519 key in Sui's key encodings (Sui documentation, signature schemes).
+/// Flags of the schemes in Sui's key encodings (Sui documentation, signature schemes).
 const ED25519_FLAG: u8 = 0;
+const SECP256R1_FLAG: u8 = 2;
 
-/// A key in that encoding: the flag, then 32 bytes.
+/// A key in such an encoding: the flag, then 32 bytes.
 const SUI_KEY_LENGTH: usize = 33;
+
+/// What such a key begins with in its text form (SIP-15).
+const SUIPRIVKEY: &str = "suiprivkey";
+
+/// Characters of such a key in base64, as `sui.keystore` holds it.
+const KEYSTORE_LENGTH: usize = 44;
+
+/// The order of the group of P-256 (FIPS 186-5; SEC 2, section 2.4.2): a secret is a number from 1
+/// to the one before it.
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
 
 /// A digest of Sui's: 256 bits of BLAKE2b (Sui documentation, cryptography).
 const DIGEST_LENGTH: usize = 32;
@@ -288,15 +305,41 @@ pub(crate) fn seal(text: &str) -> Result<SealMethod, Expectation> {
 
 pub(crate) fn sui_key(text: &str) -> Result<(), Expectation> {
     let why = Expectation::new(
-        "an ed25519 key that begins with suiprivkey1",
-        "`sui keytool export` writes it; one wrong character breaks its checksum",
+        "an ed25519 or secp256r1 key: suiprivkey1… or the 44 characters of an entry of sui.keystore",
+        "`sui keytool export` writes the first, which one wrong character breaks",
     );
-    // SIP-15: bech32 (BIP-173), and not its successor bech32m
-    let checked = CheckedHrpstring::new::<Bech32>(text).map_err(|_| why)?;
-    let mut bytes = checked.byte_iter();
-    let valid = checked.hrp().as_str() == "suiprivkey"
-        && bytes.len() == SUI_KEY_LENGTH
-        && bytes.next() == Some(ED25519_FLAG);
+    let text = text.trim();
+    let mut bytes = Zeroizing::new([0; SUI_KEY_LENGTH]);
+    if text.starts_with(SUIPRIVKEY) {
+        // SIP-15: bech32 (BIP-173), and not its successor bech32m
+        let checked = CheckedHrpstring::new::<Bech32>(text).map_err(|_| why)?;
+        let mut found = checked.byte_iter();
+        if checked.hrp().as_str() != SUIPRIVKEY || found.len() != SUI_KEY_LENGTH {
+            return Err(why);
+        }
+        for place in bytes.iter_mut() {
+            *place = found.next().ok_or(why)?;
+        }
+    } else {
+        // with or without its quotation marks
+        let entry = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or(text);
+        if entry.len() != KEYSTORE_LENGTH
+            || STANDARD.decode_slice(entry, bytes.as_mut()) != Ok(SUI_KEY_LENGTH)
+        {
+            return Err(why);
+        }
+    }
+    let valid = match bytes.split_first() {
+        // any 32 bytes are a secret (RFC 8032, section 5.1.5)
+        Some((&ED25519_FLAG, _)) => true,
+        Some((&SECP256R1_FLAG, secret)) => {
+            *secret < P256_ORDER[..] && secret.iter().any(|byte| *byte != 0)
+        }
+        _ => false,
+    };
     if valid { Ok(()) } else { Err(why) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake};
+use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Verdict};
 use tokio::sync::OnceCell;
 
 /// What the master reads from the chain.
@@ -16,6 +16,23 @@ pub trait StakeReader: Send + Sync + 'static {
 
     /// The stake as it is now.
     fn reread(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>> + Send;
+
+    /// The stake of a record where it is gone ([`is_gone`]), and that can be relied on; `None`
+    /// where it stands, or nothing is known of it.
+    fn ended(
+        &self,
+        record: ObjectId,
+    ) -> impl Future<Output = Result<Option<Stake>, ChainError>> + Send;
+}
+
+/// Whether a node with such a stake is no part of the cluster any more. One that holds too little
+/// runs nothing, and can be topped up.
+#[must_use]
+pub const fn is_gone(verdict: Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::Slashed | Verdict::Unbonding | Verdict::Withdrawn
+    )
 }
 
 /// The real chain.
@@ -51,5 +68,14 @@ impl StakeReader for ChainLink {
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {
         self.connection().await?.reread(stake).await
+    }
+
+    async fn ended(&self, record: ObjectId) -> Result<Option<Stake>, ChainError> {
+        let chain = self.connection().await?;
+        match chain.read_record(record).await? {
+            // a Node is not removed on one fullnode's word
+            Some(stake) if is_gone(stake.verdict) => chain.confirm(&stake).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }

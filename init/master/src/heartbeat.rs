@@ -52,6 +52,7 @@ impl<C: StakeReader> Master<C> {
             stake
         };
         if let Err(refused) = check_verdict(&stake) {
+            self.join.tokens.stake_read(stake.verdict);
             if stake.verdict != Verdict::BelowMinimum {
                 self.sessions.end(&request.session);
             }

@@ -1,13 +1,130 @@
-//! The token that a node joins the cluster with: for now, the one of a file.
+//! The token that a node joins the cluster with: one of its own, made for it by the cluster, or the
+//! one of a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use chain::{Stake, Verdict};
+use tracing::error;
 use wire::Secret;
+use wire::master::RefusalCode;
 
-use crate::settings::{MasterSettingsError, read_secret};
+use crate::chain_link::is_gone;
+use crate::cluster::{Cluster, ClusterError};
+use crate::refusal::Refused;
+use crate::settings::{JoinSettings, MasterSettingsError, TokenSource, read_secret};
 
 /// The longest token, in bytes; the longest form, `K10<hash>::<user>:<password>`, is about 140.
 const LONGEST: usize = 4096;
+
+/// What an accepted node gets.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The cluster's address for `k3s agent`, an `https` URL.
+    pub server: String,
+    /// Where its token comes from.
+    pub tokens: JoinTokens,
+}
+
+impl Join {
+    /// Opens what the settings name.
+    ///
+    /// # Errors
+    /// [`ClusterError`] where the cluster's files can't be used.
+    pub fn open(settings: JoinSettings) -> Result<Self, ClusterError> {
+        Ok(Self {
+            server: settings.server,
+            tokens: match settings.source {
+                TokenSource::File(path) => JoinTokens::File(path),
+                TokenSource::Kubernetes(settings) => {
+                    JoinTokens::Cluster(Arc::new(Cluster::open(&settings)?))
+                }
+            },
+        })
+    }
+}
+
+/// Where join tokens come from.
+#[derive(Debug, Clone)]
+pub enum JoinTokens {
+    /// A file with one token for all.
+    File(PathBuf),
+    /// The cluster.
+    Cluster(Arc<Cluster>),
+}
+
+/// A token for one node.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    /// `K10<hash>::<credentials>`.
+    pub(crate) token: Secret,
+    /// The Secret behind it, where it was made for this node.
+    secret: Option<String>,
+}
+
+impl JoinTokens {
+    /// A token for the node of a stake that stands, at `now` in Unix seconds.
+    pub(crate) async fn issue(&self, stake: &Stake, now: u64) -> Result<Issued, Refused> {
+        match self {
+            Self::File(path) => match token(path) {
+                Ok(token) => Ok(Issued {
+                    token,
+                    secret: None,
+                }),
+                Err(failure) => {
+                    error!(
+                        "no join token to hand out: {:#}",
+                        anyhow::Error::new(failure)
+                    );
+                    let message = "the master has no join token at the moment";
+                    Err(Refused::unavailable(message))
+                }
+            },
+            Self::Cluster(cluster) => match cluster.issue(stake, now).await {
+                Ok(made) => Ok(Issued {
+                    token: made.token,
+                    secret: Some(made.secret),
+                }),
+                Err(failure @ ClusterError::NameTaken { .. }) => Err(Refused::new(
+                    RefusalCode::StakeOfAnother,
+                    failure.to_string(),
+                )),
+                Err(failure @ ClusterError::NameLeaving { .. }) => {
+                    Err(Refused::unavailable(failure.to_string()))
+                }
+                Err(failure) => {
+                    let node_id = &stake.node_id;
+                    let failure = anyhow::Error::new(failure);
+                    error!(node_id, "no join token can be made: {failure:#}");
+                    let message = "the cluster does not answer the master at the moment";
+                    Err(Refused::unavailable(message))
+                }
+            },
+        }
+    }
+
+    /// Takes a token back that is not handed out after all.
+    pub(crate) async fn take_back(&self, issued: Issued) {
+        if let (Self::Cluster(cluster), Some(secret)) = (self, issued.secret) {
+            cluster.take_back(&secret).await;
+        }
+    }
+
+    /// A stake was read: where it is gone, its Node has to go as well.
+    pub(crate) fn stake_read(&self, verdict: Verdict) {
+        if let (Self::Cluster(cluster), true) = (self, is_gone(verdict)) {
+            cluster.look_at_stakes();
+        }
+    }
+
+    /// The cluster, where there is one to tend.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::File(_) => None,
+            Self::Cluster(cluster) => Some(cluster),
+        }
+    }
+}
 
 /// A token that can't be handed out.
 #[derive(Debug, thiserror::Error)]

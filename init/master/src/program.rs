@@ -10,10 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::chain_link::ChainLink;
-use crate::join;
+use crate::join::{self, Join};
 use crate::server::{serve, tls};
 use crate::service::Master;
-use crate::settings::MasterSettings;
+use crate::settings::{MasterSettings, TokenSource};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -34,14 +34,17 @@ async fn live(settings: MasterSettings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let tls = tls(&settings.certificate, &settings.key)?;
-    match join::token(&settings.join.token_file) {
-        Ok(_) => {}
-        // said at the start already; the file can still come or change later
-        Err(error @ join::JoinTokenError::File(_)) => warn!("{:#}", anyhow::Error::new(error)),
-        Err(error) => return Err(error).context("join.token_file"),
+    if let TokenSource::File(file) = &settings.join.source {
+        match join::token(file) {
+            Ok(_) => {}
+            // said at the start already; the file can still come or change later
+            Err(error @ join::JoinTokenError::File(_)) => warn!("{:#}", anyhow::Error::new(error)),
+            Err(error) => return Err(error).context("join.token_file"),
+        }
     }
+    let join = Join::open(settings.join).context("[kubernetes]")?;
     let chain = ChainLink::new(settings.chain);
-    let master = Arc::new(Master::new(chain, settings.join, seconds_since_1970)?);
+    let master = Arc::new(Master::new(chain, join, seconds_since_1970)?);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("can't listen on {}", settings.listen))?;
@@ -50,7 +53,8 @@ async fn live(settings: MasterSettings) -> anyhow::Result<()> {
         warn!(%error, "the service manager could not be told");
     }
     tokio::select! {
-        never = serve(listener, tls, master.router()) => match never {},
+        never = serve(listener, tls, Arc::clone(&master).router()) => match never {},
+        never = master.tend() => match never {},
         _ = terminate.recv() => info!("SIGTERM: the master ends"),
         _ = interrupt.recv() => info!("SIGINT: the master ends"),
     }

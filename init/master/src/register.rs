@@ -3,12 +3,10 @@
 use axum::http::HeaderMap;
 use chain::{ObjectId, PublicKey, Stake};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tracing::error;
 use wire::master::{RefusalCode, RegisterRequest, RegisterResponse};
 
 use crate::chain_link::StakeReader;
 use crate::challenge::NonceFault;
-use crate::join;
 use crate::refusal::Refused;
 use crate::service::{Master, check_header, check_name, check_signature, check_verdict};
 
@@ -48,22 +46,15 @@ impl<C: StakeReader> Master<C> {
             })?;
         self.check_stake(request, key, &stake)?;
 
-        let join_token = join::token(&self.join.token_file).map_err(|failure| {
-            let detail = match &failure {
-                join::JoinTokenError::File(source) => format!("{failure}: {source}"),
-                join::JoinTokenError::Content { .. } | join::JoinTokenError::Unpinned { .. } => {
-                    failure.to_string()
-                }
-            };
-            error!(detail, "no join token to hand out");
-            Refused::unavailable("the master has no join token at the moment")
-        })?;
         let session = session_name()?;
+        // first, so that of two requests with one nonce only one has a token made
         self.challenges.consume(nonce).map_err(refused_nonce)?;
+        let issued = self.join.tokens.issue(&stake, (self.clock)()).await?;
         let begun = self
             .sessions
             .begin(session.clone(), request.seal_token.clone(), stake.clone());
         if !begun {
+            self.join.tokens.take_back(issued).await;
             return Err(Refused::new(
                 RefusalCode::StakeOfAnother,
                 "a node of this name with another stake is registered and alive",
@@ -73,7 +64,7 @@ impl<C: StakeReader> Master<C> {
             status: "registered".to_owned(),
             node_id: request.node_id.clone(),
             message: format!("the stake {} of {} is active", stake.record, stake.amount),
-            join_token,
+            join_token: issued.token,
             server: self.join.server.clone(),
             session,
         })
@@ -97,6 +88,7 @@ impl<C: StakeReader> Master<C> {
         }
         if let Err(refused) = check_verdict(stake) {
             self.sessions.end_all_of(stake.record);
+            self.join.tokens.stake_read(stake.verdict);
             return Err(refused);
         }
         self.check_token(&request.seal_token, stake)

@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chain::{ChainError, MessageSignature, PublicKey, Stake, Verdict};
+use chain::{ChainError, MessageSignature, ObjectId, PublicKey, Stake, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -26,9 +26,9 @@ use wire::master::{
 
 use crate::chain_link::StakeReader;
 use crate::challenge::Challenges;
+use crate::join::Join;
 use crate::refusal::Refused;
 use crate::sessions::Sessions;
-use crate::settings::JoinSettings;
 
 /// How far a node's clock can be from the master's, in seconds.
 const CLOCK_TOLERANCE: u64 = 300;
@@ -46,7 +46,7 @@ pub struct Peer(pub SocketAddr);
 /// What all handlers share.
 pub struct Master<C> {
     chain: C,
-    pub(crate) join: JoinSettings,
+    pub(crate) join: Join,
     pub(crate) challenges: Challenges,
     pub(crate) sessions: Sessions,
     reads: Semaphore,
@@ -64,7 +64,7 @@ impl<C: StakeReader> Master<C> {
     ///
     /// # Errors
     /// [`NoRandomNumbers`].
-    pub fn new(chain: C, join: JoinSettings, clock: fn() -> u64) -> Result<Self, NoRandomNumbers> {
+    pub fn new(chain: C, join: Join, clock: fn() -> u64) -> Result<Self, NoRandomNumbers> {
         Ok(Self {
             chain,
             join,
@@ -131,6 +131,18 @@ impl<C: StakeReader> Master<C> {
                 ))
             }
         }
+    }
+
+    /// The stake of a record where it is gone; bounded as [`Self::ask`] is.
+    pub(crate) async fn ended(
+        &self,
+        record: ObjectId,
+    ) -> Result<Result<Option<Stake>, ChainError>, tokio::time::error::Elapsed> {
+        let read = async {
+            let _place = self.reads.acquire().await;
+            self.chain.ended(record).await
+        };
+        tokio::time::timeout(READ_LIMIT, read).await
     }
 
     pub(crate) fn check_timestamp(&self, timestamp: u64) -> Result<(), Refused> {

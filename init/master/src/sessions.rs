@@ -114,6 +114,12 @@ impl Sessions {
             .retain(|_, session| session.stake.record != record);
     }
 
+    /// Whether there are any.
+    #[cfg(test)]
+    pub(crate) fn any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,6 +11,9 @@ use chain::{ChainSettings, SettingsError};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::cluster::KubernetesSettings;
+use crate::cluster::settings::{KubernetesTable, https_server};
+
 /// The longest configuration, certificate, key or token file, in bytes.
 const LONGEST_FILE: u64 = 64 * 1024;
 /// What others than owner and group must not be able to do with a secret (inode(7)).
@@ -28,6 +31,7 @@ struct Document {
     key: PathBuf,
     chain: ChainTable,
     join: JoinTable,
+    kubernetes: Option<KubernetesTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +48,7 @@ struct ChainTable {
 #[serde(deny_unknown_fields)]
 struct JoinTable {
     server: String,
-    token_file: PathBuf,
+    token_file: Option<PathBuf>,
 }
 
 /// What the master is told.
@@ -67,9 +71,18 @@ pub struct MasterSettings {
 pub struct JoinSettings {
     /// The cluster's address for `k3s agent`, an `https` URL.
     pub server: String,
-    /// The file with the join token; it is read for every registration, so that it can be
-    /// changed at any time.
-    pub token_file: PathBuf,
+    /// Where its token comes from.
+    pub source: TokenSource,
+}
+
+/// Where join tokens come from.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// A file with one token for all; it is read for every registration, so that it can be changed
+    /// at any time.
+    File(PathBuf),
+    /// The cluster: a token for each node, and for a short time.
+    Kubernetes(KubernetesSettings),
 }
 
 /// A configuration that can't be used.
@@ -154,29 +167,34 @@ impl MasterSettings {
             source,
         })?;
         chain.timeouts.staleness = STALENESS;
-        let server = parsed.join.server.trim_end_matches('/');
-        let host = server.strip_prefix("https://").unwrap_or_default();
-        let plain = host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
-        if host.is_empty() || !plain {
+        let Some(server) = https_server(&parsed.join.server) else {
             return Err(MasterSettingsError::Field {
                 path: path.to_owned(),
                 field: "join.server",
                 found: parsed.join.server,
                 expected: "an https URL without a path, such as \"https://k3s.example.org:6443\"",
             });
-        }
+        };
         let folder = path.parent().unwrap_or(Path::new(""));
+        let source = match (parsed.join.token_file, parsed.kubernetes) {
+            (Some(file), None) => TokenSource::File(folder.join(file)),
+            (None, Some(table)) => TokenSource::Kubernetes(table.check(path)?),
+            (file, _) => {
+                return Err(MasterSettingsError::Field {
+                    path: path.to_owned(),
+                    field: "join.token_file, [kubernetes]",
+                    found: if file.is_some() { "both" } else { "neither" }.to_owned(),
+                    expected: "one of the two: [kubernetes] for a token of its own for each node, \
+                               or a file with one token for all",
+                });
+            }
+        };
         Ok(Self {
             listen: parsed.listen,
             certificate: folder.join(parsed.certificate),
             key: folder.join(parsed.key),
             chain,
-            join: JoinSettings {
-                server: server.to_owned(),
-                token_file: folder.join(parsed.join.token_file),
-            },
+            join: JoinSettings { server, source },
         })
     }
 }
@@ -218,6 +236,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterSetti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Credentials;
 
     fn document() -> String {
         format!(
@@ -248,7 +267,9 @@ token_file = "token"
         let settings = parse(&document()).unwrap();
         assert_eq!(settings.certificate, Path::new("/srv/master.pem"));
         assert_eq!(settings.key, Path::new("/etc/daas/master.key"));
-        assert_eq!(settings.join.token_file, Path::new("/srv/token"));
+        let file = matches!(&settings.join.source,
+            TokenSource::File(file) if file == Path::new("/srv/token"));
+        assert!(file);
         assert_eq!(settings.join.server, "https://10.0.2.2:6443");
         assert_eq!(settings.chain.timeouts.staleness, STALENESS);
     }
@@ -270,6 +291,46 @@ token_file = "token"
             assert!(error.contains("/srv/master.toml"), "{error}");
             assert!(error.contains(expected), "{to}: {error}");
         }
+    }
+
+    #[test]
+    fn tokens_come_from_a_file_or_from_the_cluster() {
+        let cluster = |credentials: &str| {
+            let file = "token_file = \"token\"\n";
+            let table = "[kubernetes]\nserver = \"https://127.0.0.1:6443/\"\n\
+                         root_certificate = \"ca.crt\"\n";
+            parse(&document().replace(file, &format!("{table}{credentials}\n")))
+        };
+        let settings = cluster("token_file = \"token\"").unwrap();
+        let TokenSource::Kubernetes(settings) = settings.join.source else {
+            panic!("{settings:?}")
+        };
+        assert_eq!(settings.server, "https://127.0.0.1:6443");
+        assert_eq!(settings.root_certificate, Path::new("/srv/ca.crt"));
+        let token = matches!(settings.credentials,
+            Credentials::Token(file) if file == Path::new("/srv/token"));
+        assert!(token);
+        cluster("client_certificate = \"a\"\nclient_key = \"b\"").unwrap();
+
+        let (both, neither) = ("client_certificate = \"a\"\ntoken_file = \"b\"", "");
+        for credentials in [both, neither, "client_key = \"b\"", "extra = 1"] {
+            let error = cluster(credentials).unwrap_err().to_string();
+            assert!(error.contains("token_file"), "{credentials}: {error}");
+        }
+        let file = "token_file = \"token\"\n";
+        let neither = parse(&document().replace(file, ""))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            neither.contains("neither") && neither.contains("[kubernetes]"),
+            "{neither}"
+        );
+        let both = "[kubernetes]\nserver = \"https://a\"\nroot_certificate = \"a\"\n\
+                    token_file = \"a\"\n";
+        let both = parse(&format!("{}{both}", document()))
+            .unwrap_err()
+            .to_string();
+        assert!(both.contains("both"), "{both}");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use chain::{ChainError, ObjectId, Stake};
 use master::chain_link::StakeReader;
+use master::join::{Join, JoinTokens};
 use master::server::{TlsError, serve, tls};
 use master::service::Master;
-use master::settings::JoinSettings;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -32,6 +32,10 @@ impl StakeReader for Empty {
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {
         Ok(stake.clone())
+    }
+
+    async fn ended(&self, _: ObjectId) -> Result<Option<Stake>, ChainError> {
+        Ok(None)
     }
 }
 
@@ -54,9 +58,9 @@ async fn serve_master() -> Served {
     fs::write(&key_path, key.serialize_pem()).unwrap();
     fs::set_permissions(&key_path, Permissions::from_mode(0o600)).unwrap();
     let config = tls(&certificate_path, &key_path).unwrap();
-    let join = JoinSettings {
+    let join = Join {
         server: "https://k3s.example:6443".to_owned(),
-        token_file: folder.path().join("token"),
+        tokens: JoinTokens::File(folder.path().join("token")),
     };
     let router = Arc::new(Master::new(Empty, join, || 0).unwrap()).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

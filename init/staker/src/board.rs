@@ -27,6 +27,7 @@ const OURS: &[DegradedReason] = &[
     DegradedReason::ChainUnreachable,
     DegradedReason::BalanceShort,
     DegradedReason::StakeBelowMinimum,
+    DegradedReason::StakeWithdrawn,
     DegradedReason::ChainRefused,
     DegradedReason::MasterUnreachable,
     DegradedReason::RegistrationRefused,

@@ -188,8 +188,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
              give the node another",
             stake.record
         );
+        self.board.recover(DegradedReason::StakeBelowMinimum).await;
         self.board
-            .degrade(DegradedReason::StakeBelowMinimum, &detail)
+            .degrade(DegradedReason::StakeWithdrawn, &detail)
             .await;
     }
 
@@ -274,6 +275,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     pub(crate) async fn judge_standing(&self, stake: &Stake) -> Judgement {
         self.keep(stake);
         self.chain_works().await;
+        self.board.recover(DegradedReason::StakeWithdrawn).await;
         if stake.verdict == Verdict::Active {
             self.board.recover(DegradedReason::StakeBelowMinimum).await;
             self.release_agent(Hold::BelowMinimum).await;

@@ -3,6 +3,7 @@
 mod administer;
 mod confirm;
 mod find;
+mod gas;
 mod governance;
 mod read;
 mod submit;
@@ -165,7 +166,9 @@ fn another_may_know_better(error: &ChainError) -> bool {
     error.retryable()
         || matches!(
             error,
-            ChainError::WrongChain { .. } | ChainError::InvalidAnswer { .. }
+            ChainError::WrongChain { .. }
+                | ChainError::InvalidAnswer { .. }
+                | ChainError::DearGas { .. }
         )
 }
 

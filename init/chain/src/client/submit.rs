@@ -178,10 +178,8 @@ impl Chain {
             if amount < minimum {
                 return Err(ChainError::BelowMinimum { amount, minimum });
             }
-            let purse = self.purse(fullnode, key.address().into()).await?;
-            let signed = self
-                .sign(fullnode, key, &plan(fullnode).await?, &purse)
-                .await?;
+            let plan = plan(fullnode).await?;
+            let signed = self.pay_and_sign(fullnode, key, &plan).await?;
             Ok(StakeTransaction {
                 node_id: node_id.to_owned(),
                 node_key: key.public().to_flagged_bytes(),

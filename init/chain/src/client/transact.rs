@@ -2,31 +2,18 @@
 
 use std::future::Future;
 
-use sui_sdk_types::{Address as SuiAddress, SignedTransaction, StructTag, UserSignature};
+use sui_sdk_types::SignedTransaction;
 
+use super::Chain;
 use super::read::RecordView;
-use super::{Chain, id};
 use crate::abi;
 use crate::amount::Mist;
 use crate::error::ChainError;
 use crate::identifiers::ObjectId;
 use crate::key::NodeKey;
-use crate::rpc::{Failure, Fullnode, Owner, present};
+use crate::rpc::{Fullnode, Owner, present};
 use crate::stake::{Executed, Stake};
-use crate::transactions::{Gas, Plan};
-
-/// What should be there for gas besides the stake. What is really spent is some 0.01 SUI, most
-/// of it a deposit for storage.
-const GAS_ALLOWANCE: u64 = 20_000_000;
-
-/// Most that a dry run may spend.
-const DRY_RUN_BUDGET: u64 = 500_000_000;
-
-/// Least units of gas that a transaction can run with (Sui: the lowest bucket of computation).
-const LEAST_GAS_UNITS: u64 = 1000;
-
-/// Most coins that pay for one transaction (Sui's protocol limit is 256 gas objects).
-const MOST_COINS: usize = 255;
+use crate::transactions::Plan;
 
 impl Chain {
     /// Slashes part of a stake, in basis points (1 to 10000), for a reason.
@@ -221,95 +208,12 @@ impl Chain {
         let signed = self
             .on_any(|fullnode| async move {
                 fullnode.verify().await?;
-                let purse = self.purse(fullnode, key.address().into()).await?;
                 let plan = plan(fullnode).await?;
-                self.sign(fullnode, key, &plan, &purse).await
+                self.pay_and_sign(fullnode, key, &plan).await
             })
             .await?;
         self.on_any(async |fullnode| execute(fullnode, &signed).await)
             .await
-    }
-
-    /// The account's coins, largest first, and the price of gas.
-    pub(super) async fn purse(
-        &self,
-        fullnode: &Fullnode,
-        owner: SuiAddress,
-    ) -> Result<Purse, ChainError> {
-        let (epoch, price) = fullnode.epoch().await?;
-        let mut coins = Vec::new();
-        for object in fullnode.owned(owner, &StructTag::gas_coin()).await? {
-            let coin = abi::Coin::try_from(&object).map_err(|error| ChainError::WrongObject {
-                what: "coin",
-                id: id(object.id),
-                expected: "a coin's layout".to_owned(),
-                found: error.to_string(),
-            })?;
-            if object.owner == Owner::Address(owner) {
-                coins.push((coin.balance, object.reference()));
-            }
-        }
-        coins.sort_by(|(left, _), (right, _)| right.cmp(left));
-        coins.truncate(MOST_COINS);
-        let total = coins
-            .iter()
-            .fold(0u64, |sum, (balance, _)| sum.saturating_add(*balance));
-        let gas = Gas {
-            coins: coins.into_iter().map(|(_, reference)| reference).collect(),
-            price,
-            budget: 0,
-            last_epoch: epoch.saturating_add(1),
-        };
-        Ok(Purse { total, gas })
-    }
-
-    /// Builds the transaction, learns from a dry run what it costs, and signs it.
-    pub(super) async fn sign(
-        &self,
-        fullnode: &Fullnode,
-        key: &NodeKey,
-        plan: &Plan,
-        purse: &Purse,
-    ) -> Result<SignedTransaction, ChainError> {
-        let sender = key.address();
-        let short = || {
-            let needed = Mist(plan.payment().saturating_add(GAS_ALLOWANCE));
-            ChainError::BalanceShort {
-                address: sender,
-                needed,
-                available: Mist(purse.total),
-                missing: needed.saturating_sub(Mist(purse.total)),
-            }
-        };
-        let build = |budget| {
-            let gas = Gas {
-                budget,
-                ..purse.gas.clone()
-            };
-            plan.build(self.inner.package, sender.into(), &gas)
-                .map_err(|error| ChainError::Unbuildable {
-                    detail: error.to_string(),
-                })
-        };
-        let left = purse.total.saturating_sub(plan.payment());
-        if left < purse.gas.price.saturating_mul(LEAST_GAS_UNITS) {
-            return Err(short());
-        }
-        let run = fullnode.dry_run(&build(left.min(DRY_RUN_BUDGET))?).await?;
-        match run.failure {
-            Some(Failure::Funds) => return Err(short()),
-            Some(Failure::Other(error)) => return Err(error),
-            None => {}
-        }
-        // a fifth more than the dry run, for what may change until it runs
-        let reserve = (run.gas / 5).max(purse.gas.price.saturating_mul(LEAST_GAS_UNITS));
-        let budget = run.gas.saturating_add(reserve).min(left);
-        let transaction = build(budget)?;
-        let signature: UserSignature = key.sign_transaction(&transaction)?;
-        Ok(SignedTransaction {
-            transaction,
-            signatures: vec![signature],
-        })
     }
 }
 
@@ -324,10 +228,4 @@ pub(super) async fn execute(
             detail: "it is not signed".to_owned(),
         }),
     }
-}
-
-/// What an account can pay with.
-pub(super) struct Purse {
-    total: u64,
-    gas: Gas,
 }

@@ -78,6 +78,8 @@ pub(crate) enum Plan {
     CancelUnstake { pool: Shared, record: Shared },
     /// Take the coins back.
     Withdraw { pool: Shared, record: Shared },
+    /// Merge coins into those that pay for gas.
+    Consolidate { coins: Vec<ObjectReference> },
     /// Change what the pool's administrator keeps.
     Administer(Administration),
 }
@@ -90,6 +92,18 @@ impl Plan {
             | Self::Restake { amount, .. }
             | Self::TopUp { amount, .. } => *amount,
             _ => 0,
+        }
+    }
+
+    /// The most that is paid for it, in MIST.
+    ///
+    /// A node's transactions cost some 0.01 SUI, most of it a deposit for storage: ten times that.
+    /// What an administrator changes is stored anew as a whole, a full registry of releases at a
+    /// deposit of half a SUI, which comes back with the next change.
+    pub(crate) fn most_gas(&self) -> u64 {
+        match self {
+            Self::Administer(_) => 1_000_000_000,
+            _ => 100_000_000,
         }
     }
 
@@ -218,6 +232,11 @@ impl Plan {
                 let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
                 let receiver = tx.builder.pure(&sender);
                 tx.builder.transfer_objects(vec![coin], receiver);
+            }
+            Self::Consolidate { coins } => {
+                let merged = coins.iter().map(|coin| tx.owned(coin)).collect();
+                let gas = tx.builder.gas();
+                tx.builder.merge_coins(gas, merged);
             }
             Self::Administer(administration) => administration.program(tx),
         }

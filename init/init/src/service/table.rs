@@ -303,6 +303,7 @@ static STAKER: Service = Service {
             DegradedReason::ChainUnreachable,
             DegradedReason::BalanceShort,
             DegradedReason::StakeBelowMinimum,
+            DegradedReason::StakeWithdrawn,
             DegradedReason::ChainRefused,
             DegradedReason::MasterUnreachable,
             DegradedReason::RegistrationRefused,

@@ -20,9 +20,9 @@ use wire::master::{
     SEAL_TOKEN_HEADER,
 };
 
-use crate::chain_link::StakeReader;
+use crate::chain_link::{StakeReader, is_gone};
+use crate::join::{Join, JoinTokens};
 use crate::service::{Master, Peer, answer};
-use crate::settings::JoinSettings;
 
 mod heartbeats;
 mod registration;
@@ -56,11 +56,11 @@ pub(crate) fn a_stake() -> Stake {
 
 /// A chain of one stake, or one that fails, or one that never answers.
 #[derive(Clone)]
-struct Ledger(Arc<Mutex<State>>);
+pub(crate) struct Ledger(Arc<Mutex<State>>);
 
-struct State {
-    stake: Option<Stake>,
-    failure: Option<fn() -> ChainError>,
+pub(crate) struct State {
+    pub(crate) stake: Option<Stake>,
+    pub(crate) failure: Option<fn() -> ChainError>,
     hangs: bool,
     reads: u32,
 }
@@ -91,12 +91,17 @@ impl StakeReader for Ledger {
     async fn reread(&self, _: &Stake) -> Result<Stake, ChainError> {
         Ok(self.read().await?.expect("a stake"))
     }
+
+    async fn ended(&self, record: ObjectId) -> Result<Option<Stake>, ChainError> {
+        let stake = self.read().await?;
+        Ok(stake.filter(|stake| stake.record == record && is_gone(stake.verdict)))
+    }
 }
 
-struct World {
-    ledger: Ledger,
-    master: Arc<Master<Ledger>>,
-    folder: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) ledger: Ledger,
+    pub(crate) master: Arc<Master<Ledger>>,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl World {
@@ -105,17 +110,22 @@ impl World {
         let token_file = folder.path().join("token");
         fs::write(&token_file, JOIN_TOKEN).unwrap();
         fs::set_permissions(&token_file, Permissions::from_mode(0o600)).unwrap();
+        Self::with(folder, JoinTokens::File(token_file), || NOW)
+    }
+
+    /// With tokens from elsewhere, and another clock.
+    pub(crate) fn with(folder: tempfile::TempDir, tokens: JoinTokens, clock: fn() -> u64) -> Self {
         let ledger = Ledger(Arc::new(Mutex::new(State {
             stake: Some(a_stake()),
             failure: None,
             hangs: false,
             reads: 0,
         })));
-        let join = JoinSettings {
+        let join = Join {
             server: "https://10.0.2.2:6443".to_owned(),
-            token_file,
+            tokens,
         };
-        let master = Master::new(ledger.clone(), join, || NOW).unwrap();
+        let master = Master::new(ledger.clone(), join, clock).unwrap();
         Self {
             ledger,
             master: Arc::new(master),
@@ -123,11 +133,11 @@ impl World {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.ledger.0.lock().unwrap());
     }
 
-    fn verdict(&self, verdict: Verdict) {
+    pub(crate) fn verdict(&self, verdict: Verdict) {
         self.change(|state| state.stake.as_mut().unwrap().verdict = verdict);
     }
 
@@ -156,23 +166,23 @@ impl World {
         answer.nonce
     }
 
-    async fn a_registration(&self) -> RegisterRequest {
+    pub(crate) async fn a_registration(&self) -> RegisterRequest {
         signed(RegisterRequest {
             node_id: "edge-0001".to_owned(),
             seal_token: ObjectId::from_bytes([8; 32]).to_string(),
-            timestamp: NOW,
+            timestamp: (self.master.clock)(),
             nonce: self.challenge("edge-0001").await,
             public_key: Base64(KEY.public().to_flagged_bytes().to_vec()),
             signature: Base64(Vec::new()),
         })
     }
 
-    async fn register(&self, request: &RegisterRequest) -> Answer {
+    pub(crate) async fn register(&self, request: &RegisterRequest) -> Answer {
         self.post(REGISTER_PATH, Some(&request.seal_token), request)
             .await
     }
 
-    async fn session(&self) -> String {
+    pub(crate) async fn session(&self) -> String {
         let answer = self.register(&self.a_registration().await).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
         let answer: RegisterResponse = serde_json::from_value(answer.body).unwrap();
@@ -186,10 +196,10 @@ impl World {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     retry_after: bool,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Answer {
@@ -206,7 +216,7 @@ impl Answer {
 
     /// A refusal with this status and code, and a sentence beside it, and no token in it.
     #[track_caller]
-    fn refused(&self, status: u16, code: &str) {
+    pub(crate) fn refused(&self, status: u16, code: &str) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.body["status"], "refused", "{self:?}");
         assert_eq!(self.body["code"], code, "{self:?}");
@@ -252,7 +262,7 @@ fn signed_beat(mut request: HeartbeatRequest) -> HeartbeatRequest {
     request
 }
 
-fn unreachable() -> ChainError {
+pub(crate) fn unreachable() -> ChainError {
     ChainError::Unreachable {
         fullnode: "https://fullnode.example".to_owned(),
         call: "GetObject",

@@ -362,7 +362,8 @@ async fn a_withdrawn_stake_is_made_anew_only_when_its_owner_says_so() {
     world.chain.put(Verdict::Withdrawn);
     world.live(sleep(10 * MINUTE)).await;
     assert!(world.still_on());
-    assert_eq!(world.degraded(DegradedReason::StakeBelowMinimum), 1);
+    assert_eq!(world.degraded(DegradedReason::StakeWithdrawn), 1);
+    assert_eq!(world.degraded(DegradedReason::StakeBelowMinimum), 0);
     assert!(world.init.messages().iter().any(|message| matches!(
         message,
         ToInit::Degraded { detail, .. } if detail.contains("chain.restake = true")
@@ -373,6 +374,7 @@ async fn a_withdrawn_stake_is_made_anew_only_when_its_owner_says_so() {
     world.live(sleep(MINUTE)).await;
     assert_eq!(world.chain.ledger.borrow().submitted, [b"restake 0"]);
     assert_eq!(world.agents_started(), 1);
+    assert_eq!(world.degraded(DegradedReason::StakeWithdrawn), 1);
 }
 
 /// The staker was restarted on a node that works, and meanwhile the stake was withdrawn.

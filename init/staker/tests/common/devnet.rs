@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chain::{Chain, ChainId, ChainSettings, Mist, NodeKey, ObjectId};
 use fullnode::{Account, Config, Genesis, Node, Running};
+use master::join::{Join, JoinTokens};
 use master::service::Master;
-use master::settings::JoinSettings;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use staker::board::{Board, HeartbeatReport};
 use staker::chain_link::ChainLink;
@@ -109,9 +109,9 @@ impl Devnet {
     pub(crate) async fn master(&self) -> Server {
         let token_file = self.authority.folder().join("token");
         write_secret(&token_file, JOIN_TOKEN);
-        let join = JoinSettings {
+        let join = Join {
             server: "https://10.0.2.2:6443".to_owned(),
-            token_file,
+            tokens: JoinTokens::File(token_file),
         };
         let chain = master::chain_link::ChainLink::new(self.settings());
         let master = Arc::new(Master::new(chain, join, now).unwrap());

@@ -7,6 +7,7 @@ mod directory;
 mod enclave;
 mod gateway;
 mod releases;
+mod slashing;
 mod staking;
 mod table;
 

@@ -1,13 +1,11 @@
 //! Module `staking`.
 
 use chain::abi::abort::Abort;
-use chain::abi::{
-    self, Clock, Coin, EVIDENCE_LENGTH, Field, MoveType, Pool, SlasherCap, StakeRecord, status,
-};
+use chain::abi::{self, Clock, Coin, Field, MoveType, Pool, StakeRecord, status};
 use sui_sdk_types::hash::Hasher;
-use sui_sdk_types::{Address, Identifier, SignatureScheme, StructTag, TypeTag};
+use sui_sdk_types::{Address, SignatureScheme, StructTag};
 
-use super::{assert_own, assert_version, authority, emit, object, require, wrong};
+use super::{assert_own, assert_version, emit, object, require, wrong};
 use crate::execution::{Arg, Place, Scope, Stop, Value};
 
 /// Most bytes of a node id: those of a DNS label.
@@ -176,66 +174,6 @@ pub(super) fn withdraw_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -
     Ok(())
 }
 
-pub(super) fn slash_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
-    let cap: SlasherCap = object(arguments, 1)?.read()?;
-    let mut record: StakeRecord = object(arguments, 2)?.read()?;
-    let clock: Clock = object(arguments, 6)?.read()?;
-    let [
-        _,
-        _,
-        _,
-        Arg::U64(basis_points),
-        Arg::U16(reason),
-        Arg::Bytes(evidence),
-        _,
-    ] = &*arguments
-    else {
-        return Err(wrong(3));
-    };
-    let (basis_points, reason, evidence) = (*basis_points, *reason, evidence.clone());
-    require(cap.pool == pool.id, &Abort::WRONG_POOL)?;
-    let effective_from_ms = authority::effective_from_ms(scope, pool.id, cap.id)?;
-    authority::assert_effective(effective_from_ms, &clock)?;
-    assert_own(&pool, &record)?;
-    require(
-        (1..=abi::WHOLE_BASIS_POINTS).contains(&basis_points),
-        &Abort::INVALID_BASIS_POINTS,
-    )?;
-    require(
-        matches!(record.status, status::ACTIVE | status::UNBONDING),
-        &Abort::SETTLED,
-    )?;
-    count_evidence(scope, &record, &evidence)?;
-    let share =
-        u128::from(record.balance) * u128::from(basis_points) / u128::from(abi::WHOLE_BASIS_POINTS);
-    let amount = u64::try_from(share).map_err(|error| Stop::Broken(error.to_string()))?;
-    record.balance -= amount;
-    record.slashed += amount;
-    pool.staked -= amount;
-    // by capability: nobody is rewarded
-    pool.treasury += amount;
-    if record.balance == 0 {
-        record.status = status::SLASHED;
-        record.unbonding_until_ms = None;
-    }
-    object(arguments, 0)?.write(&pool)?;
-    object(arguments, 2)?.write(&record)?;
-    emit(
-        scope,
-        &abi::Slashed {
-            pool: pool.id,
-            record: record.id,
-            amount,
-            remaining: record.balance,
-            reason,
-            evidence,
-            reporter: Address::ZERO,
-            reward: 0,
-        },
-    )
-}
-
 /// The pool keeps a name for one record.
 fn take_name(
     scope: &mut Scope<'_, '_>,
@@ -265,39 +203,4 @@ fn free_name(scope: &mut Scope<'_, '_>, pool: &mut Pool, record: &StakeRecord) {
         scope.remove_child(id);
         pool.names.size -= 1;
     }
-}
-
-/// The same evidence does not punish twice: the record keeps it as a dynamic field.
-fn count_evidence(
-    scope: &mut Scope<'_, '_>,
-    record: &StakeRecord,
-    evidence: &[u8],
-) -> Result<(), Stop> {
-    if evidence.is_empty() {
-        return Ok(());
-    }
-    require(evidence.len() == EVIDENCE_LENGTH, &Abort::INVALID_EVIDENCE)?;
-    let key = TypeTag::Struct(Box::new(StructTag::new(
-        scope.package(),
-        Identifier::from_static("evidence"),
-        Identifier::from_static("EvidenceKey"),
-        Vec::new(),
-    )));
-    let bytes = bcs::to_bytes(evidence).map_err(|error| Stop::Broken(error.to_string()))?;
-    let id = record.id.derive_dynamic_child_id(&key, &bytes);
-    require(scope.child(id).is_none(), &Abort::EVIDENCE_USED)?;
-    let entry = Field {
-        id,
-        name: evidence.to_vec(),
-        value: true,
-    };
-    let tag = StructTag::new(
-        Address::TWO,
-        Identifier::from_static("dynamic_field"),
-        Identifier::from_static("Field"),
-        vec![key, TypeTag::Bool],
-    );
-    let value = Value::new(tag, false, &entry)?;
-    scope.add_child(record.id, value);
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use chain::abi::{self, function};
 
 use super::Parameter::{Address, Bytes, Read, Take, Text, U8, U16, U32, U64, Vector, Write};
-use super::{Function, Kind, authority, directory, enclave, gateway, releases, staking};
+use super::{Function, Kind, authority, directory, enclave, gateway, releases, slashing, staking};
 
 /// In the order in which their modules declare them.
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -54,7 +54,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Bytes,
             Read(Kind::Clock),
         ],
-        body: staking::slash_stake,
+        body: slashing::slash_stake,
     },
     Function {
         module: abi::STAKING,
@@ -296,5 +296,24 @@ pub(super) static FUNCTIONS: &[Function] = &[
         name: function::REVOKE_SLASHER_CAP,
         parameters: &[Write(Kind::Pool), Read(Kind::AdminCap), Address],
         body: authority::revoke_slasher_cap,
+    },
+    Function {
+        module: abi::SLASHING,
+        name: function::SLASH_WITH_EVIDENCE,
+        parameters: &[
+            Write(Kind::Pool),
+            Read(Kind::EnclaveConfig),
+            Write(Kind::Enclave),
+            Write(Kind::StakeRecord),
+            U64,
+            U16,
+            Bytes,
+            Address,
+            U64,
+            U64,
+            Bytes,
+            Read(Kind::Clock),
+        ],
+        body: slashing::slash_with_evidence,
     },
 ];

@@ -6,7 +6,9 @@ mod common;
 
 mod administration;
 mod changes;
+mod coins;
 mod commands;
+mod evidence;
 mod lies;
 mod refusals;
 mod round_trips;

@@ -3,13 +3,28 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k3s_double::control::{Client, NodeSummary};
+use k3s_double::http::ServerUrl;
+use k3s_double::server::EVER_MADE;
+use k3s_double::tls::{Identity, pinned_client};
 
 use super::certificates::write_secret;
 use super::node::HOST;
 use super::service::{Service, free_port, free_port_pair};
+
+/// What the master may do with the Kubernetes API, as an operator would apply it.
+const MASTER_RIGHTS: &str = include_str!("../../../../init/master/rbac.json");
+/// Where tokens of the master's service account are asked for.
+const MASTER_ACCOUNT: &str = "/api/v1/namespaces/kube-system/serviceaccounts/k3s-daas-master/token";
+/// Longer than any devnet runs.
+const MASTER_TOKEN_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// k3s looks at its manifests every 15 s.
+const MANIFESTS_TIMEOUT: Duration = Duration::from_secs(120);
+const MANIFESTS_PAUSE: Duration = Duration::from_millis(500);
 
 /// Which k3s runs, on this host and in the image.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +62,7 @@ pub struct Cluster {
     port: u16,
     control_port: Option<u16>,
     data: PathBuf,
+    master_token: PathBuf,
     /// The server's process.
     pub service: Service,
 }
@@ -68,6 +84,11 @@ impl Cluster {
             _ => {}
         }
         std::fs::create_dir_all(&data).context("cannot create the k3s server's directory")?;
+        // both the double and a real k3s apply what lies there
+        let manifests = data.join("server/manifests");
+        std::fs::create_dir_all(&manifests)
+            .and_then(|()| std::fs::write(manifests.join("k3s-daas-master.json"), MASTER_RIGHTS))
+            .context("cannot write the manifest of the master's rights")?;
         let token_file = directory.join("k3s.token");
         write_secret(&token_file, token)?;
         let mut arguments = Arguments::default();
@@ -113,8 +134,87 @@ impl Cluster {
             port,
             control_port,
             data,
+            master_token: directory.join("master.kubernetes-token"),
             service,
         })
+    }
+
+    /// The root certificate of the server's API, once the server runs.
+    pub fn root_certificate(&self) -> PathBuf {
+        self.data.join("server/tls/server-ca.crt")
+    }
+
+    /// The file with the token by which the master is known to the API, once
+    /// [`Self::let_master_in`] has written it.
+    pub fn master_token(&self) -> &Path {
+        &self.master_token
+    }
+
+    /// Gets a token for the master's service account, as `kubectl create token` does, by the
+    /// administrator's certificate. The double and a real k3s keep that at the same place.
+    ///
+    /// # Errors
+    /// When the server does not answer, or has not applied its manifests in time.
+    pub async fn let_master_in(&self) -> Result<()> {
+        let file = |name: &str| {
+            let path = self.data.join("server/tls").join(name);
+            std::fs::read_to_string(&path)
+                .with_context(|| format!("the k3s server has not written {}", path.display()))
+        };
+        let identity = Identity::from_pem(&file("client-admin.crt")?, &file("client-admin.key")?)?;
+        let tls = Arc::new(pinned_client(
+            file("server-ca.crt")?.as_bytes(),
+            Some(&identity),
+        )?);
+        let body = serde_json::json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": MASTER_TOKEN_SECONDS},
+        });
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let ask = async || {
+            let request = hyper::Request::post(MASTER_ACCOUNT)
+                .header("host", address.to_string())
+                .header("content-type", "application/json")
+                .body(http_body_util::Full::new(body.to_string().into()))?;
+            let answer =
+                k3s_double::http::request(ServerUrl(address), Arc::clone(&tls), request).await?;
+            ensure!(
+                answer.status() == hyper::StatusCode::CREATED,
+                "{}: {}",
+                answer.status(),
+                String::from_utf8_lossy(answer.body())
+            );
+            let answer: serde_json::Value = serde_json::from_slice(answer.body())?;
+            let token = answer
+                .pointer("/status/token")
+                .and_then(serde_json::Value::as_str);
+            token.map(str::to_owned).context("the answer has no token")
+        };
+        let deadline = tokio::time::Instant::now() + MANIFESTS_TIMEOUT;
+        loop {
+            match ask().await {
+                Ok(token) => return write_secret(&self.master_token, &token),
+                // a real k3s applies its manifests some time after it is up
+                Err(_) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(MANIFESTS_PAUSE).await;
+                }
+                Err(error) => {
+                    return Err(error).context("the master gets no token of the Kubernetes API");
+                }
+            }
+        }
+    }
+
+    /// The secret parts of all bootstrap tokens that the double's master has had made so far.
+    ///
+    /// # Errors
+    /// When there are none, or a real k3s runs, which keeps none.
+    pub fn bootstrap_secrets(&self) -> Result<Vec<String>> {
+        let path = self.data.join("server/db").join(EVER_MADE);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("no bootstrap token was made ({})", path.display()))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// The server's port.
@@ -257,5 +357,43 @@ impl Arguments {
 
     fn path(&mut self, flag: &str, path: &Path) {
         self.0.extend([flag.into(), path.into()]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k3s_double::server::{ServerSettings, start};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_master_gets_a_token_of_its_own_which_may_list_nodes() {
+        let directory = tempfile::tempdir().unwrap();
+        let programs = directory.path().join("programs");
+        let cluster = Cluster::new(&K3s::Double, &programs, directory.path(), "secret").unwrap();
+        let settings = ServerSettings {
+            data_folder: directory.path().join("k3s"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.port())),
+            advertise: None,
+            names: Vec::new(),
+            token: Some("secret".to_owned().into()),
+            control: None,
+        };
+        let _server = start(settings).await.unwrap();
+        cluster.let_master_in().await.unwrap();
+        let token = std::fs::read_to_string(cluster.master_token()).unwrap();
+        let root = std::fs::read(cluster.root_certificate()).unwrap();
+        let tls = Arc::new(pinned_client(&root, None).unwrap());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.port()));
+        for (path, expected) in [("/api/v1/nodes", 200), ("/v1-k3s/config", 403)] {
+            let request = hyper::Request::get(path)
+                .header("host", "k3s")
+                .header("authorization", format!("Bearer {token}"))
+                .body(http_body_util::Full::new(hyper::body::Bytes::new()))
+                .unwrap();
+            let answer = k3s_double::http::request(ServerUrl(address), Arc::clone(&tls), request);
+            assert_eq!(answer.await.unwrap().status(), expected, "{path}");
+        }
+        assert!(cluster.bootstrap_secrets().is_err());
     }
 }

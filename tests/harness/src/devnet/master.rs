@@ -18,6 +18,7 @@ struct Document<'a> {
     key: &'a Path,
     chain: Chain<'a>,
     join: Join,
+    kubernetes: Kubernetes<'a>,
 }
 
 #[derive(Serialize)]
@@ -32,7 +33,13 @@ struct Chain<'a> {
 #[derive(Serialize)]
 struct Join {
     server: String,
-    token_file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Kubernetes<'a> {
+    server: String,
+    root_certificate: PathBuf,
+    token_file: &'a Path,
 }
 
 /// The master; it does not run yet.
@@ -59,7 +66,11 @@ pub(super) fn service(
         join: Join {
             // nodes reach the cluster as their machine sees this host
             server: format!("https://{HOST}:{}", cluster.port()),
-            token_file: cluster.token_path(),
+        },
+        kubernetes: Kubernetes {
+            server: format!("https://127.0.0.1:{}", cluster.port()),
+            root_certificate: cluster.root_certificate(),
+            token_file: cluster.master_token(),
         },
     };
     let text = toml::to_string(&document).context("the master's configuration has no TOML")?;

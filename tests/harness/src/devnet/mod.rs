@@ -90,8 +90,8 @@ impl Devnet {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_rest(&mut self) -> Result<()> {
-        // what the master hands out: without it no node could join
-        self.cluster.token()?;
+        // by which the master has tokens made: without it no node could join
+        self.cluster.let_master_in().await?;
         self.fullnode.start().await?;
         self.master.start().await
     }
@@ -272,22 +272,29 @@ impl Devnet {
         Ok(self.chain().await?.balance(address).await?)
     }
 
-    /// What must show up nowhere on the node but in its own files, each with its name.
+    /// What must show up nowhere on the node but in its own files, each with its name; the
+    /// server's own token not even there.
     ///
     /// # Errors
-    /// When the k3s server has written no token.
+    /// When the k3s server has written no token, or none was made for the node.
     pub fn secrets(&self) -> Result<Vec<(&'static str, String)>> {
         let token = self.cluster.token()?;
         let password = token.rsplit(':').next().unwrap_or(&token);
         ensure!(
             password.len() > 8,
-            "the join token is too short to look for"
+            "the server's token is too short to look for"
         );
-        Ok(vec![
+        let mut secrets = vec![
             ("the node's key", self.node_key.to_suiprivkey()?.to_string()),
-            ("the join token's secret part", password.to_owned()),
-            ("the join token", token),
-        ])
+            ("the server's own token", password.to_owned()),
+        ];
+        if self.cluster.control_port().is_some() {
+            for secret in self.cluster.bootstrap_secrets()? {
+                ensure!(secret.len() == 16, "a bootstrap token is cut short");
+                secrets.push(("the secret part of a join token", secret));
+            }
+        }
+        Ok(secrets)
     }
 
     /// Slashes all of the node's stake.

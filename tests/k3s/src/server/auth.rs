@@ -1,25 +1,24 @@
-//! Who a request comes from: a client certificate, a password, or a bootstrap token.
+//! Who a request comes from: a client certificate, a password, or a token.
 //!
 //! As in k3s, one proof that holds is enough; a proof that does not hold is only an error when no
 //! other one holds. Source: k3s, `pkg/authenticator` and `pkg/server/auth`; Kubernetes'
 //! bootstrap token authenticator.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use rustls::pki_types::CertificateDer;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::files::{self, FileError};
+use super::access::{Access, AccessError};
+use super::secrets::Secrets;
 use crate::tls::ClientAuthority;
 use crate::token::BootstrapToken;
 
@@ -29,13 +28,8 @@ pub(super) const AGENTS: &str = "k3s:agent";
 pub(super) const SERVERS: &str = "k3s:server";
 /// The group of kubelets with a certificate.
 pub(super) const NODES: &str = "system:nodes";
-/// The group of bearers of a bootstrap token.
-pub(super) const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// What a kubelet's user name begins with.
 pub(super) const NODE_USER: &str = "system:node:";
-
-/// The token file is no longer than this.
-const FILE_LIMIT: u64 = 256 * 1024;
 
 /// A request whose proof of identity does not hold.
 #[derive(Debug, Error)]
@@ -49,23 +43,9 @@ pub(super) enum AuthError {
     /// Not issued by the client CA, or expired.
     #[error("the client certificate is not valid")]
     Certificate(#[source] rustls::Error),
-    /// The bootstrap tokens cannot be read.
-    #[error("the bootstrap tokens cannot be read")]
-    Tokens(#[from] TokensError),
-}
-
-/// The file of bootstrap tokens.
-#[derive(Debug, Error)]
-pub enum TokensError {
-    /// Reading or writing.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Its contents.
-    #[error("the file of bootstrap tokens is broken")]
-    Format(#[from] serde_json::Error),
-    /// The kernel gave no randomness.
-    #[error("no random bytes")]
-    Random(#[from] getrandom::Error),
+    /// The tokens of service accounts cannot be read.
+    #[error("the tokens of service accounts cannot be read")]
+    Tokens(#[from] AccessError),
 }
 
 /// Who a request comes from.
@@ -100,8 +80,8 @@ pub(super) struct Authenticator {
     /// User, group, and hash of the password.
     passwords: Vec<(&'static str, &'static str, [u8; 32])>,
     client_authority: ClientAuthority,
-    /// Bootstrap tokens.
-    pub tokens: Tokens,
+    secrets: Arc<Secrets>,
+    access: Arc<Access>,
 }
 
 impl Authenticator {
@@ -110,7 +90,8 @@ impl Authenticator {
         node_password: &str,
         server_password: &str,
         client_authority: ClientAuthority,
-        tokens: Tokens,
+        secrets: Arc<Secrets>,
+        access: Arc<Access>,
     ) -> Self {
         let passwords = vec![
             ("node", AGENTS, Sha256::digest(node_password).into()),
@@ -119,7 +100,8 @@ impl Authenticator {
         Self {
             passwords,
             client_authority,
-            tokens,
+            secrets,
+            access,
         }
     }
 
@@ -192,141 +174,17 @@ impl Authenticator {
     }
 
     fn by_token(&self, value: &str) -> Result<User, AuthError> {
-        let token = BootstrapToken::parse(value.trim()).ok_or(AuthError::Bearer)?;
-        if !self
-            .tokens
-            .holds(&token, OffsetDateTime::now_utc().unix_timestamp())?
-        {
-            return Err(AuthError::Bearer);
-        }
+        let value = value.trim();
+        let Some(token) = BootstrapToken::parse(value) else {
+            return self.access.bearer(value)?.ok_or(AuthError::Bearer);
+        };
+        let groups = self
+            .secrets
+            .groups_of(&token, OffsetDateTime::now_utc())
+            .ok_or(AuthError::Bearer)?;
         Ok(User {
             name: format!("system:bootstrap:{}", token.id),
-            groups: vec![
-                BOOTSTRAPPERS.to_owned(),
-                "system:bootstrappers:k3s:default-node-token".to_owned(),
-            ],
+            groups,
         })
-    }
-}
-
-/// Bootstrap tokens, in a file that may also be edited by hand while the server runs.
-pub(super) struct Tokens {
-    path: PathBuf,
-    /// Held over reading and writing back.
-    writing: Mutex<()>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredToken {
-    /// `id.secret`.
-    token: String,
-    /// Unix seconds; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at: Option<i64>,
-}
-
-impl Tokens {
-    /// Keeps tokens in `path`, which need not exist.
-    pub(super) fn at(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            writing: Mutex::new(()),
-        }
-    }
-
-    /// Makes a token that expires at `expires_at`, in Unix seconds.
-    ///
-    /// # Errors
-    /// [`TokensError`].
-    pub(super) fn create(&self, expires_at: Option<i64>) -> Result<BootstrapToken, TokensError> {
-        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut random = Zeroizing::new([0u8; 22]);
-        getrandom::fill(random.as_mut_slice())?;
-        let text: Zeroizing<String> = Zeroizing::new(
-            random
-                .iter()
-                .map(|byte| {
-                    char::from(
-                        ALPHABET
-                            .get(usize::from(byte % 32))
-                            .copied()
-                            .unwrap_or(b'a'),
-                    )
-                })
-                .collect(),
-        );
-        let (id, secret) = text.split_at(6);
-        let token = BootstrapToken {
-            id: id.to_owned(),
-            secret: Zeroizing::new(secret.to_owned()),
-        };
-        self.change(|tokens| {
-            tokens.push(StoredToken {
-                token: token.text().to_string(),
-                expires_at,
-            });
-        })?;
-        Ok(token)
-    }
-
-    /// Forgets the token with this id.
-    ///
-    /// # Errors
-    /// [`TokensError`].
-    pub(super) fn delete(&self, id: &str) -> Result<(), TokensError> {
-        self.change(|tokens| {
-            tokens.retain(|stored| stored.token.split('.').next() != Some(id));
-        })
-    }
-
-    /// Whether `token` is known and has not expired at `now`, in Unix seconds.
-    ///
-    /// # Errors
-    /// [`TokensError`].
-    pub(super) fn holds(&self, token: &BootstrapToken, now: i64) -> Result<bool, TokensError> {
-        let text = token.text();
-        Ok(self.read()?.iter().any(|stored| {
-            stored.token == *text && stored.expires_at.is_none_or(|expires_at| now < expires_at)
-        }))
-    }
-
-    fn read(&self) -> Result<Vec<StoredToken>, TokensError> {
-        match files::read_if_present(&self.path, FILE_LIMIT)? {
-            Some(text) => Ok(serde_json::from_str(&text)?),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Vec<StoredToken>)) -> Result<(), TokensError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut tokens = self.read()?;
-        change(&mut tokens);
-        Ok(files::write(
-            &self.path,
-            &serde_json::to_vec_pretty(&tokens)?,
-            0o600,
-        )?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_made_expire_and_are_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokens.json");
-        let tokens = Tokens::at(&path);
-        let token = tokens.create(Some(1000)).unwrap();
-        assert!(BootstrapToken::parse(&token.text()).is_some());
-        assert!(tokens.holds(&token, 999).unwrap());
-        assert!(!tokens.holds(&token, 1000).unwrap());
-        let lasting = tokens.create(None).unwrap();
-        assert!(Tokens::at(&path).holds(&lasting, i64::MAX).unwrap());
-        tokens.delete(&lasting.id).unwrap();
-        assert!(!tokens.holds(&lasting, 0).unwrap());
-        assert!(tokens.holds(&token, 0).unwrap());
     }
 }

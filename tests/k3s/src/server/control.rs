@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Server;
+use super::secrets::SecretsError;
 use super::tunnels::KubeletError;
 use crate::control::{COMMAND_TIMEOUT, Command, IssuedToken, Nodes, Refusal, TokenRequest};
 use crate::http::{self, answer};
@@ -78,11 +79,11 @@ async fn route(server: &Server, request: Request<Incoming>) -> Answer {
         }
         (&Method::DELETE, path) if path.starts_with("/tokens/") => {
             let id = path.trim_start_matches("/tokens/");
-            server
-                .authenticator
-                .tokens
-                .delete(id)
-                .map_err(|error| internal(&error))?;
+            let name = format!("bootstrap-token-{id}");
+            match server.secrets.delete(&name) {
+                Ok(()) | Err(SecretsError::Missing(_)) => {}
+                Err(error) => return Err(internal(&error)),
+            }
             Ok(http::json(StatusCode::OK, &json!({})))
         }
         _ => Err((
@@ -142,15 +143,23 @@ async fn command(server: &Server, request: Request<Incoming>) -> Answer {
 
 fn create_token(server: &Server, request: &TokenRequest) -> Answer {
     let expires_at = request.ttl_seconds.map(|seconds| {
-        OffsetDateTime::now_utc()
-            .unix_timestamp()
-            .saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX))
+        let life = time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+        OffsetDateTime::now_utc().checked_add(life)
     });
+    let expires_at = match expires_at {
+        Some(None) => {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "ttl_seconds is too long".to_owned(),
+            ));
+        }
+        other => other.flatten(),
+    };
     let made = server
-        .authenticator
-        .tokens
-        .create(expires_at)
+        .secrets
+        .create_token(expires_at)
         .map_err(|error| internal(&error))?;
+    let expires_at = expires_at.map(OffsetDateTime::unix_timestamp);
     let token = token::format(&server.ca_hash, &made.text()).to_string();
     Ok(http::json(
         StatusCode::OK,

@@ -1,10 +1,13 @@
 //! The server's double: the calls by which agents join, their tunnels, and the control port.
 
+mod access;
 mod api;
 mod auth;
 mod authority;
 mod control;
 mod nodes;
+mod objects;
+mod secrets;
 mod supervisor;
 mod tunnels;
 
@@ -31,10 +34,13 @@ use crate::logging;
 use crate::tls::{self, ClientAuthority, Identity, TlsError};
 use crate::token::{self, BundleError, Credentials, JoinToken, TokenError};
 
-pub use auth::{TokensError, User};
+pub use access::AccessError;
+pub use auth::User;
 pub use authority::{Authority, AuthorityError, Leaf, Usage};
 pub use control::COMMAND_PATH;
 pub use nodes::NodesError;
+pub use objects::ObjectError;
+pub use secrets::{EVER_MADE, SecretsError};
 pub use tunnels::KubeletError;
 
 /// How long a client may take for the TLS handshake and for a request's headers.
@@ -76,6 +82,9 @@ pub enum ServerError {
     /// Its memory of nodes.
     #[error(transparent)]
     Nodes(#[from] NodesError),
+    /// Its memory of Secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// Its key.
     #[error("no key")]
     Key(#[from] rcgen::Error),
@@ -113,6 +122,8 @@ pub struct Server {
     ca_hash: String,
     authenticator: auth::Authenticator,
     nodes: nodes::Nodes,
+    secrets: Arc<secrets::Secrets>,
+    access: Arc<access::Access>,
     tunnels: tunnels::Tunnels,
     settings: Settings,
     advertised: String,
@@ -157,7 +168,7 @@ pub async fn start(settings: ServerSettings) -> Result<RunningServer, ServerErro
         return Err(ServerError::Control(control));
     }
     let folder = settings.data_folder.join("server");
-    for name in ["tls", "cred", "db"] {
+    for name in ["tls", "cred", "db", "manifests"] {
         files::make_folder(&folder.join(name), 0o700)?;
     }
     let tls_folder = folder.join("tls");
@@ -186,11 +197,18 @@ pub async fn start(settings: ServerSettings) -> Result<RunningServer, ServerErro
         ..Settings::default()
     };
     let pods = cluster.cluster_ip_range.ok_or(NodesError::Full)?;
+    let secrets = Arc::new(secrets::Secrets::load(&folder.join("db/secrets.json"))?);
+    let access = Arc::new(access::Access::at(
+        &folder.join("manifests"),
+        &folder.join("db/service-account-tokens.json"),
+    ));
+    write_admin(&tls_folder, &client_authority)?;
     let authenticator = auth::Authenticator::new(
         &password,
         &password,
         ClientAuthority::new(client_authority.certificate().as_bytes())?,
-        auth::Tokens::at(&folder.join("cred/bootstrap-tokens.json")),
+        Arc::clone(&secrets),
+        Arc::clone(&access),
     );
     let server = Arc::new(Server {
         kubelet_client: Arc::new(kubelet_client(&server_authority, &client_authority)?),
@@ -199,6 +217,8 @@ pub async fn start(settings: ServerSettings) -> Result<RunningServer, ServerErro
         ca_hash,
         authenticator,
         nodes: nodes::Nodes::load(&folder.join("db/nodes.json"), pods)?,
+        secrets,
+        access,
         tunnels: tunnels::Tunnels::default(),
         settings: cluster,
         advertised: SocketAddr::new(advertised, address.port()).to_string(),
@@ -367,6 +387,23 @@ fn serving_identity(
         &authority.sign(&leaf, &key)?,
         &key.serialize_pem(),
     )?)
+}
+
+/// The administrator's certificate and key, where k3s keeps them.
+fn write_admin(folder: &Path, clients: &Authority) -> Result<(), ServerError> {
+    let key = KeyPair::generate()?;
+    let leaf = Leaf {
+        common_name: "system:admin",
+        organizations: &[access::MASTERS],
+        usage: Usage::Client,
+        dns_names: Vec::new(),
+        addresses: Vec::new(),
+    };
+    let chain = clients.sign(&leaf, &key)?;
+    files::write(&folder.join("client-admin.crt"), chain.as_bytes(), 0o600)?;
+    let key = Zeroizing::new(key.serialize_pem());
+    files::write(&folder.join("client-admin.key"), key.as_bytes(), 0o600)?;
+    Ok(())
 }
 
 /// The API server's side of the way to kubelets.

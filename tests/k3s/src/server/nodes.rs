@@ -13,6 +13,7 @@ use thiserror::Error;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::objects::{self, ObjectError, Query};
 use crate::cluster::Range;
 use crate::control::NodeSummary;
 use crate::files::{self, FileError};
@@ -49,6 +50,12 @@ pub enum NodesError {
     /// Not a Node object.
     #[error("not a Node: {0}")]
     Invalid(&'static str),
+    /// A field of it.
+    #[error("Node is invalid: {0}")]
+    Object(#[from] ObjectError),
+    /// Another Node of the same name.
+    #[error("the UID in the precondition does not match the UID of nodes {0:?}")]
+    Precondition(String),
 }
 
 /// All nodes.
@@ -160,7 +167,7 @@ impl Nodes {
                 .or_insert_with(|| json!({}))
                 .as_object_mut()
                 .ok_or(NodesError::Invalid("metadata must be an object"))?;
-            metadata.insert("creationTimestamp".into(), json!(now()));
+            metadata.insert("name".into(), json!(name));
             let spec = fields
                 .entry("spec")
                 .or_insert_with(|| json!({}))
@@ -168,9 +175,76 @@ impl Nodes {
                 .ok_or(NodesError::Invalid("spec must be an object"))?;
             spec.insert("podCIDR".into(), json!(range.to_string()));
             spec.insert("podCIDRs".into(), json!([range.to_string()]));
+            objects::check_metadata(&object)?;
+            objects::stamp(&mut object)?;
             node.object = Some(object.clone());
             Ok(object)
         })
+    }
+
+    /// A page of Nodes.
+    pub(super) fn list(&self, query: &Query, accept: &str) -> Value {
+        let nodes = self.lock();
+        let objects = nodes
+            .iter()
+            .filter_map(|(name, node)| Some((name, node.object.as_ref()?)));
+        query.list("Node", objects, accept)
+    }
+
+    /// Applies a merge patch to metadata and specification.
+    ///
+    /// # Errors
+    /// [`NodesError`].
+    pub(super) fn patch(&self, name: &str, patch: &Value) -> Result<Value, NodesError> {
+        if patch.get("status").is_some() {
+            return Err(NodesError::Invalid("status has a path of its own"));
+        }
+        self.change(name, |_, node| {
+            let missing = || NodesError::Missing(name.to_owned());
+            let object = node.object.as_mut().ok_or_else(missing)?;
+            let before = object.clone();
+            objects::merge(object, patch);
+            objects::check_metadata(object)?;
+            objects::strings(object, "labels")?;
+            let kept = [
+                "/metadata/name",
+                "/metadata/uid",
+                "/metadata/creationTimestamp",
+                "/kind",
+            ];
+            if kept
+                .iter()
+                .any(|field| object.pointer(field) != before.pointer(field))
+            {
+                // a uid in a patch is a precondition, as in the real API
+                return Err(NodesError::Precondition(name.to_owned()));
+            }
+            let flag = object.pointer("/spec/unschedulable");
+            if flag.is_some_and(|flag| !flag.is_boolean()) {
+                return Err(NodesError::Invalid("spec.unschedulable must be a boolean"));
+            }
+            Ok(object.clone())
+        })
+    }
+
+    /// Deletes a Node and, as k3s does, the password of its name.
+    ///
+    /// # Errors
+    /// [`NodesError`].
+    pub(super) fn delete(&self, name: &str, options: &Value) -> Result<(), NodesError> {
+        let mut nodes = self.lock();
+        let missing = || NodesError::Missing(name.to_owned());
+        let object = nodes.get(name).and_then(|node| node.object.as_ref());
+        let uid = object.ok_or_else(missing)?.pointer("/metadata/uid");
+        let wanted = options.pointer("/preconditions/uid");
+        if wanted.is_some() && wanted != uid {
+            return Err(NodesError::Precondition(name.to_owned()));
+        }
+        let mut changed = nodes.clone();
+        changed.remove(name);
+        files::write(&self.path, &serde_json::to_vec(&changed)?, 0o600)?;
+        *nodes = changed;
+        Ok(())
     }
 
     /// Merges `status` into the Node's; conditions are replaced as a whole.
@@ -286,16 +360,9 @@ fn password_hash(salt: &str, password: &str) -> String {
     )
 }
 
-fn now() -> String {
-    OffsetDateTime::now_utc()
-        .replace_nanosecond(0)
-        .ok()
-        .and_then(|now| now.format(&Rfc3339).ok())
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::objects::now;
     use super::*;
 
     fn load(folder: &Path) -> Nodes {

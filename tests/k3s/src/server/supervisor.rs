@@ -15,9 +15,10 @@ use rustls::pki_types::CertificateDer;
 use serde_json::json;
 
 use super::Server;
-use super::auth::{AGENTS, BOOTSTRAPPERS, NODE_USER, NODES, User};
+use super::auth::{AGENTS, NODE_USER, NODES, User};
 use super::authority::{Authority, Leaf, Usage};
 use super::nodes::NodesError;
+use super::secrets::BOOTSTRAPPERS;
 use crate::cluster;
 use crate::http::{self, answer};
 use crate::logging;
@@ -48,6 +49,8 @@ impl Refusal {
             StatusCode::FORBIDDEN => "Forbidden",
             StatusCode::NOT_FOUND => "NotFound",
             StatusCode::CONFLICT => "AlreadyExists",
+            StatusCode::UNPROCESSABLE_ENTITY => "Invalid",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "UnsupportedMediaType",
             _ => "InternalError",
         };
         let body = json!({
@@ -115,12 +118,13 @@ async fn route(
             .to_owned();
         return super::tunnels::upgrade(server, node, &mut request);
     }
+    if super::api::is_api(&path) {
+        return super::api::route(server, &user, request).await;
+    }
     if !user.is_in(&[AGENTS, NODES, BOOTSTRAPPERS]) {
         return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden"));
     }
-    let Some(call) = path.strip_prefix(cluster::PREFIX) else {
-        return super::api::route(server, &user, request).await;
-    };
+    let call = path.strip_prefix(cluster::PREFIX).unwrap_or_default();
     match call {
         "config" => Ok(http::json(StatusCode::OK, &server.settings)),
         "readyz" => Ok(answer(StatusCode::OK, "text/plain", "ok")),

@@ -1,0 +1,214 @@
+//! Has this machine report what it runs, where it can.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::configfs::{self, Configfs};
+use super::{Kind, REPORT_DATA, Report, SizeError, nitro_message};
+
+/// Where the kernel offers reports of SEV-SNP and TDX.
+pub const CONFIGFS: &str = "/sys/kernel/config/tsm/report";
+
+/// Where the kernel offers the Nitro Security Module. Its ioctl asks for `CAP_SYS_ADMIN`.
+pub const NITRO_DEVICE: &str = "/dev/nsm";
+
+/// How long a report may take. A TDX quote comes from another enclave on the host, for which Linux
+/// itself waits 30 s (`GETQUOTE_TIMEOUT`, drivers/virt/coco/tdx-guest).
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many entries this process has made in configfs.
+static ENTRIES: AtomicU64 = AtomicU64::new(0);
+
+/// The sources of reports on this machine.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    configfs: PathBuf,
+    nitro: PathBuf,
+    timeout: Duration,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self::at(CONFIGFS.into(), NITRO_DEVICE.into(), TIMEOUT)
+    }
+}
+
+/// Why there is no report on a machine that has a source of them.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// No entry could be made.
+    #[error("no report entry could be made in configfs")]
+    Entry(#[source] io::Error),
+    /// An attribute could not be read or written.
+    #[error("the attribute {attribute} of the report entry failed")]
+    Attribute {
+        /// Its file name.
+        attribute: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An attribute that holds something else than its line of text.
+    #[error("the attribute {attribute} of the report entry is not the text it should be")]
+    NotText {
+        /// Its file name.
+        attribute: &'static str,
+    },
+    /// A provider that is not known here.
+    #[error("the kernel's reports come from \"{0}\", and only sev_guest and tdx_guest are known")]
+    Provider(String),
+    /// Another program wrote to the entry, or the kernel did not take our write.
+    #[error(
+        "the report entry is at generation {found} in place of {expected}: another program writes \
+         to it, or the kernel refused the data"
+    )]
+    Generation {
+        /// One more than before our write.
+        expected: u64,
+        /// What the kernel says.
+        found: u64,
+    },
+    /// The security module's ioctl.
+    #[error("the Nitro Security Module did not answer")]
+    NitroDevice(#[source] io::Error),
+    /// The security module's answer.
+    #[error("the Nitro Security Module gave no document")]
+    NitroAnswer(#[from] nitro_message::AnswerError),
+    /// An impossible size.
+    #[error("what the machine reports is no report")]
+    Size(#[from] SizeError),
+    /// Nothing within the time allowed.
+    #[error("there was no report within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The thread that waits for the report could not be started, or died.
+    #[error("the wait for a report failed")]
+    Thread(#[source] io::Error),
+}
+
+impl Sources {
+    /// Sources elsewhere, for tests and machines with another layout.
+    #[must_use]
+    pub fn at(configfs: PathBuf, nitro: PathBuf, timeout: Duration) -> Self {
+        Self {
+            configfs,
+            nitro,
+            timeout,
+        }
+    }
+
+    /// A report over `report_data`, or nothing where the machine has no source of reports.
+    ///
+    /// Blocks, at most for the time allowed. What hangs beyond that in the kernel hangs in a thread
+    /// of its own, which stays behind: the process should not go on for long after
+    /// [`CollectError::TimedOut`].
+    ///
+    /// # Errors
+    ///
+    /// When there is a source, and it gives no report.
+    pub fn collect(&self, report_data: &[u8; REPORT_DATA]) -> Result<Option<Report>, CollectError> {
+        let report_data = *report_data;
+        if self.configfs.is_dir() {
+            let entries = Configfs(self.configfs.clone());
+            // no two at once share an entry, and one that hangs may keep its own
+            let number = ENTRIES.fetch_add(1, Ordering::Relaxed);
+            let name = format!("k3s-daas-{}-{number}", std::process::id());
+            return within(self.timeout, move || {
+                configfs::collect(&entries, &name, &report_data)
+            })
+            .map(Some);
+        }
+        if self.nitro.exists() {
+            let device = self.nitro.clone();
+            return within(self.timeout, move || nitro(&device, &report_data)).map(Some);
+        }
+        Ok(None)
+    }
+}
+
+/// Asks the security module for a document with `report_data` as its nonce.
+fn nitro(device: &Path, report_data: &[u8; REPORT_DATA]) -> Result<Report, CollectError> {
+    let request = nitro_message::request(report_data);
+    let answer = sys::nitro_security_module::exchange(device, &request)
+        .map_err(CollectError::NitroDevice)?;
+    let document = nitro_message::document(&answer)?;
+    Ok(Report::new(Kind::Nitro, document, Vec::new())?)
+}
+
+/// Does something that may hang, and waits for it at most so long.
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    work: impl FnOnce() -> Result<T, CollectError> + Send + 'static,
+) -> Result<T, CollectError> {
+    let (sender, receiver) = sync_channel(1);
+    thread::Builder::new()
+        .name("report".to_owned())
+        .spawn(move || {
+            // nobody takes what comes too late
+            let _ = sender.send(work());
+        })
+        .map_err(CollectError::Thread)?;
+    match receiver.recv_timeout(timeout) {
+        Ok(outcome) => outcome,
+        Err(RecvTimeoutError::Timeout) => Err(CollectError::TimedOut(timeout)),
+        Err(RecvTimeoutError::Disconnected) => Err(CollectError::Thread(io::Error::other(
+            "the thread ended without an outcome",
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_sources_has_no_report() {
+        let directory = tempfile::tempdir().unwrap();
+        let absent = directory.path().join("absent");
+        let sources = Sources::at(absent.clone(), absent, TIMEOUT);
+        assert!(sources.collect(&[1; REPORT_DATA]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_device_that_is_no_security_module_is_an_error_that_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = Sources::at(directory.path().join("absent"), "/dev/null".into(), TIMEOUT);
+        let error = sources.collect(&[1; REPORT_DATA]).unwrap_err();
+        assert!(matches!(error, CollectError::NitroDevice(_)), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_is_no_configfs_is_an_error_and_is_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = Sources::at(directory.path().into(), "/absent".into(), TIMEOUT);
+        let error = sources.collect(&[1; REPORT_DATA]).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                CollectError::Attribute {
+                    attribute: "provider",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_hangs_is_given_up_after_the_time_allowed() {
+        let (release, hang) = sync_channel::<()>(0);
+        let error = within(Duration::from_millis(1), move || {
+            let _ = hang.recv();
+            Ok(())
+        })
+        .unwrap_err();
+        assert!(matches!(error, CollectError::TimedOut(_)), "{error}");
+        drop(release);
+    }
+}

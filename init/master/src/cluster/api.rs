@@ -1,0 +1,339 @@
+//! A small client of the Kubernetes API: the cluster's own root and no other, every call bounded
+//! in time and size.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response, StatusCode};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::ClusterError;
+use super::objects::{Metadata, Named, Node, Page};
+use super::settings::{Credentials, KubernetesSettings};
+use crate::settings::{read_bounded, read_secret};
+
+/// Name lookup, TCP and TLS handshake.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// A whole call.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// The longest answer, in bytes: a page of metadata, or one Node with its list of images.
+const LONGEST: usize = 4 * 1024 * 1024;
+/// Objects of a page; metadata alone is at most a few KiB.
+const PAGE: usize = 250;
+/// The most pages of a list.
+const MOST_PAGES: usize = 80;
+/// Metadata alone: what a Secret holds does not leave the API server.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const NODES: &str = "/api/v1/nodes";
+const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+
+/// The API.
+pub(super) struct Api {
+    server: String,
+    client: Client,
+    credentials: Credentials,
+}
+
+/// The API's own words for a refusal, a `Status` object.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    reason: String,
+    message: String,
+}
+
+impl Api {
+    /// Reads the files that the settings name.
+    pub(super) fn open(settings: &KubernetesSettings) -> Result<Self, ClusterError> {
+        let pem = |path: &std::path::Path, expected| ClusterError::Pem {
+            path: path.to_owned(),
+            expected,
+        };
+        let root = &settings.root_certificate;
+        let bytes = read_bounded(root).map_err(ClusterError::File)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&bytes) {
+            let certificate = certificate.map_err(|_| pem(root, "certificates"))?;
+            roots.add(certificate).map_err(ClusterError::Tls)?;
+        }
+        if roots.is_empty() {
+            return Err(pem(root, "certificates"));
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let builder = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .map_err(ClusterError::Tls)?
+            .with_root_certificates(roots);
+        let tls = match &settings.credentials {
+            Credentials::Token(path) => {
+                bearer(path)?;
+                builder.with_no_client_auth()
+            }
+            Credentials::Certificate { certificate, key } => {
+                let chain = read_bounded(certificate).map_err(ClusterError::File)?;
+                let chain = CertificateDer::pem_slice_iter(&chain)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|_| pem(certificate, "a certificate chain"))?;
+                let bytes = read_secret(key).map_err(ClusterError::File)?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| pem(key, "a private key"))?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(ClusterError::Tls)?
+            }
+        };
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(CALL_LIMIT)
+            .pool_max_idle_per_host(4)
+            .user_agent(concat!("k3s-daas-master/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(ClusterError::Client)?;
+        Ok(Self {
+            server: settings.server.clone(),
+            client,
+            credentials: settings.credentials.clone(),
+        })
+    }
+
+    /// The cluster's authorities, PEM, as agents get to see them.
+    pub(super) async fn authorities(&self) -> Result<Vec<u8>, ClusterError> {
+        self.call(Method::GET, "/cacerts", "text/plain", None).await
+    }
+
+    /// Creates a Secret in `kube-system`, and gives its metadata.
+    pub(super) async fn create_secret(
+        &self,
+        kind: &str,
+        metadata: &Metadata,
+        data: &Value,
+    ) -> Result<Metadata, ClusterError> {
+        let body = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": kind,
+            "metadata": metadata, "stringData": data,
+        });
+        let body = Some(("application/json", body));
+        let answer = self.call(Method::POST, SECRETS, METADATA, body).await?;
+        read::<Named>("POST Secret", &answer).map(|named| named.metadata)
+    }
+
+    /// The metadata of all Secrets with these labels.
+    pub(super) async fn secrets(&self, selector: &str) -> Result<Vec<Metadata>, ClusterError> {
+        self.list(SECRETS, selector).await
+    }
+
+    /// Deletes a Secret; one that is gone already is deleted.
+    pub(super) async fn delete_secret(&self, name: &str) -> Result<(), ClusterError> {
+        let path = format!("{SECRETS}/{name}");
+        gone(
+            self.call(Method::DELETE, &path, "application/json", None)
+                .await,
+        )
+    }
+
+    /// The metadata of all Nodes with these labels.
+    pub(super) async fn nodes(&self, selector: &str) -> Result<Vec<Metadata>, ClusterError> {
+        self.list(NODES, selector).await
+    }
+
+    /// One Node; `None` where there is none of this name.
+    pub(super) async fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
+        let path = format!("{NODES}/{name}");
+        match self
+            .call(Method::GET, &path, "application/json", None)
+            .await
+        {
+            Ok(answer) => read("GET Node", &answer).map(Some),
+            Err(error) if error.is(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives this very Node labels.
+    pub(super) async fn label_node(
+        &self,
+        node: &Metadata,
+        labels: &Value,
+    ) -> Result<(), ClusterError> {
+        let patch = json!({"metadata": {"uid": node.uid, "labels": labels}});
+        self.patch_node(&node.name, patch).await
+    }
+
+    /// Has the scheduler send nothing more to this very Node.
+    pub(super) async fn cordon_node(&self, node: &Metadata) -> Result<(), ClusterError> {
+        let patch = json!({"metadata": {"uid": node.uid}, "spec": {"unschedulable": true}});
+        self.patch_node(&node.name, patch).await
+    }
+
+    async fn patch_node(&self, name: &str, patch: Value) -> Result<(), ClusterError> {
+        let path = format!("{NODES}/{name}");
+        let body = Some(("application/merge-patch+json", patch));
+        self.call(Method::PATCH, &path, METADATA, body)
+            .await
+            .map(drop)
+    }
+
+    /// Deletes this very Node; one that is gone already is deleted.
+    pub(super) async fn delete_node(&self, node: &Metadata) -> Result<(), ClusterError> {
+        let path = format!("{NODES}/{}", node.name);
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": node.uid},
+        });
+        let body = Some(("application/json", options));
+        gone(
+            self.call(Method::DELETE, &path, "application/json", body)
+                .await,
+        )
+    }
+
+    async fn list(&self, path: &str, selector: &str) -> Result<Vec<Metadata>, ClusterError> {
+        let selector = encode(selector);
+        let (mut all, mut next) = (Vec::new(), String::new());
+        for _ in 0..MOST_PAGES {
+            let query = format!("labelSelector={selector}&limit={PAGE}");
+            let path = match next.as_str() {
+                "" => format!("{path}?{query}"),
+                next => format!("{path}?{query}&continue={}", encode(next)),
+            };
+            let answer = self.call(Method::GET, &path, METADATA_LIST, None).await?;
+            let page: Page<Named> = read("GET list", &answer)?;
+            all.extend(page.items.into_iter().map(|item| item.metadata));
+            next = page.metadata.next;
+            if next.is_empty() {
+                return Ok(all);
+            }
+        }
+        Err(ClusterError::TooLong { call: "GET list" })
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &'static str,
+        body: Option<(&'static str, Value)>,
+    ) -> Result<Vec<u8>, ClusterError> {
+        let name = call_name(&method, path);
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.server))
+            .header(ACCEPT, accept);
+        if let Credentials::Token(path) = &self.credentials {
+            request = request.header(AUTHORIZATION, bearer(path)?);
+        }
+        if let Some((content, body)) = body {
+            let body = serde_json::to_vec(&body)
+                .map_err(|source| ClusterError::Answer { call: name, source })?;
+            request = request.header(CONTENT_TYPE, content).body(body);
+        }
+        let unreachable = |source: reqwest::Error| ClusterError::Unreachable {
+            call: name,
+            // the URL is of no news, and its query is long
+            source: source.without_url(),
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = bounded(name, answer).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let words: Status = serde_json::from_slice(&body).unwrap_or_default();
+        Err(ClusterError::Refused {
+            call: name,
+            status,
+            reason: shortened(&words.reason),
+            message: shortened(&words.message),
+        })
+    }
+}
+
+/// What a call is named in errors: no path, as it can hold what others have written.
+fn call_name(method: &Method, path: &str) -> &'static str {
+    let node = path.starts_with(NODES);
+    match (method.as_str(), node) {
+        ("POST", _) => "POST Secret",
+        ("PATCH", _) => "PATCH Node",
+        ("DELETE", true) => "DELETE Node",
+        ("DELETE", false) => "DELETE Secret",
+        _ if path == "/cacerts" => "GET /cacerts",
+        (_, true) if path.contains('?') => "GET Nodes",
+        (_, true) => "GET Node",
+        _ => "GET Secrets",
+    }
+}
+
+/// The service account's token, as a header.
+fn bearer(path: &std::path::Path) -> Result<HeaderValue, ClusterError> {
+    let bytes = read_secret(path).map_err(ClusterError::File)?;
+    let token = std::str::from_utf8(bytes.trim_ascii()).unwrap_or_default();
+    let printable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = Zeroizing::new(format!("Bearer {token}"));
+    match HeaderValue::from_str(&text) {
+        Ok(mut value) if printable => {
+            value.set_sensitive(true);
+            Ok(value)
+        }
+        _ => Err(ClusterError::Token {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn gone(answer: Result<Vec<u8>, ClusterError>) -> Result<(), ClusterError> {
+    match answer {
+        Err(error) if error.is(StatusCode::NOT_FOUND) => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+fn read<T: DeserializeOwned>(call: &'static str, answer: &[u8]) -> Result<T, ClusterError> {
+    serde_json::from_slice(answer).map_err(|source| ClusterError::Answer { call, source })
+}
+
+async fn bounded(call: &'static str, mut answer: Response) -> Result<Vec<u8>, ClusterError> {
+    let mut body = Vec::new();
+    let unreachable = |source: reqwest::Error| ClusterError::Unreachable {
+        call,
+        source: source.without_url(),
+    };
+    while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
+        if body.len() + piece.len() > LONGEST {
+            return Err(ClusterError::TooLong { call });
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// The API's words can stand in a log line.
+fn shortened(words: &str) -> String {
+    let plain = words.chars().filter(|letter| !letter.is_control());
+    plain.take(300).collect()
+}
+
+/// Percent-encodes everything but what a query never has to encode (RFC 3986, section 2.3).
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

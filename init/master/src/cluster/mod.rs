@@ -1,0 +1,354 @@
+//! The cluster: a bootstrap token for every node that is let in, and no Node without a stake.
+//!
+//! What the master knows of nodes and tokens is kept in the cluster itself, in labels and
+//! annotations of the objects that it is about, so that a master that starts again, or another
+//! one beside it, goes on where the first one was:
+//!
+//! - a token is a Secret `bootstrap-token-<id>` in `kube-system`, labelled as the master's and
+//!   with its node; it goes when the Node has come, or when its time is over;
+//! - a Node that came with such a token carries its stake's record in labels that its kubelet
+//!   can't change; when that stake is gone, the Node is cordoned, then deleted;
+//! - an empty Secret `k3s-daas-removed-<node>` remembers whose Node was deleted, for as long as its
+//!   kubelet's certificate could bring it back.
+//!
+//! What the master needs for this, and nothing more, stands in `init/master/rbac.json`.
+
+mod api;
+mod objects;
+pub(crate) mod settings;
+mod tend;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chain::{ObjectId, Stake};
+use reqwest::StatusCode;
+use serde_json::json;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+use wire::Secret;
+
+pub use settings::{Credentials, KubernetesSettings};
+
+use crate::settings::MasterSettingsError;
+use api::Api;
+use objects::{Arrival, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};
+use token::BootstrapToken;
+
+/// How long a token is good. A node joins within a minute or two of its registration, and
+/// registers again where it could not.
+const LIFE: Duration = Duration::from_secs(15 * 60);
+/// How long a removed Node is remembered: a day longer than k3s has a kubelet's certificate live.
+const REMEMBERED: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// All calls for one token. The chain was asked before, and the node waits.
+const ISSUE_LIMIT: Duration = Duration::from_secs(5);
+/// Ids are random: that one is taken happens once in a lifetime, unless something is wrong.
+const MOST_ATTEMPTS: usize = 3;
+/// The type of Secrets that are bootstrap tokens.
+const TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
+/// What k3s gives the bearers of its own bootstrap tokens.
+const GROUPS: &str = "system:bootstrappers:k3s:default-node-token";
+
+/// The cluster can't be used, or does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A file can't be read.
+    #[error("a file of [kubernetes] can't be read")]
+    File(#[source] MasterSettingsError),
+    /// A file does not hold what it should.
+    #[error("{path}: expected {expected} in PEM form")]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// The file of the service account's token holds none.
+    #[error("{path}: expected one line with the token of a service account")]
+    Token {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Certificates do not fit together, or not with TLS.
+    #[error("the certificates of [kubernetes] can't be used")]
+    Tls(#[source] rustls::Error),
+    /// The HTTP client can't be set up.
+    #[error("the HTTP client can't be set up")]
+    Client(#[source] reqwest::Error),
+    /// The API gave no answer.
+    #[error("{call}: the Kubernetes API gave no answer")]
+    Unreachable {
+        /// Which call.
+        call: &'static str,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// Too many calls, or too slow ones.
+    #[error("the Kubernetes API took longer than {} s", ISSUE_LIMIT.as_secs())]
+    Slow,
+    /// An answer that is too long.
+    #[error("{call}: the Kubernetes API's answer is too long")]
+    TooLong {
+        /// Which call.
+        call: &'static str,
+    },
+    /// An answer of another form.
+    #[error("{call}: the Kubernetes API's answer can't be read")]
+    Answer {
+        /// Which call.
+        call: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A refusal, in the API's words.
+    #[error("{call}: {status} {reason}: {message}")]
+    Refused {
+        /// Which call.
+        call: &'static str,
+        /// The status.
+        status: StatusCode,
+        /// One word for it.
+        reason: String,
+        /// And a sentence.
+        message: String,
+    },
+    /// `/cacerts` holds no certificates.
+    #[error("/cacerts holds no certificates, or more than belong to one authority")]
+    Authorities,
+    /// A Node of the same name, that no stake stands for.
+    #[error(
+        "a Node {node} is in the cluster already, and no stake stands for it: choose another \
+         name, or have the cluster's administrator delete that Node"
+    )]
+    NameTaken {
+        /// The name.
+        node: String,
+    },
+    /// A Node of the same name, of a stake that has just ended.
+    #[error("the Node {node} of an earlier stake has not left the cluster yet")]
+    NameLeaving {
+        /// The name.
+        node: String,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// A clock that is out of the calendar.
+    #[error("the clock shows a time that can't be")]
+    Clock,
+}
+
+impl ClusterError {
+    /// Whether it is a refusal with this status.
+    pub(crate) fn is(&self, wanted: StatusCode) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == wanted)
+    }
+}
+
+/// The cluster.
+pub struct Cluster {
+    api: Api,
+    /// Whoever tends the cluster has something to look at.
+    waker: Notify,
+    /// A stake is said to be gone.
+    stakes: AtomicBool,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Cluster { .. }")
+    }
+}
+
+/// A token that was made for a node, and the name of its Secret.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) token: Secret,
+    pub(crate) secret: String,
+}
+
+impl Cluster {
+    /// Reads the files that the settings name; asks nobody yet.
+    ///
+    /// # Errors
+    /// [`ClusterError`] names the file.
+    pub fn open(settings: &KubernetesSettings) -> Result<Self, ClusterError> {
+        Ok(Self {
+            api: Api::open(settings)?,
+            waker: Notify::new(),
+            stakes: AtomicBool::new(false),
+        })
+    }
+
+    /// Makes a token for the node of a stake, at `now` in Unix seconds. Tokens that were made for
+    /// it before are taken back.
+    ///
+    /// # Errors
+    /// [`ClusterError`]. A call that broke off may leave a Secret behind, which goes as those do
+    /// whose nodes never come.
+    pub(crate) async fn issue(&self, stake: &Stake, now: u64) -> Result<Made, ClusterError> {
+        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(stake, now))
+            .await
+            .map_err(|_| ClusterError::Slow)?;
+        if matches!(made, Err(ClusterError::NameLeaving { .. })) {
+            self.look_at_stakes();
+        }
+        let made = made?;
+        self.waker.notify_one();
+        Ok(made)
+    }
+
+    async fn make(&self, stake: &Stake, now: u64) -> Result<Made, ClusterError> {
+        let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={}", stake.node_id);
+        let (authorities, before, node) = tokio::try_join!(
+            self.api.authorities(),
+            self.api.secrets(&of_node),
+            self.api.node(&stake.node_id),
+        )?;
+        let authority = token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
+        if let Some(node) = &node {
+            self.check_name(node, &before, stake).await?;
+        }
+        for secret in &before {
+            self.api.delete_secret(&secret.name).await?;
+        }
+        let note = Note {
+            kind: TOKEN,
+            node: stake.node_id.clone(),
+            stake: stake.record,
+            expires: later(now, LIFE)?,
+            known: node.as_ref().map(Known::of),
+        };
+        let mut attempt = 1;
+        loop {
+            let token = BootstrapToken::generate().map_err(|_| ClusterError::Random)?;
+            let name = format!("bootstrap-token-{}", token.id);
+            let data = json!({
+                "token-id": token.id,
+                "token-secret": *token.secret,
+                "description": format!("node {} of stake {}", stake.node_id, stake.record),
+                "expiration": objects::rfc3339(note.expires),
+                "usage-bootstrap-authentication": "true",
+                "auth-extra-groups": GROUPS,
+            });
+            let metadata = note.metadata(name.clone());
+            match self.api.create_secret(TOKEN_TYPE, &metadata, &data).await {
+                Ok(_) => {
+                    info!(
+                        node_id = stake.node_id,
+                        secret = name,
+                        "a bootstrap token was made"
+                    );
+                    return Ok(Made {
+                        token: token.joined(&authority),
+                        secret: name,
+                    });
+                }
+                Err(error) if error.is(StatusCode::CONFLICT) && attempt < MOST_ATTEMPTS => {
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A Node of this name that is there already has to be this stake's: a stake must not stand
+    /// for somebody else's Node, which would go when it goes.
+    async fn check_name(
+        &self,
+        node: &Node,
+        before: &[objects::Metadata],
+        stake: &Stake,
+    ) -> Result<(), ClusterError> {
+        let name = || stake.node_id.clone();
+        match objects::stake_of(&node.metadata) {
+            Some(record) if record == stake.record => return Ok(()),
+            Some(_) => return Err(ClusterError::NameLeaving { node: name() }),
+            None => {}
+        }
+        // it may have come only now, or come back, and not have its labels yet
+        let came = before.iter().any(|secret| {
+            Note::of(secret).is_some_and(|note| {
+                note.stake == stake.record
+                    && note.arrival(secret.creation_timestamp, node) == Arrival::New
+            })
+        });
+        if !came {
+            return Err(ClusterError::NameTaken { node: name() });
+        }
+        self.label(&node.metadata, stake.record).await
+    }
+
+    /// Has a Node carry its stake's record.
+    async fn label(&self, node: &objects::Metadata, record: ObjectId) -> Result<(), ClusterError> {
+        let [(high, high_value), (low, low_value)] = objects::stake_labels(record);
+        let labels = json!({high: high_value, low: low_value});
+        self.api.label_node(node, &labels).await?;
+        info!(node = node.name, %record, "the Node carries its stake's record");
+        Ok(())
+    }
+
+    /// Takes a token back that was not handed out after all.
+    pub(crate) async fn take_back(&self, secret: &str) {
+        if let Err(error) = self.api.delete_secret(secret).await {
+            // whoever tends the cluster removes it when its time is over
+            warn!(%error, secret, "a token could not be taken back");
+        }
+    }
+
+    /// Has the stakes of all Nodes read soon: one of them is said to be gone.
+    pub(crate) fn look_at_stakes(&self) {
+        self.stakes.store(true, Ordering::Relaxed);
+        self.waker.notify_one();
+    }
+
+    /// Cordons a Node whose stake is gone, then deletes it, and remembers that.
+    async fn remove(
+        &self,
+        node: &objects::Metadata,
+        stake: &Stake,
+        now: u64,
+    ) -> Result<(), ClusterError> {
+        self.api.cordon_node(node).await?;
+        info!(node = node.name, stake = %stake.record, verdict = %stake.verdict, "Node cordoned");
+        let note = Note {
+            kind: REMOVED,
+            node: node.name.clone(),
+            stake: stake.record,
+            expires: later(now, REMEMBERED)?,
+            known: None,
+        };
+        let name = format!("k3s-daas-removed-{}", node.name);
+        let metadata = note.metadata(name.clone());
+        let create = async || {
+            self.api
+                .create_secret("Opaque", &metadata, &json!({}))
+                .await
+        };
+        match create().await {
+            Err(error) if error.is(StatusCode::CONFLICT) => {
+                self.api.delete_secret(&name).await?;
+                create().await?;
+            }
+            created => drop(created?),
+        }
+        self.api.delete_node(node).await?;
+        info!(node = node.name, stake = %stake.record, verdict = %stake.verdict, "Node deleted");
+        Ok(())
+    }
+}
+
+/// A time from now on.
+fn later(now: u64, duration: Duration) -> Result<OffsetDateTime, ClusterError> {
+    let seconds = now.saturating_add(duration.as_secs());
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .ok_or(ClusterError::Clock)
+}

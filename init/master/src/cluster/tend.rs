@@ -1,0 +1,247 @@
+//! What goes on in the background: tokens go when their nodes have come or their time is over,
+//! Nodes go when their stakes are gone.
+//!
+//! A Node is removed for what the chain says of its stake, never for being silent: an outage is
+//! no slash.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chain::{ChainError, ObjectId};
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use super::objects::{Arrival, MANAGED_BY, MASTER, Metadata, Note, STAKE_HIGH, TOKEN, stake_of};
+use super::{Cluster, ClusterError, later};
+use crate::chain_link::StakeReader;
+use crate::service::Master;
+
+/// How often nodes are looked for that have a token.
+const WAITING: Duration = Duration::from_secs(3);
+/// How often the stakes of all Nodes are read, and tokens of other masters looked at.
+const STAKES: Duration = Duration::from_secs(60);
+/// The shortest time between two rounds, however many nodes register.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After the first round that failed; doubled for each further one.
+const FIRST_BACKOFF: Duration = Duration::from_secs(2);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// A round that was not finished.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    /// The cluster.
+    #[error("the cluster can't be tended")]
+    Cluster(#[from] ClusterError),
+    /// The chain.
+    #[error("the stakes of Nodes can't be read")]
+    Chain(#[source] ChainError),
+    /// The chain, without an answer.
+    #[error("the chain does not answer in time")]
+    Slow,
+}
+
+/// What a round left open.
+#[derive(Default)]
+struct Round {
+    /// Tokens whose nodes have not come.
+    waiting: usize,
+    /// The first thing that went wrong.
+    failure: Option<RoundError>,
+}
+
+impl Round {
+    fn note(&mut self, failure: impl Into<RoundError>) {
+        self.failure.get_or_insert(failure.into());
+    }
+}
+
+impl<C: StakeReader> Master<C> {
+    /// Tends the cluster for ever; nothing to do for a master without one.
+    pub async fn tend(self: Arc<Self>) -> Infallible {
+        let Some(cluster) = self.join.tokens.cluster() else {
+            return std::future::pending().await;
+        };
+        let mut stakes_due = Instant::now();
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let said = cluster
+                .stakes
+                .swap(false, std::sync::atomic::Ordering::Relaxed);
+            let stakes = said || Instant::now() >= stakes_due;
+            let round = self.round(cluster, stakes).await;
+            if stakes && round.failure.is_none() {
+                stakes_due = Instant::now() + STAKES;
+            }
+            let wait = match round.failure {
+                Some(failure) => {
+                    let failure = anyhow::Error::new(failure);
+                    warn!(seconds = backoff.as_secs(), "{failure:#}; again later");
+                    let wait = backoff;
+                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    wait
+                }
+                None => {
+                    backoff = FIRST_BACKOFF;
+                    if round.waiting > 0 { WAITING } else { STAKES }
+                }
+            };
+            sleep(PAUSE).await;
+            tokio::select! {
+                () = sleep(wait.saturating_sub(PAUSE)) => {}
+                () = cluster.waker.notified() => {}
+            }
+        }
+    }
+
+    /// One look at everything that the master keeps in the cluster.
+    async fn round(&self, cluster: &Cluster, stakes: bool) -> Round {
+        let mut round = Round::default();
+        let selector = format!("{MANAGED_BY}={MASTER}");
+        let secrets = match cluster.api.secrets(&selector).await {
+            Ok(secrets) => secrets,
+            Err(failure) => {
+                round.note(failure);
+                return round;
+            }
+        };
+        let now = (self.clock)();
+        let mut open = Vec::new();
+        for secret in secrets {
+            let Some(note) = Note::of(&secret) else {
+                warn!(
+                    secret = secret.name,
+                    "a Secret with the master's label is not its own"
+                );
+                continue;
+            };
+            if note.kind == TOKEN {
+                match cluster.tend_token(&secret, &note, now).await {
+                    Ok(true) => continue,
+                    Ok(false) => round.waiting += 1,
+                    Err(failure) => round.note(failure),
+                }
+            }
+            open.push((secret, note));
+        }
+        if stakes && let Err(failure) = self.tend_stakes(cluster, &open, now, &mut round).await {
+            round.note(failure);
+        }
+        round
+    }
+
+    /// A round of everything, for tests.
+    #[cfg(test)]
+    pub(super) async fn look(
+        &self,
+        cluster: &Cluster,
+    ) -> Option<impl std::error::Error + Send + Sync + 'static> {
+        self.round(cluster, true).await.failure
+    }
+
+    /// Reads the stakes behind all Nodes, tokens, and Nodes that were removed before.
+    async fn tend_stakes(
+        &self,
+        cluster: &Cluster,
+        open: &[(Metadata, Note)],
+        now: u64,
+        round: &mut Round,
+    ) -> Result<(), RoundError> {
+        for node in cluster.api.nodes(STAKE_HIGH).await? {
+            let Some(record) = stake_of(&node) else {
+                error!(node = node.name, "the Node's labels name no stake");
+                continue;
+            };
+            self.tend_node(cluster, &node, record, now, round).await?;
+        }
+        for (secret, note) in open {
+            if note.kind == TOKEN {
+                if let Some(stake) = self.over(note.stake, round).await? {
+                    cluster.api.delete_secret(&secret.name).await?;
+                    info!(node = note.node, verdict = %stake.verdict, "token taken back");
+                }
+                continue;
+            }
+            let node = cluster.api.node(&note.node).await?;
+            let back =
+                node.filter(|node| note.arrival(secret.creation_timestamp, node) == Arrival::New);
+            if let Some(node) = back {
+                self.tend_node(cluster, &node.metadata, note.stake, now, round)
+                    .await?;
+            } else if is_over(note, now)? {
+                cluster.api.delete_secret(&secret.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tend_node(
+        &self,
+        cluster: &Cluster,
+        node: &Metadata,
+        record: ObjectId,
+        now: u64,
+        round: &mut Round,
+    ) -> Result<(), RoundError> {
+        let Some(stake) = self.over(record, round).await? else {
+            return Ok(());
+        };
+        // one Node that can't be removed does not keep the others
+        match cluster.remove(node, &stake, now).await {
+            Ok(()) => self.sessions.end_all_of(record),
+            Err(failure) => round.note(failure),
+        }
+        Ok(())
+    }
+
+    /// The stake of a record where it is gone. What the fullnodes do not agree on is left for the
+    /// next round, as is everything where the chain can't be asked.
+    async fn over(
+        &self,
+        record: ObjectId,
+        round: &mut Round,
+    ) -> Result<Option<chain::Stake>, RoundError> {
+        match self.ended(record).await {
+            Ok(Ok(stake)) => Ok(stake),
+            Ok(Err(failure @ ChainError::Disagreement { .. })) => {
+                round.note(RoundError::Chain(failure));
+                Ok(None)
+            }
+            // a fullnode that is alone is believed of one record at a time: stay with this one
+            Ok(Err(failure)) => Err(RoundError::Chain(failure)),
+            Err(_) => Err(RoundError::Slow),
+        }
+    }
+}
+
+impl Cluster {
+    /// Whether a token has gone: its node has come, or its time is over.
+    async fn tend_token(
+        &self,
+        secret: &Metadata,
+        note: &Note,
+        now: u64,
+    ) -> Result<bool, ClusterError> {
+        let node = self.api.node(&note.node).await?;
+        let arrival = node.as_ref().map_or(Arrival::Waiting, |node| {
+            note.arrival(secret.creation_timestamp, node)
+        });
+        match (arrival, &node) {
+            (Arrival::New, Some(node)) => self.label(&node.metadata, note.stake).await?,
+            (Arrival::Waiting, _) if !is_over(note, now)? => return Ok(false),
+            _ => {}
+        }
+        self.api.delete_secret(&secret.name).await?;
+        let why = if arrival == Arrival::Waiting {
+            "its time is over"
+        } else {
+            "its node has come"
+        };
+        info!(node = note.node, secret = secret.name, why, "token removed");
+        Ok(true)
+    }
+}
+
+fn is_over(note: &Note, now: u64) -> Result<bool, ClusterError> {
+    Ok(later(now, Duration::ZERO)? >= note.expires)
+}
