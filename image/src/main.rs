@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use image::build::{self, Request};
 use image::download::Vanished;
@@ -12,6 +12,7 @@ use image::lock::Lock;
 use image::refresh;
 use image::release::KeySource;
 use image::secure_boot::SecureBoot;
+use image::store;
 use image::verify;
 use image::wanted::Wanted;
 
@@ -102,7 +103,7 @@ fn run(arguments: Arguments) -> Result<()> {
             let lock = Lock::read(&definitions.join("packages.lock"))?;
             let cache = match cache {
                 Some(cache) => cache,
-                None => default_cache()?,
+                None => store::default_cache()?,
             };
             let k3s = k3s::obtain(&Source::Pinned, &lock, Path::new(""), &cache)?;
             println!("{}", k3s.path.display());
@@ -128,7 +129,7 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
     } = arguments;
     let cache = match cache {
         Some(cache) => cache,
-        None => default_cache()?,
+        None => store::default_cache()?,
     };
     let overlay = definitions
         .parent()
@@ -147,15 +148,4 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
             .zip(secure_boot_certificate)
             .map(|(key, certificate)| SecureBoot { key, certificate }),
     })
-}
-
-fn default_cache() -> Result<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    variable("K3S_DAAS_CACHE")
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/k3s-daas")))
-        .context("neither K3S_DAAS_CACHE nor HOME is set; name a cache directory with --cache")
 }

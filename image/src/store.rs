@@ -16,6 +16,22 @@ use crate::progress::step;
 /// How many packages are fetched and unpacked side by side.
 const PARALLEL: usize = 4;
 
+/// Where downloads and the development key are kept unless told otherwise: `K3S_DAAS_CACHE`, or
+/// `~/.cache/k3s-daas`.
+///
+/// # Errors
+/// When neither that variable nor HOME is set.
+pub fn default_cache() -> Result<PathBuf> {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    variable("K3S_DAAS_CACHE")
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/k3s-daas")))
+        .context("neither K3S_DAAS_CACHE nor HOME is set; name a cache directory with --cache")
+}
+
 /// One unpacked package.
 #[derive(Debug, Clone)]
 pub struct Unpacked {

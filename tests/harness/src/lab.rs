@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::devnet::{Devnet, DevnetOptions, K3s};
 use crate::disk::Disk;
 use crate::log::LineLog;
+use crate::measured::Trust;
 use crate::qemu::{Accelerator, Boot, Machine, MachineOptions};
 
 /// The disk that the image was written to.
@@ -38,7 +39,13 @@ impl Lab {
     /// # Errors
     /// When the image is not complete.
     pub async fn open(image: PathBuf, programs: PathBuf, k3s: K3s) -> Result<Self> {
-        for name in ["disk.raw", "vmlinuz", "initramfs.img", "cmdline"] {
+        for name in [
+            "disk.raw",
+            "vmlinuz",
+            "initramfs.img",
+            "cmdline",
+            "manifest.json",
+        ] {
             let path = image.join(name);
             ensure!(
                 path.exists(),
@@ -95,6 +102,7 @@ pub struct Context {
     pub lab: Arc<Lab>,
     directory: TempDir,
     machines: Mutex<u32>,
+    pub(crate) trust: Trust,
     evidence: Mutex<Vec<(String, LineLog)>>,
 }
 
@@ -108,6 +116,7 @@ impl Context {
             lab,
             directory: directory()?,
             machines: Mutex::default(),
+            trust: Trust::default(),
             evidence: Mutex::default(),
         })
     }

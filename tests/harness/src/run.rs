@@ -11,10 +11,11 @@ use crate::devnet::{Description, Devnet, DevnetOptions, K3s};
 use crate::disk::Disk;
 use crate::lab::{DISK_SIZE, Lab, directory};
 use crate::node::{self, eventually, number_at};
-use crate::qemu::{Boot, Machine, MachineOptions};
+use crate::qemu::{Boot, Firmware, Machine, MachineOptions};
 use crate::stops::Stops;
 use crate::terminal::{self, Key, RawMode};
 use crate::timeline;
+use crate::tpm::{Authority, Tpm};
 
 /// Chunks of console output that may wait for a slow terminal.
 const CONSOLE_CHUNKS: usize = 1024;
@@ -61,12 +62,18 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
     let boot = if options.direct {
         lab.direct_boot(lab.command_line()?)
     } else {
-        Boot::Firmware
+        Boot::Firmware(Firmware::new(&place.path().join("variables.fd"))?)
     };
     let mut machine_options =
         MachineOptions::new(lab.accelerator, boot, vec![disk.path().to_owned()]);
     machine_options.configuration = Some(devnet.write_node_toml()?);
     machine_options.reboots = !options.demo;
+    if !options.direct {
+        let maker = Authority::new(&place.path().join("maker"))?;
+        let place = place.path().join("tpm");
+        std::fs::create_dir_all(&place).context("cannot create the TPM's folder")?;
+        machine_options.tpm = Some(Tpm::manufacture(&place, &maker).await?);
+    }
     let (tap, bytes) = mpsc::channel(CONSOLE_CHUNKS);
     let mut machine = Machine::start(&machine_options, place.path(), Some(tap)).await?;
     devnet.set_health_port(machine.health_port())?;

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use fatfs::{FileSystem, FsOptions};
 use fscommon::{BufStream, StreamSlice};
 
+use image::disk::{BOOT_LOADER_PATH, LOADER_CONFIGURATION, LOADER_CONFIGURATION_PATH, UKI_PATH};
+
 use super::Disk;
 
 /// The node's configuration on the ESP.
@@ -29,19 +31,94 @@ impl Disk {
     /// # Errors
     /// When the ESP or its folder `daas` does not exist, or is full.
     pub fn write_configuration(&self, text: &str) -> Result<()> {
+        self.write_to_esp(CONFIGURATION, text.as_bytes())
+    }
+
+    /// Writes a file of the ESP, in the place of the one that is there.
+    ///
+    /// # Errors
+    /// When its folder does not exist, or the ESP is full.
+    pub fn write_to_esp(&self, path: &str, content: &[u8]) -> Result<()> {
         let esp = self.esp()?;
         {
             let mut file = esp
                 .root_dir()
-                .create_file(CONFIGURATION)
-                .with_context(|| format!("cannot create {CONFIGURATION} on the ESP"))?;
+                .create_file(path)
+                .with_context(|| format!("cannot create {path} on the ESP"))?;
             file.truncate()
-                .context("cannot truncate the configuration")?;
-            file.write_all(text.as_bytes())
-                .context("cannot write the configuration")?;
-            file.flush().context("cannot write the configuration")?;
+                .with_context(|| format!("cannot truncate {path}"))?;
+            file.write_all(content)
+                .with_context(|| format!("cannot write {path}"))?;
+            file.flush()
+                .with_context(|| format!("cannot write {path}"))?;
         }
         esp.unmount().context("cannot write the ESP's directory")
+    }
+
+    /// Removes a file of the ESP.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn remove_from_esp(&self, path: &str) -> Result<()> {
+        let esp = self.esp()?;
+        esp.root_dir()
+            .remove(path)
+            .with_context(|| format!("cannot remove {path} from the ESP"))?;
+        esp.unmount().context("cannot write the ESP's directory")
+    }
+
+    /// The names in a folder of the ESP, in order.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn list_esp(&self, folder: &str) -> Result<Vec<String>> {
+        let esp = self.esp()?;
+        let root = esp.root_dir();
+        let mut names = Vec::new();
+        for entry in root
+            .open_dir(folder)
+            .with_context(|| format!("the ESP has no folder {folder}"))?
+            .iter()
+        {
+            let name = entry
+                .with_context(|| format!("cannot read {folder} on the ESP"))?
+                .file_name();
+            if !matches!(name.as_str(), "." | "..") {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Installs a kernel image in the place of the one that is there.
+    ///
+    /// # Errors
+    /// When the ESP is full.
+    pub fn install_uki(&self, program: &[u8]) -> Result<()> {
+        self.write_to_esp(UKI_PATH, program)
+    }
+
+    /// Installs a boot loader in the place of the one that is there.
+    ///
+    /// # Errors
+    /// When the ESP is full.
+    pub fn install_boot_loader(&self, program: &[u8]) -> Result<()> {
+        self.write_to_esp(BOOT_LOADER_PATH, program)
+    }
+
+    /// Has the boot menu choose the entry that resets, as a person does with the arrow keys; or again the
+    /// one that boots by itself.
+    ///
+    /// # Errors
+    /// When the boot loader's configuration cannot be written.
+    pub fn choose_reset(&self, reset: bool) -> Result<()> {
+        let text = if reset {
+            LOADER_CONFIGURATION.replace("default k3s-daas*.efi", "default k3s-daas*.efi@reset")
+        } else {
+            LOADER_CONFIGURATION.to_owned()
+        };
+        self.write_to_esp(LOADER_CONFIGURATION_PATH, text.as_bytes())
     }
 
     /// Reads a file of the ESP.
@@ -82,5 +159,9 @@ mod tests {
         disk.write_configuration("b = 2\n").unwrap();
         assert_eq!(disk.read_from_esp(CONFIGURATION).unwrap(), b"b = 2\n");
         assert!(disk.read_from_esp("daas/other").is_err());
+        assert_eq!(disk.list_esp("daas").unwrap(), ["node.toml"]);
+        disk.remove_from_esp(CONFIGURATION).unwrap();
+        assert!(disk.list_esp("daas").unwrap().is_empty());
+        assert!(disk.remove_from_esp(CONFIGURATION).is_err());
     }
 }

@@ -3,30 +3,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::Accelerator;
+use super::{Accelerator, Firmware};
+use crate::tpm::Tpm;
 
 /// The port of the node's status page inside the machine (the configuration's default).
 pub(super) const HEALTH_PORT: u16 = 8090;
 /// The network backend's name, for plugging its cable.
 pub(super) const NETWORK_DEVICE: &str = "net0";
-
-/// Where OVMF lies: Debian and Ubuntu, Fedora, Arch Linux.
-const FIRMWARE: [(&str, &str); 3] = [
-    (
-        "/usr/share/OVMF/OVMF_CODE_4M.fd",
-        "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    ),
-    (
-        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
-    ),
-    (
-        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
-        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
-    ),
-];
 
 /// What starts the machine.
 #[derive(Clone, Debug)]
@@ -40,8 +25,8 @@ pub enum Boot {
         /// The kernel's command line.
         command_line: String,
     },
-    /// OVMF starts what lies on the disk's ESP, with a variable store of the machine's own.
-    Firmware,
+    /// OVMF starts what lies on the disk's ESP, with variables of the machine's own.
+    Firmware(Firmware),
 }
 
 /// A machine that can be switched on.
@@ -63,6 +48,8 @@ pub struct MachineOptions {
     pub cable: bool,
     /// Memory in MiB.
     pub memory: u32,
+    /// Its TPM.
+    pub tpm: Option<Tpm>,
 }
 
 impl MachineOptions {
@@ -77,15 +64,16 @@ impl MachineOptions {
             reboots: false,
             cable: true,
             memory: 2048,
+            tpm: None,
         }
     }
 
-    /// The arguments after the program's name.
+    /// The arguments after the program's name; `tpm` is the socket of the TPM.
     pub(super) fn arguments(
         &self,
         console: &Path,
         monitor: &Path,
-        directory: &Path,
+        tpm: Option<&Path>,
     ) -> Result<Vec<OsString>> {
         let mut arguments = Arguments::default();
         arguments.take([
@@ -94,7 +82,10 @@ impl MachineOptions {
             "-display",
             "none",
             "-machine",
-            "q35",
+            match &self.boot {
+                Boot::Firmware(firmware) if firmware.secure => "q35,smm=on",
+                _ => "q35",
+            },
         ]);
         arguments.take(self.accelerator.arguments());
         arguments.take(["-smp", "2", "-m", &self.memory.to_string()]);
@@ -137,6 +128,15 @@ impl MachineOptions {
                 &format!("virtio-blk-pci,drive=disk{index},bootindex={}", index + 1),
             ]);
         }
+        if let Some(socket) = tpm {
+            let chardev = format!("socket,id=tpm,path={}", path(socket)?);
+            arguments.take(["-chardev", &chardev, "-tpmdev"]);
+            arguments.take([
+                "emulator,id=tpm0,chardev=tpm",
+                "-device",
+                "tpm-crb,tpmdev=tpm0",
+            ]);
+        }
         if let Some(file) = &self.configuration {
             let value = format!("name=opt/k3s-daas/node.toml,file={}", path(file)?);
             arguments.take(["-fw_cfg", &value]);
@@ -150,25 +150,25 @@ impl MachineOptions {
                 arguments.take(["-kernel", path(kernel)?, "-initrd", path(initramfs)?]);
                 arguments.take(["-append", command_line]);
             }
-            Boot::Firmware => {
-                let (code, variables) = firmware()?;
-                let own = directory.join("variables.fd");
-                std::fs::copy(variables, &own)
-                    .with_context(|| format!("cannot copy {variables} to {}", own.display()))?;
-                let code = format!("if=pflash,format=raw,unit=0,readonly=on,file={code}");
-                let own = format!("if=pflash,format=raw,unit=1,file={}", path(&own)?);
+            Boot::Firmware(firmware) => {
+                let code = format!(
+                    "if=pflash,format=raw,unit=0,readonly=on,file={}",
+                    firmware.code
+                );
+                let own = format!(
+                    "if=pflash,format=raw,unit=1,file={}",
+                    path(&firmware.variables)?
+                );
                 arguments.take(["-drive", &code, "-drive", &own]);
+                if firmware.secure {
+                    // none but the firmware writes its variables
+                    let property = "driver=cfi.pflash01,property=secure,value=on";
+                    arguments.take(["-global", property]);
+                }
             }
         }
         Ok(arguments.0)
     }
-}
-
-fn firmware() -> Result<(&'static str, &'static str)> {
-    FIRMWARE
-        .into_iter()
-        .find(|(code, _)| Path::new(code).exists())
-        .context("no UEFI firmware found (OVMF_CODE_4M.fd): install the package ovmf")
 }
 
 #[derive(Default)]
@@ -197,9 +197,13 @@ mod tests {
 
     #[test]
     fn a_path_with_a_comma_is_refused() {
-        let options =
-            MachineOptions::new(Accelerator::Tcg, Boot::Firmware, vec!["/tmp/a,b".into()]);
-        let error = options.arguments(Path::new("/c"), Path::new("/q"), Path::new("/tmp"));
+        let boot = Boot::Direct {
+            kernel: "/kernel".into(),
+            initramfs: "/initramfs".into(),
+            command_line: String::new(),
+        };
+        let options = MachineOptions::new(Accelerator::Tcg, boot, vec!["/tmp/a,b".into()]);
+        let error = options.arguments(Path::new("/c"), Path::new("/q"), None);
         assert!(error.unwrap_err().to_string().contains("comma"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod command;
+mod firmware;
 mod qmp;
 
 use std::path::{Path, PathBuf};
@@ -15,9 +16,11 @@ use tokio::task::JoinHandle;
 
 pub use accelerator::Accelerator;
 pub use command::{Boot, MachineOptions};
+pub use firmware::{Firmware, Owner};
 
 use crate::log::{Found, LineLog};
 use crate::process::ManagedProcess;
+use crate::tpm::{Measurements, Running};
 use qmp::{Event, Qmp};
 
 /// QEMU itself starts within this; the guest has its own, longer limits.
@@ -28,6 +31,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(60);
 /// A running virtual machine. Dropping it cuts its power.
 pub struct Machine {
     process: ManagedProcess,
+    // behind QEMU: fields are dropped in order, and QEMU must not see its TPM go
+    tpm: Option<Running>,
     qmp: Qmp,
     health_port: u16,
     powered_on: Instant,
@@ -66,7 +71,12 @@ impl Machine {
             }
             [listen(&sockets[0])?, listen(&sockets[1])?]
         };
-        let arguments = options.arguments(&sockets[0], &sockets[1], directory)?;
+        let tpm = match &options.tpm {
+            Some(tpm) => Some(tpm.power_on(directory).await?),
+            None => None,
+        };
+        let socket = tpm.as_ref().map(Running::socket);
+        let arguments = options.arguments(&sockets[0], &sockets[1], socket)?;
         let powered_on = Instant::now();
         let console = LineLog::new("the console");
         let process = ManagedProcess::spawn(
@@ -98,6 +108,7 @@ impl Machine {
         let patience = options.accelerator.patience();
         Ok(Self {
             process,
+            tpm,
             qmp,
             health_port,
             powered_on,
@@ -187,6 +198,10 @@ impl Machine {
         let wanted = |event: &Event| matches!(event, Event::Shutdown { .. });
         let event = self.qmp.events().wait(wanted, limit).await?;
         let status = self.process.wait(END_TIMEOUT).await?;
+        if let Some(tpm) = &mut self.tpm {
+            // QEMU tells it to end; what it keeps is on disk then
+            tpm.ended().await?;
+        }
         let _ = (&mut self.follower).await;
         ending(&event, status)
     }
@@ -217,8 +232,24 @@ impl Machine {
     /// When QEMU cannot be killed.
     pub async fn cut_power(&mut self) -> Result<()> {
         self.process.kill().await?;
+        if let Some(tpm) = &mut self.tpm {
+            tpm.cut_power().await?;
+        }
         let _ = (&mut self.follower).await;
         Ok(())
+    }
+
+    /// Cuts the machine's power, but not its TPM's before these PCRs are read: what this boot measured.
+    ///
+    /// # Errors
+    /// When the machine has no TPM, or it does not answer.
+    pub async fn cut_power_and_measure(&mut self, pcrs: &[u8]) -> Result<Measurements> {
+        self.process.kill().await?;
+        let _ = (&mut self.follower).await;
+        let tpm = self.tpm.as_mut().context("the machine has no TPM")?;
+        let measurements = tpm.measurements(pcrs).context("cannot read PCRs")?;
+        tpm.cut_power().await?;
+        Ok(measurements)
     }
 }
 

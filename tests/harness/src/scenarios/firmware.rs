@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::lab::Context;
 use crate::node;
-use crate::qemu::Boot;
+use crate::qemu::{Boot, Firmware};
 
 /// What the machine's battery-backed clock says: long before any image was built.
 const WRONG_CLOCK: &str = "2001-02-03T04:05:06";
@@ -15,7 +15,7 @@ pub(super) async fn firmware_boot_and_power_button(context: &Context) -> Result<
     // no -kernel, no firmware item: all that the node knows lies on its disk
     disk.write_configuration(&devnet.node_toml()?)?;
     let mut options = context.machine(&disk)?;
-    options.boot = Boot::Firmware;
+    options.boot = Boot::Firmware(Firmware::new(&context.directory().join("variables"))?);
     options.clock = Some(WRONG_CLOCK.to_owned());
     let mut machine = context.power_on(&options).await?;
 

@@ -3,6 +3,7 @@
 mod configuration;
 mod firmware;
 mod life;
+mod measured;
 mod outages;
 mod partial_slash;
 mod privileges;
@@ -61,6 +62,12 @@ scenarios! {
     firmware::firmware_boot_and_power_button, false,
         "UEFI boots the disk image with a wrong clock; the power button switches the node off in \
          order";
+    measured::measured_boot_matches_the_manifest, false,
+        "a TPM holds what the manifest says, for the image, for another command line and, otherwise, \
+         for the menu's entry that resets";
+    measured::secure_boot_starts_only_what_is_signed, false,
+        "with Secure Boot and the owner's keys: the signed image boots and measures the same, an \
+         unsigned one does not start";
     configuration::broken_configuration_waits_for_a_good_one, false,
         "a broken configuration is told with file, line and field, and replaced without a reboot";
     state_disk::foreign_state_is_left_untouched, false,
