@@ -149,7 +149,8 @@ const fn told(refusal: Refusal) -> &'static str {
         }
         Refusal::OtherPublisher => "was made by an image of another publisher",
         Refusal::RolledBack => {
-            "is a copy from before a reset: the TPM's counter has left it behind"
+            "is an older copy: the TPM's counter has left it behind, at a reset or when a newer \
+             release sealed it anew"
         }
         Refusal::Edited => "has a header that was edited",
         Refusal::Newer => "was sealed by a newer system, whose format this one does not know",
@@ -267,7 +268,7 @@ fn way_out(refusal: Refusal) -> String {
         }
         Refusal::Overridden => "boot the image as it is",
         Refusal::OtherPublisher => "boot an image of the publisher that made it",
-        Refusal::RolledBack => "use the disk as it was after the reset",
+        Refusal::RolledBack => "use the disk as this machine left it last",
         Refusal::Edited => "write a copy of the disk back, if there is one",
         Refusal::Newer => "boot the image that made it",
         Refusal::ForeignTpm => "look after the TPM in the firmware's setup",

@@ -220,7 +220,7 @@ pub(super) enum Refusal {
     Overridden,
     /// The image is another publisher's.
     OtherPublisher,
-    /// A copy from before a reset.
+    /// A copy from before a reset, or from before a newer release sealed it anew.
     RolledBack,
     /// The sealed file is not what was written.
     Edited,
