@@ -33,6 +33,9 @@ Usage: ./build.sh COMMAND
   test image       builds the image twice and compares the results byte for byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
+  fuzz [TARGET] [SECONDS]
+                   the fuzz targets of tests/fuzz, or one, for a minute each or that long; 0 goes
+                   through the seeds and what earlier runs have found, and ends
   image [--k3s PATH|URL|double] [--out DIR] [--release-key FILE] [--security-version N]
         [--secure-boot-key FILE --secure-boot-certificate FILE]
                    the disk image and its manifest, by default into out/, with the k3s release that
@@ -358,6 +361,32 @@ command_test() {
     esac
 }
 
+# libFuzzer on stable Rust: the compiler's own instrumentation, and the library from the crate
+# libfuzzer-sys. Inputs that are worth keeping, and those that end a target, are kept in target/fuzz.
+command_fuzz() {
+    local only=${1:-} seconds=${2:-60} fuzz=tests/fuzz out=target/fuzz name source limit
+    want g++ command -v g++
+    prepare build
+    say "compiling the fuzz targets"
+    RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1" \
+        cargo build --release --locked --manifest-path "$fuzz/Cargo.toml" --target-dir "$out" \
+        ${only:+--bin "$only"}
+    limit=(-max_total_time="$seconds")
+    ((seconds)) || limit=(-runs=0)
+    for source in "$fuzz"/fuzz_targets/*.rs; do
+        name=$(basename "$source" .rs)
+        [[ -z $only || $name == "$only" ]] || continue
+        say "fuzz: $name"
+        mkdir -p "$out/corpus/$name" "$out/artifacts/$name"
+        local inputs=("$out/corpus/$name")
+        [[ ! -d $fuzz/seeds/$name ]] || inputs+=("$fuzz/seeds/$name")
+        "$out/x86_64-unknown-linux-gnu/release/$name" "${limit[@]}" -artifact_prefix="$out/artifacts/$name/" \
+            -max_len=16384 -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 "${inputs[@]}"
+    done
+}
+
 command_image() {
     local k3s=${K3S_BIN:-pinned} out=out signing=()
     while (($#)); do
@@ -441,7 +470,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | test | image | seal | lock | check)
+        run | slash | test | fuzz | image | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"
