@@ -1,0 +1,153 @@
+//! Nodes: known by their stakes, and removed with them.
+
+use super::*;
+
+#[tokio::test]
+async fn a_master_that_starts_again_goes_on_where_it_was() {
+    let k3s = K3s::start().await;
+    let folder = TempDir::new().unwrap();
+    let token = k3s.world(seconds).token().await;
+    k3s.come(folder.path(), &token).await;
+    let restarted = k3s.world(seconds);
+    assert_eq!(restarted.look().await, None);
+    assert!(k3s.secrets("token").await.is_empty());
+    // and the next one knows the Node's stake
+    let restarted = k3s.world(seconds);
+    restarted.verdict(Verdict::Withdrawn);
+    assert_eq!(restarted.look().await, None);
+    assert!(k3s.node().await.is_none());
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_labelled_yet_can_register_again() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    k3s.come(folder.path(), &world.token().await).await;
+    world.token().await;
+    let node: Named = serde_json::from_value(k3s.node().await.unwrap()).unwrap();
+    assert_eq!(stake_of(&node.metadata), Some(a_stake().record));
+}
+
+#[tokio::test]
+async fn a_node_whose_stake_is_gone_is_cordoned_then_deleted() {
+    for verdict in [Verdict::Slashed, Verdict::Unbonding, Verdict::Withdrawn] {
+        let k3s = K3s::start().await;
+        let world = k3s.world(seconds);
+        let folder = TempDir::new().unwrap();
+        k3s.come(folder.path(), &world.token().await).await;
+        assert_eq!(world.look().await, None);
+        world.verdict(verdict);
+        // cordoning comes first: without the right to delete, that is all
+        let lesser = RIGHTS.replace(r#""patch", "delete""#, r#""patch""#);
+        assert_ne!(lesser, RIGHTS);
+        k3s.grant(&lesser);
+        let failure = world.look().await.unwrap();
+        assert!(
+            failure.contains("DELETE Node") && failure.contains("403"),
+            "{failure}"
+        );
+        let node = k3s.node().await.unwrap();
+        assert_eq!(node["spec"]["unschedulable"], true);
+        k3s.grant(RIGHTS);
+        assert_eq!(world.look().await, None);
+        assert!(k3s.node().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_removed_node_does_not_come_back_by_its_certificate() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    let kubelet = k3s.come(folder.path(), &world.token().await).await;
+    assert_eq!(world.look().await, None);
+    world.verdict(Verdict::Slashed);
+    assert_eq!(world.look().await, None);
+    assert!(k3s.node().await.is_none());
+    // the API server does not know that the certificate is worth nothing
+    kubelet
+        .register(&Host::at(folder.path()), &facts())
+        .await
+        .unwrap();
+    let restarted = k3s.world(seconds);
+    restarted.verdict(Verdict::Slashed);
+    assert_eq!(restarted.look().await, None);
+    assert!(k3s.node().await.is_none());
+    assert_eq!(k3s.secrets("removed").await.len(), 1);
+
+    // a stake that stands again lets it in again
+    restarted.verdict(Verdict::Active);
+    let token = restarted.token().await;
+    assert!(k3s.secrets("removed").await.is_empty());
+    k3s.come(folder.path(), &token).await;
+    assert_eq!(restarted.look().await, None);
+    assert!(k3s.node().await.is_some());
+}
+
+#[tokio::test]
+async fn silence_and_outages_remove_no_node() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    k3s.come(folder.path(), &world.token().await).await;
+    assert_eq!(world.look().await, None);
+    // nothing was heard of the node since
+    for verdict in [Verdict::Active, Verdict::BelowMinimum, Verdict::NotFound] {
+        world.verdict(verdict);
+        assert_eq!(world.look().await, None);
+    }
+    world.verdict(Verdict::Slashed);
+    world.change(|state| state.failure = Some(unreachable));
+    let failure = world.look().await.unwrap();
+    assert!(
+        failure.contains("the stakes of Nodes can't be read"),
+        "{failure}"
+    );
+    let node = k3s.node().await.unwrap();
+    assert_eq!(node.pointer("/spec/unschedulable"), None);
+}
+
+#[tokio::test]
+async fn a_stake_does_not_stand_for_somebody_elses_node() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    k3s.come(folder.path(), &k3s.server.token).await;
+    let request = world.a_registration().await;
+    let answer = world.register(&request).await;
+    answer.refused(401, "stake-of-another");
+    assert!(
+        answer.body["message"]
+            .as_str()
+            .unwrap()
+            .contains("no stake stands for it")
+    );
+    assert!(k3s.secrets("token").await.is_empty());
+    world.verdict(Verdict::Slashed);
+    assert_eq!(world.look().await, None);
+    assert!(k3s.node().await.is_some());
+}
+
+/// The whole of it, by a registration that finds the stake slashed.
+#[tokio::test]
+async fn the_cluster_is_tended_in_the_background() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let tending = tokio::spawn(Arc::clone(&world.master).tend());
+    let folder = TempDir::new().unwrap();
+    k3s.come(folder.path(), &world.token().await).await;
+    let wait = async {
+        while !k3s.secrets("token").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        world.verdict(Verdict::Slashed);
+        let request = world.a_registration().await;
+        world.register(&request).await.refused(401, "stake-slashed");
+        while k3s.node().await.is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    tending.abort();
+}
