@@ -375,6 +375,7 @@ command_check() {
     fetch_move_tools
     say "format"
     cargo fmt --all --check
+    cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
     node tests/move/run.mjs format
     say "lints"
     cargo clippy --release --workspace --all-targets --locked -- --deny warnings
