@@ -383,7 +383,7 @@ command_fuzz() {
         local inputs=("$out/corpus/$name")
         [[ ! -d $fuzz/seeds/$name ]] || inputs+=("$fuzz/seeds/$name")
         "$out/x86_64-unknown-linux-gnu/release/$name" "${limit[@]}" -artifact_prefix="$out/artifacts/$name/" \
-            -max_len=16384 -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 "${inputs[@]}"
+            -max_len=32768 -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 "${inputs[@]}"
     done
 }
 
@@ -427,6 +427,7 @@ command_check() {
     fetch_move_tools
     say "format"
     cargo fmt --all --check
+    cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
     node tests/move/run.mjs format
     say "lints"
     cargo clippy --release --workspace --all-targets --locked -- --deny warnings

@@ -118,10 +118,12 @@ impl Sources {
             // no two at once share an entry, and one that hangs may keep its own
             let number = ENTRIES.fetch_add(1, Ordering::Relaxed);
             let name = format!("k3s-daas-{}-{number}", std::process::id());
-            return within(self.timeout, move || {
+            let report = within(self.timeout, move || {
                 configfs::collect(&entries, &name, &report_data)
-            })
-            .map(Some);
+            })?;
+            if report.is_some() {
+                return Ok(report);
+            }
         }
         if self.nitro.exists() {
             let device = self.nitro.clone();

@@ -93,15 +93,23 @@ impl<E: Entries> Entry<'_, E> {
     }
 }
 
-/// Has the kernel make a report over `report_data`, in an entry of that name.
+/// `ENXIO`, include/uapi/asm-generic/errno-base.h: what mkdir(2) says where the interface is there and
+/// no machine behind it (`tsm_report_make_item`, drivers/virt/coco).
+const NO_PROVIDER: i32 = 6;
+
+/// Has the kernel make a report over `report_data`, in an entry of that name. Nothing on a machine
+/// that is in no trusted execution environment.
 ///
 /// Blocks for as long as the firmware or the host takes.
 pub(crate) fn collect<E: Entries>(
     entries: &E,
     name: &str,
     report_data: &[u8; REPORT_DATA],
-) -> Result<Report, CollectError> {
-    entries.create(name).map_err(CollectError::Entry)?;
+) -> Result<Option<Report>, CollectError> {
+    match entries.create(name) {
+        Err(error) if error.raw_os_error() == Some(NO_PROVIDER) => return Ok(None),
+        created => created.map_err(CollectError::Entry)?,
+    }
     let entry = Entry { entries, name };
 
     let provider = entry.line("provider")?;
@@ -141,7 +149,7 @@ pub(crate) fn collect<E: Entries>(
         Kind::Tdx | Kind::Nitro => Vec::new(),
     };
     unchanged(entry.generation()?)?;
-    Ok(Report::new(kind, bytes, auxiliary)?)
+    Ok(Some(Report::new(kind, bytes, auxiliary)?))
 }
 
 #[cfg(test)]

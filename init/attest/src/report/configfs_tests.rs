@@ -62,6 +62,9 @@ fn report_over(report_data: &[u8]) -> Vec<u8> {
 
 impl Entries for SimulatedKernel {
     fn create(&self, entry: &str) -> io::Result<()> {
+        if self.provider.is_empty() {
+            return Err(io::Error::from_raw_os_error(6));
+        }
         self.configfs.create(entry)?;
         self.put(entry, "generation", b"0\n");
         self.put(entry, "provider", format!("{}\n", self.provider).as_bytes());
@@ -108,7 +111,9 @@ fn the_report_is_over_the_data_and_the_entry_is_gone_afterwards() {
     for (provider, kind) in [("sev_guest", Kind::SevSnp), ("tdx_guest", Kind::Tdx)] {
         let kernel = SimulatedKernel::new(provider);
         for byte in [1, 2] {
-            let report = collect(&kernel, "a", &[byte; REPORT_DATA]).unwrap();
+            let report = collect(&kernel, "a", &[byte; REPORT_DATA])
+                .unwrap()
+                .unwrap();
             assert_eq!(report.kind(), kind);
             assert_eq!(report.bytes(), report_over(&[byte; REPORT_DATA]));
             assert!(report.auxiliary().is_empty());
@@ -121,8 +126,14 @@ fn the_report_is_over_the_data_and_the_entry_is_gone_afterwards() {
 fn the_table_of_certificates_of_sev_snp_comes_along() {
     let mut kernel = SimulatedKernel::new("sev_guest");
     kernel.auxiliary = Some(b"certificates");
-    let report = collect(&kernel, "a", &[1; REPORT_DATA]).unwrap();
+    let report = collect(&kernel, "a", &[1; REPORT_DATA]).unwrap().unwrap();
     assert_eq!(report.auxiliary(), b"certificates");
+}
+
+#[test]
+fn the_interface_without_a_machine_behind_it_is_no_source() {
+    let kernel = SimulatedKernel::new("");
+    assert!(collect(&kernel, "a", &[1; REPORT_DATA]).unwrap().is_none());
 }
 
 #[test]

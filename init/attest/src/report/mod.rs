@@ -35,6 +35,16 @@ use thiserror::Error;
 /// of a Nitro document.
 pub const REPORT_DATA: usize = 64;
 
+/// What a report is bound to where that is a digest: it, and zeros behind it.
+#[must_use]
+pub fn report_data(digest: &[u8; 32]) -> [u8; REPORT_DATA] {
+    let mut data = [0; REPORT_DATA];
+    for (to, from) in data.iter_mut().zip(digest) {
+        *to = *from;
+    }
+    data
+}
+
 /// The longest report, in bytes: `TSM_REPORT_OUTBLOB_MAX` of Linux, include/linux/tsm.h.
 pub const MAXIMUM_REPORT: usize = 32 * 1024;
 
@@ -149,6 +159,12 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_stands_before_zeros() {
+        let data = report_data(&[7; 32]);
+        assert_eq!(data, [[7; 32], [0; 32]].concat().as_slice());
+    }
 
     #[test]
     fn sizes_are_bounded_also_in_what_is_read_from_the_wire() {
