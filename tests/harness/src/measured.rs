@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use image::release::{KeySource, Release};
@@ -21,7 +21,7 @@ use crate::tpm::{Authority, Tpm};
 /// Those who vouch for a scenario's machines, each made when it is first asked for.
 #[derive(Default)]
 pub(crate) struct Trust {
-    authority: Mutex<Option<std::sync::Arc<Authority>>>,
+    authority: Mutex<Option<Arc<Authority>>>,
     owner: Mutex<Option<Owner>>,
     number: AtomicU32,
 }
@@ -115,17 +115,17 @@ impl Context {
     ///
     /// # Errors
     /// When it has no room.
-    pub fn authority(&self) -> Result<std::sync::Arc<Authority>> {
+    pub fn authority(&self) -> Result<Arc<Authority>> {
         let mut place = self
             .trust
             .authority
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(authority) = &*place {
-            return Ok(std::sync::Arc::clone(authority));
+            return Ok(Arc::clone(authority));
         }
-        let authority = std::sync::Arc::new(Authority::new(&self.directory().join("authority"))?);
-        *place = Some(std::sync::Arc::clone(&authority));
+        let authority = Arc::new(Authority::new(&self.directory().join("authority"))?);
+        *place = Some(Arc::clone(&authority));
         Ok(authority)
     }
 
@@ -137,7 +137,7 @@ impl Context {
         let authority = self.authority()?;
         let directory = self.fresh("tpm");
         std::fs::create_dir_all(&directory).context("cannot create a TPM's folder")?;
-        Tpm::manufacture(&directory, &*authority).await
+        Tpm::manufacture(&directory, &authority).await
     }
 
     /// The owner of the machines with Secure Boot.

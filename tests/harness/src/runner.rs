@@ -140,20 +140,29 @@ async fn play(
     }
 }
 
+/// How the kernel ends, before anything of ours runs, on a machine whose clock does not interrupt it: one
+/// that the host gave no time to while the kernel counted ticks (arch/x86/kernel/apic/io_apic.c).
+const NO_TICKS: &str = "Kernel panic - not syncing: IO-APIC + timer doesn't work!";
+
 /// The line in which QEMU says that an assertion of its own failed. Under TCG with several threads
 /// it does so now and then (`iotlb_to_section: Assertion …`), whatever the machine does; nothing
-/// that runs in the machine can write into this log.
+/// that runs in the machine can write into this log. Or the line in which the kernel says that the
+/// machine has no clock.
 fn emulator_broke(records: &std::path::Path) -> Option<String> {
     let entries = std::fs::read_dir(records).ok()?;
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().ends_with("-qemu.log"))
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
-        .find_map(|log| {
-            log.lines()
-                .find(|line| line.starts_with("qemu-system-") && line.contains(": Assertion `"))
-                .map(str::to_owned)
-        })
+    entries.flatten().find_map(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let tells = |line: &&str| match name.as_str() {
+            name if name.ends_with("-qemu.log") => {
+                line.starts_with("qemu-system-") && line.contains(": Assertion `")
+            }
+            name if name.ends_with("-console.log") => line.contains(NO_TICKS),
+            _ => false,
+        };
+        let log = std::fs::read(entry.path()).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        log.lines().find(tells).map(str::to_owned)
+    })
 }
 
 /// Runs one scenario; an error is the report for a person.
@@ -202,6 +211,16 @@ mod tests {
         assert_eq!(emulator_broke(records.path()), None);
         std::fs::write(&log, format!("{line}\n")).unwrap();
         assert_eq!(emulator_broke(records.path()).as_deref(), Some(line));
+    }
+
+    #[test]
+    fn a_machine_without_ticks_is_a_reason_to_run_again_and_no_other_panic_is() {
+        let records = tempfile::tempdir().unwrap();
+        let log = records.path().join("machine-1-console.log");
+        std::fs::write(&log, "[ 0.1] Kernel panic - not syncing: no init\n").unwrap();
+        assert_eq!(emulator_broke(records.path()), None);
+        std::fs::write(&log, [b"\xff[ 0.1] ", NO_TICKS.as_bytes()].concat()).unwrap();
+        assert!(emulator_broke(records.path()).is_some_and(|line| line.contains(NO_TICKS)));
     }
 
     #[test]
