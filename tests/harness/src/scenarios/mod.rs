@@ -9,6 +9,7 @@ mod partial_slash;
 mod privileges;
 mod restart;
 mod root;
+mod sealed_state;
 mod services;
 mod state_disk;
 
@@ -68,6 +69,12 @@ scenarios! {
     measured::secure_boot_starts_only_what_is_signed, false,
         "with Secure Boot and the owner's keys: the signed image boots and measures the same, an \
          unsigned one does not start";
+    sealed_state::sealed_state_opens_for_its_own_machine_alone, false,
+        "the state of a machine with a TPM is encrypted; another TPM, a cleared one, none, a damaged \
+         header, a state in the plain: refused and left as it is";
+    sealed_state::reset_wipes_keys_and_state, false,
+        "the menu's reset entry wipes keys and state and powers off; the next boot begins anew, and \
+         a copy of the disk from before does not open";
     configuration::broken_configuration_waits_for_a_good_one, false,
         "a broken configuration is told with file, line and field, and replaced without a reboot";
     state_disk::foreign_state_is_left_untouched, false,
