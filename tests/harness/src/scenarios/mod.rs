@@ -10,6 +10,7 @@ mod privileges;
 mod restart;
 mod root;
 mod sealed;
+mod sealed_state;
 mod services;
 mod state_disk;
 
@@ -67,8 +68,7 @@ scenarios! {
         "a changed command line, a changed initramfs, a release below the floor, a command line from \
          outside: configuration and state stay closed, and the console says why";
     sealed::another_machine_unseals_nothing, false,
-        "another TPM, an edited file, somebody else's document, a cleared TPM: the same; then a reset \
-         begins anew";
+        "another TPM, an edited file, somebody else's document, a cleared TPM: the same";
     sealed::sealed_node_lives_and_root_unseals_nothing, false,
         "a plain configuration is sealed and overwritten; root in the running machine can't unseal; \
          an update can, with nothing sealed anew";
@@ -80,6 +80,12 @@ scenarios! {
     measured::secure_boot_starts_only_what_is_signed, false,
         "with Secure Boot and the owner's keys: the signed image boots and measures the same, an \
          unsigned one does not start";
+    sealed_state::sealed_state_opens_for_its_own_machine_alone, false,
+        "the state of a machine with a TPM is encrypted; another TPM, a cleared one, none, a damaged \
+         header, a state in the plain: refused and left as it is";
+    sealed_state::reset_wipes_keys_and_state, false,
+        "the menu's reset entry wipes keys and state and powers off; the next boot begins anew, and \
+         a copy of the disk from before does not open";
     configuration::broken_configuration_waits_for_a_good_one, false,
         "a broken configuration is told with file, line and field, and replaced without a reboot";
     state_disk::foreign_state_is_left_untouched, false,
