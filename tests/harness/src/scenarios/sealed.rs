@@ -63,7 +63,7 @@ pub(super) async fn sealed_node_lives_and_root_unseals_nothing(context: &Context
     // the same node again, after a power cut, and with another image of the same publisher
     let sealed = disk.read_from_esp(SEALED)?;
     let update = context.lab.uki(&context.lab.publisher(0)?, |parts| {
-        parts.command_line.push_str(" quiet");
+        parts.command_line.push_str(" update");
     })?;
     disk.install_uki(&update.program)?;
     let mut second = context.power_on(&options).await?;
@@ -234,7 +234,7 @@ pub(super) async fn another_image_unseals_nothing(context: &Context) -> Result<(
     // the genuine image, with a command line from outside
     node.disk.install_uki(&genuine)?;
     node.disk
-        .boot_with_command_line(&format!("{} quiet", lab.command_line()?))?;
+        .boot_with_command_line(&format!("{} other", lab.command_line()?))?;
     refuses(
         context,
         &node.options,
