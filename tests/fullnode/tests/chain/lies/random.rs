@@ -10,10 +10,10 @@ use proptest::sample::Index;
 use super::{Stage, runner, runtime};
 
 /// How many mutations of the replies of each method that reads are tried.
-const READS: u32 = 48;
+const READS: u32 = 72;
 
 /// The same of those that tell of a transaction: each takes a stake of its own.
-const STAKES: u32 = 24;
+const STAKES: u32 = 32;
 
 /// What is made of a message.
 #[derive(Debug, Clone)]
