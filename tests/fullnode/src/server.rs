@@ -121,7 +121,7 @@ pub async fn serve(node: &Node, config: &Config) -> Result<Running, ServeError> 
         .add_service(TransactionExecutionServiceServer::new(node.clone()));
     let server = tokio::spawn(async move {
         if let Err(error) = router
-            .serve_with_incoming(TcpIncoming::from(listener))
+            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
             .await
         {
             tracing::error!(%error, "the server broke down");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sui_crypto::{SuiVerifier, UserSignatureVerifier};
 use sui_sdk_types::{
-    Address, Input, Mutability, Object, ObjectReference, Owner, ProgrammableTransaction,
+    Address, Command, Input, Mutability, Object, ObjectReference, Owner, ProgrammableTransaction,
     SharedInput, SimpleSignature, StructTag, Transaction, TransactionExpiration, UserSignature,
 };
 
@@ -15,6 +15,7 @@ use crate::ledger::Ledger;
 const MOST_BYTES: usize = 128 * 1024;
 const MOST_COMMANDS: usize = 1024;
 const MOST_INPUTS: usize = 2048;
+const MOST_ARGUMENTS: usize = 512;
 const MOST_GAS_OBJECTS: usize = 256;
 const MOST_PURE_BYTES: usize = 16 * 1024;
 const MOST_BUDGET: u64 = 50_000_000_000;
@@ -214,6 +215,17 @@ fn check_size(
     }
     if program.inputs.len() > MOST_INPUTS {
         return limit("inputs of a transaction", MOST_INPUTS);
+    }
+    let arguments = |command: &Command| match command {
+        Command::MoveCall(call) => call.arguments.len(),
+        Command::TransferObjects(transfer) => transfer.objects.len(),
+        Command::SplitCoins(split) => split.amounts.len(),
+        Command::MergeCoins(merge) => merge.coins_to_merge.len(),
+        Command::MakeMoveVector(make) => make.elements.len(),
+        _ => 0,
+    };
+    if program.commands.iter().map(arguments).max() > Some(MOST_ARGUMENTS) {
+        return limit("arguments of a command", MOST_ARGUMENTS);
     }
     Ok(())
 }

@@ -225,6 +225,64 @@ pub(crate) fn object(
     }
 }
 
+/// The records of nodes that stake an amount each, their names, and the pool that counts them.
+pub(super) fn stakes(
+    package: Address,
+    pool: &Object,
+    nodes: &[(chain::PublicKey, String)],
+    amount: u64,
+) -> Vec<Object> {
+    let Some(data) = pool.as_struct() else {
+        return Vec::new();
+    };
+    let Ok(mut counted) = bcs::from_bytes::<abi::Pool>(data.contents()) else {
+        return Vec::new();
+    };
+    let mut objects = Vec::with_capacity(2 * nodes.len() + 1);
+    for (key, node_id) in nodes {
+        let node_key = key.to_flagged_bytes();
+        let record = abi::StakeRecord {
+            id: abi::record_id(package, counted.id, &node_key),
+            version: abi::VERSION,
+            pool: counted.id,
+            staker: key.address().into(),
+            node_id: node_id.clone(),
+            node_key,
+            balance: amount,
+            status: abi::status::ACTIVE,
+            staked_at_ms: 0,
+            unbonding_until_ms: None,
+            slashed: 0,
+            seal_token: None,
+        };
+        let name = abi::Field {
+            id: abi::name_id(&counted.names, node_id),
+            name: node_id.clone(),
+            value: record.id,
+        };
+        objects.push(first(
+            abi::name_tag(),
+            false,
+            &name,
+            Owner::Object(counted.names.id),
+        ));
+        let tag = abi::StakeRecord::tag(package);
+        objects.push(first(tag, false, &record, Owner::Shared(FIRST)));
+        counted.staked = counted.staked.saturating_add(amount);
+        counted.names.size += 1;
+    }
+    objects.push(object(
+        data.object_type().clone(),
+        data.has_public_transfer(),
+        pool.version(),
+        bcs::to_bytes(&counted).unwrap_or_default(),
+        *pool.owner(),
+        pool.previous_transaction(),
+        pool.storage_rebate(),
+    ));
+    objects
+}
+
 /// What an object holds, in MIST.
 pub(super) fn holds(object: &Object) -> u64 {
     let Some(data) = object.as_struct() else {

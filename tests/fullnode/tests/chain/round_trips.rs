@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chain::{Chain, Mist, NodeKey, WatchEvent};
-use fullnode::Account;
-use futures::future::join_all;
+use chain::{Chain, Mist, NodeKey, PublicKey, Stake, Verdict, WatchEvent};
 
 use crate::common::{Devnet, SUI, next, within};
 
-/// How many nodes there are where there are many, and how many of them stake at the same time.
-const NODES: usize = 200;
-const AT_ONCE: usize = 20;
+/// How many nodes there are where there are many.
+const NODES: usize = 10_000;
 
 fn requests(expected: &[(&str, u64)]) -> BTreeMap<String, u64> {
     let owned = |(method, count): &(&str, u64)| ((*method).to_owned(), *count);
@@ -86,56 +83,58 @@ async fn a_watch_polls_with_one_round_trip() {
 /// minimum which the stake is measured by, in the same round trip.
 #[tokio::test]
 async fn a_heartbeats_check_reads_the_own_record_and_the_pool_however_many_nodes_there_are() {
-    let keys: Vec<NodeKey> = (0..NODES).map(|_| NodeKey::generate().unwrap()).collect();
-    let devnet = Devnet::with(&[5 * SUI], |config| {
-        config
-            .genesis
-            .accounts
-            .extend(keys.iter().map(|key| Account {
-                address: key.address(),
-                coins_mist: vec![2 * SUI],
-            }));
-    })
-    .await;
-    let chain = devnet.chain().await;
-    let pool = devnet.config.pool;
-    let mut stakes = Vec::new();
-    let stake = async |index: usize, key: &NodeKey| {
-        let name = format!("edge-{index:04}");
-        chain.stake(key, &name, Mist(SUI)).await.unwrap()
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    let check = async |stake: &Stake| {
+        devnet.running.take_requests();
+        devnet.node.take_reads();
+        let now = within(chain.reread(stake)).await.unwrap();
+        assert_eq!(now, *stake);
+        (devnet.running.take_requests(), devnet.node.take_reads())
     };
-    let (first, others) = keys.split_first().unwrap();
-    stakes.push(within(stake(0, first)).await);
-    devnet.running.take_requests();
-    devnet.node.take_reads();
-    chain.reread(&stakes[0]).await.unwrap();
-    let alone = devnet.running.take_requests();
-    assert_eq!(alone, requests(&[("BatchGetObjects", 1)]));
+    let alone = check(&stake).await;
+    assert_eq!(alone.0, requests(&[("BatchGetObjects", 1)]));
     assert_eq!(
-        devnet.node.take_reads(),
-        BTreeMap::from([(pool, 1), (stakes[0].record, 1)])
+        alone.1,
+        BTreeMap::from([(devnet.config.pool, 1), (stake.record, 1)])
     );
 
-    for (chunk, keys) in others.chunks(AT_ONCE).enumerate() {
-        let made = keys
-            .iter()
-            .enumerate()
-            .map(|(index, key)| stake(1 + chunk * AT_ONCE + index, key));
-        stakes.extend(within(join_all(made)).await);
-    }
+    let others: Vec<(PublicKey, String)> = (0..NODES)
+        .map(|index| {
+            let key = NodeKey::generate().unwrap().public();
+            (key, format!("edge-9{index:05}"))
+        })
+        .collect();
+    devnet.node.add_stakes(&others, Mist(SUI));
     let executed = devnet.node.executed_transactions();
-    devnet.running.take_requests();
-    devnet.node.take_reads();
-    for stake in &stakes {
-        let now = chain.reread(stake).await.unwrap();
-        assert_eq!(now, *stake);
-        assert_eq!(devnet.running.take_requests(), alone);
+    assert_eq!(check(&stake).await, alone, "the first one's costs no more");
+    // nor do those of the others, which are there as the first one is
+    for (key, node_id) in others.iter().step_by(NODES / 100) {
+        let found = within(chain.find_stake(*key, node_id)).await.unwrap();
+        let found = found.unwrap();
+        assert_eq!(found.verdict, Verdict::Active);
+        let (requests, reads) = check(&found).await;
+        assert_eq!(requests, alone.0);
         assert_eq!(
-            devnet.node.take_reads(),
-            BTreeMap::from([(pool, 1), (stake.record, 1)])
+            reads,
+            BTreeMap::from([(devnet.config.pool, 1), (found.record, 1)])
         );
     }
     assert_eq!(devnet.node.executed_transactions(), executed);
+    let pool = within(chain.pool()).await.unwrap();
+    assert_eq!(pool.staked, Mist((1 + NODES as u64) * SUI));
+    // they are stakes like any other: one of them is slashed, and no other object is written
+    let (key, node_id) = &others[NODES / 2];
+    let other = within(chain.find_stake(*key, node_id))
+        .await
+        .unwrap()
+        .unwrap();
+    devnet.slash(other.record, 10_000, 1).await;
+    assert_eq!(
+        within(chain.reread(&other)).await.unwrap().verdict,
+        Verdict::Slashed
+    );
+    assert_eq!(check(&stake).await, alone);
 }
 
 /// In the order of a map's keys.

@@ -7,7 +7,10 @@ mod streams;
 
 use std::error::Error;
 
-use chain::{Chain, ChainError, ChainSettings, Mist, NodeKey, Prepared, Stake, Verdict};
+use chain::{
+    Chain, ChainError, ChainSettings, LaunchMeasurement, Master, Mist, NodeKey, Prepared, Release,
+    Releases, Stake, Tee, Verdict,
+};
 use fullnode::{Account, Reply, Running, serve};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use proptest::{prop_assert, prop_assert_eq};
@@ -29,6 +32,9 @@ struct Stage {
     stake: Stake,
     /// Has coins and no stake.
     newcomer: NodeKey,
+    /// What the directory and the registry really say.
+    masters: Vec<Master>,
+    releases: Releases,
 }
 
 impl Stage {
@@ -47,11 +53,14 @@ impl Stage {
         let stake = within(chain.stake(&devnet.operator, NODE, Mist(5 * SUI)))
             .await
             .unwrap();
+        let (masters, releases) = govern(&devnet, &chain).await;
         Self {
             devnet,
             lying,
             stake,
             newcomer,
+            masters,
+            releases,
         }
     }
 
@@ -118,6 +127,15 @@ impl Stage {
         if let Some(sure) = typed(chain.confirm(&gone).await)? {
             prop_assert!(alone, "confirmed as {}", sure.verdict);
         }
+        let administration = self.devnet.config.administration();
+        let masters = typed(chain.corroborated_masters(administration.directory).await)?;
+        if let Some(masters) = masters.filter(|_| !alone) {
+            prop_assert_eq!(&masters, &self.masters);
+        }
+        let releases = chain.corroborated_releases(administration.release_registry);
+        if let Some(releases) = typed(releases.await)?.filter(|_| !alone) {
+            prop_assert_eq!(&releases, &self.releases);
+        }
         if let Some(token) = self.stake.seal_token {
             typed(chain.stake_of_token(token.id).await)?;
             let sure = typed(chain.corroborated_stake_of_token(token.id).await)?;
@@ -179,6 +197,39 @@ impl Stage {
         prop_assert!(left > Mist(SUI) && left < Mist(2 * SUI), "left: {left}");
         Ok(())
     }
+}
+
+/// Lists a master and approves a release, and reads both.
+async fn govern(devnet: &Devnet, chain: &Chain) -> (Vec<Master>, Releases) {
+    let (key, ids) = (&devnet.slasher, devnet.config.administration());
+    within(async {
+        let enclave = chain
+            .register_master_key(key, ids.registrar_cap, [0x71; 32], [0x72; 32])
+            .await?;
+        let url = "https://master.example.org";
+        chain
+            .list_master(key, ids.admin_cap, ids.directory, enclave, url)
+            .await?;
+        let release = Release {
+            version: "0.1.0".parse().unwrap(),
+            root_hash: [1; 32],
+            pcr11: [2; 32],
+            launch_measurements: vec![LaunchMeasurement {
+                tee: Tee::Tdx,
+                digest: [3; 48],
+            }],
+            revoked: false,
+        };
+        chain
+            .approve_release(key, ids.release_cap, &release)
+            .await?;
+        let masters = chain.corroborated_masters(ids.directory).await?;
+        assert_eq!(masters.len(), 1);
+        let releases = chain.corroborated_releases(ids.release_registry).await?;
+        Ok::<_, ChainError>((masters, releases))
+    })
+    .await
+    .unwrap()
 }
 
 /// The value, or nothing where there is a clear error.

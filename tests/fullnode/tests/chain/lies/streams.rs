@@ -1,5 +1,7 @@
 //! The stream of slashes: mutated, it misleads nobody; cut, it is taken up where it stopped.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chain::{Chain, Mist, Verdict, WatchEvent};
@@ -52,6 +54,59 @@ fn watches_with_mutated(method: &'static str) {
 #[test]
 fn a_mutated_stream_hides_no_slash_and_makes_none_up() {
     watches_with_mutated("SubscribeEvents");
+}
+
+/// The stream breaks, a slash falls into the gap, and what the index tells of it is mutated: the
+/// slash is seen all the same, and nothing else.
+#[test]
+fn a_mutated_index_hides_no_slash_and_makes_none_up() {
+    const METHOD: &str = "ListEvents";
+    let runtime = runtime();
+    let stage = runtime.block_on(Stage::new(&[]));
+    let tried = runner(METHOD, CASES).run(&mutations(), |mutation| {
+        let broken = Arc::new(AtomicBool::new(false));
+        let breaks = broken.clone();
+        stage.lying.tamper(move |method, message| match method {
+            METHOD => mutation.of(message),
+            "SubscribeEvents" if breaks.swap(false, Ordering::Relaxed) => Reply::Cut(0),
+            _ => Reply::Message(message.to_owned()),
+        });
+        runtime.block_on(slash_in_a_gap(&stage, &broken))
+    });
+    tried.unwrap_or_else(|error| panic!("{METHOD}: {error}"));
+}
+
+async fn slash_in_a_gap(stage: &Stage, broken: &AtomicBool) -> Result<(), TestCaseError> {
+    let mut settings = stage.settings(true);
+    settings.timeouts.reread = Duration::from_millis(100);
+    let chain = Chain::connect(&settings).await;
+    let chain = chain.map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let known = chain.reread(&stage.stake).await.unwrap();
+    let mut watch = chain.watch_stake(&known);
+    let event = next(&mut watch).await;
+    prop_assert!(matches!(event, WatchEvent::Watching(_)), "{event:?}");
+    stage.lying.take_requests();
+    broken.store(true, Ordering::Relaxed);
+    stage.devnet.slash(known.record, 1, 1).await;
+    let (mut asked, mut seen) = (false, false);
+    while !(asked && seen) {
+        tokio::select! {
+            event = next(&mut watch) => match event {
+                WatchEvent::Watching(stake) => seen |= stake.amount < known.amount,
+                WatchEvent::Changed { stake, .. } => {
+                    prop_assert_eq!(stake.verdict, Verdict::Active);
+                    prop_assert!(stake.amount < known.amount);
+                    seen = true;
+                }
+                WatchEvent::Blind(error) => clear(&error)?,
+                event => return Err(TestCaseError::fail(format!("{event:?}"))),
+            },
+            () = tokio::time::sleep(Duration::from_millis(20)), if !asked => {
+                asked = stage.lying.take_requests().contains_key("ListEvents");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The fullnode's stream is no use at all, and the record can be read.
