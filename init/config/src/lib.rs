@@ -108,6 +108,9 @@ pub struct MasterConfig {
     pub url: String,
     /// The only root certificates that the master's is checked against, in PEM.
     pub root_certificate: String,
+    /// The pool's directory of masters on the chain, which names the keys of those that count:
+    /// `0x` and 64 hexadecimal digits. None: the master's key can't be checked there.
+    pub directory: Option<String>,
 }
 
 /// The node's secrets.

@@ -81,6 +81,7 @@ struct Identity {
 struct Master {
     url: Spanned<String>,
     root_certificate: Spanned<String>,
+    directory: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -284,6 +285,11 @@ impl Checker<'_> {
         let url = self.check("master.url", &document.master.url, values::https_url);
         let certificate = &document.master.root_certificate;
         let root_certificate = self.certificate("master.root_certificate", certificate);
+        let directory = document
+            .master
+            .directory
+            .as_ref()
+            .map(|value| self.check("master.directory", value, values::object_id));
         let status_listen: Option<SocketAddr> = match &document.status.listen {
             Some(value) => self.check("status.listen", value, values::listen),
             None => values::listen(DEFAULT_STATUS_LISTEN).ok(),
@@ -296,6 +302,10 @@ impl Checker<'_> {
             master: MasterConfig {
                 url: url?,
                 root_certificate: root_certificate?,
+                directory: match directory {
+                    None => None,
+                    Some(directory) => Some(directory?),
+                },
             },
             status_listen: status_listen?,
         })

@@ -83,6 +83,28 @@ fn a_withdrawn_stake_is_made_anew_only_where_the_document_says_so() {
 }
 
 #[test]
+fn the_masters_directory_is_an_object_of_the_chain() {
+    let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
+    assert_eq!(config.public.master.directory, None);
+    let id = format!("0x{}", "c3".repeat(32));
+    let given = |id: &str| {
+        with(
+            "\"https://10.0.2.2:8443\"",
+            &format!("\"https://10.0.2.2:8443\"\ndirectory = \"{id}\""),
+        )
+    };
+    let config = NodeConfig::parse("node.toml", &given(&id)).expect("good");
+    assert_eq!(config.public.master.directory, Some(id.clone()));
+    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
+    assert_eq!(public.master.directory, Some(id));
+    let shown = problem(&given("0xc3"));
+    assert!(
+        shown.starts_with("node.toml:21: master.directory: \"0xc3\"; expected \"0x\" and 64 "),
+        "{shown}"
+    );
+}
+
+#[test]
 fn dhcp_is_the_default() {
     let start = GOOD.find("[network]").expect("there");
     let end = GOOD.find("[time]").expect("there");

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use chain::{Address, ChainId, ObjectId};
 use serde::Deserialize;
 
+use crate::administration::Administration;
+
 /// What the double is told. Times are in milliseconds, amounts in MIST.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +53,8 @@ pub struct Genesis {
     /// How long seal tokens count.
     #[serde(default = "default_seal_token")]
     pub seal_token_ms: u64,
-    /// Who owns the slasher cap.
+    /// Who owns the slasher cap, and the other capabilities too: on Sui, whoever publishes the
+    /// package gets its slasher's and its administrator's.
     pub slasher: Address,
     /// Accounts with coins.
     #[serde(default)]
@@ -90,6 +93,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// The objects by which the pool is administered.
+    pub fn administration(&self) -> Administration {
+        Administration::of(self.pool)
+    }
+
     /// Reads the file.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! runs the calls of the package `k3s_daas` as its Move sources define them; nothing else can be
 //! called. State is in memory, and gone when the process ends.
 
+mod administration;
 mod config;
 mod execution;
 mod ledger;
@@ -15,6 +16,7 @@ mod server;
 mod service;
 mod traffic;
 
+pub use administration::Administration;
 pub use config::{Account, Config, ConfigError, Genesis};
 pub use ledger::Node;
 pub use server::{Running, ServeError, serve};

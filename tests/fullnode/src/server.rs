@@ -128,7 +128,10 @@ pub async fn serve(node: &Node, config: &Config) -> Result<Running, ServeError> 
         }
     });
     let checkpoints = tokio::spawn(make_checkpoints(node.clone(), config.finality_ms));
-    tracing::info!(%address, chain_id = %config.chain_id, "fullnode double serves");
+    tracing::info!(
+        %address, chain_id = %config.chain_id, administration = ?config.administration(),
+        "fullnode double serves"
+    );
     Ok(Running {
         address,
         server,

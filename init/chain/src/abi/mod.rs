@@ -8,15 +8,31 @@
 //! package's tests hold the same.
 
 pub mod abort;
+pub mod authority;
+pub mod enclave;
+pub mod function;
+pub mod gateway;
+pub mod releases;
 
 mod framework;
-mod gateway;
 mod staking;
 
 use sui_sdk_types::{Address, Identifier, StructTag, TypeTag};
 
+pub use authority::{CapabilityIssued, CapabilityRevoked, ListKey, Verdict};
+pub use enclave::{
+    Enclave, EnclaveConfig, EnclaveConfigChanged, EnclaveKey, EnclaveRegistered, EnclaveRetired,
+    IntentMessage, RegistrarCap,
+};
 pub use framework::{Clock, Coin, Field};
-pub use gateway::{SealToken, SealTokenBurnt, SealTokenIssued};
+pub use gateway::{
+    DirectoryCreated, MasterDirectory, MasterInfo, MasterListed, MasterRemoved, SealToken,
+    SealTokenBurnt, SealTokenIssued,
+};
+pub use releases::{
+    LaunchMeasurement, MinimumReleaseChanged, RegistryCreated, Release, ReleaseApproved,
+    ReleaseCap, ReleaseRegistry, ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
+};
 pub use staking::{
     AdminCap, Pool, PoolCreated, Restaked, Slashed, SlasherCap, StakeKey, StakeRecord, Staked,
     Table, ToppedUp, UnstakeCancelled, UnstakeRequested, Withdrawn,
@@ -25,8 +41,23 @@ pub use staking::{
 /// The module that holds pools and stakes.
 pub const STAKING: &str = "staking";
 
-/// The module that holds seal tokens.
+/// The module that holds seal tokens and the directory of masters.
 pub const GATEWAY: &str = "k8s_gateway";
+
+/// The module that holds the keys of masters.
+pub const ENCLAVE: &str = "enclave";
+
+/// The module that holds the measurements of releases.
+pub const RELEASES: &str = "releases";
+
+/// The module that holds the lists of capabilities.
+pub const AUTHORITY: &str = "authority";
+
+/// The module that slashes by evidence.
+pub const SLASHING: &str = "slashing";
+
+/// The module in which a pool's administrator sets its rules.
+pub const ADMINISTRATION: &str = "administration";
 
 /// The version that shared objects begin with. The package may raise it when it is upgraded; the
 /// layout of a struct can't change in an upgrade (Sui, "Upgrading packages"), so that objects of
@@ -42,36 +73,6 @@ pub const EVIDENCE_LENGTH: usize = 32;
 /// The chain's clock, a shared object that has been there since genesis (Sui framework,
 /// `clock.move`): id `0x6`, initial version 1.
 pub const CLOCK: Address = Address::from_static("0x6");
-
-/// Functions of the package.
-pub mod function {
-    /// `staking::stake_for_node(&mut Pool, String, vector<u8>, Coin<SUI>, &Clock, &mut TxContext): StakeRecord`
-    pub const STAKE_FOR_NODE: &str = "stake_for_node";
-    /// `staking::share_stake(StakeRecord)`
-    pub const SHARE_STAKE: &str = "share_stake";
-    /// `staking::restake(&mut Pool, &mut StakeRecord, Coin<SUI>, &Clock, &mut TxContext)`
-    pub const RESTAKE: &str = "restake";
-    /// `staking::top_up(&mut Pool, &mut StakeRecord, Coin<SUI>)`
-    pub const TOP_UP: &str = "top_up";
-    /// `staking::slash_stake(&mut Pool, &SlasherCap, &mut StakeRecord, u64, u16, vector<u8>, &Clock)`
-    pub const SLASH_STAKE: &str = "slash_stake";
-    /// `staking::withdraw_stake(&mut Pool, &mut StakeRecord, &Clock, &mut TxContext): Coin<SUI>`
-    pub const WITHDRAW_STAKE: &str = "withdraw_stake";
-    /// `k8s_gateway::create_worker_seal_token(&Pool, &mut StakeRecord, &Clock, &mut TxContext)`
-    pub const CREATE_WORKER_SEAL_TOKEN: &str = "create_worker_seal_token";
-    /// `k8s_gateway::renew_worker_seal_token(&Pool, &mut StakeRecord, SealToken, &Clock, &mut TxContext)`
-    pub const RENEW_WORKER_SEAL_TOKEN: &str = "renew_worker_seal_token";
-    /// `k8s_gateway::request_unstake(&mut Pool, &mut StakeRecord, SealToken, &Clock, &mut TxContext)`.
-    /// It stands in this module because it burns the token, and Move forbids that two modules use
-    /// each other.
-    pub const REQUEST_UNSTAKE: &str = "request_unstake";
-    /// `k8s_gateway::request_unstake_without_token(&mut Pool, &mut StakeRecord, &Clock, &mut TxContext)`
-    pub const REQUEST_UNSTAKE_WITHOUT_TOKEN: &str = "request_unstake_without_token";
-    /// `k8s_gateway::cancel_unstake(&Pool, &mut StakeRecord, &Clock, &mut TxContext)`
-    pub const CANCEL_UNSTAKE: &str = "cancel_unstake";
-    /// `k8s_gateway::burn_seal_token(SealToken)`
-    pub const BURN_SEAL_TOKEN: &str = "burn_seal_token";
-}
 
 /// Values of [`StakeRecord::status`].
 pub mod status {
@@ -115,7 +116,14 @@ macro_rules! move_type {
 move_type!(STAKING => Pool, StakeRecord, StakeKey, AdminCap, SlasherCap, PoolCreated,
     Staked, Restaked,
     ToppedUp, Slashed, UnstakeRequested, UnstakeCancelled, Withdrawn);
-move_type!(GATEWAY => SealToken, SealTokenIssued, SealTokenBurnt);
+move_type!(GATEWAY => SealToken, SealTokenIssued, SealTokenBurnt, MasterDirectory, MasterInfo,
+    DirectoryCreated, MasterListed, MasterRemoved);
+move_type!(ENCLAVE => EnclaveConfig, Enclave, EnclaveKey, RegistrarCap, EnclaveConfigChanged,
+    EnclaveRegistered, EnclaveRetired);
+move_type!(RELEASES => ReleaseRegistry, ReleaseVersion, Release, LaunchMeasurement, ReleaseCap,
+    RegistryCreated, ReleaseApproved, ReleaseRevoked, ReleaseRemoved, MinimumReleaseChanged);
+move_type!(AUTHORITY => ListKey, CapabilityIssued, CapabilityRevoked);
+move_type!(SLASHING => Verdict);
 move_type!("clock" => Clock);
 
 /// Where the record of a node key is: `derived_object::derive_address(pool, StakeKey(node_key))`.
@@ -125,6 +133,31 @@ pub fn record_id(package: Address, pool: Address, node_key: &[u8]) -> Address {
     // a newtype around bytes: writing it can't fail
     let key = bcs::to_bytes(&StakeKey(node_key.to_vec())).unwrap_or_default();
     pool.derive_object_id(&tag, &key)
+}
+
+/// Where the enclave of a key is: `derived_object::derive_address(config, EnclaveKey(public_key))`.
+/// One key has one enclave in a configuration, for ever.
+pub fn enclave_id(package: Address, config: Address, public_key: &[u8]) -> Address {
+    let tag = TypeTag::Struct(Box::new(EnclaveKey::tag(package)));
+    // a newtype around bytes: writing it can't fail
+    let key = bcs::to_bytes(&EnclaveKey(public_key.to_vec())).unwrap_or_default();
+    config.derive_object_id(&tag, &key)
+}
+
+/// Where an object keeps from when on a capability counts: the dynamic field `ListKey(capability)`.
+pub fn list_id(package: Address, object: Address, capability: Address) -> Address {
+    let tag = TypeTag::Struct(Box::new(ListKey::tag(package)));
+    // a newtype around 32 bytes: writing it can't fail
+    let key = bcs::to_bytes(&ListKey(capability)).unwrap_or_default();
+    object.derive_dynamic_child_id(&tag, &key)
+}
+
+/// The type of such an entry: `0x2::dynamic_field::Field<authority::ListKey, u64>`.
+pub fn list_tag(package: Address) -> StructTag {
+    field_tag(
+        TypeTag::Struct(Box::new(ListKey::tag(package))),
+        TypeTag::U64,
+    )
 }
 
 /// Where the pool keeps the entry of a name: the dynamic field of the table `names` under it.
@@ -142,11 +175,16 @@ pub fn name_tag() -> StructTag {
         Identifier::from_static("ID"),
         Vec::new(),
     );
+    field_tag(string_tag(), TypeTag::Struct(Box::new(id)))
+}
+
+/// `0x2::dynamic_field::Field<Name, Value>`.
+pub fn field_tag(name: TypeTag, value: TypeTag) -> StructTag {
     StructTag::new(
         Address::TWO,
         Identifier::from_static("dynamic_field"),
         Identifier::from_static("Field"),
-        vec![string_tag(), TypeTag::Struct(Box::new(id))],
+        vec![name, value],
     )
 }
 

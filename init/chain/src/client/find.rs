@@ -76,37 +76,13 @@ impl Chain {
         &self,
         seal_token: ObjectId,
     ) -> Result<Option<Stake>, ChainError> {
-        let reads = self.inner.fullnodes.iter().map(async |fullnode| {
-            fullnode.verify().await?;
-            self.stake_of_token_on(fullnode, seal_token.into()).await
-        });
-        let (mut answers, mut failure) = (Vec::new(), None);
-        for answer in futures::future::join_all(reads).await {
-            match answer {
-                Ok(stake) => answers.push(stake),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                }
-            }
-        }
-        let agreeing = |one: &Option<Stake>| {
-            answers
-                .iter()
-                .filter(|other| same(one.as_ref(), other.as_ref()))
-                .count()
-        };
-        let best = answers.iter().max_by_key(|answer| agreeing(answer));
-        match (best, failure) {
-            (Some(best), _) if agreeing(best) >= self.needed() => Ok(best.clone()),
-            (_, Some(failure)) if answers.len() < self.needed() => Err(failure),
-            (best, _) => Err(ChainError::Disagreement {
-                record: seal_token,
-                claim: best.map_or(Verdict::NotFound, verdict).name(),
-                agreeing: best.map_or(0, agreeing),
-                needed: self.needed(),
-                contrary: "another fullnode shows another stake behind this seal token".to_owned(),
-            }),
-        }
+        self.corroborated(
+            seal_token,
+            |stake| verdict(stake).name(),
+            async |fullnode| self.stake_of_token_on(fullnode, seal_token.into()).await,
+            |one, other| same(one.as_ref(), other.as_ref()),
+        )
+        .await
     }
 
     /// The stake of a record; `None` where there is no such object.

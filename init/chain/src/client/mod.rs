@@ -1,7 +1,9 @@
 //! The way in: a chain, reached through any of its fullnodes.
 
+mod administer;
 mod confirm;
 mod find;
+mod governance;
 mod read;
 mod submit;
 mod transact;

@@ -174,7 +174,11 @@ impl Chain {
 }
 
 /// Versions only count up, and an upgrade can't change a struct's layout.
-fn version_known(object: &ObjectView, what: &'static str, version: u64) -> Result<(), ChainError> {
+pub(super) fn version_known(
+    object: &ObjectView,
+    what: &'static str,
+    version: u64,
+) -> Result<(), ChainError> {
     if version >= abi::VERSION {
         return Ok(());
     }
@@ -186,7 +190,7 @@ fn version_known(object: &ObjectView, what: &'static str, version: u64) -> Resul
     })
 }
 
-fn shared(object: &ObjectView, what: &'static str) -> Result<Shared, ChainError> {
+pub(super) fn shared(object: &ObjectView, what: &'static str) -> Result<Shared, ChainError> {
     match object.owner {
         Owner::Shared(since) => Ok(Shared {
             id: object.id,

@@ -209,7 +209,7 @@ impl Chain {
     }
 
     /// Signs one transaction, and submits that one until a fullnode takes it.
-    async fn transact<'a, F>(
+    pub(super) async fn transact<'a, F>(
         &'a self,
         key: &NodeKey,
         plan: impl Fn(&'a Fullnode) -> F,

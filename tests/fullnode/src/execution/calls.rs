@@ -1,12 +1,12 @@
 //! Calls of the package's functions: arguments checked against their signatures, results kept.
 
 use sui_sdk_types::{
-    CommandArgumentError, Event, ExecutionError, Identifier, MoveCall, MoveLocation,
+    Argument, CommandArgumentError, Event, ExecutionError, Identifier, MoveCall, MoveLocation,
 };
 
 use super::Failure;
 use super::commands::{Fault, Machine, Mode, Slot};
-use super::values::{Arg, Made, Stop, Value};
+use super::values::{Arg, Form, Made, Stop, Value};
 use crate::package::{self, Function, Kind, Parameter};
 
 /// What a function sees of the transaction, and what it can do.
@@ -133,30 +133,18 @@ impl Machine<'_> {
         for (index, (argument, parameter)) in
             call.arguments.iter().zip(function.parameters).enumerate()
         {
-            let (kind, mode) = match parameter {
-                Parameter::U16 => {
-                    arguments.push(Arg::U16(self.pure(index, argument)?));
-                    borrowed.push(None);
-                    continue;
-                }
-                Parameter::U64 => {
-                    arguments.push(Arg::U64(self.pure(index, argument)?));
-                    borrowed.push(None);
-                    continue;
-                }
-                Parameter::Text => {
-                    arguments.push(Arg::Text(self.pure(index, argument)?));
-                    borrowed.push(None);
-                    continue;
-                }
-                Parameter::Bytes => {
-                    arguments.push(Arg::Bytes(self.pure(index, argument)?));
-                    borrowed.push(None);
-                    continue;
-                }
-                Parameter::Read(kind) => (kind, Mode::Read),
-                Parameter::Write(kind) => (kind, Mode::Write),
-                Parameter::Take(kind) => (kind, Mode::Take),
+            if let Some(pure) = self.pure_argument(index, argument, parameter)? {
+                arguments.push(pure);
+                borrowed.push(None);
+                continue;
+            }
+            let (kind, mode, form) = match parameter {
+                Parameter::Read(kind) => (kind, Mode::Read, None),
+                Parameter::Write(kind) => (kind, Mode::Write, None),
+                Parameter::Vector(kind) => (kind, Mode::Take, Some(Form::Vector)),
+                Parameter::Take(kind) => (kind, Mode::Take, None),
+                // pure ones, which have gone
+                _ => return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch)),
             };
             let slot = self.slot(index, argument)?;
             // what is borrowed to be read cannot be written or taken by the same call
@@ -167,7 +155,8 @@ impl Machine<'_> {
                 ));
             }
             let mut value = self.obtain(index, slot, mode)?;
-            if value.tag != kind.tag(self.package) {
+            let vector = value.form == Form::Vector;
+            if value.tag != kind.tag(self.package) || vector != (form == Some(Form::Vector)) {
                 return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
             }
             if *kind == Kind::Clock {
@@ -188,5 +177,26 @@ impl Machine<'_> {
             borrowed.push((mode == Mode::Write).then_some(slot));
         }
         Ok((arguments, borrowed))
+    }
+    /// An argument of a primitive type; `None` where the parameter is of another.
+    fn pure_argument(
+        &self,
+        index: usize,
+        argument: &Argument,
+        parameter: &Parameter,
+    ) -> Result<Option<Arg>, Fault> {
+        Ok(Some(match parameter {
+            Parameter::U8 => Arg::U8(self.pure(index, argument)?),
+            Parameter::U16 => Arg::U16(self.pure(index, argument)?),
+            Parameter::U32 => Arg::U32(self.pure(index, argument)?),
+            Parameter::U64 => Arg::U64(self.pure(index, argument)?),
+            Parameter::Text => Arg::Text(self.pure(index, argument)?),
+            Parameter::Bytes => Arg::Bytes(self.pure(index, argument)?),
+            Parameter::Address => Arg::Address(self.pure(index, argument)?),
+            Parameter::Read(_)
+            | Parameter::Write(_)
+            | Parameter::Take(_)
+            | Parameter::Vector(_) => return Ok(None),
+        }))
     }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chain::abi::MoveType as _;
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{
-    Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError, MergeCoins,
-    Object, SplitCoins, StructTag, Transaction, TransferObjects,
+    Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError,
+    MakeMoveVector, MergeCoins, Object, SplitCoins, StructTag, Transaction, TransferObjects,
+    TypeTag,
 };
 
 use super::Failure;
 use super::gas::Purse;
 use super::inputs::{Access, Inputs, Loaded};
-use super::values::{Place, Value};
+use super::values::{Form, Place, Value};
 use crate::ledger::Ledger;
 
 /// Sui's intent byte for the ids of new objects (`HashingIntentScope::RegularObjectId`).
@@ -134,16 +136,42 @@ impl<'l> Machine<'l> {
             Command::MergeCoins(merge) => self.merge_coins(merge),
             Command::TransferObjects(transfer) => self.transfer_objects(transfer),
             Command::MoveCall(call) => self.move_call(call),
-            // publishing, upgrading and vectors: no Move behind this double
+            Command::MakeMoveVector(make) => self.make_move_vector(make),
+            // publishing and upgrading: no Move behind this double
             _ => Err(ExecutionError::FeatureNotYetSupported.into()),
         }
+    }
+
+    /// A vector of launch measurements; the package's functions take no other.
+    fn make_move_vector(&mut self, make: &MakeMoveVector) -> Result<Vec<Value>, Fault> {
+        let tag = chain::abi::LaunchMeasurement::tag(self.package);
+        if make.type_ != Some(TypeTag::Struct(Box::new(tag.clone()))) {
+            return Err(ExecutionError::FeatureNotYetSupported.into());
+        }
+        let mut elements: Vec<chain::abi::LaunchMeasurement> = Vec::new();
+        for (index, argument) in make.elements.iter().enumerate() {
+            let slot = self.slot(index, argument)?;
+            let element = self.obtain(index, slot, Mode::Take)?;
+            if element.tag != tag || element.form != Form::Data {
+                return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
+            }
+            elements.push(read(&element)?);
+        }
+        let contents =
+            bcs::to_bytes(&elements).map_err(|_error| ExecutionError::InvariantViolation)?;
+        Ok(vec![Value {
+            tag,
+            form: Form::Vector,
+            contents,
+        }])
     }
 
     /// Every result must have found a place: no object may be dropped.
     fn nothing_left_over(&self) -> Result<(), Failure> {
         for (result, values) in (0u16..).zip(&self.results) {
             for (subresult, value) in (0u16..).zip(values) {
-                if value.is_some() {
+                let object = |value: &Value| matches!(value.form, Form::Object { .. });
+                if value.as_ref().is_some_and(object) {
                     let error =
                         Box::new(ExecutionError::UnusedValueWithoutDrop { result, subresult });
                     return Err(Failure {
@@ -216,7 +244,7 @@ impl<'l> Machine<'l> {
                 continue;
             }
             let object = self.obtain(index, slot, Mode::Take)?;
-            if !object.store {
+            if !object.can_be_transferred() {
                 return Err(ExecutionError::InvalidTransferObject.into());
             }
             self.placed.push((object, Place::Account(receiver)));
@@ -296,7 +324,9 @@ impl<'l> Machine<'l> {
                 .and_then(|values| values.get_mut(subresult))
                 .ok_or_else(|| fault(CommandArgumentError::InvalidValueUsage))?,
         };
-        let value = if mode == Mode::Read {
+        let object = |value: &Value| matches!(value.form, Form::Object { .. });
+        // data is copied, as Sui does where it is used again
+        let value = if mode == Mode::Read || !held.as_ref().is_some_and(object) {
             held.clone()
         } else {
             held.take()

@@ -16,7 +16,7 @@ use sui_sdk_types::{
 use super::Failure;
 use super::commands::Machine;
 use super::inputs::{Access, Inputs, LEAST_GAS_UNITS, Loaded, Rejection};
-use super::values::{Place, Value};
+use super::values::{Form, Place, Value};
 use crate::ledger::{Ledger, object};
 
 /// Units of gas for a byte of storage, and MIST for such a unit.
@@ -277,7 +277,7 @@ impl Settlement<'_> {
         .unwrap_or_default();
         let value = Value {
             tag: StructTag::gas_coin(),
-            store: true,
+            form: Form::Object { store: true },
             contents,
         };
         self.build(&value, Owner::Address(owner), deposit)
@@ -286,7 +286,7 @@ impl Settlement<'_> {
     fn build(&self, value: &Value, owner: Owner, deposit: u64) -> Object {
         object(
             value.tag.clone(),
-            value.store,
+            value.can_be_transferred(),
             self.loaded.version,
             value.contents.clone(),
             owner,

@@ -5,24 +5,49 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sui_sdk_types::{Address, Object, Owner, StructTag};
 
-/// A Move value with an id: an object, or one to be.
+/// A Move value of a struct, or a vector of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value {
+    /// Its type, or that of a vector's elements.
     pub(crate) tag: StructTag,
-    /// Whether anyone may transfer it (Move ability `store`).
-    pub(crate) store: bool,
+    pub(crate) form: Form,
     pub(crate) contents: Vec<u8>,
 }
 
+/// What kind of value it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Has an id: an object, or one to be. `store` tells whether anyone may transfer it.
+    Object { store: bool },
+    /// Can be copied and dropped, and is no object.
+    Data,
+    /// A vector of such data.
+    Vector,
+}
+
 impl Value {
-    /// A value of a type.
+    /// An object of a type. `store` tells whether anyone may transfer it.
     pub(crate) fn new<T: Serialize>(tag: StructTag, store: bool, value: &T) -> Result<Self, Stop> {
+        Self::of_form(tag, Form::Object { store }, value)
+    }
+
+    /// Data of a type.
+    pub(crate) fn data<T: Serialize>(tag: StructTag, value: &T) -> Result<Self, Stop> {
+        Self::of_form(tag, Form::Data, value)
+    }
+
+    fn of_form<T: Serialize>(tag: StructTag, form: Form, value: &T) -> Result<Self, Stop> {
         let contents = bcs::to_bytes(value).map_err(|error| Stop::Broken(error.to_string()))?;
         Ok(Self {
             tag,
-            store,
+            form,
             contents,
         })
+    }
+
+    /// Whether anyone may transfer it (Move ability `store`, and an object).
+    pub(crate) fn can_be_transferred(&self) -> bool {
+        self.form == Form::Object { store: true }
     }
 
     /// The value inside an object; `None` for a package.
@@ -30,7 +55,9 @@ impl Value {
         let data = object.as_struct()?;
         Some(Self {
             tag: data.object_type().clone(),
-            store: data.has_public_transfer(),
+            form: Form::Object {
+                store: data.has_public_transfer(),
+            },
             contents: data.contents().to_vec(),
         })
     }
@@ -59,10 +86,14 @@ impl Value {
 #[derive(Debug, Clone)]
 pub(crate) enum Arg {
     Object(Value),
+    U8(u8),
     U16(u16),
+    U32(u32),
     U64(u64),
     Text(String),
     Bytes(Vec<u8>),
+    /// An address or an id.
+    Address(Address),
 }
 
 /// What a Move call brought forth.

@@ -15,7 +15,7 @@ const FIRST: u64 = 1;
 /// The reporter's share of a slash that the package begins with.
 const REPORTER_BASIS_POINTS: u64 = 1000;
 
-/// Package, pool, slasher cap, clock, and the accounts' coins.
+/// Package, pool, capabilities, directory, registry, clock, and the accounts' coins.
 pub(super) fn objects(config: &Config) -> Vec<Object> {
     let package: Address = config.package.into();
     let pool: Address = config.pool.into();
@@ -62,6 +62,7 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
         ),
         clock(FIRST, 0),
     ];
+    objects.extend(administration(config));
     for account in &config.genesis.accounts {
         let owner: Address = account.address.into();
         for (index, balance) in (0u64..).zip(&account.coins_mist) {
@@ -78,6 +79,107 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
         }
     }
     objects
+}
+
+/// What the package's administrator would have made: the configuration of enclaves, the directory
+/// of masters, the registry of releases, and the capabilities, listed and in effect.
+fn administration(config: &Config) -> Vec<Object> {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    let package: Address = config.package.into();
+    let pool: Address = config.pool.into();
+    let owner = Owner::Address(config.genesis.slasher.into());
+    let ids = config.administration();
+    let enclave_config: Address = ids.enclave_config.into();
+    let registry: Address = ids.release_registry.into();
+    let pcr = |byte| vec![byte; abi::enclave::PCR_LENGTH];
+    vec![
+        first(
+            abi::AdminCap::tag(package),
+            true,
+            &abi::AdminCap {
+                id: ids.admin_cap.into(),
+                pool,
+            },
+            owner,
+        ),
+        listed(package, pool, config.slasher_cap.into()),
+        first(
+            abi::EnclaveConfig::tag(package),
+            false,
+            &abi::EnclaveConfig {
+                id: enclave_config,
+                version: abi::VERSION,
+                pool,
+                config_version: 1,
+                minimum_config_version: 1,
+                // of no image: keys are registered by capability here
+                pcr0: pcr(0xa0),
+                pcr1: pcr(0xa1),
+                pcr2: pcr(0xa2),
+                document_age_ms: HOUR_MS,
+                evidence_age_ms: HOUR_MS / 6,
+                effective_from_ms: 0,
+            },
+            Owner::Shared(FIRST),
+        ),
+        first(
+            abi::RegistrarCap::tag(package),
+            true,
+            &abi::RegistrarCap {
+                id: ids.registrar_cap.into(),
+                config: enclave_config,
+            },
+            owner,
+        ),
+        listed(package, enclave_config, ids.registrar_cap.into()),
+        first(
+            abi::MasterDirectory::tag(package),
+            false,
+            &abi::MasterDirectory {
+                id: ids.directory.into(),
+                version: abi::VERSION,
+                pool,
+                masters: Vec::new(),
+            },
+            Owner::Shared(FIRST),
+        ),
+        first(
+            abi::ReleaseRegistry::tag(package),
+            false,
+            &abi::ReleaseRegistry {
+                id: registry,
+                version: abi::VERSION,
+                pool,
+                minimum: abi::ReleaseVersion {
+                    major: 0,
+                    minor: 0,
+                    patch: 0,
+                },
+                releases: Vec::new(),
+            },
+            Owner::Shared(FIRST),
+        ),
+        first(
+            abi::ReleaseCap::tag(package),
+            true,
+            &abi::ReleaseCap {
+                id: ids.release_cap.into(),
+                registry,
+            },
+            owner,
+        ),
+        listed(package, registry, ids.release_cap.into()),
+    ]
+}
+
+/// The entry by which an object lists a capability.
+fn listed(package: Address, object: Address, capability: Address) -> Object {
+    let entry = abi::Field {
+        id: abi::list_id(package, object, capability),
+        name: abi::ListKey(capability),
+        value: 0_u64,
+    };
+    first(abi::list_tag(package), false, &entry, Owner::Object(object))
 }
 
 /// The chain's clock.
@@ -141,7 +243,7 @@ pub(super) fn holds(object: &Object) -> u64 {
     }
 }
 
-/// A pool or a record, at another version of the package.
+/// A shared object, at another version of the package.
 pub(super) fn migrated(from: &Object, version: u64) -> Option<Object> {
     let data = from.as_struct()?;
     let contents = match data.object_type().name().as_str() {
@@ -152,6 +254,30 @@ pub(super) fn migrated(from: &Object, version: u64) -> Option<Object> {
         abi::StakeRecord::NAME => {
             let record: abi::StakeRecord = bcs::from_bytes(data.contents()).ok()?;
             bcs::to_bytes(&abi::StakeRecord { version, ..record }).ok()?
+        }
+        abi::EnclaveConfig::NAME => {
+            let config: abi::EnclaveConfig = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::EnclaveConfig { version, ..config }).ok()?
+        }
+        abi::Enclave::NAME => {
+            let enclave: abi::Enclave = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::Enclave { version, ..enclave }).ok()?
+        }
+        abi::MasterDirectory::NAME => {
+            let directory: abi::MasterDirectory = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::MasterDirectory {
+                version,
+                ..directory
+            })
+            .ok()?
+        }
+        abi::ReleaseRegistry::NAME => {
+            let registry: abi::ReleaseRegistry = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::ReleaseRegistry {
+                version,
+                ..registry
+            })
+            .ok()?
         }
         _ => return None,
     };

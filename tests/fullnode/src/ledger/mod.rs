@@ -126,7 +126,7 @@ impl Node {
         self.ledger().terms.gas_price = price;
     }
 
-    /// Takes pool and records over to another version, as an upgraded package does: what this
+    /// Takes the shared objects over to another version, as an upgraded package does: what this
     /// double executes is of the first version, and refuses them from then on.
     pub fn migrate(&self, version: u64) {
         let mut ledger = self.ledger();

@@ -1,15 +1,25 @@
 //! The functions of the package `k3s_daas`, as its Move sources define them: the same checks in
-//! the same order. What nobody needs on a devnet is left out: the administrator's functions, the
-//! list of slashers' capabilities (the one that there is counts), slashes by evidence.
+//! the same order. What nobody needs on a devnet is left out: the pool's rules and treasury, stakes
+//! for another's node, migration, and documents of AWS Nitro.
 
+mod authority;
+mod directory;
+mod enclave;
 mod gateway;
+mod releases;
 mod staking;
+mod table;
 
 use chain::abi::abort::Abort;
-use chain::abi::{self, Clock, MoveType, Pool, SealToken, SlasherCap, StakeRecord, function};
+use chain::abi::{
+    self, AdminCap, Clock, Enclave, EnclaveConfig, LaunchMeasurement, MasterDirectory, MoveType,
+    Pool, RegistrarCap, ReleaseCap, ReleaseRegistry, ReleaseVersion, SealToken, SlasherCap,
+    StakeRecord,
+};
 use sui_sdk_types::{Address, StructTag};
 
 use crate::execution::{Arg, Scope, Stop, Value};
+use table::FUNCTIONS;
 
 /// A type that arguments can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +27,16 @@ pub(crate) enum Kind {
     Pool,
     StakeRecord,
     SealToken,
+    AdminCap,
     SlasherCap,
+    MasterDirectory,
+    EnclaveConfig,
+    Enclave,
+    RegistrarCap,
+    ReleaseRegistry,
+    ReleaseCap,
+    ReleaseVersion,
+    LaunchMeasurement,
     Sui,
     Clock,
 }
@@ -29,7 +48,16 @@ impl Kind {
             Self::Pool => Pool::tag(package),
             Self::StakeRecord => StakeRecord::tag(package),
             Self::SealToken => SealToken::tag(package),
+            Self::AdminCap => AdminCap::tag(package),
             Self::SlasherCap => SlasherCap::tag(package),
+            Self::MasterDirectory => MasterDirectory::tag(package),
+            Self::EnclaveConfig => EnclaveConfig::tag(package),
+            Self::Enclave => Enclave::tag(package),
+            Self::RegistrarCap => RegistrarCap::tag(package),
+            Self::ReleaseRegistry => ReleaseRegistry::tag(package),
+            Self::ReleaseCap => ReleaseCap::tag(package),
+            Self::ReleaseVersion => ReleaseVersion::tag(package),
+            Self::LaunchMeasurement => LaunchMeasurement::tag(package),
             Self::Sui => StructTag::gas_coin(),
             Self::Clock => Clock::tag(Address::TWO),
         }
@@ -45,12 +73,18 @@ pub(crate) enum Parameter {
     Write(Kind),
     /// `T`
     Take(Kind),
+    /// `vector<T>`
+    Vector(Kind),
+    U8,
     U16,
+    U32,
     U64,
     /// `String`
     Text,
     /// `vector<u8>`
     Bytes,
+    /// `address` or `ID`
+    Address,
 }
 
 /// A function that can be called.
@@ -60,128 +94,6 @@ pub(crate) struct Function {
     pub(crate) parameters: &'static [Parameter],
     pub(crate) body: fn(&mut Scope<'_, '_>, &mut [Arg]) -> Result<(), Stop>,
 }
-
-use Parameter::{Bytes, Read, Take, Text, U16, U64, Write};
-
-static FUNCTIONS: [Function; 12] = [
-    Function {
-        module: abi::STAKING,
-        name: function::STAKE_FOR_NODE,
-        parameters: &[
-            Write(Kind::Pool),
-            Text,
-            Bytes,
-            Take(Kind::Sui),
-            Read(Kind::Clock),
-        ],
-        body: staking::stake_for_node,
-    },
-    Function {
-        module: abi::STAKING,
-        name: function::SHARE_STAKE,
-        parameters: &[Take(Kind::StakeRecord)],
-        body: staking::share_stake,
-    },
-    Function {
-        module: abi::STAKING,
-        name: function::RESTAKE,
-        parameters: &[
-            Write(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Take(Kind::Sui),
-            Read(Kind::Clock),
-        ],
-        body: staking::restake,
-    },
-    Function {
-        module: abi::STAKING,
-        name: function::TOP_UP,
-        parameters: &[Write(Kind::Pool), Write(Kind::StakeRecord), Take(Kind::Sui)],
-        body: staking::top_up,
-    },
-    Function {
-        module: abi::STAKING,
-        name: function::SLASH_STAKE,
-        parameters: &[
-            Write(Kind::Pool),
-            Read(Kind::SlasherCap),
-            Write(Kind::StakeRecord),
-            U64,
-            U16,
-            Bytes,
-            Read(Kind::Clock),
-        ],
-        body: staking::slash_stake,
-    },
-    Function {
-        module: abi::STAKING,
-        name: function::WITHDRAW_STAKE,
-        parameters: &[
-            Write(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Read(Kind::Clock),
-        ],
-        body: staking::withdraw_stake,
-    },
-    Function {
-        module: abi::GATEWAY,
-        name: function::CREATE_WORKER_SEAL_TOKEN,
-        parameters: &[
-            Read(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Read(Kind::Clock),
-        ],
-        body: gateway::create_worker_seal_token,
-    },
-    Function {
-        module: abi::GATEWAY,
-        name: function::RENEW_WORKER_SEAL_TOKEN,
-        parameters: &[
-            Read(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Take(Kind::SealToken),
-            Read(Kind::Clock),
-        ],
-        body: gateway::renew_worker_seal_token,
-    },
-    Function {
-        module: abi::GATEWAY,
-        name: function::REQUEST_UNSTAKE,
-        parameters: &[
-            Write(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Take(Kind::SealToken),
-            Read(Kind::Clock),
-        ],
-        body: gateway::request_unstake,
-    },
-    Function {
-        module: abi::GATEWAY,
-        name: function::REQUEST_UNSTAKE_WITHOUT_TOKEN,
-        parameters: &[
-            Write(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Read(Kind::Clock),
-        ],
-        body: gateway::request_unstake_without_token,
-    },
-    Function {
-        module: abi::GATEWAY,
-        name: function::CANCEL_UNSTAKE,
-        parameters: &[
-            Read(Kind::Pool),
-            Write(Kind::StakeRecord),
-            Read(Kind::Clock),
-        ],
-        body: gateway::cancel_unstake,
-    },
-    Function {
-        module: abi::GATEWAY,
-        name: function::BURN_SEAL_TOKEN,
-        parameters: &[Take(Kind::SealToken)],
-        body: gateway::burn_seal_token,
-    },
-];
 
 /// A function, and its place in its module.
 pub(crate) fn find(module: &str, name: &str) -> Option<(u16, &'static Function)> {
@@ -233,6 +145,17 @@ fn assert_own(pool: &Pool, record: &StakeRecord) -> Result<(), Stop> {
 
 fn assert_version(pool: &Pool) -> Result<(), Stop> {
     require(pool.version == abi::VERSION, &Abort::WRONG_VERSION)
+}
+
+/// `version::assert_current(object.version)`.
+fn assert_current(version: u64) -> Result<(), Stop> {
+    require(version == abi::VERSION, &Abort::VERSION_WRONG_VERSION)
+}
+
+/// `pool.assert_admin(cap)`: the pool is of this code's version, and the capability is its own.
+fn assert_admin(pool: &Pool, cap: &AdminCap) -> Result<(), Stop> {
+    assert_version(pool)?;
+    require(cap.pool == pool.id, &Abort::WRONG_POOL)
 }
 
 fn emit<T: MoveType + serde::Serialize>(scope: &mut Scope<'_, '_>, event: &T) -> Result<(), Stop> {

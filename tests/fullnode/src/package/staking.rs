@@ -7,7 +7,7 @@ use chain::abi::{
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{Address, Identifier, SignatureScheme, StructTag, TypeTag};
 
-use super::{assert_own, assert_version, emit, object, require, wrong};
+use super::{assert_own, assert_version, authority, emit, object, require, wrong};
 use crate::execution::{Arg, Place, Scope, Stop, Value};
 
 /// Most bytes of a node id: those of a DNS label.
@@ -180,6 +180,7 @@ pub(super) fn slash_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
     let mut pool: Pool = object(arguments, 0)?.read()?;
     let cap: SlasherCap = object(arguments, 1)?.read()?;
     let mut record: StakeRecord = object(arguments, 2)?.read()?;
+    let clock: Clock = object(arguments, 6)?.read()?;
     let [
         _,
         _,
@@ -194,6 +195,8 @@ pub(super) fn slash_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
     };
     let (basis_points, reason, evidence) = (*basis_points, *reason, evidence.clone());
     require(cap.pool == pool.id, &Abort::WRONG_POOL)?;
+    let effective_from_ms = authority::effective_from_ms(scope, pool.id, cap.id)?;
+    authority::assert_effective(effective_from_ms, &clock)?;
     assert_own(&pool, &record)?;
     require(
         (1..=abi::WHOLE_BASIS_POINTS).contains(&basis_points),

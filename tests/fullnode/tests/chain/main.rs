@@ -4,6 +4,7 @@
 
 mod common;
 
+mod administration;
 mod changes;
 mod commands;
 mod lies;

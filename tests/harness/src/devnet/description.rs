@@ -33,7 +33,17 @@ pub struct Description {
     pub pool: String,
     /// The capability that slashes.
     pub slasher_capability: String,
-    /// The file with the slasher's key.
+    /// The capability that sets the pool's rules and lists masters.
+    pub admin_capability: String,
+    /// The capability that registers masters' keys.
+    pub registrar_capability: String,
+    /// The capability that approves and revokes releases.
+    pub release_capability: String,
+    /// The directory of masters.
+    pub directory: String,
+    /// The registry of releases.
+    pub release_registry: String,
+    /// The file with the slasher's key; the other capabilities are its account's too.
     pub slasher_key: PathBuf,
     /// The node's name.
     pub node_id: String,

@@ -7,6 +7,7 @@ pub mod description;
 pub mod node;
 pub mod service;
 
+mod administration;
 mod fullnode;
 mod master;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use chain::{Address, Chain, Executed, Mist, NodeKey, ObjectId, Stake};
 
+pub use administration::register_master;
 pub use cluster::{Cluster, K3s};
 pub use description::Description;
 
@@ -118,6 +120,7 @@ impl Devnet {
             });
 
         let genesis = fullnode::Genesis::new(&node_key, &slasher_key)?;
+        let administration = ::fullnode::Administration::of(genesis.pool.parse()?);
         let fullnode_port = free_port()?;
         let fullnode = fullnode::service(
             &options.programs,
@@ -147,6 +150,11 @@ impl Devnet {
             package: genesis.package.clone(),
             pool: genesis.pool.clone(),
             slasher_capability: genesis.slasher_capability.clone(),
+            admin_capability: administration.admin_cap.to_string(),
+            registrar_capability: administration.registrar_cap.to_string(),
+            release_capability: administration.release_cap.to_string(),
+            directory: administration.directory.to_string(),
+            release_registry: administration.release_registry.to_string(),
             slasher_key: slasher_key_file?,
             node_id: options.node_id.clone(),
             node_key: node_key_file?,

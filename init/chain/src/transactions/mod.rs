@@ -1,11 +1,15 @@
 //! The transactions that a node, a slasher and a staker send, as Sui's programmable transactions.
 
+mod administration;
+
 use sui_sdk_types::{
     Address, Digest, Identifier, ObjectReference, Transaction, TransactionExpiration,
 };
 use sui_transaction_builder::{Argument, Function, ObjectInput, TransactionBuilder};
 
 use crate::abi::{self, function};
+
+pub(crate) use administration::{Administration, ReleaseChange};
 
 /// What gas is paid with, and until when the transaction counts.
 #[derive(Debug, Clone)]
@@ -74,6 +78,8 @@ pub(crate) enum Plan {
     CancelUnstake { pool: Shared, record: Shared },
     /// Take the coins back.
     Withdraw { pool: Shared, record: Shared },
+    /// Change what the pool's administrator keeps.
+    Administer(Administration),
 }
 
 impl Plan {
@@ -213,6 +219,7 @@ impl Plan {
                 let receiver = tx.builder.pure(&sender);
                 tx.builder.transfer_objects(vec![coin], receiver);
             }
+            Self::Administer(administration) => administration.program(tx),
         }
     }
 }

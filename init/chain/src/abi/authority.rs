@@ -1,0 +1,51 @@
+//! Types of the modules `authority` and `slashing`: who may, and what an enclave says.
+
+use serde::{Deserialize, Serialize};
+use sui_sdk_types::Address;
+
+/// What a verdict is signed under (`slashing::SLASH_INTENT`).
+pub const SLASH_INTENT: u8 = 1;
+
+/// How long a new authority over stakes does not count (`bounds::notice_ms`).
+pub const NOTICE_MS: u64 = 15 * 24 * 60 * 60 * 1000;
+
+/// `authority::ListKey`: under which an object keeps from when on a capability counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListKey(pub Address);
+
+/// Event `authority::CapabilityIssued`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityIssued {
+    /// The object that lists it.
+    pub object: Address,
+    /// The capability.
+    pub capability: Address,
+    /// From when on it counts.
+    pub effective_from_ms: u64,
+}
+
+/// Event `authority::CapabilityRevoked`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityRevoked {
+    /// The object that listed it.
+    pub object: Address,
+    /// The capability.
+    pub capability: Address,
+}
+
+/// `slashing::Verdict`: what an enclave signs, within an `enclave::IntentMessage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The pool.
+    pub pool: Address,
+    /// The record to slash.
+    pub record: Address,
+    /// The share to take.
+    pub basis_points: u64,
+    /// The reason code.
+    pub reason: u16,
+    /// SHA-256 of the evidence.
+    pub evidence: Vec<u8>,
+    /// Who gets the reporter's share; zero: nobody.
+    pub reporter: Address,
+}

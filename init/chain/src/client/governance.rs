@@ -1,0 +1,375 @@
+//! Reading what the pool's administrator keeps on the chain: the directory of masters, and the
+//! registry of releases.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sui_sdk_types::Address as SuiAddress;
+
+use super::read::{shared, version_known};
+use super::{Chain, id};
+use crate::abi::{self, MoveType};
+use crate::error::ChainError;
+use crate::identifiers::ObjectId;
+use crate::master::Master;
+use crate::release::{LaunchMeasurement, Release, Releases, Tee};
+use crate::rpc::{Fullnode, ObjectView, present};
+use crate::transactions::Shared;
+
+impl Chain {
+    /// The current masters of the pool: those that its directory lists and whose enclave's key is
+    /// not retired, when two fullnodes say the same, or one where only one is configured.
+    ///
+    /// A master that is listed and not current is left out; an empty list is a definite answer.
+    ///
+    /// # Errors
+    /// [`ChainError::NotFound`] and [`ChainError::WrongObject`] where the object is no directory
+    /// of the package and the pool; [`ChainError::Disagreement`] where fullnodes say different
+    /// things; else what a fullnode failed with where too few answer.
+    pub async fn corroborated_masters(
+        &self,
+        directory: ObjectId,
+    ) -> Result<Vec<Master>, ChainError> {
+        self.corroborated(
+            directory,
+            |_masters| "this list of masters",
+            async |fullnode| self.masters_on(fullnode, directory.into()).await,
+            |one, other| one == other,
+        )
+        .await
+    }
+
+    /// The pool's registry of releases, when two fullnodes say the same, or one where only one is
+    /// configured.
+    ///
+    /// # Errors
+    /// As for [`Self::corroborated_masters`].
+    pub async fn corroborated_releases(&self, registry: ObjectId) -> Result<Releases, ChainError> {
+        self.corroborated(
+            registry,
+            |_releases| "this list of releases",
+            async |fullnode| {
+                let (object, registry) = self.registry_on(fullnode, registry.into()).await?;
+                releases(&object, registry)
+            },
+            |one, other| one == other,
+        )
+        .await
+    }
+
+    /// Asks every fullnode, and believes what two of them say, or one where only one is
+    /// configured. `claim` is what errors call an answer.
+    pub(super) async fn corroborated<'a, T>(
+        &'a self,
+        object: ObjectId,
+        claim: impl Fn(&T) -> &'static str,
+        read: impl AsyncFn(&'a Fullnode) -> Result<T, ChainError>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Result<T, ChainError> {
+        let read = &read;
+        let reads = self.inner.fullnodes.iter().map(async |fullnode| {
+            fullnode.verify().await?;
+            read(fullnode).await
+        });
+        let (mut answers, mut failure) = (Vec::new(), None);
+        for answer in futures::future::join_all(reads).await {
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        let agreeing = |one: &T| answers.iter().filter(|other| same(one, other)).count();
+        let best = answers
+            .iter()
+            .enumerate()
+            .map(|(index, answer)| (agreeing(answer), index))
+            .max();
+        match (best, failure) {
+            (Some((count, index)), _) if count >= self.needed() => Ok(answers.swap_remove(index)),
+            (_, Some(failure)) if answers.len() < self.needed() => Err(failure),
+            (best, _) => Err(ChainError::Disagreement {
+                record: object,
+                claim: best
+                    .and_then(|(_, index)| answers.get(index))
+                    .map_or("anything", claim),
+                agreeing: best.map_or(0, |(count, _)| count),
+                needed: self.needed(),
+                contrary: "another fullnode shows it otherwise".to_owned(),
+            }),
+        }
+    }
+
+    /// The directory, its enclaves, their configurations: three round trips.
+    async fn masters_on(
+        &self,
+        fullnode: &Fullnode,
+        directory: SuiAddress,
+    ) -> Result<Vec<Master>, ChainError> {
+        let (object, directory) = self.directory_on(fullnode, directory).await?;
+        let listed = directory.masters.len();
+        if listed > abi::gateway::MOST_MASTERS {
+            return Err(wrong(
+                &object,
+                abi::MasterDirectory::NAME,
+                format!("{} masters at most", abi::gateway::MOST_MASTERS),
+                format!("{listed} masters"),
+            ));
+        }
+        if directory.masters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<SuiAddress> = directory
+            .masters
+            .iter()
+            .map(|master| master.enclave)
+            .collect();
+        let mut enclaves = Vec::with_capacity(listed);
+        for (object, id) in fullnode.objects(&ids).await?.into_iter().zip(&ids) {
+            let object = present(object, "enclave", ObjectId::from(*id))?;
+            let enclave: abi::Enclave = object.decode(self.inner.package)?;
+            version_known(&object, abi::Enclave::NAME, enclave.version)?;
+            enclaves.push((object, enclave));
+        }
+        let ids: BTreeSet<SuiAddress> =
+            enclaves.iter().map(|(_, enclave)| enclave.config).collect();
+        let ids: Vec<SuiAddress> = ids.into_iter().collect();
+        let mut configs = BTreeMap::new();
+        for (object, id) in fullnode.objects(&ids).await?.into_iter().zip(&ids) {
+            let object = present(object, "enclave configuration", ObjectId::from(*id))?;
+            let config: abi::EnclaveConfig = object.decode(self.inner.package)?;
+            version_known(&object, abi::EnclaveConfig::NAME, config.version)?;
+            configs.insert(*id, config);
+        }
+        let mut masters = Vec::with_capacity(listed);
+        for (listed, (object, enclave)) in directory.masters.iter().zip(&enclaves) {
+            let Some(config) = configs.get(&enclave.config) else {
+                continue;
+            };
+            match self.not_current(enclave, config) {
+                None => masters.push(master(object, listed, enclave)?),
+                Some(why) => {
+                    tracing::debug!(url = ?listed.url, enclave = %object.id, why, "not current");
+                }
+            }
+        }
+        Ok(masters)
+    }
+
+    /// Why an enclave's key does not count; `None` where it does.
+    fn not_current(
+        &self,
+        enclave: &abi::Enclave,
+        config: &abi::EnclaveConfig,
+    ) -> Option<&'static str> {
+        if config.pool != self.inner.pool {
+            Some("its configuration is another pool's")
+        } else if enclave.retired {
+            Some("it is retired")
+        } else if enclave.config_version < config.minimum_config_version {
+            Some("its configuration's version is retired")
+        } else {
+            None
+        }
+    }
+
+    async fn directory_on(
+        &self,
+        fullnode: &Fullnode,
+        directory: SuiAddress,
+    ) -> Result<(ObjectView, abi::MasterDirectory), ChainError> {
+        let object = present(
+            fullnode.object(directory).await?,
+            "master directory",
+            id(directory),
+        )?;
+        let directory: abi::MasterDirectory = object.decode(self.inner.package)?;
+        self.governs(
+            &object,
+            abi::MasterDirectory::NAME,
+            directory.version,
+            directory.pool,
+        )?;
+        Ok((object, directory))
+    }
+
+    pub(super) async fn registry_on(
+        &self,
+        fullnode: &Fullnode,
+        registry: SuiAddress,
+    ) -> Result<(ObjectView, abi::ReleaseRegistry), ChainError> {
+        let object = present(
+            fullnode.object(registry).await?,
+            "release registry",
+            id(registry),
+        )?;
+        let registry: abi::ReleaseRegistry = object.decode(self.inner.package)?;
+        self.governs(
+            &object,
+            abi::ReleaseRegistry::NAME,
+            registry.version,
+            registry.pool,
+        )?;
+        Ok((object, registry))
+    }
+
+    /// How transactions name a directory of this pool.
+    pub(super) async fn shared_directory(
+        &self,
+        fullnode: &Fullnode,
+        directory: ObjectId,
+    ) -> Result<Shared, ChainError> {
+        let (object, _) = self.directory_on(fullnode, directory.into()).await?;
+        shared(&object, abi::MasterDirectory::NAME)
+    }
+
+    /// An enclave and its configuration, as transactions name them; the configuration is this
+    /// pool's.
+    pub(super) async fn shared_enclave(
+        &self,
+        fullnode: &Fullnode,
+        enclave: ObjectId,
+    ) -> Result<(Shared, Shared), ChainError> {
+        let object = present(fullnode.object(enclave.into()).await?, "enclave", enclave)?;
+        let decoded: abi::Enclave = object.decode(self.inner.package)?;
+        let config = self.shared_config(fullnode, decoded.config).await?;
+        Ok((shared(&object, abi::Enclave::NAME)?, config))
+    }
+
+    pub(super) async fn shared_config(
+        &self,
+        fullnode: &Fullnode,
+        config: SuiAddress,
+    ) -> Result<Shared, ChainError> {
+        const WHAT: &str = abi::EnclaveConfig::NAME;
+        let object = present(
+            fullnode.object(config).await?,
+            "enclave configuration",
+            id(config),
+        )?;
+        let config: abi::EnclaveConfig = object.decode(self.inner.package)?;
+        self.governs(&object, WHAT, config.version, config.pool)?;
+        shared(&object, WHAT)
+    }
+
+    /// Whether a shared object is of a version that is known, and of this pool.
+    fn governs(
+        &self,
+        object: &ObjectView,
+        what: &'static str,
+        version: u64,
+        pool: SuiAddress,
+    ) -> Result<(), ChainError> {
+        version_known(object, what, version)?;
+        shared(object, what)?;
+        if pool == self.inner.pool {
+            return Ok(());
+        }
+        Err(wrong(
+            object,
+            what,
+            format!("pool {}", self.inner.pool),
+            format!("pool {pool}"),
+        ))
+    }
+}
+
+fn wrong(object: &ObjectView, what: &'static str, expected: String, found: String) -> ChainError {
+    ChainError::WrongObject {
+        what,
+        id: id(object.id),
+        expected,
+        found,
+    }
+}
+
+/// A listed enclave as a master, if the directory says of it what it says itself.
+fn master(
+    object: &ObjectView,
+    listed: &abi::MasterInfo,
+    enclave: &abi::Enclave,
+) -> Result<Master, ChainError> {
+    const WHAT: &str = abi::Enclave::NAME;
+    let url = &listed.url;
+    let usable = url.starts_with("https://")
+        && url.len() <= abi::gateway::LONGEST_URL
+        && url.bytes().all(|byte| byte.is_ascii_graphic());
+    if !usable {
+        return Err(wrong(
+            object,
+            WHAT,
+            format!(
+                "an https URL of {} bytes at most",
+                abi::gateway::LONGEST_URL
+            ),
+            format!("one of {} bytes that is none", url.len()),
+        ));
+    }
+    if enclave.public_key != listed.public_key || enclave.tls_key_sha256 != listed.tls_key_sha256 {
+        return Err(wrong(
+            object,
+            WHAT,
+            "the keys that the directory lists".to_owned(),
+            "other keys".to_owned(),
+        ));
+    }
+    Ok(Master {
+        url: url.clone(),
+        enclave: id(object.id),
+        public_key: digest(object, WHAT, "public key", &enclave.public_key)?,
+        tls_key_sha256: digest(object, WHAT, "TLS key's digest", &enclave.tls_key_sha256)?,
+    })
+}
+
+fn releases(object: &ObjectView, registry: abi::ReleaseRegistry) -> Result<Releases, ChainError> {
+    const WHAT: &str = abi::ReleaseRegistry::NAME;
+    if registry.releases.len() > abi::releases::MOST_RELEASES {
+        return Err(wrong(
+            object,
+            WHAT,
+            format!("{} releases at most", abi::releases::MOST_RELEASES),
+            format!("{} releases", registry.releases.len()),
+        ));
+    }
+    let mut releases = Vec::with_capacity(registry.releases.len());
+    for release in &registry.releases {
+        let mut launch_measurements = Vec::with_capacity(release.launch_measurements.len());
+        for measurement in &release.launch_measurements {
+            // one of a TEE that a later package knows is of no use here
+            let Some(tee) = Tee::from_number(measurement.tee) else {
+                continue;
+            };
+            launch_measurements.push(LaunchMeasurement {
+                tee,
+                digest: digest(object, WHAT, "launch measurement", &measurement.digest)?,
+            });
+        }
+        releases.push(Release {
+            version: release.version.into(),
+            root_hash: digest(object, WHAT, "root hash", &release.root_hash)?,
+            pcr11: digest(object, WHAT, "PCR 11", &release.pcr11)?,
+            launch_measurements,
+            revoked: release.revoked_at_ms.is_some(),
+        });
+    }
+    Ok(Releases {
+        minimum: registry.minimum.into(),
+        releases,
+    })
+}
+
+fn digest<const LENGTH: usize>(
+    object: &ObjectView,
+    what: &'static str,
+    field: &'static str,
+    bytes: &[u8],
+) -> Result<[u8; LENGTH], ChainError> {
+    bytes.try_into().map_err(|_error| {
+        wrong(
+            object,
+            what,
+            format!("a {field} of {LENGTH} bytes"),
+            format!("one of {} bytes", bytes.len()),
+        )
+    })
+}

@@ -1,0 +1,260 @@
+//! Releases of the node's image, as the pool's registry holds them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::abi;
+use crate::error::ParseError;
+
+/// A release's version, `major.minor.patch`, in the order of its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReleaseVersion {
+    /// The first number.
+    pub major: u32,
+    /// The second.
+    pub minor: u32,
+    /// The third.
+    pub patch: u32,
+}
+
+/// A released image: what a machine that runs it measures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Its version.
+    pub version: ReleaseVersion,
+    /// The root hash of the root's dm-verity tree (SHA-256).
+    pub root_hash: [u8; 32],
+    /// PCR 11 of the SHA-256 bank, as the boot stub leaves it.
+    pub pcr11: [u8; 32],
+    /// What TEEs measure of it at launch.
+    pub launch_measurements: Vec<LaunchMeasurement>,
+    /// Whether it was revoked, which is for good.
+    pub revoked: bool,
+}
+
+/// What a TEE measures of a release at launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaunchMeasurement {
+    /// Which TEE.
+    pub tee: Tee,
+    /// The measurement (SHA-384).
+    pub digest: [u8; 48],
+}
+
+/// A trusted execution environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tee {
+    /// AMD SEV-SNP (MEASUREMENT).
+    SevSnp,
+    /// Intel TDX (MRTD).
+    Tdx,
+    /// AWS Nitro (PCR 0).
+    Nitro,
+}
+
+/// What a measurement is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseVerdict {
+    /// It is that of a release which counts.
+    Approved,
+    /// It is that of a release which was revoked.
+    Revoked,
+    /// It is that of a release below the least version that counts.
+    BelowMinimum,
+    /// No release has it.
+    Unknown,
+}
+
+/// A pool's registry of releases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Releases {
+    /// The least version that counts.
+    pub minimum: ReleaseVersion,
+    /// All that are kept, revoked ones too, in the order of their approval.
+    pub releases: Vec<Release>,
+}
+
+impl Releases {
+    /// The release that leaves this value in PCR 11, and what it is worth; the value before the
+    /// node's own phases are measured.
+    ///
+    /// Where several have it, a revoked one decides: the image is the same.
+    pub fn find(&self, pcr11: &[u8; 32]) -> (ReleaseVerdict, Option<&Release>) {
+        let with_value = || {
+            self.releases
+                .iter()
+                .filter(|release| release.pcr11 == *pcr11)
+        };
+        if let Some(revoked) = with_value().find(|release| release.revoked) {
+            return (ReleaseVerdict::Revoked, Some(revoked));
+        }
+        match with_value().max_by_key(|release| release.version) {
+            Some(release) if release.version < self.minimum => {
+                (ReleaseVerdict::BelowMinimum, Some(release))
+            }
+            Some(release) => (ReleaseVerdict::Approved, Some(release)),
+            None => (ReleaseVerdict::Unknown, None),
+        }
+    }
+}
+
+impl ReleaseVerdict {
+    /// The word for it, as in status pages and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Revoked => "revoked",
+            Self::BelowMinimum => "below-minimum",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for ReleaseVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Tee {
+    /// As the package numbers them.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::SevSnp => 0,
+            Self::Tdx => 1,
+            Self::Nitro => 2,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::SevSnp),
+            1 => Some(Self::Tdx),
+            2 => Some(Self::Nitro),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ReleaseVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl FromStr for ReleaseVersion {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        const WRONG: ParseError = ParseError {
+            expected: "a release's version, such as 1.2.3",
+        };
+        // `u32::from_str` takes a sign and leading zeroes; a version has one form
+        let number = |part: Option<&str>| {
+            part.filter(|part| *part == "0" || !part.starts_with(['0', '+']))
+                .and_then(|part| part.parse().ok())
+                .ok_or(WRONG)
+        };
+        let mut parts = text.split('.');
+        let version = Self {
+            major: number(parts.next())?,
+            minor: number(parts.next())?,
+            patch: number(parts.next())?,
+        };
+        match parts.next() {
+            None => Ok(version),
+            Some(_) => Err(WRONG),
+        }
+    }
+}
+
+impl From<abi::ReleaseVersion> for ReleaseVersion {
+    fn from(version: abi::ReleaseVersion) -> Self {
+        Self {
+            major: version.major,
+            minor: version.minor,
+            patch: version.patch,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> ReleaseVersion {
+        text.parse().unwrap()
+    }
+
+    fn release(text: &str, pcr11: u8, revoked: bool) -> Release {
+        Release {
+            version: version(text),
+            root_hash: [1; 32],
+            pcr11: [pcr11; 32],
+            launch_measurements: Vec::new(),
+            revoked,
+        }
+    }
+
+    #[test]
+    fn versions_have_one_form_and_an_order() {
+        for text in ["0.0.0", "1.2.3", "4294967295.0.10"] {
+            assert_eq!(version(text).to_string(), text);
+        }
+        for text in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "1.2.03",
+            "+1.2.3",
+            "1.2.x",
+            "4294967296.0.0",
+            "1..3",
+            " 1.2.3",
+        ] {
+            assert!(text.parse::<ReleaseVersion>().is_err(), "{text:?}");
+        }
+        assert!(version("0.9.9") < version("0.10.0"));
+        assert!(version("1.0.0") > version("0.99.99"));
+    }
+
+    #[test]
+    fn a_measurement_is_judged_by_its_release() {
+        let releases = Releases {
+            minimum: version("0.2.0"),
+            releases: vec![
+                release("0.1.0", 1, false),
+                release("0.2.0", 2, false),
+                release("0.3.0", 3, true),
+                release("0.1.5", 4, true),
+            ],
+        };
+        for (pcr11, verdict, found) in [
+            (1, ReleaseVerdict::BelowMinimum, Some("0.1.0")),
+            (2, ReleaseVerdict::Approved, Some("0.2.0")),
+            (3, ReleaseVerdict::Revoked, Some("0.3.0")),
+            (4, ReleaseVerdict::Revoked, Some("0.1.5")),
+            (5, ReleaseVerdict::Unknown, None),
+        ] {
+            let (told, release) = releases.find(&[pcr11; 32]);
+            assert_eq!(told, verdict);
+            assert_eq!(release.map(|release| release.version), found.map(version));
+        }
+    }
+
+    #[test]
+    fn the_same_image_under_another_version_stays_revoked() {
+        let releases = Releases {
+            minimum: version("0.0.0"),
+            releases: vec![release("0.3.0", 3, true), release("0.3.1", 3, false)],
+        };
+        assert_eq!(releases.find(&[3; 32]).0, ReleaseVerdict::Revoked);
+        let releases = Releases {
+            minimum: version("0.3.1"),
+            releases: vec![release("0.3.1", 3, false), release("0.3.0", 3, false)],
+        };
+        assert_eq!(releases.find(&[3; 32]).0, ReleaseVerdict::Approved);
+    }
+}

@@ -1,0 +1,449 @@
+//! Masters and releases: what the administrator sends, and what nodes and masters read of it.
+
+use chain::{
+    Chain, ChainError, LaunchMeasurement, Master, NodeKey, ObjectId, Release, ReleaseVerdict,
+    ReleaseVersion, Tee, Timeouts,
+};
+use fullnode::Administration;
+
+use crate::common::{Devnet, SUI, within};
+
+const URL: &str = "https://master.example.org:8443";
+
+fn version(text: &str) -> ReleaseVersion {
+    text.parse().unwrap()
+}
+
+fn release(text: &str, pcr11: u8) -> Release {
+    Release {
+        version: version(text),
+        root_hash: [0x10; 32],
+        pcr11: [pcr11; 32],
+        launch_measurements: Vec::new(),
+        revoked: false,
+    }
+}
+
+struct Office {
+    devnet: Devnet,
+    chain: Chain,
+    ids: Administration,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let devnet = Devnet::with_coins(&[10 * SUI]).await;
+        Self {
+            chain: devnet.chain().await,
+            ids: devnet.config.administration(),
+            devnet,
+        }
+    }
+
+    fn key(&self) -> &NodeKey {
+        &self.devnet.slasher
+    }
+
+    async fn register(&self, key: u8) -> Result<ObjectId, ChainError> {
+        within(self.chain.register_master_key(
+            self.key(),
+            self.ids.registrar_cap,
+            [key; 32],
+            [key + 1; 32],
+        ))
+        .await
+    }
+
+    async fn list(&self, enclave: ObjectId, url: &str) -> Result<(), ChainError> {
+        let (cap, directory) = (self.ids.admin_cap, self.ids.directory);
+        within(
+            self.chain
+                .list_master(self.key(), cap, directory, enclave, url),
+        )
+        .await
+        .map(|_executed| ())
+    }
+
+    async fn masters(&self) -> Vec<Master> {
+        within(self.chain.corroborated_masters(self.ids.directory))
+            .await
+            .unwrap()
+    }
+
+    async fn approve(&self, release: &Release) -> Result<(), ChainError> {
+        within(
+            self.chain
+                .approve_release(self.key(), self.ids.release_cap, release),
+        )
+        .await
+        .map(|_executed| ())
+    }
+
+    async fn verdict(&self, pcr11: u8) -> ReleaseVerdict {
+        within(self.chain.corroborated_releases(self.ids.release_registry))
+            .await
+            .unwrap()
+            .find(&[pcr11; 32])
+            .0
+    }
+}
+
+/// The module and the code of an abort.
+fn abort<T: std::fmt::Debug>(result: Result<T, ChainError>) -> (String, u64) {
+    match result.unwrap_err() {
+        ChainError::Aborted { module, code, .. } => (module, code),
+        other => panic!("{other}"),
+    }
+}
+
+fn code(module: &str, code: u64) -> (String, u64) {
+    (module.to_owned(), code)
+}
+
+#[tokio::test]
+async fn a_master_is_read_as_it_was_registered_and_listed() {
+    let office = Office::open().await;
+    assert_eq!(office.masters().await, []);
+    let enclave = office.register(0x71).await.unwrap();
+    assert_eq!(office.masters().await, [], "registered, and not listed");
+    office.list(enclave, URL).await.unwrap();
+    let master = Master {
+        url: URL.to_owned(),
+        enclave,
+        public_key: [0x71; 32],
+        tls_key_sha256: [0x72; 32],
+    };
+    assert_eq!(office.masters().await, std::slice::from_ref(&master));
+
+    let other = office.register(0x81).await.unwrap();
+    office.list(other, "https://m2.example.org").await.unwrap();
+    assert_eq!(office.masters().await.len(), 2);
+    // a key alone is retired: it stays listed, and counts no more
+    let cap = office.ids.admin_cap;
+    within(office.chain.retire_master_key(office.key(), cap, other))
+        .await
+        .unwrap();
+    assert_eq!(office.masters().await, [master]);
+    let directory = office.ids.directory;
+    let remove = |enclave| {
+        office
+            .chain
+            .remove_master(office.key(), cap, directory, enclave)
+    };
+    within(remove(enclave)).await.unwrap();
+    assert_eq!(office.masters().await, []);
+    let again = within(remove(enclave)).await;
+    assert_eq!(abort(again), code("k8s_gateway", 8));
+}
+
+#[tokio::test]
+async fn what_the_contracts_refuse_of_masters_is_refused() {
+    let office = Office::open().await;
+    let enclave = office.register(0x71).await.unwrap();
+    assert_eq!(abort(office.register(0x71).await), code("enclave", 16));
+    for url in [
+        "http://m.example.org",
+        "https://",
+        &format!("https://{}", "m".repeat(250)),
+    ] {
+        assert_eq!(
+            abort(office.list(enclave, url).await),
+            code("k8s_gateway", 5)
+        );
+    }
+    office.list(enclave, URL).await.unwrap();
+    assert_eq!(
+        abort(office.list(enclave, URL).await),
+        code("k8s_gateway", 7)
+    );
+    let cap = office.ids.admin_cap;
+    let retire = || office.chain.retire_master_key(office.key(), cap, enclave);
+    within(retire()).await.unwrap();
+    assert_eq!(abort(within(retire()).await), code("enclave", 9));
+    let retired = office.register(0x73).await.unwrap();
+    within(office.chain.retire_master_key(office.key(), cap, retired))
+        .await
+        .unwrap();
+    assert_eq!(abort(office.list(retired, URL).await), code("enclave", 9));
+    assert_eq!(
+        office.register(0x71).await.unwrap_err().to_string(),
+        "enclave::register_by_capability aborted with EAlreadyRegistered, This key was registered \
+         before (code 16)",
+        "a key that was retired does not come back"
+    );
+    // another's capability is no use
+    let stranger = within(office.chain.list_master(
+        &office.devnet.operator,
+        cap,
+        office.ids.directory,
+        retired,
+        URL,
+    ))
+    .await;
+    assert!(
+        matches!(stranger, Err(ChainError::Refused { .. })),
+        "{stranger:?}"
+    );
+}
+
+#[tokio::test]
+async fn keys_of_a_version_below_the_minimum_do_not_count() {
+    let office = Office::open().await;
+    let old = office.register(0x71).await.unwrap();
+    office.list(old, URL).await.unwrap();
+    let mut raw = office.devnet.raw().await;
+    let sender = office.key().address().into();
+    let (config, cap) = (
+        office.ids.enclave_config.into(),
+        raw.reference(office.ids.admin_cap.into()).await,
+    );
+    let coins = raw.coins(sender).await;
+    let tx = raw.build(sender, &coins, |raw, tx| {
+        use crate::common::raw::owned;
+        use sui_transaction_builder::ObjectInput;
+        let config = tx.object(ObjectInput::shared(config, 1, true));
+        let (pool, cap) = (raw.pool(tx, false), tx.object(owned(&cap)));
+        let mut arguments = vec![config, pool, cap];
+        arguments.extend([1_u8, 2, 3].map(|byte| tx.pure(&vec![byte; 48])));
+        arguments.push(raw.clock(tx));
+        raw.call(tx, "enclave::update_pcrs", arguments);
+        let minimum = tx.pure(&2_u64);
+        let arguments = vec![config, pool, cap, minimum];
+        raw.call(tx, "enclave::set_minimum_config_version", arguments);
+    });
+    let executed = raw.execute(office.key(), &tx).await.unwrap();
+    assert_eq!(crate::common::bench::kind(&executed), None);
+    office.devnet.node.make_checkpoint();
+    assert_eq!(office.masters().await, []);
+    assert_eq!(abort(office.list(old, URL).await), code("enclave", 9));
+    let new = office.register(0x81).await.unwrap();
+    office.list(new, URL).await.unwrap();
+    assert_eq!(office.masters().await[0].enclave, new);
+}
+
+#[tokio::test]
+async fn a_release_is_approved_revoked_outdated_and_removed() {
+    let office = Office::open().await;
+    assert_eq!(office.verdict(1).await, ReleaseVerdict::Unknown);
+    let measured = Release {
+        launch_measurements: vec![
+            LaunchMeasurement {
+                tee: Tee::SevSnp,
+                digest: [0x51; 48],
+            },
+            LaunchMeasurement {
+                tee: Tee::Tdx,
+                digest: [0x52; 48],
+            },
+        ],
+        ..release("0.1.0", 1)
+    };
+    office.approve(&measured).await.unwrap();
+    office.approve(&release("0.2.0", 2)).await.unwrap();
+    office.approve(&release("0.3.0", 3)).await.unwrap();
+    let registry = office.ids.release_registry;
+    let read = within(office.chain.corroborated_releases(registry))
+        .await
+        .unwrap();
+    assert_eq!(read.minimum, version("0.0.0"));
+    assert_eq!(
+        read.releases,
+        [measured, release("0.2.0", 2), release("0.3.0", 3)]
+    );
+    let (key, cap) = (office.key(), office.ids.release_cap);
+    within(office.chain.revoke_release(key, cap, version("0.3.0")))
+        .await
+        .unwrap();
+    within(office.chain.set_minimum_release(key, cap, version("0.2.0")))
+        .await
+        .unwrap();
+    for (pcr11, verdict) in [
+        (1, ReleaseVerdict::BelowMinimum),
+        (2, ReleaseVerdict::Approved),
+        (3, ReleaseVerdict::Revoked),
+        (4, ReleaseVerdict::Unknown),
+    ] {
+        assert_eq!(office.verdict(pcr11).await, verdict);
+    }
+    within(office.chain.remove_release(key, cap, version("0.1.0")))
+        .await
+        .unwrap();
+    assert_eq!(office.verdict(1).await, ReleaseVerdict::Unknown);
+}
+
+#[tokio::test]
+async fn what_the_contracts_refuse_of_releases_is_refused() {
+    let office = Office::open().await;
+    let (key, cap) = (office.key(), office.ids.release_cap);
+    let zero = Release {
+        root_hash: [0; 32],
+        ..release("0.1.0", 1)
+    };
+    assert_eq!(abort(office.approve(&zero).await), code("releases", 2));
+    let unmeasured = Release {
+        launch_measurements: vec![LaunchMeasurement {
+            tee: Tee::Nitro,
+            digest: [0; 48],
+        }],
+        ..release("0.1.0", 1)
+    };
+    assert_eq!(
+        abort(office.approve(&unmeasured).await),
+        code("releases", 3)
+    );
+    let overmeasured = Release {
+        launch_measurements: vec![
+            LaunchMeasurement {
+                tee: Tee::Nitro,
+                digest: [1; 48],
+            };
+            9
+        ],
+        ..release("0.1.0", 1)
+    };
+    assert_eq!(
+        abort(office.approve(&overmeasured).await),
+        code("releases", 10)
+    );
+    office.approve(&release("0.2.0", 2)).await.unwrap();
+    assert_eq!(
+        abort(office.approve(&release("0.2.0", 3)).await),
+        code("releases", 4)
+    );
+    let revoke = |text| office.chain.revoke_release(key, cap, version(text));
+    let minimum = |text| office.chain.set_minimum_release(key, cap, version(text));
+    let remove = |text| office.chain.remove_release(key, cap, version(text));
+    assert_eq!(abort(within(revoke("0.9.0")).await), code("releases", 5));
+    assert_eq!(abort(within(minimum("0.9.0")).await), code("releases", 7));
+    assert_eq!(abort(within(remove("0.2.0")).await), code("releases", 9));
+    within(minimum("0.2.0")).await.unwrap();
+    assert_eq!(abort(within(minimum("0.2.0")).await), code("releases", 7));
+    assert_eq!(
+        abort(office.approve(&release("0.1.0", 1)).await),
+        code("releases", 7)
+    );
+    within(revoke("0.2.0")).await.unwrap();
+    assert_eq!(abort(within(revoke("0.2.0")).await), code("releases", 6));
+}
+
+#[tokio::test]
+async fn directory_and_registry_must_be_of_the_package_and_the_pool() {
+    let office = Office::open().await;
+    let (chain, ids) = (&office.chain, &office.ids);
+    let missing = ObjectId::from_bytes([9; 32]);
+    for wrong in [missing, ids.release_registry, office.devnet.config.pool] {
+        let error = within(chain.corroborated_masters(wrong)).await.unwrap_err();
+        let told = if wrong == missing {
+            "not on the chain"
+        } else {
+            "is no MasterDirectory"
+        };
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    let error = within(chain.corroborated_releases(ids.directory))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("is no ReleaseRegistry"),
+        "{error}"
+    );
+    // a pool of the same package, but not the one in the settings
+    let mut settings = office.devnet.settings();
+    settings.pool = missing;
+    let other = Chain::connect(&settings).await.unwrap();
+    let error = within(other.corroborated_masters(ids.directory))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("expected pool {missing}")),
+        "{error}"
+    );
+    let error = within(other.corroborated_releases(ids.release_registry))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("expected pool {missing}")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn two_fullnodes_must_say_the_same_of_masters_and_releases() {
+    let office = Office::open().await;
+    let (liar, url) = office.devnet.twin().await;
+    let enclave = office.register(0x71).await.unwrap();
+    office.list(enclave, URL).await.unwrap();
+    office.approve(&release("0.1.0", 1)).await.unwrap();
+    let settings = office
+        .devnet
+        .settings_for(&[office.devnet.url(), url.clone()]);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let (directory, registry) = (office.ids.directory, office.ids.release_registry);
+    // the twin knows nothing of either
+    let masters = within(chain.corroborated_masters(directory)).await;
+    assert!(
+        matches!(masters, Err(ChainError::Disagreement { .. })),
+        "{masters:?}"
+    );
+    let releases = within(chain.corroborated_releases(registry)).await;
+    assert!(
+        matches!(releases, Err(ChainError::Disagreement { .. })),
+        "{releases:?}"
+    );
+    // a second fullnode of the same chain settles it, whatever the third says
+    let second = fullnode::serve(&office.devnet.node, &office.devnet.config)
+        .await
+        .unwrap();
+    let second_url = format!("https://localhost:{}", second.address().port());
+    let settings = office
+        .devnet
+        .settings_for(&[url.clone(), office.devnet.url(), second_url]);
+    let three = Chain::connect(&settings).await.unwrap();
+    let masters = within(three.corroborated_masters(directory)).await.unwrap();
+    assert_eq!(masters.len(), 1);
+    assert_eq!(
+        within(three.corroborated_releases(registry))
+            .await
+            .unwrap()
+            .releases,
+        [release("0.1.0", 1)]
+    );
+    // one alone is not enough where two are configured
+    drop(liar);
+    let mut settings = office
+        .devnet
+        .settings_for(&[office.devnet.url(), "https://localhost:1".to_owned()]);
+    settings.timeouts = Timeouts {
+        connect: std::time::Duration::from_millis(500),
+        ..Timeouts::default()
+    };
+    let half = Chain::connect(&settings).await.unwrap();
+    let masters = within(half.corroborated_masters(directory)).await;
+    assert!(
+        matches!(masters, Err(ChainError::Unreachable { .. })),
+        "{masters:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_upgraded_registry_is_read_and_not_changed() {
+    let office = Office::open().await;
+    office.approve(&release("0.1.0", 1)).await.unwrap();
+    let enclave = office.register(0x71).await.unwrap();
+    office.list(enclave, URL).await.unwrap();
+    office.devnet.node.migrate(2);
+    assert_eq!(office.verdict(1).await, ReleaseVerdict::Approved);
+    assert_eq!(office.masters().await.len(), 1);
+    let error = office.approve(&release("0.2.0", 2)).await.unwrap_err();
+    assert!(matches!(error, ChainError::Upgraded { .. }), "{error}");
+    // and one of a version before the first is none
+    office.devnet.node.migrate(0);
+    let error = within(office.chain.corroborated_masters(office.ids.directory))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("version 1 or later"), "{error}");
+}
