@@ -79,7 +79,7 @@ impl Chain {
         self.corroborated(
             seal_token,
             |stake| verdict(stake).name(),
-            async |fullnode| self.stake_of_token_on(fullnode, seal_token.into()).await,
+            |fullnode| self.stake_of_token_on(fullnode, seal_token.into()),
             |one, other| same(one.as_ref(), other.as_ref()),
         )
         .await

@@ -32,7 +32,7 @@ impl Chain {
         self.corroborated(
             directory,
             |_masters| "this list of masters",
-            async |fullnode| self.masters_on(fullnode, directory.into()).await,
+            |fullnode| self.masters_on(fullnode, directory.into()),
             |one, other| one == other,
         )
         .await
@@ -47,7 +47,7 @@ impl Chain {
         self.corroborated(
             registry,
             |_releases| "this list of releases",
-            async |fullnode| {
+            |fullnode| async move {
                 let (object, registry) = self.registry_on(fullnode, registry.into()).await?;
                 releases(&object, registry)
             },
@@ -58,17 +58,22 @@ impl Chain {
 
     /// Asks every fullnode, and believes what two of them say, or one where only one is
     /// configured. `claim` is what errors call an answer.
-    pub(super) async fn corroborated<'a, T>(
+    pub(super) async fn corroborated<'a, T, F>(
         &'a self,
         object: ObjectId,
         claim: impl Fn(&T) -> &'static str,
-        read: impl AsyncFn(&'a Fullnode) -> Result<T, ChainError>,
+        read: impl Fn(&'a Fullnode) -> F,
         same: impl Fn(&T, &T) -> bool,
-    ) -> Result<T, ChainError> {
-        let read = &read;
-        let reads = self.inner.fullnodes.iter().map(async |fullnode| {
-            fullnode.verify().await?;
-            read(fullnode).await
+    ) -> Result<T, ChainError>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
+        let reads = self.inner.fullnodes.iter().map(|fullnode| {
+            let answer = read(fullnode);
+            async move {
+                fullnode.verify().await?;
+                answer.await
+            }
         });
         let (mut answers, mut failure) = (Vec::new(), None);
         for answer in futures::future::join_all(reads).await {
