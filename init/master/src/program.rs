@@ -14,6 +14,7 @@ use crate::join;
 use crate::server::{serve, tls};
 use crate::service::Master;
 use crate::settings::MasterSettings;
+use crate::trust::Trust;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -40,8 +41,11 @@ async fn live(settings: MasterSettings) -> anyhow::Result<()> {
         Err(error @ join::JoinTokenError::File(_)) => warn!("{:#}", anyhow::Error::new(error)),
         Err(error) => return Err(error).context("join.token_file"),
     }
+    let trust = Trust::load(&settings.trust, &settings.certificate)?;
+    trust.announce();
     let chain = ChainLink::new(settings.chain);
-    let master = Arc::new(Master::new(chain, settings.join, seconds_since_1970)?);
+    let master = Master::new(chain, settings.join, seconds_since_1970)?.with_trust(trust);
+    let master = Arc::new(master);
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("can't listen on {}", settings.listen))?;

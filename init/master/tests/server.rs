@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use attest::verify::Release;
 use chain::{ChainError, ObjectId, Stake};
 use master::chain_link::StakeReader;
 use master::server::{TlsError, serve, tls};
@@ -32,6 +33,10 @@ impl StakeReader for Empty {
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {
         Ok(stake.clone())
+    }
+
+    async fn releases(&self, _: ObjectId) -> Result<Vec<Release>, ChainError> {
+        Ok(Vec::new())
     }
 }
 

@@ -27,6 +27,7 @@ pub mod life;
 pub mod master_client;
 pub mod page;
 pub mod program;
+pub mod prover;
 pub mod seams;
 pub mod usage;
 
@@ -34,6 +35,7 @@ mod agent;
 mod backoff;
 mod doubt;
 mod membership;
+mod registration;
 mod token;
 mod watch;
 

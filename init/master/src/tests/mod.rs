@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use attest::verify::Release;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -16,18 +17,22 @@ use serde::Serialize;
 use serde_json::Value;
 use wire::master::{
     Base64, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, HEARTBEAT_PATH, HeartbeatRequest,
-    MAXIMUM_BODY, REGISTER_PATH, RegisterRequest, RegisterResponse, ResourceUsage,
-    SEAL_TOKEN_HEADER,
+    MAXIMUM_BODY, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, RegisterResponse,
+    ResourceUsage, SEAL_TOKEN_HEADER,
 };
 
 use crate::chain_link::StakeReader;
 use crate::service::{Master, Peer, answer};
 use crate::settings::JoinSettings;
+use crate::trust::Trust;
 
+mod attestation;
 mod heartbeats;
 mod registration;
 
 const NOW: u64 = 1_700_000_000;
+/// The registry of releases on chain.
+const REGISTRY: ObjectId = ObjectId::from_bytes([0xe; 32]);
 const JOIN_TOKEN: &str =
     "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
@@ -63,6 +68,8 @@ struct State {
     failure: Option<fn() -> ChainError>,
     hangs: bool,
     reads: u32,
+    releases: Vec<Release>,
+    registry_failure: Option<fn() -> ChainError>,
 }
 
 impl Ledger {
@@ -91,6 +98,14 @@ impl StakeReader for Ledger {
     async fn reread(&self, _: &Stake) -> Result<Stake, ChainError> {
         Ok(self.read().await?.expect("a stake"))
     }
+
+    async fn releases(&self, registry: ObjectId) -> Result<Vec<Release>, ChainError> {
+        assert_eq!(registry, REGISTRY);
+        let state = self.0.lock().unwrap();
+        state
+            .registry_failure
+            .map_or_else(|| Ok(state.releases.clone()), |failure| Err(failure()))
+    }
 }
 
 struct World {
@@ -101,6 +116,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(Trust::default())
+    }
+
+    fn with(trust: Trust) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("token");
         fs::write(&token_file, JOIN_TOKEN).unwrap();
@@ -110,12 +129,16 @@ impl World {
             failure: None,
             hangs: false,
             reads: 0,
+            releases: Vec::new(),
+            registry_failure: None,
         })));
         let join = JoinSettings {
             server: "https://10.0.2.2:6443".to_owned(),
             token_file,
         };
-        let master = Master::new(ledger.clone(), join, || NOW).unwrap();
+        let master = Master::new(ledger.clone(), join, || NOW)
+            .unwrap()
+            .with_trust(trust);
         Self {
             ledger,
             master: Arc::new(master),
@@ -147,13 +170,13 @@ impl World {
     }
 
     async fn challenge(&self, node_id: &str) -> Base64 {
-        let request = ChallengeRequest {
-            node_id: node_id.to_owned(),
-        };
-        let answer = self.post(CHALLENGE_PATH, None, &request).await;
+        self.ask_challenge(&a_challenge(node_id)).await.nonce
+    }
+
+    async fn ask_challenge(&self, request: &ChallengeRequest) -> ChallengeResponse {
+        let answer = self.post(CHALLENGE_PATH, None, request).await;
         assert_eq!(answer.status, StatusCode::OK);
-        let answer: ChallengeResponse = serde_json::from_value(answer.body).unwrap();
-        answer.nonce
+        serde_json::from_value(answer.body).unwrap()
     }
 
     async fn a_registration(&self) -> RegisterRequest {
@@ -163,6 +186,7 @@ impl World {
             timestamp: NOW,
             nonce: self.challenge("edge-0001").await,
             public_key: Base64(KEY.public().to_flagged_bytes().to_vec()),
+            evidence: None,
             signature: Base64(Vec::new()),
         })
     }
@@ -176,7 +200,7 @@ impl World {
         let answer = self.register(&self.a_registration().await).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
         let answer: RegisterResponse = serde_json::from_value(answer.body).unwrap();
-        answer.session
+        answer.session.unwrap()
     }
 
     async fn beat(&self, request: &HeartbeatRequest) -> Answer {
@@ -219,6 +243,13 @@ impl Answer {
     }
 }
 
+fn a_challenge(node_id: &str) -> ChallengeRequest {
+    ChallengeRequest {
+        node_id: node_id.to_owned(),
+        nonce: Base64(vec![6; 32]),
+    }
+}
+
 fn sign(bytes: &[u8]) -> Base64 {
     let signature = KEY.sign_message(bytes).unwrap().to_string();
     Base64(STANDARD.decode(signature).unwrap())
@@ -243,6 +274,7 @@ fn a_beat(session: &str, sequence: u64) -> HeartbeatRequest {
         },
         session: session.to_owned(),
         sequence,
+        quote: None,
         signature: Base64(Vec::new()),
     })
 }

@@ -18,6 +18,7 @@ struct Document<'a> {
     key: &'a Path,
     chain: Chain<'a>,
     join: Join,
+    attestation: Attestation,
 }
 
 #[derive(Serialize)]
@@ -33,6 +34,11 @@ struct Chain<'a> {
 struct Join {
     server: String,
     token_file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Attestation {
+    required: bool,
 }
 
 /// The master; it does not run yet.
@@ -61,6 +67,7 @@ pub(super) fn service(
             server: format!("https://{HOST}:{}", cluster.port()),
             token_file: cluster.token_path(),
         },
+        attestation: Attestation { required: false },
     };
     let text = toml::to_string(&document).context("the master's configuration has no TOML")?;
     let path = directory.join("master.toml");

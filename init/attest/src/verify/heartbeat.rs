@@ -1,0 +1,68 @@
+//! Quotes of heartbeats: the same key, the same boot, the same registers.
+
+use seal::tpm::{
+    attest::Quote,
+    crypto::{Digest, Point},
+};
+use wire::master::{HeartbeatQuote, RefusalCode};
+
+use super::{Fault, Verified};
+use crate::evidence::REGISTERS;
+
+/// What a session began with, and every heartbeat of it must show again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    key: Point,
+    reset_count: u32,
+    registers: Digest,
+}
+
+impl Verified {
+    /// The boot that the evidence is of.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        Boot {
+            key: self.key,
+            reset_count: self.reset_count,
+            registers: self.registers,
+        }
+    }
+}
+
+impl Boot {
+    /// Verifies a heartbeat's quote, which must be over one of these data.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check(&self, quote: &HeartbeatQuote, data: &[Digest]) -> Result<(), Fault> {
+        let quote = Quote {
+            message: quote.message.0.clone(),
+            signature: quote.signature.0.clone(),
+        };
+        let nonce = quote
+            .nonce()
+            .map_err(|error| Fault::new(RefusalCode::EvidenceMalformed, error.to_string()))?;
+        let quoted = quote
+            .verify(&self.key, &nonce, &REGISTERS)
+            .map_err(|error| Fault::new(RefusalCode::QuoteSignature, error.to_string()))?;
+        if !data.iter().any(|data| nonce == data) {
+            return Err(Fault::new(
+                RefusalCode::QuoteNonce,
+                "the heartbeat's quote is an old one, or another's",
+            ));
+        }
+        if quoted.reset_count != self.reset_count {
+            return Err(Fault::new(
+                RefusalCode::AnotherBoot,
+                "the node was booted since it registered: register again",
+            ));
+        }
+        if quoted.pcr_digest != self.registers {
+            return Err(Fault::new(
+                RefusalCode::RegistersChanged,
+                "the TPM's registers were extended since the node registered",
+            ));
+        }
+        Ok(())
+    }
+}
