@@ -4,205 +4,31 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod lab;
 #[path = "../../attest/tests/support/mod.rs"]
 mod machines;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use attest::verify::{Policy, Roots};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use axum::middleware::{Next, from_fn};
-use chain::{Chain, ObjectId};
-use common::devnet::{Devnet, Init, JOIN_TOKEN, Options, starts_agent};
-use common::{Authority, Leaf, Server};
-use machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};
-use master::trust::{Attestation, Enclave, Trust, tls_key_sha256};
+use chain::ObjectId;
+use common::devnet::{Init, JOIN_TOKEN, Options, starts_agent};
+use common::{Authority, Server};
+use lab::{Lab, Machine, Seen, paths, recorded};
+use machines::{Firmware, Flaw, Manufacturer, STUB, Swtpm};
+use master::trust::Trust;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use seal::tpm::crypto::sha256;
 use staker::prover::Prover;
 use wire::child::ToInit;
 use wire::master::{
     CHALLENGE_PATH, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, SEAL_TOKEN_HEADER,
 };
 use wire::status::DegradedReason;
-
-const SEED: [u8; 32] = [0x5e; 32];
-const VERSION: &str = "1.2.3";
-
-/// A pool with a release, a manufacturer, and a master that asks for evidence.
-struct Lab {
-    devnet: Devnet,
-    chain: Chain,
-    maker: Manufacturer,
-    leaf: Leaf,
-}
-
-/// What came to a master: paths and bodies.
-type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
-
-impl Lab {
-    async fn new() -> Self {
-        let devnet = Devnet::new().await;
-        let chain = Chain::connect(&devnet.settings()).await.unwrap();
-        let leaf = devnet.authority.issue("localhost");
-        Self {
-            devnet,
-            chain,
-            maker: Manufacturer::new(),
-            leaf,
-        }
-    }
-
-    /// The release of the images that the machines here boot.
-    async fn approve(&self) {
-        let cap = self.devnet.config.administration().release_cap;
-        let release = chain::Release {
-            version: VERSION.parse().unwrap(),
-            root_hash: [1; 32],
-            pcr11: pcr11(&STUB),
-            launch_measurements: Vec::new(),
-            revoked: false,
-        };
-        self.chain
-            .approve_release(&self.devnet.slasher, cap, &release)
-            .await
-            .unwrap();
-    }
-
-    async fn revoke(&self) {
-        let cap = self.devnet.config.administration().release_cap;
-        self.chain
-            .revoke_release(&self.devnet.slasher, cap, VERSION.parse().unwrap())
-            .await
-            .unwrap();
-    }
-
-    /// Registers the master's key on chain.
-    async fn register(&self) -> ObjectId {
-        let ids = self.devnet.config.administration();
-        let key = Enclave::from_seed(ObjectId::from_bytes([0; 32]), &SEED).unwrap();
-        let enclave = self
-            .chain
-            .register_master_key(
-                &self.devnet.slasher,
-                ids.registrar_cap,
-                key.public_key().try_into().unwrap(),
-                tls_key_sha256(&self.leaf.certificate).unwrap(),
-            )
-            .await
-            .unwrap();
-        let url = "https://master.example";
-        self.chain
-            .list_master(
-                &self.devnet.slasher,
-                ids.admin_cap,
-                ids.directory,
-                enclave,
-                url,
-            )
-            .await
-            .unwrap();
-        enclave
-    }
-
-    fn trust(&self, enclave: ObjectId, required: bool) -> Trust {
-        Trust {
-            enclave: Enclave::from_seed(enclave, &SEED),
-            attestation: Some(Attestation {
-                required,
-                policy: Policy {
-                    roots: Roots::from_pem(self.maker.roots().as_bytes()).unwrap(),
-                    secure_boot: Some(vec![sha256(&[PUBLISHER])]),
-                    reports: None,
-                },
-                releases: self.devnet.config.administration().release_registry,
-            }),
-            tls_key_sha256: tls_key_sha256(&self.leaf.certificate).unwrap(),
-        }
-    }
-
-    /// A master with its key on chain.
-    async fn master(&self) -> (Server, Seen) {
-        let enclave = self.register().await;
-        self.serve(self.devnet.master_router(self.trust(enclave, true)))
-            .await
-    }
-
-    /// Serves, and keeps what comes.
-    async fn serve(&self, router: Router) -> (Server, Seen) {
-        let (router, seen) = recorded(router);
-        (Server::start(&self.leaf, router).await, seen)
-    }
-
-    fn machine(&self, firmware: Firmware) -> Machine {
-        let swtpm = Swtpm::new();
-        self.maker.provision(&swtpm, Flaw::None);
-        Machine::boot(swtpm, firmware)
-    }
-}
-
-fn recorded(router: Router) -> (Router, Seen) {
-    let seen = Seen::default();
-    let kept = Arc::clone(&seen);
-    let record = from_fn(move |request: Request, next: Next| {
-        let kept = Arc::clone(&kept);
-        async move {
-            let (parts, body) = request.into_parts();
-            let body = to_bytes(body, MAXIMUM_REGISTRATION).await.unwrap();
-            let entry = (parts.uri.path().to_owned(), body.to_vec());
-            kept.lock().unwrap().push(entry);
-            next.run(Request::from_parts(parts, Body::from(body))).await
-        }
-    });
-    (router.layer(record), seen)
-}
-
-fn paths(seen: &Seen) -> Vec<String> {
-    let seen = seen.lock().unwrap();
-    seen.iter().map(|(path, _)| path.clone()).collect()
-}
-
-/// A machine with a TPM, started.
-struct Machine {
-    swtpm: Arc<Mutex<Swtpm>>,
-    log: tempfile::NamedTempFile,
-}
-
-impl Machine {
-    fn boot(swtpm: Swtpm, firmware: Firmware) -> Self {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(log.path(), firmware.boot(&swtpm, &STUB)).unwrap();
-        Self {
-            swtpm: Arc::new(Mutex::new(swtpm)),
-            log,
-        }
-    }
-
-    /// Takes the power and gives it back.
-    fn restart(&self) {
-        let mut swtpm = self.swtpm.lock().unwrap();
-        swtpm.power_cycle();
-        let log = Firmware::default().boot(&swtpm, &STUB);
-        std::fs::write(self.log.path(), log).unwrap();
-    }
-
-    fn node(&self) -> Options {
-        let swtpm = Arc::clone(&self.swtpm);
-        Options {
-            prover: Prover::new(
-                move || Ok(Some(swtpm.lock().unwrap().open())),
-                self.log.path(),
-            ),
-            directory: true,
-            ..Options::default()
-        }
-    }
-}
 
 /// Waits for this reason and these words; no agent was started before.
 async fn degraded(init: &mut Init, wanted: DegradedReason, words: &str) {

@@ -225,6 +225,37 @@ mod tests {
     }
 
     #[test]
+    fn a_heartbeats_quote_is_under_its_signature() {
+        let quote = |byte| {
+            Some(HeartbeatQuote {
+                message: Base64(vec![byte]),
+                signature: Base64(vec![2]),
+            })
+        };
+        let signed = [None, quote(1), quote(3)].map(|quote| {
+            let usage = ResourceUsage {
+                cpu_percent: 1.0,
+                memory_percent: 1.0,
+                disk_percent: 1.0,
+            };
+            let request = HeartbeatRequest {
+                node_id: "edge-0001".to_owned(),
+                timestamp: 1,
+                stake_status: "active".to_owned(),
+                stake_amount: 1,
+                running_pods: 1,
+                resource_usage: usage,
+                session: "session".to_owned(),
+                sequence: 1,
+                quote,
+                signature: Base64(vec![]),
+            };
+            request.signed_bytes().expect("small")
+        });
+        assert!(signed[0] != signed[1] && signed[1] != signed[2]);
+    }
+
+    #[test]
     fn base64_is_checked() {
         assert!(serde_json::from_str::<Base64>("\"!!\"").is_err());
         assert_eq!(

@@ -170,3 +170,65 @@ fn is_for_endorsement(certificate: &[u8]) -> bool {
 fn public_key_info(point: &Point) -> Vec<u8> {
     [P256, &point.to_sec1()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    /// An endorsement key of the template, at the curve's base point (SEC 2, 2.4.2).
+    fn an_endorsement_key() -> Public {
+        let area = "0023000b000300b20020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa\
+                    00060080004300100003001000206b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                    00204fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+        let area = hex::decode(area).expect("hex");
+        let length = u16::try_from(area.len()).expect("short").to_be_bytes();
+        Public::from_bytes(&[&length, area.as_slice()].concat()).expect("a public area")
+    }
+
+    fn a_certificate() -> (Roots, Vec<u8>) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = CertificateParams::new(Vec::new())
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        let roots = Roots::from_pem(certificate.pem().as_bytes()).expect("a root");
+        (roots, certificate.der().to_vec())
+    }
+
+    #[test]
+    fn the_key_of_the_template_is_one() {
+        assert!(
+            an_endorsement_key()
+                .is_endorsement_key()
+                .expect("a template")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_certificate_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+            let (roots, _) = a_certificate();
+            prop_assert!(roots.check(&an_endorsement_key(), Some(&bytes), 0).is_err());
+        }
+
+        #[test]
+        fn an_edited_certificate_is_refused(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        ) {
+            let (roots, mut bytes) = a_certificate();
+            for (place, value) in edits {
+                let place = place.index(bytes.len());
+                bytes[place] = value;
+            }
+            let _ = is_for_endorsement(&bytes);
+            prop_assert!(roots.check(&an_endorsement_key(), Some(&bytes), 0).is_err());
+        }
+
+        #[test]
+        fn any_file_of_roots_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+            let _ = (Roots::from_pem(&bytes), certificate_digests(&bytes));
+        }
+    }
+}

@@ -66,3 +66,35 @@ impl Boot {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wire::master::Base64;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_quote_is_refused(
+            message in prop::collection::vec(any::<u8>(), 0..256),
+            signature in prop::collection::vec(any::<u8>(), 0..128),
+        ) {
+            // the curve's base point (SEC 2, 2.4.2)
+            let point = hex::decode(
+                "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+            )
+            .expect("hex");
+            let boot = Boot {
+                key: Point::from_sec1(&point).expect("a point"),
+                reset_count: 0,
+                registers: [0; 32],
+            };
+            let quote = HeartbeatQuote {
+                message: Base64(message),
+                signature: Base64(signature),
+            };
+            prop_assert!(boot.check(&quote, &[[0; 32]]).is_err());
+        }
+    }
+}
