@@ -10,6 +10,7 @@ use wire::master::{
 use zeroize::Zeroizing;
 
 use crate::life::Staker;
+use crate::membership::signing;
 use crate::seams::{Chain, Challenged, Init, Master, MasterError, Meter};
 
 /// How far the master's clock can be from the node's, in seconds: as far as the master tolerates.
@@ -61,10 +62,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             evidence: evidence.map(Base64),
             signature: Base64(Vec::new()),
         };
-        request.signature =
-            self.sign(&request.signed_bytes().map_err(crate::membership::signing)?)?;
+        request.signature = self.sign(&request.signed_bytes().map_err(signing)?)?;
         let answer = self.master.register(&channel, &request).await?;
-        let hash = request_hash(&request).map_err(crate::membership::signing)?;
+        let hash = request_hash(&request).map_err(signing)?;
         if let Some(key) = key {
             check_answer(&key, &answer, &hash)?;
         }
@@ -168,7 +168,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
 
 fn fresh_nonce() -> Result<Vec<u8>, MasterError> {
     let mut nonce = vec![0; NONCE_LENGTH];
-    getrandom::fill(&mut nonce).map_err(|error| crate::membership::signing(error))?;
+    getrandom::fill(&mut nonce).map_err(signing)?;
     Ok(nonce)
 }
 
@@ -184,9 +184,7 @@ fn check_proof(
         .as_slice()
         .try_into()
         .map_err(|_| untrusted("its key has not 32 bytes"))?;
-    let bytes = proof
-        .signed_bytes(request, nonce)
-        .map_err(crate::membership::signing)?;
+    let bytes = proof.signed_bytes(request, nonce).map_err(signing)?;
     UnparsedPublicKey::new(&ED25519, key)
         .verify(&bytes, &proof.signature.0)
         .map_err(|_| untrusted("its signature is not by its key, over this node's challenge"))?;
@@ -202,11 +200,7 @@ fn check_answer(
         .signature
         .as_ref()
         .ok_or_else(|| untrusted("its answer is not signed"))?;
-    let bytes = Zeroizing::new(
-        answer
-            .signed_bytes(hash)
-            .map_err(crate::membership::signing)?,
-    );
+    let bytes = Zeroizing::new(answer.signed_bytes(hash).map_err(signing)?);
     UnparsedPublicKey::new(&ED25519, key)
         .verify(&bytes, &signature.0)
         .map_err(|_| untrusted("its answer is not signed by its key, for this request"))

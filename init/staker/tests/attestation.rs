@@ -19,7 +19,7 @@ use chain::ObjectId;
 use common::devnet::{Init, JOIN_TOKEN, Options, starts_agent};
 use common::{Authority, Server};
 use lab::{Lab, Machine, Seen, paths, recorded};
-use machines::{Firmware, Flaw, Manufacturer, STUB, Swtpm};
+use machines::{Firmware, Flaw, Manufacturer, Swtpm};
 use master::trust::Trust;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;

@@ -113,9 +113,8 @@ async fn without_the_chain_no_master_is_trusted() {
         // registered; then the master forgets, and the chain is out of reach
         world.chain.ledger.borrow_mut().outage = Some(no_answer);
         let forgotten = refused(RefusalCode::Session);
-        let mut desk = world.master.desk.borrow_mut();
-        desk.refuse_heartbeats.push_back(forgotten);
-        drop(desk);
+        let desk = &world.master.desk;
+        desk.borrow_mut().refuse_heartbeats.push_back(forgotten);
         sleep(2 * MINUTE).await;
         assert_eq!(world.registrations(), 1);
         assert_eq!(world.degraded(DegradedReason::MasterUntrusted), 1);
