@@ -133,12 +133,15 @@ fn releases_that_do_not_count_are_named() {
     assert_eq!(verified.release(&found).expect("counts").version, "1.1.1");
 }
 
+/// Changes what evidence was to be for.
+type Change = fn(&mut Claim);
+
 #[test]
 fn evidence_is_for_one_registration_on_one_channel() {
     let mut machine = Machine::new(Firmware::default());
     let evidence = machine.evidence();
     let policy = policy();
-    let cases: [(fn(&mut Claim), RefusalCode); 5] = [
+    let cases: [(Change, RefusalCode); 5] = [
         (|claim| claim.nonce[0] ^= 1, RefusalCode::QuoteNonce),
         (|claim| claim.channel[0] ^= 1, RefusalCode::ChannelMismatch),
         (|claim| claim.node_id.push('x'), RefusalCode::KeyBinding),

@@ -286,7 +286,9 @@ static STAKER: Service = Service {
             DegradedReason::StakeBelowMinimum,
             DegradedReason::ChainRefused,
             DegradedReason::MasterUnreachable,
+            DegradedReason::MasterUntrusted,
             DegradedReason::RegistrationRefused,
+            DegradedReason::Attestation,
             DegradedReason::Heartbeat,
         ],
         phases: &[

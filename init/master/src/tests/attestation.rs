@@ -162,6 +162,9 @@ async fn the_token_comes_sealed_for_the_machine_of_the_evidence() {
     world.register(&request).await.refused(401, "nonce");
 }
 
+/// Changes a registration before it is signed.
+type Spoil = dyn Fn(&mut Machine, &mut RegisterRequest);
+
 #[tokio::test]
 async fn evidence_is_asked_for_and_is_this_registrations() {
     let world = world(true);
@@ -172,7 +175,7 @@ async fn evidence_is_asked_for_and_is_this_registrations() {
         .await
         .refused(401, "evidence-missing");
 
-    let cases: [(&str, &dyn Fn(&mut Machine, &mut RegisterRequest)); 4] = [
+    let cases: [(&str, &Spoil); 4] = [
         ("evidence-malformed", &|_, request| {
             request.evidence = Some(Base64(vec![1; 100]));
         }),
