@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use attest::verify::{Release, Standing};
 use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Verdict};
 use tokio::sync::OnceCell;
 
@@ -23,6 +24,12 @@ pub trait StakeReader: Send + Sync + 'static {
         &self,
         record: ObjectId,
     ) -> impl Future<Output = Result<Option<Stake>, ChainError>> + Send;
+
+    /// The releases of a registry, when two fullnodes say the same where two are configured.
+    fn releases(
+        &self,
+        registry: ObjectId,
+    ) -> impl Future<Output = Result<Vec<Release>, ChainError>> + Send;
 }
 
 /// Whether a node with such a stake is no part of the cluster any more. One that holds too little
@@ -78,4 +85,32 @@ impl StakeReader for ChainLink {
             _ => Ok(None),
         }
     }
+
+    async fn releases(&self, registry: ObjectId) -> Result<Vec<Release>, ChainError> {
+        let known = self
+            .connection()
+            .await?
+            .corroborated_releases(registry)
+            .await?;
+        Ok(releases(known))
+    }
+}
+
+/// What the chain says of each release of a registry.
+fn releases(known: chain::Releases) -> Vec<Release> {
+    let minimum = known.minimum;
+    let release = |release: chain::Release| Release {
+        version: release.version.to_string(),
+        pcr11: release.pcr11,
+        standing: if release.revoked {
+            Standing::Revoked
+        } else if release.version < minimum {
+            Standing::BelowMinimum {
+                minimum: minimum.to_string(),
+            }
+        } else {
+            Standing::Approved
+        },
+    };
+    known.releases.into_iter().map(release).collect()
 }

@@ -1,13 +1,19 @@
 //! Heartbeats: the session's own key, numbers that only grow, and the stake read again.
 
+use attest::channel::heartbeat_data;
+use attest::verify::Boot;
 use axum::http::HeaderMap;
 use chain::Verdict;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::{info, warn};
-use wire::master::{HeartbeatRequest, HeartbeatResponse, RefusalCode};
+use wire::master::{Base64, HeartbeatRequest, HeartbeatResponse, NONCE_LENGTH, RefusalCode};
 
 use crate::chain_link::StakeReader;
 use crate::refusal::Refused;
-use crate::service::{Master, check_header, check_name, check_signature, check_verdict};
+use crate::service::{
+    Master, NoRandomNumbers, check_header, check_name, check_signature, check_verdict,
+};
+use crate::sessions::Session;
 
 /// The longest `stake_status`, in bytes.
 const LONGEST_STATUS: usize = 32;
@@ -35,6 +41,14 @@ impl<C: StakeReader> Master<C> {
         let key = session.stake.node_key;
         check_signature(key, request.signed_bytes(), &request.signature)?;
         self.check_timestamp(request.timestamp)?;
+        let numbered = session.is_next(request.sequence);
+        if let Some(boot) = session.boot.as_ref().filter(|_| numbered) {
+            check_quote(&session, boot, request).inspect_err(|refused| {
+                if refused.code.ends_session() {
+                    self.sessions.end(&request.session);
+                }
+            })?;
+        }
         if !self.sessions.advance(&request.session, request.sequence) {
             return Err(Refused::new(
                 RefusalCode::Sequence,
@@ -70,6 +84,10 @@ impl<C: StakeReader> Master<C> {
                 "the node sees its stake differently"
             );
         }
+        let nonce = session.boot.is_some().then(fresh_nonce).transpose()?;
+        if let Some(nonce) = &nonce {
+            self.sessions.expect(&request.session, nonce.clone());
+        }
         let usage = &request.resource_usage;
         info!(
             node_id = request.node_id,
@@ -86,8 +104,35 @@ impl<C: StakeReader> Master<C> {
             node_id: request.node_id.clone(),
             timestamp: (self.clock)(),
             message: format!("the stake {} is active", stake.record),
+            nonce: nonce.map(Base64),
         })
     }
+}
+
+/// The quote is of the boot that the session began with, and over the nonce of the last answer.
+fn check_quote(session: &Session, boot: &Boot, request: &HeartbeatRequest) -> Result<(), Refused> {
+    let Some(quote) = &request.quote else {
+        return Err(Refused::new(
+            RefusalCode::EvidenceMissing,
+            "the session began with evidence, and the heartbeat has no quote",
+        ));
+    };
+    let data = session
+        .nonces
+        .iter()
+        .map(|nonce| heartbeat_data(&request.session, request.sequence, nonce))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Refused::malformed(error.to_string()))?;
+    boot.check(quote, &data)
+        .map_err(|fault| Refused::new(fault.code, fault.message))
+}
+
+fn fresh_nonce() -> Result<Vec<u8>, Refused> {
+    let mut nonce = vec![0; NONCE_LENGTH];
+    SystemRandom::new()
+        .fill(&mut nonce)
+        .map_err(|_| Refused::unavailable(NoRandomNumbers.to_string()))?;
+    Ok(nonce)
 }
 
 /// What a node says of itself makes sense, and can stand in a log line.

@@ -14,6 +14,7 @@ use crate::join::{self, Join};
 use crate::server::{serve, tls};
 use crate::service::Master;
 use crate::settings::{MasterSettings, TokenSource};
+use crate::trust::Trust;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -43,8 +44,10 @@ async fn live(settings: MasterSettings) -> anyhow::Result<()> {
         }
     }
     let join = Join::open(settings.join).context("[kubernetes]")?;
+    let trust = Trust::load(&settings.trust, &settings.certificate)?;
+    trust.announce();
     let chain = ChainLink::new(settings.chain);
-    let master = Arc::new(Master::new(chain, join, seconds_since_1970)?);
+    let master = Arc::new(Master::new(chain, join, seconds_since_1970)?.with_trust(trust));
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("can't listen on {}", settings.listen))?;

@@ -1,9 +1,13 @@
 //! Registration: from a nonce, a signature and a stake to a join token.
 
+use attest::channel::request_hash;
+use attest::token;
+use attest::verify::Verified;
 use axum::http::HeaderMap;
 use chain::{ObjectId, PublicKey, Stake};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use wire::master::{RefusalCode, RegisterRequest, RegisterResponse};
+use tracing::error;
+use wire::master::{Grant, RefusalCode, RegisterRequest, RegisterResponse};
 
 use crate::chain_link::StakeReader;
 use crate::challenge::NonceFault;
@@ -34,6 +38,7 @@ impl<C: StakeReader> Master<C> {
         let key = PublicKey::from_flagged_bytes(&request.public_key.0)
             .map_err(|error| Refused::malformed(format!("public_key: {error}")))?;
         check_signature(key, request.signed_bytes(), &request.signature)?;
+        let verified = self.check_evidence(request, key)?;
 
         let stake = self
             .ask(|chain| chain.stake_of_token(seal_token))
@@ -45,14 +50,37 @@ impl<C: StakeReader> Master<C> {
                 )
             })?;
         self.check_stake(request, key, &stake)?;
+        if let Some(verified) = &verified {
+            self.check_release(&request.node_id, verified).await?;
+        }
 
         let session = session_name()?;
         // first, so that of two requests with one nonce only one has a token made
         self.challenges.consume(nonce).map_err(refused_nonce)?;
         let issued = self.join.tokens.issue(&stake, (self.clock)()).await?;
-        let begun = self
-            .sessions
-            .begin(session.clone(), request.seal_token.clone(), stake.clone());
+        let answer = self.grant(
+            request,
+            verified.as_ref(),
+            format!("the stake {} of {} is active", stake.record, stake.amount),
+            Grant {
+                join_token: issued.token.clone(),
+                server: self.join.server.clone(),
+                session: session.clone(),
+            },
+        );
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(refused) => {
+                self.join.tokens.take_back(issued).await;
+                return Err(refused);
+            }
+        };
+        let begun = self.sessions.begin(
+            session,
+            request.seal_token.clone(),
+            stake,
+            verified.map(|verified| verified.boot()),
+        );
         if !begun {
             self.join.tokens.take_back(issued).await;
             return Err(Refused::new(
@@ -60,14 +88,47 @@ impl<C: StakeReader> Master<C> {
                 "a node of this name with another stake is registered and alive",
             ));
         }
-        Ok(RegisterResponse {
+        Ok(answer)
+    }
+
+    /// The answer: sealed for the TPM that the evidence is of, or in the plain where there is none,
+    /// and signed.
+    fn grant(
+        &self,
+        request: &RegisterRequest,
+        verified: Option<&Verified>,
+        message: String,
+        grant: Grant,
+    ) -> Result<RegisterResponse, Refused> {
+        let hash =
+            request_hash(request).map_err(|error| Refused::unavailable(error.to_string()))?;
+        let mut answer = RegisterResponse {
             status: "registered".to_owned(),
             node_id: request.node_id.clone(),
-            message: format!("the stake {} of {} is active", stake.record, stake.amount),
-            join_token: issued.token,
-            server: self.join.server.clone(),
-            session,
-        })
+            message,
+            join_token: None,
+            server: None,
+            session: None,
+            sealed_token: None,
+            signature: None,
+        };
+        if let Some(verified) = verified {
+            let keys = (&verified.endorsement, &verified.attestation);
+            let sealed = token::seal(keys.0, keys.1, &hash, &grant).map_err(|failure| {
+                error!(%failure, "the join token can't be encrypted");
+                Refused::unavailable("the master can't encrypt the join token")
+            })?;
+            answer.sealed_token = Some(sealed);
+        } else {
+            answer.join_token = Some(grant.join_token);
+            answer.server = Some(grant.server);
+            answer.session = Some(grant.session);
+        }
+        answer.signature = self
+            .trust
+            .sign_answer(&answer, &hash)
+            .map_err(|error| Refused::unavailable(error.to_string()))?;
+        Ok(answer)
     }
 
     fn check_stake(

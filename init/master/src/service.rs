@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest as _, State};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,7 +21,8 @@ use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use wire::master::{
     Base64, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, EncodingError, HEARTBEAT_PATH,
-    MAXIMUM_BODY, REGISTER_PATH, RefusalCode, SEAL_TOKEN_HEADER,
+    MAXIMUM_BODY, MAXIMUM_REGISTRATION, NONCE_LENGTH, REGISTER_PATH, RefusalCode,
+    SEAL_TOKEN_HEADER,
 };
 
 use crate::chain_link::StakeReader;
@@ -29,9 +30,12 @@ use crate::challenge::Challenges;
 use crate::join::Join;
 use crate::refusal::Refused;
 use crate::sessions::Sessions;
+use crate::trust::Trust;
 
 /// How far a node's clock can be from the master's, in seconds.
 const CLOCK_TOLERANCE: u64 = 300;
+/// Registrations side by side, whose bodies can be long; more wait within their time.
+const MOST_REGISTRATIONS: usize = 64;
 /// Reads of the chain side by side; more wait within their time.
 const MOST_READS: usize = 32;
 /// One read of the chain, waiting for a place included.
@@ -49,7 +53,10 @@ pub struct Master<C> {
     pub(crate) join: Join,
     pub(crate) challenges: Challenges,
     pub(crate) sessions: Sessions,
+    /// Who the master is, and what it asks of nodes beside their stake.
+    pub(crate) trust: Trust,
     reads: Semaphore,
+    registrations: Semaphore,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) clock: fn() -> u64,
 }
@@ -70,9 +77,18 @@ impl<C: StakeReader> Master<C> {
             join,
             challenges: Challenges::new().map_err(|_| NoRandomNumbers)?,
             sessions: Sessions::default(),
+            trust: Trust::default(),
             reads: Semaphore::new(MOST_READS),
+            registrations: Semaphore::new(MOST_REGISTRATIONS),
             clock,
         })
+    }
+
+    /// With a key that the chain knows, and with evidence to ask of nodes. A master that was not told
+    /// proves nothing of itself, and asks for none.
+    #[must_use]
+    pub fn with_trust(self, trust: Trust) -> Self {
+        Self { trust, ..self }
     }
 
     /// The routes.
@@ -80,7 +96,10 @@ impl<C: StakeReader> Master<C> {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route(CHALLENGE_PATH, post(challenge::<C>))
-            .route(REGISTER_PATH, post(register::<C>))
+            .route(
+                REGISTER_PATH,
+                post(register::<C>).layer(DefaultBodyLimit::max(MAXIMUM_REGISTRATION)),
+            )
             .route(HEARTBEAT_PATH, post(heartbeat::<C>))
             .fallback(|| async {
                 Refused::malformed_as(StatusCode::NOT_FOUND, "there is nothing at this path")
@@ -103,24 +122,44 @@ impl<C: StakeReader> Master<C> {
     where
         F: Future<Output = Result<T, ChainError>>,
     {
+        match self.read(question).await? {
+            Ok(answer) => Ok(answer),
+            Err(error @ ChainError::WrongObject { .. }) => {
+                Err(Refused::new(RefusalCode::StakeOfAnother, error.to_string()))
+            }
+            Err(error @ ChainError::NotFound { .. }) => {
+                Err(Refused::new(RefusalCode::StakeNotFound, error.to_string()))
+            }
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
+    /// The same for what no node has a part in: any failure is the master's.
+    pub(crate) async fn ask_for_itself<'a, T, F>(
+        &'a self,
+        question: impl FnOnce(&'a C) -> F,
+    ) -> Result<T, Refused>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
+        self.read(question)
+            .await?
+            .map_err(|error| unreadable(&error))
+    }
+
+    async fn read<'a, T, F>(
+        &'a self,
+        question: impl FnOnce(&'a C) -> F,
+    ) -> Result<Result<T, ChainError>, Refused>
+    where
+        F: Future<Output = Result<T, ChainError>>,
+    {
         let read = async {
             let _place = self.reads.acquire().await;
             question(&self.chain).await
         };
         match tokio::time::timeout(READ_LIMIT, read).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error @ ChainError::WrongObject { .. })) => {
-                Err(Refused::new(RefusalCode::StakeOfAnother, error.to_string()))
-            }
-            Ok(Err(error @ ChainError::NotFound { .. })) => {
-                Err(Refused::new(RefusalCode::StakeNotFound, error.to_string()))
-            }
-            Ok(Err(error)) => {
-                warn!(%error, "the chain can't be asked");
-                Err(Refused::unavailable(
-                    "the master can't read the chain at the moment",
-                ))
-            }
+            Ok(answer) => Ok(answer),
             Err(_) => {
                 warn!(
                     seconds = READ_LIMIT.as_secs(),
@@ -161,14 +200,23 @@ impl<C: StakeReader> Master<C> {
     }
 }
 
+fn unreadable(error: &ChainError) -> Refused {
+    warn!(%error, "the chain can't be asked");
+    Refused::unavailable("the master can't read the chain at the moment")
+}
+
 /// Serves one request within its time. A body that announces itself as too long is not waited
 /// for; one that is too long without saying so is cut off by the routes.
 pub async fn answer(router: Router, request: Request<Body>) -> Response {
     let announced = request.body().size_hint().lower();
-    if announced > MAXIMUM_BODY as u64 {
+    let longest = match request.uri().path() {
+        REGISTER_PATH => MAXIMUM_REGISTRATION,
+        _ => MAXIMUM_BODY,
+    };
+    if announced > longest as u64 {
         return Refused::malformed_as(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is longer than {MAXIMUM_BODY} bytes"),
+            format!("the body is longer than {longest} bytes"),
         )
         .into_response();
     }
@@ -191,14 +239,22 @@ async fn challenge<C: StakeReader>(
     let issued = || {
         let request: ChallengeRequest = parse(body)?;
         check_name(&request.node_id)?;
+        if request.nonce.0.len() != NONCE_LENGTH {
+            return Err(Refused::malformed(format!(
+                "nonce: expected {NONCE_LENGTH} bytes in base64"
+            )));
+        }
         let nonce = master
             .challenges
             .issue(&request.node_id)
             .map_err(|_| Refused::unavailable(NoRandomNumbers.to_string()))?;
         debug!(node_id = request.node_id, peer = %peer.0, "challenge");
-        Ok(ChallengeResponse {
-            nonce: Base64(nonce.to_vec()),
-        })
+        let nonce = Base64(nonce.to_vec());
+        let proof = master
+            .trust
+            .prove(&request, &nonce, (master.clock)())
+            .map_err(|error| Refused::unavailable(error.to_string()))?;
+        Ok(ChallengeResponse { nonce, proof })
     };
     finish(issued(), peer, "challenge")
 }
@@ -206,9 +262,12 @@ async fn challenge<C: StakeReader>(
 async fn register<C: StakeReader>(
     State(master): State<Arc<Master<C>>>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    body: Received,
+    request: Request<Body>,
 ) -> Response {
+    // before the body is read: as many as have a place are in memory
+    let _place = master.registrations.acquire().await;
+    let headers = request.headers().clone();
+    let body = Bytes::from_request(request, &()).await;
     let outcome = match parse(body) {
         Ok(request) => master.register(&headers, &request).await,
         Err(refused) => Err(refused),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use attest::verify::Boot;
 use chain::{ObjectId, Stake};
 use tokio::time::Instant;
 
@@ -27,12 +28,22 @@ pub(crate) struct Session {
     heard: Instant,
     /// The last heartbeat's number.
     sequence: u64,
+    /// What every heartbeat must show, where the session began with evidence.
+    pub(crate) boot: Option<Boot>,
+    /// What the next heartbeat's quote is over: the nonce of the last answer, or of the one before,
+    /// should the last have been lost.
+    pub(crate) nonces: [Vec<u8>; 2],
 }
 
 impl Session {
     /// Whether the stake need not be read again.
     pub(crate) fn is_fresh(&self) -> bool {
         self.read.elapsed() < READ_SERVES
+    }
+
+    /// Whether a number is above the last heartbeat's.
+    pub(crate) fn is_next(&self, sequence: u64) -> bool {
+        sequence > self.sequence
     }
 }
 
@@ -44,7 +55,13 @@ impl Sessions {
     /// Begins a session, and ends any other of the same stake. `false` when another stake's node
     /// of the same name is alive: the pool gives a name to one record at a time, so that the other
     /// has only just lost it.
-    pub(crate) fn begin(&self, id: String, seal_token: String, stake: Stake) -> bool {
+    pub(crate) fn begin(
+        &self,
+        id: String,
+        seal_token: String,
+        stake: Stake,
+        boot: Option<Boot>,
+    ) -> bool {
         let now = Instant::now();
         let mut sessions = self.lock();
         let name_taken = sessions.values().any(|other| {
@@ -72,6 +89,8 @@ impl Sessions {
             read: now,
             heard: now,
             sequence: 0,
+            boot,
+            nonces: Default::default(),
         };
         sessions.insert(id, session);
         true
@@ -92,6 +111,14 @@ impl Sessions {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Keeps the nonce of the next heartbeat's quote.
+    pub(crate) fn expect(&self, id: &str, nonce: Vec<u8>) {
+        if let Some(session) = self.lock().get_mut(id) {
+            let [current, before] = &mut session.nonces;
+            *before = std::mem::replace(current, nonce);
         }
     }
 
@@ -141,7 +168,7 @@ mod tests {
     }
 
     fn begin(sessions: &Sessions, id: &str, stake: Stake) -> bool {
-        sessions.begin(id.to_owned(), "0x8".to_owned(), stake)
+        sessions.begin(id.to_owned(), "0x8".to_owned(), stake, None)
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,6 +223,8 @@ mod tests {
                 read: Instant::now(),
                 heard: Instant::now(),
                 sequence: 0,
+                boot: None,
+                nonces: Default::default(),
             };
             sessions.lock().insert(format!("s{index}"), session);
         }

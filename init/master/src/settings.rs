@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::cluster::KubernetesSettings;
 use crate::cluster::settings::{KubernetesTable, https_server};
+use crate::trust::settings::{AttestationTable, EnclaveTable, TrustSettings};
 
 /// The longest configuration, certificate, key or token file, in bytes.
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -32,6 +33,9 @@ struct Document {
     chain: ChainTable,
     join: JoinTable,
     kubernetes: Option<KubernetesTable>,
+    #[serde(default)]
+    attestation: AttestationTable,
+    enclave: Option<EnclaveTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,6 +68,8 @@ pub struct MasterSettings {
     pub chain: ChainSettings,
     /// What an accepted node gets.
     pub join: JoinSettings,
+    /// Who the master is, and what it asks of nodes beside their stake.
+    pub trust: TrustSettings,
 }
 
 /// What an accepted node gets.
@@ -189,12 +195,14 @@ impl MasterSettings {
                 });
             }
         };
+        let trust = TrustSettings::parse(path, folder, parsed.attestation, parsed.enclave)?;
         Ok(Self {
             listen: parsed.listen,
             certificate: folder.join(parsed.certificate),
             key: folder.join(parsed.key),
             chain,
             join: JoinSettings { server, source },
+            trust,
         })
     }
 }
@@ -253,6 +261,15 @@ pool = "0xb2"
 [join]
 server = "https://10.0.2.2:6443/"
 token_file = "token"
+
+[attestation]
+endorsement_roots = "makers.pem"
+secure_boot_certificates = "publisher.pem"
+releases = "0xc3"
+
+[enclave]
+id = "0xd4"
+key = "enclave.key"
 "#,
             chain::ChainId::from_bytes([7; 32])
         )
@@ -272,6 +289,37 @@ token_file = "token"
         assert!(file);
         assert_eq!(settings.join.server, "https://10.0.2.2:6443");
         assert_eq!(settings.chain.timeouts.staleness, STALENESS);
+        let trust = settings.trust;
+        assert!(trust.required);
+        let evidence = trust.evidence.unwrap();
+        assert_eq!(evidence.endorsement_roots, Path::new("/srv/makers.pem"));
+        assert_eq!(
+            evidence.secure_boot_certificates.unwrap(),
+            Path::new("/srv/publisher.pem")
+        );
+        assert_eq!(trust.enclave.unwrap().key, Path::new("/srv/enclave.key"));
+    }
+
+    #[test]
+    fn nodes_without_evidence_are_admitted_where_it_is_said_alone() {
+        let end = document().find("[attestation]").unwrap();
+        let bare = document()[..end].to_owned();
+        let error = parse(&bare).unwrap_err().to_string();
+        assert!(error.contains("required = false"), "{error}");
+        let trust = parse(&format!("{bare}[attestation]\nrequired = false"))
+            .unwrap()
+            .trust;
+        assert!(!trust.required && trust.evidence.is_none() && trust.enclave.is_none());
+        let trust = parse(&document().replace("[attestation]", "[attestation]\nrequired = false"))
+            .unwrap()
+            .trust;
+        assert!(!trust.required && trust.evidence.is_some());
+        let lenient = document().replace(
+            "secure_boot_certificates = \"publisher.pem\"",
+            "require_secure_boot = false",
+        );
+        let evidence = parse(&lenient).unwrap().trust.evidence.unwrap();
+        assert!(evidence.secure_boot_certificates.is_none());
     }
 
     #[test]
@@ -285,6 +333,29 @@ token_file = "token"
             ("https://10.0.2.2:6443/", "http://10.0.2.2", "join.server"),
             ("https://10.0.2.2:6443/", "https://u@h/x", "join.server"),
             ("[join]", "[join]\nextra = 1", "extra"),
+            (
+                "endorsement_roots = \"makers.pem\"\n",
+                "",
+                "endorsement_roots",
+            ),
+            ("releases = \"0xc3\"\n", "", "attestation.releases"),
+            ("0xc3", "c3", "attestation.releases"),
+            (
+                "secure_boot_certificates = \"publisher.pem\"\n",
+                "",
+                "secure_boot_certificates",
+            ),
+            (
+                "releases =",
+                "require_secure_boot = false\nreleases =",
+                "require_secure_boot",
+            ),
+            ("0xd4", "d4", "enclave.id"),
+            (
+                "[enclave]\nid = \"0xd4\"\nkey = \"enclave.key\"\n",
+                "",
+                "[enclave]",
+            ),
         ] {
             let text = document().replace(from, to);
             let error = parse(&text).unwrap_err().to_string();

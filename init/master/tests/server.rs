@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use attest::verify::Release;
 use chain::{ChainError, ObjectId, Stake};
 use master::chain_link::StakeReader;
 use master::join::{Join, JoinTokens};
@@ -36,6 +37,10 @@ impl StakeReader for Empty {
 
     async fn ended(&self, _: ObjectId) -> Result<Option<Stake>, ChainError> {
         Ok(None)
+    }
+
+    async fn releases(&self, _: ObjectId) -> Result<Vec<Release>, ChainError> {
+        Ok(Vec::new())
     }
 }
 

@@ -30,7 +30,9 @@ const OURS: &[DegradedReason] = &[
     DegradedReason::StakeWithdrawn,
     DegradedReason::ChainRefused,
     DegradedReason::MasterUnreachable,
+    DegradedReason::MasterUntrusted,
     DegradedReason::RegistrationRefused,
+    DegradedReason::Attestation,
     DegradedReason::Heartbeat,
 ];
 
@@ -55,6 +57,10 @@ pub struct Health {
     pub stake: Option<StakeReport>,
     /// Who has to confirm that the stake is gone before the node powers off.
     pub second_opinion: &'static str,
+    /// By what the node knows the master.
+    pub master_known_by: &'static str,
+    /// What the node last showed of what it runs.
+    pub evidence: &'static str,
     /// The reports to the master.
     pub heartbeat: HeartbeatReport,
 }
@@ -138,6 +144,8 @@ impl<I: Init> Board<I> {
             tpm: None,
             stake: None,
             second_opinion: "",
+            master_known_by: "nothing yet",
+            evidence: "none yet",
             heartbeat: HeartbeatReport::default(),
         };
         Self {
@@ -241,6 +249,28 @@ impl<I: Init> Board<I> {
             verdict: stake.verdict,
         };
         self.change(|health| health.stake = Some(report));
+    }
+
+    /// Shows whether the chain knows the master's key, or its certificate alone vouches for it.
+    pub fn show_master_proof(&self, on_chain: bool) {
+        self.change(|health| {
+            health.master_known_by = if on_chain {
+                "its key, which the chain's directory lists, and its root certificate"
+            } else {
+                "its root certificate alone: the configuration names no master.directory"
+            };
+        });
+    }
+
+    /// Shows whether the TPM gave evidence.
+    pub fn show_evidence(&self, quoted: bool) {
+        self.change(|health| {
+            health.evidence = if quoted {
+                "a quote of the TPM"
+            } else {
+                "none: the machine has no TPM 2.0"
+            };
+        });
     }
 
     /// Shows a heartbeat's outcome: when it was acknowledged, or that it failed.

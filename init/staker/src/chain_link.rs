@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
-use chain::{ChainError, ChainSettings, Mist, NodeKey, Stake, StakeTransaction, WatchEvent};
+use chain::{
+    ChainError, ChainSettings, Mist, NodeKey, ObjectId, Stake, StakeTransaction, WatchEvent,
+};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use crate::seams::{Chain, Prepared};
+use crate::seams::{Chain, KnownMaster, Prepared};
 
 /// The chain for one node. A node that starts without a network comes to it later.
 pub struct ChainLink {
@@ -15,6 +17,8 @@ pub struct ChainLink {
     key: Rc<NodeKey>,
     node_id: String,
     amount: Mist,
+    /// The pool's directory of masters.
+    directory: Option<ObjectId>,
     connection: OnceCell<chain::Chain>,
 }
 
@@ -27,8 +31,15 @@ impl ChainLink {
             key,
             node_id,
             amount,
+            directory: None,
             connection: OnceCell::new(),
         }
+    }
+
+    /// With the pool's directory of masters.
+    #[must_use]
+    pub fn with_directory(self, directory: Option<ObjectId>) -> Self {
+        Self { directory, ..self }
     }
 
     async fn connection(&self) -> Result<&chain::Chain, ChainError> {
@@ -91,6 +102,23 @@ impl Chain for ChainLink {
 
     async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
         self.connection().await?.confirm(stake).await
+    }
+
+    async fn masters(&self) -> Result<Option<Vec<KnownMaster>>, ChainError> {
+        let Some(directory) = self.directory else {
+            return Ok(None);
+        };
+        let masters = self
+            .connection()
+            .await?
+            .corroborated_masters(directory)
+            .await?;
+        let known = |master: chain::Master| KnownMaster {
+            enclave: master.enclave.to_string(),
+            public_key: master.public_key,
+            tls_key_sha256: master.tls_key_sha256,
+        };
+        Ok(Some(masters.into_iter().map(known).collect()))
     }
 
     async fn watch(&self, stake: &Stake) -> Result<BoxStream<'static, WatchEvent>, ChainError> {

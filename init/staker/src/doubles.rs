@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use attest::channel::request_hash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{
@@ -13,14 +14,19 @@ use chain::{
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::stream::BoxStream;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use wire::Secret;
 use wire::child::ToInit;
 use wire::master::{
-    Base64, HeartbeatRequest, HeartbeatResponse, RegisterRequest, RegisterResponse, ResourceUsage,
+    Base64, ChallengeProof, ChallengeRequest, ChallengeResponse, HeartbeatRequest,
+    HeartbeatResponse, RegisterRequest, RegisterResponse, ResourceUsage,
 };
 use wire::status::AgentRequest;
 
-use crate::seams::{Chain, Init, InitError, Master, MasterError, Measurement, Meter, Prepared};
+use crate::seams::{
+    Chain, Challenged, Init, InitError, KnownMaster, Master, MasterError, Measurement, Meter,
+    Prepared,
+};
 
 /// The join token that the master hands out: it must show up nowhere but in `StartAgent`.
 pub(crate) const JOIN_TOKEN: &str =
@@ -88,6 +94,8 @@ pub(crate) struct Ledger {
     pub(crate) renewals: u8,
     pub(crate) prepared: Vec<Vec<u8>>,
     pub(crate) submitted: Vec<Vec<u8>>,
+    /// What the pool's directory lists, where the configuration names one.
+    pub(crate) masters: Option<Vec<KnownMaster>>,
     watchers: Vec<UnboundedSender<WatchEvent>>,
 }
 
@@ -110,6 +118,7 @@ impl FakeChain {
             renewals: 0,
             prepared: Vec::new(),
             submitted: Vec::new(),
+            masters: None,
             watchers: Vec::new(),
         };
         Self {
@@ -270,6 +279,11 @@ impl Chain for FakeChain {
         }
     }
 
+    async fn masters(&self) -> Result<Option<Vec<KnownMaster>>, ChainError> {
+        self.up()?;
+        Ok(self.ledger.borrow().masters.clone())
+    }
+
     async fn watch(&self, _: &Stake) -> Result<BoxStream<'static, WatchEvent>, ChainError> {
         self.up()?;
         let (sender, receiver) = unbounded();
@@ -290,8 +304,35 @@ pub(crate) struct Desk {
     pub(crate) refuse_heartbeats: VecDeque<MasterError>,
     /// Every call fails while this is set.
     pub(crate) outage: Option<fn() -> MasterError>,
-    /// Changes the answer to a registration.
+    /// Changes the answer to a challenge.
+    pub(crate) spoil_challenge: Option<fn(&mut Challenged)>,
+    /// Changes the answer to a registration, before the master signs it.
     pub(crate) spoil: Option<fn(&mut RegisterResponse)>,
+    /// Changes it on its way.
+    pub(crate) tamper: Option<fn(&mut RegisterResponse)>,
+}
+
+/// The object id of the master's enclave.
+pub(crate) const ENCLAVE: &str = "0xe";
+/// What stands for the hash of its public key in TLS.
+pub(crate) const TLS_KEY: [u8; 32] = [0x71; 32];
+
+/// The master's key.
+pub(crate) fn enclave_key() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[5; 32]).expect("a key")
+}
+
+/// The master, as the directory lists it.
+pub(crate) fn known_master() -> KnownMaster {
+    KnownMaster {
+        enclave: ENCLAVE.to_owned(),
+        public_key: enclave_key()
+            .public_key()
+            .as_ref()
+            .try_into()
+            .expect("32 bytes"),
+        tls_key_sha256: TLS_KEY,
+    }
 }
 
 /// A master that checks every signature.
@@ -331,17 +372,43 @@ pub(crate) fn no_master() -> MasterError {
 }
 
 impl Master for FakeMaster {
-    async fn challenge(&self, node_id: &str) -> Result<Vec<u8>, MasterError> {
-        assert_eq!(node_id, "edge-0001");
+    async fn challenge(&self, request: &ChallengeRequest) -> Result<Challenged, MasterError> {
+        assert_eq!(request.node_id, "edge-0001");
         self.desk.borrow_mut().challenges += 1;
         self.up()?;
-        Ok(vec![
+        let nonce = Base64(vec![
             u8::try_from(self.desk.borrow().challenges).unwrap_or(0);
             32
-        ])
+        ]);
+        let mut proof = ChallengeProof {
+            enclave: ENCLAVE.to_owned(),
+            public_key: Base64(enclave_key().public_key().as_ref().to_vec()),
+            tls_key_sha256: Base64(TLS_KEY.to_vec()),
+            timestamp: 1_700_000_000,
+            signature: Base64(Vec::new()),
+        };
+        let bytes = proof.signed_bytes(request, &nonce).expect("small");
+        proof.signature = Base64(enclave_key().sign(&bytes).as_ref().to_vec());
+        let answer = ChallengeResponse {
+            nonce,
+            proof: Some(proof),
+        };
+        let mut challenged = Challenged {
+            answer,
+            tls_key_sha256: TLS_KEY,
+        };
+        if let Some(spoil) = self.desk.borrow().spoil_challenge {
+            spoil(&mut challenged);
+        }
+        Ok(challenged)
     }
 
-    async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, MasterError> {
+    async fn register(
+        &self,
+        channel: &[u8; 32],
+        request: &RegisterRequest,
+    ) -> Result<RegisterResponse, MasterError> {
+        assert_eq!(*channel, TLS_KEY);
         self.up()?;
         self.check(&request.signed_bytes().expect("small"), &request.signature);
         let mut desk = self.desk.borrow_mut();
@@ -353,21 +420,31 @@ impl Master for FakeMaster {
             status: "registered".to_owned(),
             node_id: request.node_id.clone(),
             message: "welcome".to_owned(),
-            join_token: Secret::new(JOIN_TOKEN.to_owned()),
-            server: "https://k3s.example:6443".to_owned(),
-            session: format!("session-{}", desk.registered.len()),
+            join_token: Some(Secret::new(JOIN_TOKEN.to_owned())),
+            server: Some("https://k3s.example:6443".to_owned()),
+            session: Some(format!("session-{}", desk.registered.len())),
+            sealed_token: None,
+            signature: None,
         };
         if let Some(spoil) = desk.spoil {
             spoil(&mut answer);
+        }
+        let hash = request_hash(request).expect("small");
+        let bytes = answer.signed_bytes(&hash).expect("small");
+        answer.signature = Some(Base64(enclave_key().sign(&bytes).as_ref().to_vec()));
+        if let Some(tamper) = desk.tamper {
+            tamper(&mut answer);
         }
         Ok(answer)
     }
 
     async fn heartbeat(
         &self,
+        channel: &[u8; 32],
         seal_token: &str,
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, MasterError> {
+        assert_eq!(*channel, TLS_KEY);
         self.desk.borrow_mut().tokens.insert(seal_token.to_owned());
         // as the master reads it
         let json = serde_json::to_string(request).expect("json");
@@ -383,6 +460,7 @@ impl Master for FakeMaster {
             node_id: request.node_id.clone(),
             timestamp: request.timestamp,
             message: "heard".to_owned(),
+            nonce: None,
         })
     }
 }

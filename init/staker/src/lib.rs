@@ -27,6 +27,7 @@ pub mod life;
 pub mod master_client;
 pub mod page;
 pub mod program;
+pub mod prover;
 pub mod seams;
 pub mod usage;
 
@@ -35,6 +36,7 @@ mod backoff;
 mod doubt;
 mod funding;
 mod membership;
+mod registration;
 mod token;
 mod tpm_key;
 mod watch;

@@ -19,6 +19,7 @@ use crate::backoff::Backoff;
 use crate::board::{Board, explain};
 use crate::funding;
 use crate::journal::Journal;
+use crate::prover::Prover;
 use crate::seams::{Chain, Init, Master, Meter, Prepared};
 
 /// How long until `init` is asked again to power off, should the first message have been lost.
@@ -43,7 +44,6 @@ pub(crate) enum Judgement {
 }
 
 /// Who the node is.
-#[derive(Debug)]
 pub struct Identity {
     /// Its name in the cluster and on chain.
     pub node_id: String,
@@ -51,6 +51,8 @@ pub struct Identity {
     pub key: Rc<NodeKey>,
     /// Whether it stakes anew what was withdrawn.
     pub restake: bool,
+    /// Its TPM, which proves what it runs.
+    pub prover: Prover,
 }
 
 /// Everything that a node's life needs.
@@ -61,6 +63,7 @@ pub struct Staker<C, M, I, U> {
     pub(crate) meter: RefCell<U>,
     pub(crate) key: Rc<NodeKey>,
     pub(crate) node_id: String,
+    pub(crate) prover: Prover,
     pub(crate) journal: Journal,
     /// Whether a stake that was withdrawn is made anew.
     restake: bool,
@@ -100,6 +103,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             meter: RefCell::new(meter),
             key: identity.key,
             node_id: identity.node_id,
+            prover: identity.prover,
             journal,
             clock,
             stake: RefCell::new(None),

@@ -1,13 +1,21 @@
 //! The master over HTTPS: its pinned root and no other, every call bounded in time and size.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use reqwest::tls::TlsInfo;
 use reqwest::{Client, Response, StatusCode};
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use seal::tpm::crypto::sha256;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::master::{
@@ -18,7 +26,7 @@ use wire::master::{
 use zeroize::Zeroizing;
 
 use crate::board::explain;
-use crate::seams::{Master, MasterError};
+use crate::seams::{Challenged, Master, MasterError};
 
 /// Name lookup, TCP and TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -35,6 +43,9 @@ pub enum MasterClientError {
     /// The root is not a certificate.
     #[error("master.root_certificate holds no usable certificate in PEM form")]
     Root,
+    /// The roots can't be checked against.
+    #[error("master.root_certificate can't be checked against")]
+    Verifier(#[source] rustls::client::VerifierBuilderError),
     /// TLS can't be set up.
     #[error("TLS towards the master can't be set up")]
     Tls(#[source] rustls::Error),
@@ -47,7 +58,121 @@ pub enum MasterClientError {
 #[derive(Debug)]
 pub struct MasterClient {
     url: String,
+    roots: Arc<WebPkiServerVerifier>,
+    /// For challenges: any key that the root vouches for.
+    open: Client,
+    /// For all the rest: the key that answered the challenge, and no other.
+    pinned: RefCell<Option<Pinned>>,
+}
+
+/// A client for one TLS key.
+#[derive(Debug, Clone)]
+struct Pinned {
+    key: [u8; 32],
     client: Client,
+    /// Whether another key was seen.
+    other: Arc<AtomicBool>,
+}
+
+/// The root's word, and beside it that of a pinned key. It is asked before the first byte of a request
+/// goes out.
+#[derive(Debug)]
+struct Verifier {
+    roots: Arc<WebPkiServerVerifier>,
+    pin: Option<([u8; 32], Arc<AtomicBool>)>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.roots.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )?;
+        if let Some((key, other)) = &self.pin
+            && key_of(end_entity)? != *key
+        {
+            other.store(true, Ordering::Relaxed);
+            return Err(rustls::Error::General(
+                "the certificate is of another key than the one that answered the challenge"
+                    .to_owned(),
+            ));
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.supported_verify_schemes()
+    }
+}
+
+/// SHA-256 of a certificate's public key (SubjectPublicKeyInfo).
+fn key_of(certificate: &CertificateDer<'_>) -> Result<[u8; 32], rustls::Error> {
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    Ok(sha256(&[parsed.subject_public_key_info().as_ref()]))
+}
+
+fn client(
+    roots: &Arc<WebPkiServerVerifier>,
+    pin: Option<([u8; 32], Arc<AtomicBool>)>,
+) -> Result<Client, MasterClientError> {
+    let verifier = Verifier {
+        roots: Arc::clone(roots),
+        pin,
+    };
+    let provider = rustls::crypto::ring::default_provider();
+    let mut tls = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(MasterClientError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    // a resumed connection shows no certificate
+    tls.resumption = Resumption::disabled();
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .tls_info(true)
+        .https_only(true)
+        .http1_only()
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_LIMIT)
+        .read_timeout(READ_LIMIT)
+        .timeout(CALL_LIMIT)
+        .pool_max_idle_per_host(1)
+        .user_agent(concat!("k3s-daas-staker/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(MasterClientError::Client)
 }
 
 impl MasterClient {
@@ -70,43 +195,72 @@ impl MasterClient {
         if roots.is_empty() {
             return Err(MasterClientError::Root);
         }
-        let provider = rustls::crypto::ring::default_provider();
-        let tls = ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(MasterClientError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(READ_LIMIT)
-            .timeout(CALL_LIMIT)
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("k3s-daas-staker/", env!("CARGO_PKG_VERSION")))
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
             .build()
-            .map_err(MasterClientError::Client)?;
+            .map_err(MasterClientError::Verifier)?;
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            client,
+            open: client(&roots, None)?,
+            roots,
+            pinned: RefCell::new(None),
         })
     }
 
+    /// The client for a master with this TLS key.
+    fn pinned(&self, key: &[u8; 32]) -> Result<Pinned, MasterError> {
+        let mut pinned = self.pinned.borrow_mut();
+        if let Some(pinned) = pinned.as_ref().filter(|pinned| pinned.key == *key) {
+            return Ok(pinned.clone());
+        }
+        let other = Arc::new(AtomicBool::new(false));
+        let client = client(&self.roots, Some((*key, Arc::clone(&other)))).map_err(|error| {
+            MasterError::Unreachable {
+                detail: explain(&error),
+            }
+        })?;
+        let made = Pinned {
+            key: *key,
+            client,
+            other,
+        };
+        *pinned = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Calls the master that shows this TLS key.
+    async fn call_pinned<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        key: &[u8; 32],
+        path: &str,
+        seal_token: &str,
+        request: &Q,
+    ) -> Result<A, MasterError> {
+        let pinned = self.pinned(key)?;
+        pinned.other.store(false, Ordering::Relaxed);
+        match self
+            .call(&pinned.client, path, Some(seal_token), request)
+            .await
+        {
+            Err(MasterError::Unreachable { .. }) if pinned.other.load(Ordering::Relaxed) => {
+                Err(MasterError::OtherKey)
+            }
+            outcome => outcome.map(|(answer, _)| answer),
+        }
+    }
+
+    /// The answer, and SHA-256 of the public key that the other side showed in TLS.
     async fn call<Q: Serialize, A: DeserializeOwned>(
         &self,
+        client: &Client,
         path: &str,
         seal_token: Option<&str>,
         request: &Q,
-    ) -> Result<A, MasterError> {
+    ) -> Result<(A, [u8; 32]), MasterError> {
         let body = serde_json::to_vec(request).map_err(|error| MasterError::InvalidAnswer {
             detail: format!("the request can't be written: {error}"),
         })?;
-        let mut call = self
-            .client
+        let mut call = client
             .post(format!("{}{path}", self.url))
             .header(CONTENT_TYPE, "application/json")
             .body(body);
@@ -120,15 +274,19 @@ impl MasterClient {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
+        let key = shown_key(&answer)?;
         let body = bounded_body(answer).await?;
         if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|error| MasterError::InvalidAnswer {
-                // never the parser's own words: they repeat what they found, and it can be a token
-                detail: format!(
-                    "its body is not of the protocol's shape (column {})",
-                    error.column()
-                ),
-            });
+            let answer =
+                serde_json::from_slice(&body).map_err(|error| MasterError::InvalidAnswer {
+                    // never the parser's own words: they repeat what they found, and it can be a
+                    // token
+                    detail: format!(
+                        "its body is not of the protocol's shape (column {})",
+                        error.column()
+                    ),
+                })?;
+            return Ok((answer, key));
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal)
@@ -170,26 +328,46 @@ fn unreachable(error: reqwest::Error) -> MasterError {
     }
 }
 
+/// SHA-256 of the public key that the other side of this very connection showed.
+fn shown_key(answer: &Response) -> Result<[u8; 32], MasterError> {
+    answer
+        .extensions()
+        .get::<TlsInfo>()
+        .and_then(TlsInfo::peer_certificate)
+        .and_then(|certificate| key_of(&CertificateDer::from(certificate)).ok())
+        .ok_or_else(|| MasterError::InvalidAnswer {
+            detail: "it came without a certificate".to_owned(),
+        })
+}
+
 impl Master for MasterClient {
-    async fn challenge(&self, node_id: &str) -> Result<Vec<u8>, MasterError> {
-        let request = ChallengeRequest {
-            node_id: node_id.to_owned(),
-        };
-        let answer: ChallengeResponse = self.call(CHALLENGE_PATH, None, &request).await?;
-        Ok(answer.nonce.0)
+    async fn challenge(&self, request: &ChallengeRequest) -> Result<Challenged, MasterError> {
+        let (answer, tls_key_sha256) = self
+            .call::<_, ChallengeResponse>(&self.open, CHALLENGE_PATH, None, request)
+            .await?;
+        Ok(Challenged {
+            answer,
+            tls_key_sha256,
+        })
     }
 
-    async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, MasterError> {
-        self.call(REGISTER_PATH, Some(&request.seal_token), request)
+    async fn register(
+        &self,
+        channel: &[u8; 32],
+        request: &RegisterRequest,
+    ) -> Result<RegisterResponse, MasterError> {
+        self.call_pinned(channel, REGISTER_PATH, &request.seal_token, request)
             .await
     }
 
     async fn heartbeat(
         &self,
+        channel: &[u8; 32],
         seal_token: &str,
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, MasterError> {
-        self.call(HEARTBEAT_PATH, Some(seal_token), request).await
+        self.call_pinned(channel, HEARTBEAT_PATH, seal_token, request)
+            .await
     }
 }
 

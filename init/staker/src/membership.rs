@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
+use attest::channel::heartbeat_data;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{KeyError, Verdict};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
-use wire::master::{
-    Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, RegisterRequest, RegisterResponse,
-    ResourceUsage,
-};
+use wire::master::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::backoff::Backoff;
 use crate::board::explain;
 use crate::life::{End, Judgement, Staker};
+use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
 
 /// After so many failed heartbeats in a row the agent is restarted. When that does not help,
@@ -62,28 +61,25 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 
     /// Registers, however long it takes, and has the agent started.
-    async fn register(&self, backoff: &mut Backoff) -> Result<String, End> {
+    async fn register(&self, backoff: &mut Backoff) -> Result<Session, End> {
         loop {
             self.until_it_works().await?;
             let pause = match self.try_to_register().await {
-                Ok(answer) => {
+                Ok(registered) => {
+                    let grant = registered.grant;
                     info!(
-                        server = answer.server,
-                        answer = answer.message,
+                        server = grant.server,
+                        answer = registered.message,
+                        attested = registered.session.quoted,
                         "registered"
                     );
-                    for reason in [
-                        DegradedReason::MasterUnreachable,
-                        DegradedReason::RegistrationRefused,
-                        DegradedReason::Heartbeat,
-                    ] {
-                        self.board.recover(reason).await;
-                    }
+                    self.board.recover(DegradedReason::Heartbeat).await;
+                    self.recover_registration(None).await;
                     self.board
                         .reach(NodeState::Registered, Phase::Registered)
                         .await;
-                    self.want_agent(answer.server, answer.join_token).await;
-                    return Ok(answer.session);
+                    self.want_agent(grant.server, grant.join_token).await;
+                    return Ok(registered.session);
                 }
                 Err(failure) => {
                     self.registration_failed(&failure).await?;
@@ -114,37 +110,20 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    async fn try_to_register(&self) -> Result<RegisterResponse, MasterError> {
-        let nonce = self.master.challenge(&self.node_id).await?;
-        let mut request = RegisterRequest {
-            node_id: self.node_id.clone(),
-            seal_token: self.seal_token()?,
-            timestamp: (self.clock)(),
-            nonce: Base64(nonce),
-            public_key: Base64(self.key.public().to_flagged_bytes().to_vec()),
-            signature: Base64(Vec::new()),
-        };
-        let bytes = request.signed_bytes().map_err(signing)?;
-        request.signature = self.sign(&bytes)?;
-        let answer = self.master.register(&request).await?;
-        check_registration(&self.node_id, &answer)?;
-        Ok(answer)
-    }
-
     async fn registration_failed(&self, failure: &MasterError) -> Result<(), End> {
-        let (reason, other) = match failure {
-            MasterError::Refused { .. } | MasterError::NoSealToken | MasterError::Signing(_) => (
-                DegradedReason::RegistrationRefused,
-                DegradedReason::MasterUnreachable,
-            ),
+        let reason = match failure {
+            MasterError::Refused { .. } | MasterError::NoSealToken | MasterError::Signing(_) => {
+                DegradedReason::RegistrationRefused
+            }
+            MasterError::Untrusted { .. } | MasterError::OtherKey | MasterError::Directory(_) => {
+                DegradedReason::MasterUntrusted
+            }
+            MasterError::Proof(_) => DegradedReason::Attestation,
             MasterError::Unreachable { .. }
             | MasterError::Unavailable { .. }
-            | MasterError::InvalidAnswer { .. } => (
-                DegradedReason::MasterUnreachable,
-                DegradedReason::RegistrationRefused,
-            ),
+            | MasterError::InvalidAnswer { .. } => DegradedReason::MasterUnreachable,
         };
-        self.board.recover(other).await;
+        self.recover_registration(Some(reason)).await;
         self.board.degrade(reason, &explain(failure)).await;
         if let MasterError::Refused { code, .. } = failure
             && is_about_the_stake(*code)
@@ -154,9 +133,25 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         Ok(())
     }
 
+    /// Takes back why registration failed, but for this one reason.
+    async fn recover_registration(&self, but: Option<DegradedReason>) {
+        for reason in [
+            DegradedReason::MasterUnreachable,
+            DegradedReason::MasterUntrusted,
+            DegradedReason::RegistrationRefused,
+            DegradedReason::Attestation,
+        ] {
+            if Some(reason) != but {
+                self.board.recover(reason).await;
+            }
+        }
+    }
+
     /// Reports every 30 seconds, the first time at once.
-    async fn report(&self, session: &str) -> Ended {
+    async fn report(&self, session: &Session) -> Ended {
         let mut sequence = 0_u64;
+        // what the next quote is over: the first has the session's own name, which is as fresh
+        let mut nonce = Vec::new();
         let mut acknowledged = false;
         let token = self.seal_token().ok();
         let mut beats = interval(HEARTBEAT_INTERVAL);
@@ -179,16 +174,21 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 return Ended::Lost { acknowledged };
             }
             sequence += 1;
-            match self.beat(session, sequence, read).await {
-                Ok(()) => {
+            match self.beat(session, sequence, read, &nonce).await {
+                Ok(next) => {
+                    nonce = next;
                     acknowledged = true;
                     self.beat_went_well().await;
                 }
-                Err(MasterError::Refused {
-                    code: RefusalCode::Session | RefusalCode::Sequence,
-                    message,
-                }) => {
-                    info!(answer = message, "the session is over: registering again");
+                Err(MasterError::Refused { code, message }) if code.ends_session() => {
+                    info!(%code, answer = message, "the session is over: registering again");
+                    return Ended::Lost { acknowledged };
+                }
+                Err(failure @ MasterError::OtherKey) => {
+                    info!(
+                        detail = explain(&failure),
+                        "the session is over: registering again"
+                    );
                     return Ended::Lost { acknowledged };
                 }
                 Err(failure) => {
@@ -200,7 +200,20 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    async fn beat(&self, session: &str, sequence: u64, read: bool) -> Result<(), MasterError> {
+    /// Reports once. Gives what the next quote is over.
+    async fn beat(
+        &self,
+        session: &Session,
+        sequence: u64,
+        read: bool,
+        nonce: &[u8],
+    ) -> Result<Vec<u8>, MasterError> {
+        let quote = if session.quoted {
+            let data = heartbeat_data(&session.name, sequence, nonce).map_err(signing)?;
+            Some(self.prover.quote(data).await?)
+        } else {
+            None
+        };
         let Measurement {
             usage,
             running_pods,
@@ -218,19 +231,23 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             stake_amount: amount,
             running_pods,
             resource_usage: bounded(usage),
-            session: session.to_owned(),
+            session: session.name.clone(),
             sequence,
+            quote,
             signature: Base64(Vec::new()),
         };
         let bytes = request.signed_bytes().map_err(signing)?;
         request.signature = self.sign(&bytes)?;
-        let answer = self.master.heartbeat(&self.seal_token()?, &request).await?;
+        let answer = self
+            .master
+            .heartbeat(&session.channel, &self.seal_token()?, &request)
+            .await?;
         if answer.status != "acknowledged" || answer.node_id != self.node_id {
             let detail = format!("status {:?} for {:?}", answer.status, answer.node_id);
             return Err(MasterError::InvalidAnswer { detail });
         }
         debug!(sequence, running_pods, "heartbeat acknowledged");
-        Ok(())
+        Ok(answer.nonce.map(|nonce| nonce.0).unwrap_or_default())
     }
 
     /// What a heartbeat says of the stake.
@@ -248,13 +265,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.failures.set(0);
         self.failures_to_restart.set(FAILURES_TO_RESTART);
         self.board.show_heartbeat(Some((self.clock)()));
-        for reason in [
-            DegradedReason::Heartbeat,
-            DegradedReason::MasterUnreachable,
-            DegradedReason::RegistrationRefused,
-        ] {
-            self.board.recover(reason).await;
-        }
+        self.board.recover(DegradedReason::Heartbeat).await;
+        self.recover_registration(None).await;
     }
 
     async fn beat_failed(&self, failure: &MasterError) -> Result<(), End> {
@@ -269,7 +281,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
         match failure {
             // the master lives, and the fault is not the agent's: a restart would mend nothing
-            MasterError::Unavailable { .. } => Ok(()),
+            MasterError::Unavailable { .. } | MasterError::Proof(_) => Ok(()),
             MasterError::Refused { code, .. } if is_about_the_stake(*code) => {
                 self.read_stake().await.map(|_| ())
             }
@@ -311,7 +323,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    fn seal_token(&self) -> Result<String, MasterError> {
+    pub(crate) fn seal_token(&self) -> Result<String, MasterError> {
         let stake = self.stake.borrow();
         let token = stake.as_ref().and_then(|stake| stake.seal_token);
         token
@@ -319,7 +331,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .ok_or(MasterError::NoSealToken)
     }
 
-    fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
         let signature = self.key.sign_message(bytes).map_err(signing)?;
         STANDARD
             .decode(signature.to_string())
@@ -328,7 +340,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 }
 
-fn signing(failure: impl std::error::Error + 'static) -> MasterError {
+pub(crate) fn signing(failure: impl std::error::Error + 'static) -> MasterError {
     MasterError::Signing(Box::new(failure))
 }
 
@@ -359,28 +371,4 @@ fn is_about_the_stake(code: RefusalCode) -> bool {
             | RefusalCode::StakeSlashed
             | RefusalCode::SealTokenExpired
     )
-}
-
-/// An answer that names another node or can't be used is told before the agent gets to see it.
-fn check_registration(node_id: &str, answer: &RegisterResponse) -> Result<(), MasterError> {
-    let token = answer.join_token.expose();
-    let detail = if answer.status != "registered" {
-        "its status is not \"registered\""
-    } else if answer.node_id != node_id {
-        "it names another node"
-    } else if !answer.server.starts_with("https://") {
-        "the server is not an https URL"
-    } else if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "the join token is empty or not printable"
-    } else if !wire::master::pins_authority(token) {
-        "the join token does not pin the cluster's authority: expected K10, 64 hexadecimal digits, \
-         :: and a secret, as k3s token prints it"
-    } else if answer.session.is_empty() {
-        "the session is empty"
-    } else {
-        return Ok(());
-    };
-    Err(MasterError::InvalidAnswer {
-        detail: detail.to_owned(),
-    })
 }

@@ -24,6 +24,7 @@ use crate::journal::{Journal, Purpose};
 use crate::life::{Identity, Staker};
 use crate::master_client::MasterClient;
 use crate::page;
+use crate::prover::{self, Prover};
 use crate::seams::Init as _;
 use crate::tpm_key::{self, TpmKey};
 use crate::usage::NodeMeter;
@@ -148,7 +149,15 @@ fn assemble(
         amount: public.chain.stake_mist,
     };
     let amount = Mist(public.chain.stake_mist);
-    let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount);
+    let directory = public
+        .master
+        .directory
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .context("master.directory")?;
+    let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount)
+        .with_directory(directory);
     let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
     let board = Board::new(init, &public.node_id);
     board.show_fullnodes(public.chain.fullnodes.len());
@@ -162,6 +171,7 @@ fn assemble(
             node_id: public.node_id.clone(),
             key,
             restake: public.chain.restake,
+            prover: Prover::of_device(Path::new(prover::DEVICE), Path::new(prover::EVENT_LOG)),
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
         seconds_since_1970,

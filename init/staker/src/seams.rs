@@ -6,9 +6,11 @@ use chain::{ChainError, Stake, WatchEvent};
 use futures::stream::BoxStream;
 use wire::child::ToInit;
 use wire::master::{
-    HeartbeatRequest, HeartbeatResponse, RefusalCode, RegisterRequest, RegisterResponse,
-    ResourceUsage,
+    ChallengeRequest, ChallengeResponse, HeartbeatRequest, HeartbeatResponse, RefusalCode,
+    RegisterRequest, RegisterResponse, ResourceUsage,
 };
+
+use crate::prover::ProverError;
 
 /// The chain, for this node's key, name and amount.
 pub trait Chain {
@@ -58,6 +60,10 @@ pub trait Chain {
     /// be undone, again and again while there is none.
     fn confirm(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
 
+    /// The masters whose keys count now, by the pool's directory, corroborated by a second fullnode
+    /// where two are configured; `None`: the configuration names no directory.
+    fn masters(&self) -> impl Future<Output = Result<Option<Vec<KnownMaster>>, ChainError>>;
+
     /// Tells what happens to the stake, until it is gone.
     fn watch(
         &self,
@@ -74,20 +80,45 @@ pub enum Prepared<T> {
     Transaction(T),
 }
 
+/// A master that the chain knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownMaster {
+    /// The object id of its enclave.
+    pub enclave: String,
+    /// Its ed25519 key.
+    pub public_key: [u8; 32],
+    /// SHA-256 of its public key (SubjectPublicKeyInfo) in TLS.
+    pub tls_key_sha256: [u8; 32],
+}
+
+/// What the master said to a challenge, and over which connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenged {
+    /// Its answer.
+    pub answer: ChallengeResponse,
+    /// SHA-256 of the public key (SubjectPublicKeyInfo) that it showed in TLS.
+    pub tls_key_sha256: [u8; 32],
+}
+
 /// The cluster's master.
 pub trait Master {
-    /// A fresh nonce for a registration.
-    fn challenge(&self, node_id: &str) -> impl Future<Output = Result<Vec<u8>, MasterError>>;
+    /// A fresh nonce for a registration, and the master's proof of itself.
+    fn challenge(
+        &self,
+        request: &ChallengeRequest,
+    ) -> impl Future<Output = Result<Challenged, MasterError>>;
 
-    /// Registers.
+    /// Registers with the master that shows this key in TLS. Any other gets nothing.
     fn register(
         &self,
+        channel: &[u8; 32],
         request: &RegisterRequest,
     ) -> impl Future<Output = Result<RegisterResponse, MasterError>>;
 
-    /// Reports. `seal_token` is for the header.
+    /// Reports to the master that shows this key in TLS. `seal_token` is for the header.
     fn heartbeat(
         &self,
+        channel: &[u8; 32],
         seal_token: &str,
         request: &HeartbeatRequest,
     ) -> impl Future<Output = Result<HeartbeatResponse, MasterError>>;
@@ -135,7 +166,7 @@ pub enum MasterError {
         retry_after: Option<u64>,
     },
     /// It refuses.
-    #[error("the master refuses: {message}")]
+    #[error("the master refuses ({code}): {message}")]
     Refused {
         /// Why.
         code: RefusalCode,
@@ -148,6 +179,21 @@ pub enum MasterError {
         /// What is wrong with it.
         detail: String,
     },
+    /// It does not prove that its key is one that the chain knows. It gets nothing.
+    #[error("the master is not trusted: {detail}")]
+    Untrusted {
+        /// What is wrong.
+        detail: String,
+    },
+    /// It shows another TLS key than the one that it registered the node with.
+    #[error("the master shows another TLS key than before")]
+    OtherKey,
+    /// Whether its key is known can't be read.
+    #[error("the chain can't say whether the master's key counts")]
+    Directory(#[source] ChainError),
+    /// This machine's TPM proves nothing.
+    #[error("the TPM does not prove what this machine runs")]
+    Proof(#[from] ProverError),
     /// There is nothing to show to it.
     #[error("the stake has no seal token to show to the master")]
     NoSealToken,

@@ -4,24 +4,47 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::Router;
 use axum::http::StatusCode;
-use common::{Authority, Server};
+use common::{Authority, Leaf, Server};
 use staker::master_client::MasterClient;
 use staker::seams::{Master as _, MasterError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-use wire::master::{Base64, MAXIMUM_BODY, RefusalCode, RegisterRequest};
+use wire::master::{Base64, ChallengeRequest, MAXIMUM_BODY, RefusalCode, RegisterRequest};
 
 /// A server that gives one answer to everything.
 async fn always(authority: &Authority, status: u16, body: impl Into<String>) -> Server {
+    always_with(&authority.issue("localhost"), status, body).await
+}
+
+async fn always_with(leaf: &Leaf, status: u16, body: impl Into<String>) -> Server {
     let (status, body) = (StatusCode::from_u16(status).unwrap(), body.into());
     let router = Router::new().fallback(move || async move { (status, body) });
-    Server::start(&authority.issue("localhost"), router).await
+    Server::start(leaf, router).await
 }
 
 fn challenge() -> String {
     r#"{"nonce":"AQID"}"#.to_owned()
+}
+
+fn a_challenge() -> ChallengeRequest {
+    ChallengeRequest {
+        node_id: "edge-0001".to_owned(),
+        nonce: Base64(vec![6; 32]),
+    }
+}
+
+/// Asks for a challenge first, as a node does, and then registers over the same key.
+async fn register(client: &MasterClient, leaf: &Leaf) -> MasterError {
+    let channel = master::trust::tls_key_sha256(&leaf.certificate).unwrap();
+    client
+        .register(&channel, &a_registration())
+        .await
+        .unwrap_err()
 }
 
 fn a_registration() -> RegisterRequest {
@@ -31,6 +54,7 @@ fn a_registration() -> RegisterRequest {
         timestamp: 1_700_000_000,
         nonce: Base64(vec![7; 32]),
         public_key: Base64(vec![0; 33]),
+        evidence: None,
         signature: Base64(vec![]),
     }
 }
@@ -40,11 +64,17 @@ async fn the_pinned_root_is_taken_and_no_other() {
     let authority = Authority::new();
     let server = always(&authority, 200, challenge()).await;
     let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-    assert_eq!(client.challenge("edge-0001").await.unwrap(), [1, 2, 3]);
+    let challenged = client.challenge(&a_challenge()).await.unwrap();
+    assert_eq!(challenged.answer.nonce.0, [1, 2, 3]);
+    let leaf = authority.folder().join("leaf.pem");
+    assert_eq!(
+        challenged.tls_key_sha256,
+        master::trust::tls_key_sha256(&leaf).unwrap()
+    );
 
     let stranger = Authority::new();
     let client = MasterClient::new(&server.url(), &stranger.pem()).unwrap();
-    let failure = client.challenge("edge-0001").await.unwrap_err();
+    let failure = client.challenge(&a_challenge()).await.unwrap_err();
     let MasterError::Unreachable { detail } = failure else {
         panic!("{failure}");
     };
@@ -53,7 +83,7 @@ async fn the_pinned_root_is_taken_and_no_other() {
     // either of two roots will do, as it has to while one replaces the other
     let both = stranger.pem() + &authority.pem();
     let client = MasterClient::new(&server.url(), &both).unwrap();
-    assert!(client.challenge("edge-0001").await.is_ok());
+    assert!(client.challenge(&a_challenge()).await.is_ok());
 }
 
 #[tokio::test]
@@ -62,7 +92,7 @@ async fn the_name_in_the_certificate_counts() {
     let router = Router::new().fallback(|| async { challenge() });
     let server = Server::start(&authority.issue("elsewhere.example"), router).await;
     let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-    let failure = client.challenge("edge-0001").await.unwrap_err();
+    let failure = client.challenge(&a_challenge()).await.unwrap_err();
     assert!(
         matches!(failure, MasterError::Unreachable { .. }),
         "{failure}"
@@ -75,7 +105,7 @@ async fn plain_http_is_not_spoken() {
     let server = always(&authority, 200, challenge()).await;
     let url = server.url().replace("https", "http");
     let client = MasterClient::new(&url, &authority.pem()).unwrap();
-    assert!(client.challenge("edge-0001").await.is_err());
+    assert!(client.challenge(&a_challenge()).await.is_err());
 }
 
 #[tokio::test]
@@ -88,7 +118,7 @@ async fn redirects_are_not_followed() {
     });
     let server = Server::start(&authority.issue("localhost"), router).await;
     let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-    let failure = client.challenge("edge-0001").await.unwrap_err();
+    let failure = client.challenge(&a_challenge()).await.unwrap_err();
     assert!(failure.to_string().contains("307"), "{failure}");
 }
 
@@ -101,7 +131,7 @@ async fn answers_are_bounded_in_size() {
     );
     let server = always(&authority, 200, body).await;
     let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-    let failure = client.challenge("edge-0001").await.unwrap_err();
+    let failure = client.challenge(&a_challenge()).await.unwrap_err();
     assert!(failure.to_string().contains("longer than"), "{failure}");
 }
 
@@ -110,9 +140,10 @@ async fn what_is_wrong_is_told_without_repeating_it() {
     let authority = Authority::new();
     let body = r#"{"status":"registered","node_id":1,"join_token":"hunter2"}"#;
     for (status, body) in [(200, body), (200, r#""hunter2""#), (418, body), (500, "")] {
-        let server = always(&authority, status, body).await;
+        let leaf = authority.issue("localhost");
+        let server = always_with(&leaf, status, body).await;
         let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-        let failure = client.register(&a_registration()).await.unwrap_err();
+        let failure = register(&client, &leaf).await;
         assert!(
             matches!(failure, MasterError::InvalidAnswer { .. }),
             "{failure}"
@@ -125,9 +156,10 @@ async fn what_is_wrong_is_told_without_repeating_it() {
 async fn refusals_keep_their_code() {
     let authority = Authority::new();
     let refusal = |code| format!(r#"{{"status":"refused","code":"{code}","message":"no"}}"#);
-    let server = always(&authority, 401, refusal("stake-slashed")).await;
+    let leaf = authority.issue("localhost");
+    let server = always_with(&leaf, 401, refusal("stake-slashed")).await;
     let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-    let failure = client.register(&a_registration()).await.unwrap_err();
+    let failure = register(&client, &leaf).await;
     let MasterError::Refused { code, .. } = failure else {
         panic!("{failure}");
     };
@@ -141,9 +173,10 @@ async fn refusals_keep_their_code() {
             body,
         )
     });
-    let server = Server::start(&authority.issue("localhost"), router).await;
+    let leaf = authority.issue("localhost");
+    let server = Server::start(&leaf, router).await;
     let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
-    let failure = client.register(&a_registration()).await.unwrap_err();
+    let failure = register(&client, &leaf).await;
     assert!(
         matches!(
             failure,
@@ -154,6 +187,30 @@ async fn refusals_keep_their_code() {
         ),
         "{failure}"
     );
+}
+
+#[tokio::test]
+async fn what_follows_a_challenge_goes_to_the_key_that_answered_it() {
+    let authority = Authority::new();
+    let first = authority.issue("localhost");
+    let channel = master::trust::tls_key_sha256(&first.certificate).unwrap();
+    // another key under the same root
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let router = Router::new().fallback(move || async move {
+        counted.fetch_add(1, Ordering::Relaxed);
+        challenge()
+    });
+    let server = Server::start(&authority.issue("localhost"), router).await;
+    let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();
+    let failure = client
+        .register(&channel, &a_registration())
+        .await
+        .unwrap_err();
+    assert!(matches!(failure, MasterError::OtherKey), "{failure}");
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    client.challenge(&a_challenge()).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 /// In paused time a wait ends as soon as nothing else can happen.
@@ -171,7 +228,7 @@ async fn a_master_that_says_nothing_is_waited_for_and_given_up() {
         let _ = stream.read_to_end(&mut sink).await;
     });
     let client = MasterClient::new(&url, &authority.pem()).unwrap();
-    let failure = client.challenge("edge-0001").await.unwrap_err();
+    let failure = client.challenge(&a_challenge()).await.unwrap_err();
     assert!(
         matches!(failure, MasterError::Unreachable { .. }),
         "{failure}"

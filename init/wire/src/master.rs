@@ -1,15 +1,22 @@
 //! Node ↔ master: JSON over HTTPS.
 //!
 //! The paths, the header and the fields of the original protocol keep their names. What is new:
-//! the node proves by a signature that it holds the key that its stake names. The seal token names
-//! the stake; being public, it proves nothing.
+//! the node proves by a signature that it holds the key that its stake names, and by evidence what it
+//! runs; the master proves by a signature that its key is the one that the chain knows. The seal
+//! token names the stake; being public, it proves nothing.
+
+mod challenge;
+mod refusal;
+mod registration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
-use crate::Secret;
+pub use challenge::{ChallengeProof, ChallengeRequest, ChallengeResponse, NONCE_LENGTH};
+pub use refusal::{Refusal, RefusalCode};
+pub use registration::{Grant, RegisterRequest, RegisterResponse, SealedToken};
 
 /// Asks for a nonce.
 pub const CHALLENGE_PATH: &str = "/api/v1/challenge";
@@ -21,6 +28,9 @@ pub const HEARTBEAT_PATH: &str = "/api/v1/nodes/heartbeat";
 pub const SEAL_TOKEN_HEADER: &str = "X-Seal-Token";
 /// The longest body, in bytes, that either side takes.
 pub const MAXIMUM_BODY: usize = 64 * 1024;
+/// The longest body of a registration, in bytes: evidence with an event log of 1 MiB in base64, and
+/// all the rest.
+pub const MAXIMUM_REGISTRATION: usize = 2 * 1024 * 1024;
 /// Seconds between two heartbeats.
 pub const HEARTBEAT_SECONDS: u64 = 30;
 
@@ -44,120 +54,6 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
-/// Asks for a nonce.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChallengeRequest {
-    /// The node that will register.
-    pub node_id: String,
-}
-
-/// A nonce for one registration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChallengeResponse {
-    /// 32 random bytes, good once and for a minute.
-    pub nonce: Base64,
-}
-
-/// Registers a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterRequest {
-    /// The node's name.
-    pub node_id: String,
-    /// The seal token's object id, as in the header.
-    pub seal_token: String,
-    /// Seconds since 1970-01-01 UTC.
-    pub timestamp: u64,
-    /// The nonce of the challenge.
-    pub nonce: Base64,
-    /// Flag byte and public key, as Sui writes them.
-    pub public_key: Base64,
-    /// Signature over [`RegisterRequest::signed_bytes`].
-    pub signature: Base64,
-}
-
-impl RegisterRequest {
-    /// The bytes that the node signs: domain, then every field but the signature, in BCS.
-    ///
-    /// # Errors
-    /// [`EncodingError`] never happens for what fits into a message.
-    pub fn signed_bytes(&self) -> Result<Vec<u8>, EncodingError> {
-        canonical(
-            "k3s-daas/register-worker/v1",
-            &(
-                &self.node_id,
-                &self.seal_token,
-                self.timestamp,
-                &self.nonce.0,
-                &self.public_key.0,
-            ),
-        )
-    }
-}
-
-/// What the master says to an accepted worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegisterResponse {
-    /// `registered`.
-    pub status: String,
-    /// The node's name.
-    pub node_id: String,
-    /// One sentence for the log.
-    pub message: String,
-    /// The token for `k3s agent`.
-    pub join_token: Secret,
-    /// The cluster's address for `k3s agent`.
-    pub server: String,
-    /// Names this registration in heartbeats.
-    pub session: String,
-}
-
-/// What the master says to a worker that it refuses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    /// `refused`.
-    pub status: String,
-    /// Why, for programs.
-    pub code: RefusalCode,
-    /// Why, for people: one sentence.
-    pub message: String,
-}
-
-/// Why the master refuses a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefusalCode {
-    /// The request is not of the protocol's shape.
-    Malformed,
-    /// The header and the body name different seal tokens.
-    SealTokenMismatch,
-    /// The timestamp is too far from the master's clock.
-    Timestamp,
-    /// The nonce is unknown, used, or too old.
-    Nonce,
-    /// There is no such seal token or stake.
-    StakeNotFound,
-    /// The stake belongs to another node, key or pool.
-    StakeOfAnother,
-    /// The stake is below the pool's minimum.
-    StakeBelowMinimum,
-    /// The stake is being withdrawn, or was.
-    StakeUnbonding,
-    /// The stake was slashed.
-    StakeSlashed,
-    /// The seal token's time is over.
-    SealTokenExpired,
-    /// The signature does not belong to the node's key.
-    Signature,
-    /// The session is unknown: register again.
-    Session,
-    /// The sequence number is not above the last one.
-    Sequence,
-    /// The master itself can't verify at the moment: try again later.
-    Unavailable,
-}
-
 /// A worker's report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +75,9 @@ pub struct HeartbeatRequest {
     pub session: String,
     /// Greater with every heartbeat of a session.
     pub sequence: u64,
+    /// What is measured now, where the session began with evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<HeartbeatQuote>,
     /// Signature over [`HeartbeatRequest::signed_bytes`].
     pub signature: Base64,
 }
@@ -194,7 +93,7 @@ impl HeartbeatRequest {
     pub fn signed_bytes(&self) -> Result<Vec<u8>, EncodingError> {
         let usage = &self.resource_usage;
         canonical(
-            "k3s-daas/heartbeat/v1",
+            "k3s-daas/heartbeat/v2",
             &(
                 (
                     &self.node_id,
@@ -209,9 +108,23 @@ impl HeartbeatRequest {
                     hundredths(usage.disk_percent),
                 ),
                 (&self.session, self.sequence),
+                self.quote
+                    .as_ref()
+                    .map(|quote| (&quote.message.0, &quote.signature.0)),
             ),
         )
     }
+}
+
+/// A TPM's quote, by the attestation key that the session began with, over a hash of the session, the
+/// sequence number and the nonce of the last answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatQuote {
+    /// What is signed (`TPMS_ATTEST`).
+    pub message: Base64,
+    /// The signature (`TPMT_SIGNATURE`).
+    pub signature: Base64,
 }
 
 /// A percentage in whole hundredths.
@@ -248,6 +161,9 @@ pub struct HeartbeatResponse {
     pub timestamp: u64,
     /// One sentence for the log.
     pub message: String,
+    /// What the next heartbeat's quote is over, where the session began with evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Base64>,
 }
 
 /// A value that BCS can't hold.
@@ -277,52 +193,6 @@ pub fn pins_authority(token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn register() -> RegisterRequest {
-        RegisterRequest {
-            node_id: "edge-0001".to_owned(),
-            seal_token: "0xabc".to_owned(),
-            timestamp: 1_700_000_000,
-            nonce: Base64(vec![7; 32]),
-            public_key: Base64(vec![0; 33]),
-            signature: Base64(vec![]),
-        }
-    }
-
-    #[test]
-    fn every_field_is_signed_and_the_signature_is_not() {
-        let base = register().signed_bytes().expect("small");
-        let changes: [fn(&mut RegisterRequest); 5] = [
-            |request| request.node_id.push('x'),
-            |request| request.seal_token.push('x'),
-            |request| request.timestamp += 1,
-            |request| request.nonce.0[0] ^= 1,
-            |request| request.public_key.0[0] ^= 1,
-        ];
-        for change in changes {
-            let mut changed = register();
-            change(&mut changed);
-            assert_ne!(changed.signed_bytes().expect("small"), base);
-        }
-        let mut signed = register();
-        signed.signature.0.push(1);
-        assert_eq!(signed.signed_bytes().expect("small"), base);
-    }
-
-    #[test]
-    fn the_signed_bytes_begin_with_their_domain() {
-        let bytes = register().signed_bytes().expect("small");
-        assert_eq!(bytes[0] as usize, "k3s-daas/register-worker/v1".len());
-        assert!(bytes[1..].starts_with(b"k3s-daas/register-worker/v1"));
-    }
-
-    #[test]
-    fn the_original_fields_keep_their_names() {
-        let json = serde_json::to_value(register()).expect("json");
-        for field in ["node_id", "seal_token", "timestamp"] {
-            assert!(json.get(field).is_some(), "{field}");
-        }
-    }
-
     #[test]
     fn a_heartbeats_signature_survives_json() {
         for step in 0..=10_000_u32 {
@@ -341,6 +211,7 @@ mod tests {
                 },
                 session: "session".to_owned(),
                 sequence: 1,
+                quote: None,
                 signature: Base64(vec![]),
             };
             let json = serde_json::to_string(&request).expect("json");
@@ -351,6 +222,37 @@ mod tests {
                 "{json}"
             );
         }
+    }
+
+    #[test]
+    fn a_heartbeats_quote_is_under_its_signature() {
+        let quote = |byte| {
+            Some(HeartbeatQuote {
+                message: Base64(vec![byte]),
+                signature: Base64(vec![2]),
+            })
+        };
+        let signed = [None, quote(1), quote(3)].map(|quote| {
+            let usage = ResourceUsage {
+                cpu_percent: 1.0,
+                memory_percent: 1.0,
+                disk_percent: 1.0,
+            };
+            let request = HeartbeatRequest {
+                node_id: "edge-0001".to_owned(),
+                timestamp: 1,
+                stake_status: "active".to_owned(),
+                stake_amount: 1,
+                running_pods: 1,
+                resource_usage: usage,
+                session: "session".to_owned(),
+                sequence: 1,
+                quote,
+                signature: Base64(vec![]),
+            };
+            request.signed_bytes().expect("small")
+        });
+        assert!(signed[0] != signed[1] && signed[1] != signed[2]);
     }
 
     #[test]

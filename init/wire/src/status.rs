@@ -92,6 +92,10 @@ named! {
         MasterUnreachable = "master-unreachable",
         /// The master refuses this node.
         RegistrationRefused = "registration-refused",
+        /// The master does not prove that its key is one that the chain knows: it gets nothing.
+        MasterUntrusted = "master-untrusted",
+        /// The node's TPM does not prove what the node runs.
+        Attestation = "attestation",
         /// Heartbeats fail.
         Heartbeat = "heartbeat",
         /// A service stops again and again.

@@ -306,7 +306,9 @@ static STAKER: Service = Service {
             DegradedReason::StakeWithdrawn,
             DegradedReason::ChainRefused,
             DegradedReason::MasterUnreachable,
+            DegradedReason::MasterUntrusted,
             DegradedReason::RegistrationRefused,
+            DegradedReason::Attestation,
             DegradedReason::Heartbeat,
         ],
         phases: &[

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use attest::verify::Release;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -16,18 +17,22 @@ use serde::Serialize;
 use serde_json::Value;
 use wire::master::{
     Base64, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, HEARTBEAT_PATH, HeartbeatRequest,
-    MAXIMUM_BODY, REGISTER_PATH, RegisterRequest, RegisterResponse, ResourceUsage,
-    SEAL_TOKEN_HEADER,
+    MAXIMUM_BODY, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, RegisterResponse,
+    ResourceUsage, SEAL_TOKEN_HEADER,
 };
 
 use crate::chain_link::{StakeReader, is_gone};
 use crate::join::{Join, JoinTokens};
 use crate::service::{Master, Peer, answer};
+use crate::trust::Trust;
 
+mod attestation;
 mod heartbeats;
 mod registration;
 
 const NOW: u64 = 1_700_000_000;
+/// The registry of releases on chain.
+const REGISTRY: ObjectId = ObjectId::from_bytes([0xe; 32]);
 const JOIN_TOKEN: &str =
     "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
@@ -63,6 +68,8 @@ pub(crate) struct State {
     pub(crate) failure: Option<fn() -> ChainError>,
     hangs: bool,
     reads: u32,
+    releases: Vec<Release>,
+    registry_failure: Option<fn() -> ChainError>,
 }
 
 impl Ledger {
@@ -96,6 +103,14 @@ impl StakeReader for Ledger {
         let stake = self.read().await?;
         Ok(stake.filter(|stake| stake.record == record && is_gone(stake.verdict)))
     }
+
+    async fn releases(&self, registry: ObjectId) -> Result<Vec<Release>, ChainError> {
+        assert_eq!(registry, REGISTRY);
+        let state = self.0.lock().unwrap();
+        state
+            .registry_failure
+            .map_or_else(|| Ok(state.releases.clone()), |failure| Err(failure()))
+    }
 }
 
 pub(crate) struct World {
@@ -106,26 +121,47 @@ pub(crate) struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(Trust::default())
+    }
+
+    fn with(trust: Trust) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("token");
         fs::write(&token_file, JOIN_TOKEN).unwrap();
         fs::set_permissions(&token_file, Permissions::from_mode(0o600)).unwrap();
-        Self::with(folder, JoinTokens::File(token_file), || NOW)
+        Self::all(folder, JoinTokens::File(token_file), || NOW, trust)
     }
 
     /// With tokens from elsewhere, and another clock.
-    pub(crate) fn with(folder: tempfile::TempDir, tokens: JoinTokens, clock: fn() -> u64) -> Self {
+    pub(crate) fn with_tokens(
+        folder: tempfile::TempDir,
+        tokens: JoinTokens,
+        clock: fn() -> u64,
+    ) -> Self {
+        Self::all(folder, tokens, clock, Trust::default())
+    }
+
+    fn all(
+        folder: tempfile::TempDir,
+        tokens: JoinTokens,
+        clock: fn() -> u64,
+        trust: Trust,
+    ) -> Self {
         let ledger = Ledger(Arc::new(Mutex::new(State {
             stake: Some(a_stake()),
             failure: None,
             hangs: false,
             reads: 0,
+            releases: Vec::new(),
+            registry_failure: None,
         })));
         let join = Join {
             server: "https://10.0.2.2:6443".to_owned(),
             tokens,
         };
-        let master = Master::new(ledger.clone(), join, clock).unwrap();
+        let master = Master::new(ledger.clone(), join, clock)
+            .unwrap()
+            .with_trust(trust);
         Self {
             ledger,
             master: Arc::new(master),
@@ -157,13 +193,13 @@ impl World {
     }
 
     async fn challenge(&self, node_id: &str) -> Base64 {
-        let request = ChallengeRequest {
-            node_id: node_id.to_owned(),
-        };
-        let answer = self.post(CHALLENGE_PATH, None, &request).await;
+        self.ask_challenge(&a_challenge(node_id)).await.nonce
+    }
+
+    async fn ask_challenge(&self, request: &ChallengeRequest) -> ChallengeResponse {
+        let answer = self.post(CHALLENGE_PATH, None, request).await;
         assert_eq!(answer.status, StatusCode::OK);
-        let answer: ChallengeResponse = serde_json::from_value(answer.body).unwrap();
-        answer.nonce
+        serde_json::from_value(answer.body).unwrap()
     }
 
     pub(crate) async fn a_registration(&self) -> RegisterRequest {
@@ -173,6 +209,7 @@ impl World {
             timestamp: (self.master.clock)(),
             nonce: self.challenge("edge-0001").await,
             public_key: Base64(KEY.public().to_flagged_bytes().to_vec()),
+            evidence: None,
             signature: Base64(Vec::new()),
         })
     }
@@ -186,7 +223,7 @@ impl World {
         let answer = self.register(&self.a_registration().await).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
         let answer: RegisterResponse = serde_json::from_value(answer.body).unwrap();
-        answer.session
+        answer.session.unwrap()
     }
 
     async fn beat(&self, request: &HeartbeatRequest) -> Answer {
@@ -229,6 +266,13 @@ impl Answer {
     }
 }
 
+fn a_challenge(node_id: &str) -> ChallengeRequest {
+    ChallengeRequest {
+        node_id: node_id.to_owned(),
+        nonce: Base64(vec![6; 32]),
+    }
+}
+
 fn sign(bytes: &[u8]) -> Base64 {
     let signature = KEY.sign_message(bytes).unwrap().to_string();
     Base64(STANDARD.decode(signature).unwrap())
@@ -253,6 +297,7 @@ fn a_beat(session: &str, sequence: u64) -> HeartbeatRequest {
         },
         session: session.to_owned(),
         sequence,
+        quote: None,
         signature: Base64(Vec::new()),
     })
 }

@@ -224,16 +224,24 @@ async fn what_is_not_of_the_protocol_is_malformed() {
             let answer = world.send(path, Some(&token), body.into()).await;
             answer.refused(400, "malformed");
         }
-        let body = vec![b' '; MAXIMUM_BODY + 1];
+        let longest = match path {
+            REGISTER_PATH => MAXIMUM_REGISTRATION,
+            _ => MAXIMUM_BODY,
+        };
+        let body = vec![b' '; longest + 1];
         world
             .send(path, Some(&token), body)
             .await
             .refused(413, "malformed");
     }
     for node_id in ["", "Edge", "-a", "a-", "a.b", "a\nb", &"a".repeat(64)] {
-        let request = ChallengeRequest {
-            node_id: node_id.to_owned(),
-        };
+        let request = a_challenge(node_id);
+        let answer = world.post(CHALLENGE_PATH, None, &request).await;
+        answer.refused(400, "malformed");
+    }
+    for length in [0, 31, 33] {
+        let mut request = a_challenge("edge-0001");
+        request.nonce = Base64(vec![0; length]);
         let answer = world.post(CHALLENGE_PATH, None, &request).await;
         answer.refused(400, "malformed");
     }

@@ -56,6 +56,17 @@ pub struct Credential {
 }
 
 impl Quote {
+    /// What the quote is over, as its message says. Nothing is verified here.
+    ///
+    /// # Errors
+    ///
+    /// When the message is malformed.
+    pub fn nonce(&self) -> Result<Vec<u8>, Error> {
+        let (attest, _) = TpmsAttest::unmarshal(&self.message)
+            .map_err(|_| malformed(TpmCc::Quote, "its message is malformed"))?;
+        Ok(attest.extra_data.to_vec())
+    }
+
     /// Checks that this quote is of this key, over this nonce, over these PCRs of the SHA-256 bank.
     ///
     /// # Errors

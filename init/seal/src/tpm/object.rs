@@ -356,10 +356,16 @@ impl Tpm {
 impl Loaded {
     /// Whether this is what the template asked for, apart from the key itself.
     pub(crate) fn fits(&self, template: &Public) -> bool {
-        let area = &self.public.area;
+        self.public.fits(template)
+    }
+}
+
+impl Public {
+    /// Whether this is what the template asks for, apart from the key itself.
+    pub(crate) fn fits(&self, template: &Self) -> bool {
         TpmtPublic {
             unique: template.area.unique.clone(),
-            ..area.clone()
+            ..self.area.clone()
         } == template.area
     }
 }

@@ -220,6 +220,27 @@ impl Tpm {
     }
 }
 
+impl Public {
+    /// Whether this public area is that of an attestation key as [`Tpm::quote`] uses it: one that
+    /// signs nothing but what its TPM has made, and never leaves it.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: the template is a constant.
+    pub fn is_attestation_key(&self) -> Result<bool, Error> {
+        Ok(self.fits(&attestation()?))
+    }
+
+    /// Whether this public area is that of an endorsement key of the template.
+    ///
+    /// # Errors
+    ///
+    /// Never in practice: the template is a constant.
+    pub fn is_endorsement_key(&self) -> Result<bool, Error> {
+        Ok(self.fits(&endorsement()?))
+    }
+}
+
 /// Whether a public area is that of a storage root key of the template. `noDA` may be either: not
 /// every system sets it, and it matters only to keys with a password.
 pub(crate) fn check_storage_root(public: &Public) -> Result<(), Error> {

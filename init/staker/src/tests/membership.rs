@@ -177,16 +177,23 @@ async fn the_master_is_asked_as_late_as_it_wants() {
 #[tokio::test(start_paused = true)]
 async fn answers_that_cannot_be_used_start_nothing() {
     let world = World::staked();
-    let spoils: [fn(&mut wire::master::RegisterResponse); 9] = [
+    let spoils: [fn(&mut wire::master::RegisterResponse); 12] = [
         |answer| answer.node_id.push('x'),
         |answer| answer.status = "refused".to_owned(),
-        |answer| answer.server = "http://k3s.example:6443".to_owned(),
-        |answer| answer.join_token = wire::Secret::new(String::new()),
-        |answer| answer.join_token = wire::Secret::new("two\nlines".to_owned()),
-        |answer| answer.session.clear(),
-        |answer| answer.join_token = wire::Secret::new("hunter2".to_owned()),
-        |answer| answer.join_token = wire::Secret::new("K10cafe::node:hunter2".to_owned()),
-        |answer| answer.join_token = wire::Secret::new(JOIN_TOKEN.replace("::node:hunter2", "::")),
+        |answer| answer.server = Some("http://k3s.example:6443".to_owned()),
+        |answer| answer.join_token = Some(wire::Secret::new(String::new())),
+        |answer| answer.join_token = Some(wire::Secret::new("two\nlines".to_owned())),
+        |answer| answer.session = Some(String::new()),
+        |answer| answer.session = None,
+        |answer| answer.server = None,
+        |answer| answer.join_token = None,
+        |answer| answer.join_token = Some(wire::Secret::new("hunter2".to_owned())),
+        |answer| answer.join_token = Some(wire::Secret::new("K10cafe::node:hunter2".to_owned())),
+        |answer| {
+            answer.join_token = Some(wire::Secret::new(
+                JOIN_TOKEN.replace("::node:hunter2", "::"),
+            ))
+        },
     ];
     for spoil in spoils {
         world.master.desk.borrow_mut().spoil = Some(spoil);

@@ -15,10 +15,12 @@ use crate::doubles::{
 };
 use crate::journal::{Journal, Purpose};
 use crate::life::{Identity, Staker};
+use crate::prover::Prover;
 use crate::seams::MasterError;
 
 mod membership;
 mod stake;
+mod trust;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -68,6 +70,7 @@ impl World {
                 node_id: "edge-0001".to_owned(),
                 key: Rc::clone(&self.key),
                 restake: self.restake,
+                prover: Prover::none(),
             },
             Journal::new(vec![self.directory.path().into()], purpose),
             || 1_700_000_000,

@@ -4,10 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
 use chain::{Chain, ChainId, ChainSettings, Mist, NodeKey, ObjectId};
 use fullnode::{Account, Config, Genesis, Node, Running};
 use master::join::{Join, JoinTokens};
 use master::service::Master;
+use master::trust::Trust;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use staker::board::{Board, HeartbeatReport};
 use staker::chain_link::ChainLink;
@@ -15,6 +17,7 @@ use staker::init_link::InitLink;
 use staker::journal::{Journal, Purpose};
 use staker::life::{Identity, Staker};
 use staker::master_client::MasterClient;
+use staker::prover::Prover;
 use staker::usage::NodeMeter;
 use sys::InitConnection;
 use tokio::net::UnixDatagram;
@@ -37,6 +40,25 @@ pub(crate) struct Devnet {
     pub(crate) authority: Authority,
     operators: Vec<Rc<NodeKey>>,
     pub(crate) slasher: NodeKey,
+}
+
+/// How a node is configured.
+pub(crate) struct Options {
+    /// The root that the master's certificate is checked against; `None`: the devnet's.
+    pub(crate) root: Option<String>,
+    pub(crate) prover: Prover,
+    /// Whether the master's key is looked for in the directory on chain.
+    pub(crate) directory: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            root: None,
+            prover: Prover::none(),
+            directory: false,
+        }
+    }
 }
 
 impl Devnet {
@@ -107,6 +129,13 @@ impl Devnet {
     }
 
     pub(crate) async fn master(&self) -> Server {
+        let leaf = self.authority.issue("localhost");
+        let router = self.master_router(Trust::default());
+        Server::start(&leaf, router).await
+    }
+
+    /// What a master answers, with what it proves and asks for.
+    pub(crate) fn master_router(&self, trust: Trust) -> Router {
         let token_file = self.authority.folder().join("token");
         write_secret(&token_file, JOIN_TOKEN);
         let join = Join {
@@ -114,8 +143,8 @@ impl Devnet {
             tokens: JoinTokens::File(token_file),
         };
         let chain = master::chain_link::ChainLink::new(self.settings());
-        let master = Arc::new(Master::new(chain, join, now).unwrap());
-        Server::start(&self.authority.issue("localhost"), master.router()).await
+        let master = Master::new(chain, join, now).unwrap().with_trust(trust);
+        Arc::new(master).router()
     }
 
     /// Starts the first node's staker, lets it live beside a script, and ends it.
@@ -124,8 +153,7 @@ impl Devnet {
         master: &Server,
         script: impl AsyncFnOnce(&mut Init) -> T,
     ) -> T {
-        self.live_with_root(master, &self.authority.pem(), script)
-            .await
+        self.run(0, master, Options::default(), script).await
     }
 
     /// The same for any node.
@@ -135,8 +163,17 @@ impl Devnet {
         master: &Server,
         script: impl AsyncFnOnce(&mut Init) -> T,
     ) -> T {
-        self.run(number, master, &self.authority.pem(), script)
-            .await
+        self.run(number, master, Options::default(), script).await
+    }
+
+    /// The first node with a TPM, and with the directory of masters in its configuration or not.
+    pub(crate) async fn live_with<T>(
+        &self,
+        master: &Server,
+        options: Options,
+        script: impl AsyncFnOnce(&mut Init) -> T,
+    ) -> T {
+        self.run(0, master, options, script).await
     }
 
     pub(crate) async fn live_with_root<T>(
@@ -145,14 +182,18 @@ impl Devnet {
         root: &str,
         script: impl AsyncFnOnce(&mut Init) -> T,
     ) -> T {
-        self.run(0, master, root, script).await
+        let options = Options {
+            root: Some(root.to_owned()),
+            ..Options::default()
+        };
+        self.run(0, master, options, script).await
     }
 
     async fn run<T>(
         &self,
         number: usize,
         master: &Server,
-        root: &str,
+        options: Options,
         script: impl AsyncFnOnce(&mut Init) -> T,
     ) -> T {
         let node_id = Self::node_id(number);
@@ -171,15 +212,19 @@ impl Devnet {
             node_key: key.public().to_flagged_bytes().to_vec(),
             amount: SUI,
         };
+        let root = options.root.unwrap_or_else(|| self.authority.pem());
+        let directory = self.config.administration().directory;
         let staker = Staker::new(
-            ChainLink::new(self.settings(), Rc::clone(&key), node_id.clone(), Mist(SUI)),
-            MasterClient::new(&master.url(), root).unwrap(),
+            ChainLink::new(self.settings(), Rc::clone(&key), node_id.clone(), Mist(SUI))
+                .with_directory(options.directory.then_some(directory)),
+            MasterClient::new(&master.url(), &root).unwrap(),
             Board::new(link, &node_id),
             NodeMeter::default(),
             Identity {
                 node_id,
                 key,
                 restake: false,
+                prover: options.prover,
             },
             Journal::new(vec![state], purpose),
             now,

@@ -19,6 +19,7 @@ struct Document<'a> {
     chain: Chain<'a>,
     join: Join,
     kubernetes: Kubernetes<'a>,
+    attestation: Attestation,
 }
 
 #[derive(Serialize)]
@@ -40,6 +41,11 @@ struct Kubernetes<'a> {
     server: String,
     root_certificate: PathBuf,
     token_file: &'a Path,
+}
+
+#[derive(Serialize)]
+struct Attestation {
+    required: bool,
 }
 
 /// The master; it does not run yet.
@@ -72,6 +78,7 @@ pub(super) fn service(
             root_certificate: cluster.root_certificate(),
             token_file: cluster.master_token(),
         },
+        attestation: Attestation { required: false },
     };
     let text = toml::to_string(&document).context("the master's configuration has no TOML")?;
     let path = directory.join("master.toml");

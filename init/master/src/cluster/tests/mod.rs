@@ -109,7 +109,7 @@ impl K3s {
     fn world(&self, clock: fn() -> u64) -> World {
         let cluster = Cluster::open(&self.settings()).unwrap();
         let tokens = JoinTokens::Cluster(Arc::new(cluster));
-        let world = World::with(TempDir::new().unwrap(), tokens, clock);
+        let world = World::with_tokens(TempDir::new().unwrap(), tokens, clock);
         world.change(|state| {
             let mut stake = a_stake();
             stake.seal_token = Some(SealToken {

@@ -1,0 +1,100 @@
+//! Quotes of heartbeats: the same key, the same boot, the same registers.
+
+use seal::tpm::{
+    attest::Quote,
+    crypto::{Digest, Point},
+};
+use wire::master::{HeartbeatQuote, RefusalCode};
+
+use super::{Fault, Verified};
+use crate::evidence::REGISTERS;
+
+/// What a session began with, and every heartbeat of it must show again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    key: Point,
+    reset_count: u32,
+    registers: Digest,
+}
+
+impl Verified {
+    /// The boot that the evidence is of.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        Boot {
+            key: self.key,
+            reset_count: self.reset_count,
+            registers: self.registers,
+        }
+    }
+}
+
+impl Boot {
+    /// Verifies a heartbeat's quote, which must be over one of these data.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check(&self, quote: &HeartbeatQuote, data: &[Digest]) -> Result<(), Fault> {
+        let quote = Quote {
+            message: quote.message.0.clone(),
+            signature: quote.signature.0.clone(),
+        };
+        let nonce = quote
+            .nonce()
+            .map_err(|error| Fault::new(RefusalCode::EvidenceMalformed, error.to_string()))?;
+        let quoted = quote
+            .verify(&self.key, &nonce, &REGISTERS)
+            .map_err(|error| Fault::new(RefusalCode::QuoteSignature, error.to_string()))?;
+        if !data.iter().any(|data| nonce == data) {
+            return Err(Fault::new(
+                RefusalCode::QuoteNonce,
+                "the heartbeat's quote is an old one, or another's",
+            ));
+        }
+        if quoted.reset_count != self.reset_count {
+            return Err(Fault::new(
+                RefusalCode::AnotherBoot,
+                "the node was booted since it registered: register again",
+            ));
+        }
+        if quoted.pcr_digest != self.registers {
+            return Err(Fault::new(
+                RefusalCode::RegistersChanged,
+                "the TPM's registers were extended since the node registered",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wire::master::Base64;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_quote_is_refused(
+            message in prop::collection::vec(any::<u8>(), 0..256),
+            signature in prop::collection::vec(any::<u8>(), 0..128),
+        ) {
+            // the curve's base point (SEC 2, 2.4.2)
+            let point = hex::decode(
+                "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
+            )
+            .expect("hex");
+            let boot = Boot {
+                key: Point::from_sec1(&point).expect("a point"),
+                reset_count: 0,
+                registers: [0; 32],
+            };
+            let quote = HeartbeatQuote {
+                message: Base64(message),
+                signature: Base64(signature),
+            };
+            prop_assert!(boot.check(&quote, &[[0; 32]]).is_err());
+        }
+    }
+}

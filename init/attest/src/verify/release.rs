@@ -1,0 +1,78 @@
+//! Which release a node runs.
+
+use seal::{release::Phase, tpm::crypto::Digest};
+use wire::master::RefusalCode;
+
+use super::{Fault, Verified};
+
+/// A release that the chain knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Its version.
+    pub version: String,
+    /// Register 11 once the boot stub has measured the unified kernel image.
+    pub pcr11: Digest,
+    /// Whether nodes that run it count.
+    pub standing: Standing,
+}
+
+/// What the chain says of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Nodes that run it count.
+    Approved,
+    /// It was revoked.
+    Revoked,
+    /// It is below the least version that counts.
+    BelowMinimum {
+        /// That version.
+        minimum: String,
+    },
+}
+
+impl Verified {
+    /// The release that the node runs, if it counts.
+    ///
+    /// # Errors
+    /// When none is known, or it does not count.
+    pub fn release<'a>(&self, releases: &'a [Release]) -> Result<&'a Release, Fault> {
+        let runs = || {
+            releases
+                .iter()
+                .filter(|release| Phase::Run.predict(&release.pcr11) == self.image)
+        };
+        // several versions can be one image: it stays revoked under another version, and else counts
+        // by the one that does
+        let found = runs()
+            .find(|release| release.standing == Standing::Revoked)
+            .or_else(|| runs().find(|release| release.standing == Standing::Approved))
+            .or_else(|| runs().next());
+        let refused = |code, message| Err(Fault::new(code, message));
+        match found {
+            Some(release) => match &release.standing {
+                Standing::Approved => Ok(release),
+                Standing::Revoked => refused(
+                    RefusalCode::ReleaseRevoked,
+                    format!(
+                        "the release {} was revoked: update the node",
+                        release.version
+                    ),
+                ),
+                Standing::BelowMinimum { minimum } => refused(
+                    RefusalCode::ReleaseBelowMinimum,
+                    format!(
+                        "the release {} is below {minimum}, the least that counts: update the node",
+                        release.version
+                    ),
+                ),
+            },
+            None => refused(
+                RefusalCode::ReleaseUnknown,
+                format!(
+                    "no release on chain leads to the node's register 11, which is {}",
+                    hex::encode(self.image)
+                ),
+            ),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What the master proves of itself, and what it asks of nodes, over a real TPM in software.
+
+use std::sync::LazyLock;
+
+use attest::channel::{Claim, heartbeat_data, request_hash};
+use attest::collect::{collect, quote};
+use attest::token;
+use attest::verify::{Policy, Roots, Standing};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use seal::tpm::Tpm;
+use seal::tpm::crypto::sha256;
+use wire::master::{Grant, HeartbeatQuote};
+
+use super::*;
+use crate::trust::{Attestation, Enclave};
+
+#[path = "../../../attest/tests/support/mod.rs"]
+mod machines;
+
+use machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};
+
+/// What stands for the hash of the master's public key in TLS.
+const TLS_KEY: [u8; 32] = [0x71; 32];
+
+static MAKER: LazyLock<Manufacturer> = LazyLock::new(Manufacturer::new);
+
+fn an_enclave() -> Enclave {
+    Enclave::from_seed(ObjectId::from_bytes([0xd; 32]), &[5; 32]).unwrap()
+}
+
+fn world(required: bool) -> World {
+    let world = World::with(Trust {
+        enclave: Some(an_enclave()),
+        attestation: Some(Attestation {
+            required,
+            policy: Policy {
+                roots: Roots::from_pem(MAKER.roots().as_bytes()).unwrap(),
+                secure_boot: Some(vec![sha256(&[PUBLISHER])]),
+                reports: None,
+            },
+            releases: REGISTRY,
+        }),
+        tls_key_sha256: TLS_KEY,
+    });
+    world.change(|state| state.releases = vec![a_release(Standing::Approved)]);
+    world
+}
+
+fn a_release(standing: Standing) -> Release {
+    Release {
+        version: "1.2.3".to_owned(),
+        pcr11: pcr11(&STUB),
+        standing,
+    }
+}
+
+struct Machine {
+    swtpm: Swtpm,
+    tpm: Tpm,
+    log: Vec<u8>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let swtpm = Swtpm::new();
+        MAKER.provision(&swtpm, Flaw::None);
+        Self::boot(swtpm)
+    }
+
+    fn boot(swtpm: Swtpm) -> Self {
+        let log = Firmware::default().boot(&swtpm, &STUB);
+        let tpm = swtpm.open();
+        Self { swtpm, tpm, log }
+    }
+
+    /// Evidence as this node would make it for a nonce and a channel.
+    fn evidence(&mut self, nonce: &Base64, channel: [u8; 32]) -> Base64 {
+        let claim = Claim {
+            nonce: nonce.0.clone(),
+            node_id: "edge-0001".to_owned(),
+            node_key: KEY.public().to_flagged_bytes().to_vec(),
+            address: KEY.address().to_string(),
+            channel,
+        };
+        let evidence = collect(&mut self.tpm, claim, self.log.clone(), &[]).unwrap();
+        Base64(evidence.to_bytes().unwrap())
+    }
+
+    async fn registration(&mut self, world: &World) -> RegisterRequest {
+        let mut request = world.a_registration().await;
+        request.evidence = Some(self.evidence(&request.nonce, TLS_KEY));
+        signed(request)
+    }
+
+    /// Registers and opens what comes back.
+    async fn session(&mut self, world: &World) -> String {
+        let request = self.registration(world).await;
+        let answer = world.register(&request).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        self.open(&request, answer.body).session
+    }
+
+    fn open(&mut self, request: &RegisterRequest, body: Value) -> Grant {
+        let answer: RegisterResponse = serde_json::from_value(body).unwrap();
+        let hash = request_hash(request).unwrap();
+        let bytes = answer.signed_bytes(&hash).unwrap();
+        UnparsedPublicKey::new(&ED25519, an_enclave().public_key())
+            .verify(&bytes, &answer.signature.as_ref().unwrap().0)
+            .unwrap();
+        assert!(answer.join_token.is_none() && answer.session.is_none());
+        token::open(&mut self.tpm, &hash, &answer.sealed_token.unwrap()).unwrap()
+    }
+
+    fn beat(&mut self, session: &str, sequence: u64, nonce: &[u8]) -> HeartbeatRequest {
+        let data = heartbeat_data(session, sequence, nonce).unwrap();
+        let quote = quote(&mut self.tpm, &data).unwrap();
+        signed_beat(HeartbeatRequest {
+            quote: Some(HeartbeatQuote {
+                message: Base64(quote.message),
+                signature: Base64(quote.signature),
+            }),
+            ..a_beat(session, sequence)
+        })
+    }
+}
+
+fn nonce(answer: &Answer) -> Vec<u8> {
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let nonce: Base64 = serde_json::from_value(answer.body["nonce"].clone()).unwrap();
+    nonce.0
+}
+
+#[tokio::test]
+async fn the_master_proves_its_key_over_the_nodes_nonce() {
+    let world = world(true);
+    let request = a_challenge("edge-0001");
+    let answer = world.ask_challenge(&request).await;
+    let proof = answer.proof.unwrap();
+    assert_eq!(proof.tls_key_sha256.0, TLS_KEY);
+    assert_eq!(proof.timestamp, NOW);
+    assert_eq!(proof.enclave, ObjectId::from_bytes([0xd; 32]).to_string());
+    let bytes = proof.signed_bytes(&request, &answer.nonce).unwrap();
+    let key = UnparsedPublicKey::new(&ED25519, &proof.public_key.0);
+    key.verify(&bytes, &proof.signature.0).unwrap();
+    // a master without a key proves nothing
+    let plain = World::new().ask_challenge(&request).await;
+    assert!(plain.proof.is_none());
+}
+
+#[tokio::test]
+async fn the_token_comes_sealed_for_the_machine_of_the_evidence() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let request = machine.registration(&world).await;
+    let answer = world.register(&request).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert!(!answer.body.to_string().contains("hunter2"));
+    let grant = machine.open(&request, answer.body);
+    assert_eq!(grant.join_token.expose(), JOIN_TOKEN);
+    assert_eq!(grant.server, "https://10.0.2.2:6443");
+    // sent again, it leads to nothing
+    world.register(&request).await.refused(401, "nonce");
+}
+
+/// Changes a registration before it is signed.
+type Spoil = dyn Fn(&mut Machine, &mut RegisterRequest);
+
+#[tokio::test]
+async fn evidence_is_asked_for_and_is_this_registrations() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let without = world.a_registration().await;
+    world
+        .register(&without)
+        .await
+        .refused(401, "evidence-missing");
+
+    let cases: [(&str, &Spoil); 4] = [
+        ("evidence-malformed", &|_, request| {
+            request.evidence = Some(Base64(vec![1; 100]));
+        }),
+        ("evidence-malformed", &|_, request| {
+            request.evidence = Some(Base64(Vec::new()));
+        }),
+        ("quote-nonce", &|machine, request| {
+            request.evidence = Some(machine.evidence(&Base64(vec![1; 32]), TLS_KEY));
+        }),
+        ("channel-mismatch", &|machine, request| {
+            request.evidence = Some(machine.evidence(&request.nonce, [0x72; 32]));
+        }),
+    ];
+    for (code, change) in cases {
+        let mut request = world.a_registration().await;
+        change(&mut machine, &mut request);
+        world.register(&signed(request)).await.refused(401, code);
+    }
+    // evidence is under the node's signature
+    let mut request = machine.registration(&world).await;
+    let other = machine.registration(&world).await;
+    request.evidence = other.evidence;
+    world.register(&request).await.refused(401, "signature");
+    // nothing of this was worth a question to the chain
+    assert_eq!(world.ledger.0.lock().unwrap().reads, 0);
+}
+
+#[tokio::test]
+async fn the_release_is_read_from_the_chain_each_time() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let minimum = "2.0.0".to_owned();
+    for (releases, code) in [
+        (Vec::new(), "release-unknown"),
+        (vec![a_release(Standing::Revoked)], "release-revoked"),
+        (
+            vec![a_release(Standing::BelowMinimum { minimum })],
+            "release-below-minimum",
+        ),
+    ] {
+        world.change(|state| state.releases = releases);
+        let request = machine.registration(&world).await;
+        world.register(&request).await.refused(401, code);
+    }
+    // a registry that can't be read is not the node's fault
+    let gone: fn() -> ChainError = || ChainError::NotFound {
+        what: "release registry",
+        id: REGISTRY,
+    };
+    world.change(|state| state.registry_failure = Some(gone));
+    let request = machine.registration(&world).await;
+    world.register(&request).await.refused(503, "unavailable");
+    world.change(|state| {
+        state.registry_failure = None;
+        state.releases = vec![a_release(Standing::Approved)];
+    });
+    assert_eq!(world.register(&request).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn where_it_is_not_required_evidence_that_is_there_is_verified_all_the_same() {
+    let world = world(false);
+    let without = world.a_registration().await;
+    let answer = world.register(&without).await;
+    assert_eq!(answer.body["join_token"], JOIN_TOKEN, "{answer:?}");
+    let mut machine = Machine::boot(Swtpm::new());
+    let request = machine.registration(&world).await;
+    world
+        .register(&request)
+        .await
+        .refused(401, "endorsement-missing");
+}
+
+#[tokio::test]
+async fn each_heartbeat_is_quoted_over_the_nonce_of_the_answer_before() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let session = machine.session(&world).await;
+    let first = nonce(&world.beat(&machine.beat(&session, 1, &[])).await);
+    let beat = machine.beat(&session, 2, &first);
+    let second = nonce(&world.beat(&beat).await);
+    assert_ne!(first, second);
+    // the answer was lost: the node has the nonce before
+    let third = nonce(&world.beat(&machine.beat(&session, 3, &first)).await);
+    // a replay moves nothing
+    world.beat(&beat).await.refused(401, "sequence");
+    nonce(&world.beat(&machine.beat(&session, 4, &third)).await);
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_something_else_ends_the_session() {
+    /// Changes a machine, and gives the heartbeat that it then makes.
+    type Change = fn(Machine, &str) -> HeartbeatRequest;
+    let cases: [(&str, Change); 6] = [
+        ("evidence-missing", |_, session| a_beat(session, 2)),
+        // an old quote under a new number
+        ("quote-nonce", |mut machine, session| {
+            let old = machine.beat(session, 1, &[]);
+            signed_beat(HeartbeatRequest { sequence: 2, ..old })
+        }),
+        // another node's
+        ("quote-signature", |_, session| {
+            Machine::new().beat(session, 2, &[])
+        }),
+        ("another-boot", |mut machine, session| {
+            machine.swtpm.power_cycle();
+            Machine::boot(machine.swtpm).beat(session, 2, &[])
+        }),
+        ("registers-changed", |mut machine, session| {
+            machine.tpm.extend_pcr(11, &[1; 32]).unwrap();
+            machine.beat(session, 2, &[])
+        }),
+        ("evidence-malformed", |mut machine, session| {
+            let mut beat = machine.beat(session, 2, &[]);
+            beat.quote.as_mut().unwrap().message.0.truncate(9);
+            signed_beat(beat)
+        }),
+    ];
+    for (code, change) in cases {
+        let world = world(true);
+        let mut machine = Machine::new();
+        let session = machine.session(&world).await;
+        let answer = world.beat(&machine.beat(&session, 1, &[])).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let beat = change(machine, &session);
+        world.beat(&beat).await.refused(401, code);
+        let beat = a_beat(&session, 9);
+        world.beat(&beat).await.refused(401, "session");
+    }
+}
+
+#[test]
+fn evidence_of_any_length_fits_into_a_registration() {
+    let encoded = attest::evidence::MAXIMUM_EVIDENCE.div_ceil(3) * 4;
+    assert!(encoded + MAXIMUM_BODY <= MAXIMUM_REGISTRATION);
+}

@@ -1,0 +1,146 @@
+//! The tables `[attestation]` and `[enclave]` of the master's configuration.
+
+use std::path::{Path, PathBuf};
+
+use chain::ObjectId;
+use serde::Deserialize;
+
+use crate::settings::MasterSettingsError;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttestationTable {
+    required: Option<bool>,
+    endorsement_roots: Option<PathBuf>,
+    require_secure_boot: Option<bool>,
+    secure_boot_certificates: Option<PathBuf>,
+    releases: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnclaveTable {
+    id: String,
+    key: PathBuf,
+}
+
+/// Who the master is, and what it asks of nodes beside their stake.
+#[derive(Debug, Clone)]
+pub struct TrustSettings {
+    /// Whether nodes without evidence are refused.
+    pub required: bool,
+    /// What evidence is verified against; `None`: nodes are asked for none.
+    pub evidence: Option<EvidenceSettings>,
+    /// The key by which the master proves itself to nodes.
+    pub enclave: Option<EnclaveSettings>,
+}
+
+/// What evidence is verified against.
+#[derive(Debug, Clone)]
+pub struct EvidenceSettings {
+    /// Roots of manufacturers of TPMs, and authorities below them: a PEM file.
+    pub endorsement_roots: PathBuf,
+    /// The certificates by which Secure Boot may let something start: a PEM file. `None`: Secure Boot
+    /// need not be on.
+    pub secure_boot_certificates: Option<PathBuf>,
+    /// The registry of releases on chain.
+    pub releases: ObjectId,
+}
+
+/// The key by which the master proves itself to nodes.
+#[derive(Debug, Clone)]
+pub struct EnclaveSettings {
+    /// The object on chain that registers it.
+    pub id: ObjectId,
+    /// The ed25519 key: PKCS#8 in PEM form, or a seed of 32 bytes, in a file that others can't read.
+    pub key: PathBuf,
+}
+
+impl TrustSettings {
+    pub(crate) fn parse(
+        path: &Path,
+        folder: &Path,
+        attestation: AttestationTable,
+        enclave: Option<EnclaveTable>,
+    ) -> Result<Self, MasterSettingsError> {
+        let wrong = |field, found: &str, expected| MasterSettingsError::Field {
+            path: path.to_owned(),
+            field,
+            found: found.to_owned(),
+            expected,
+        };
+        let object = |field, text: &str| {
+            text.parse::<ObjectId>()
+                .map_err(|_| wrong(field, text, "an object id: 0x and hexadecimal digits"))
+        };
+        let required = attestation.required.unwrap_or(true);
+        let some = attestation.endorsement_roots.is_some()
+            || attestation.releases.is_some()
+            || attestation.secure_boot_certificates.is_some();
+        let evidence = if required || some {
+            let Some(roots) = attestation.endorsement_roots else {
+                return Err(wrong(
+                    "attestation.endorsement_roots",
+                    "nothing",
+                    "a PEM file with the roots of TPM manufacturers, or attestation.required = false \
+                     to admit nodes on their stake alone",
+                ));
+            };
+            let Some(releases) = attestation.releases else {
+                return Err(wrong(
+                    "attestation.releases",
+                    "nothing",
+                    "the object id of the registry of releases on chain",
+                ));
+            };
+            let secure_boot = match (
+                attestation.require_secure_boot.unwrap_or(true),
+                attestation.secure_boot_certificates,
+            ) {
+                (true, Some(file)) => Some(folder.join(file)),
+                (true, None) => {
+                    return Err(wrong(
+                        "attestation.secure_boot_certificates",
+                        "nothing",
+                        "a PEM file with the certificates that images are signed by, or \
+                         attestation.require_secure_boot = false",
+                    ));
+                }
+                (false, None) => None,
+                (false, Some(file)) => {
+                    return Err(wrong(
+                        "attestation.require_secure_boot",
+                        &file.display().to_string(),
+                        "true, where there are secure_boot_certificates",
+                    ));
+                }
+            };
+            Some(EvidenceSettings {
+                endorsement_roots: folder.join(roots),
+                secure_boot_certificates: secure_boot,
+                releases: object("attestation.releases", &releases)?,
+            })
+        } else {
+            None
+        };
+        let enclave = match enclave {
+            Some(table) => Some(EnclaveSettings {
+                id: object("enclave.id", &table.id)?,
+                key: folder.join(table.key),
+            }),
+            None if required => {
+                return Err(wrong(
+                    "[enclave]",
+                    "nothing",
+                    "id and key, by which nodes know the master before they send evidence",
+                ));
+            }
+            None => None,
+        };
+        Ok(Self {
+            required,
+            evidence,
+            enclave,
+        })
+    }
+}
