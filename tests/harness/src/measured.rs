@@ -35,6 +35,8 @@ pub struct Measured {
     pub release_key: String,
     /// The image's security version.
     pub security_version: u16,
+    /// The root hash, in hexadecimal.
+    pub root_hash: String,
 }
 
 impl Measured {
@@ -45,6 +47,16 @@ impl Measured {
     pub fn pcr11(&self) -> Result<Digest> {
         let mut digest = Digest::default();
         hex::decode_to_slice(&self.pcr11, &mut digest).context("the manifest's pcr11")?;
+        Ok(digest)
+    }
+
+    /// The root hash.
+    ///
+    /// # Errors
+    /// When it is no digest.
+    pub fn root_hash(&self) -> Result<Digest> {
+        let mut digest = Digest::default();
+        hex::decode_to_slice(&self.root_hash, &mut digest).context("the manifest's root_hash")?;
         Ok(digest)
     }
 }

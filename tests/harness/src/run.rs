@@ -7,6 +7,7 @@ use chain::Verdict;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::devnet::evidence::Demand;
 use crate::devnet::{Description, Devnet, DevnetOptions, K3s};
 use crate::disk::Disk;
 use crate::lab::{DISK_SIZE, Lab, directory};
@@ -66,13 +67,26 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
     };
     let mut machine_options =
         MachineOptions::new(lab.accelerator, boot, vec![disk.path().to_owned()]);
-    machine_options.configuration = Some(devnet.write_node_toml()?);
     machine_options.reboots = !options.demo;
-    if !options.direct {
+    if options.direct {
+        machine_options.configuration = Some(devnet.write_node_toml()?);
+    } else {
         let maker = Authority::new(&place.path().join("maker"))?;
         let place = place.path().join("tpm");
         std::fs::create_dir_all(&place).context("cannot create the TPM's folder")?;
         machine_options.tpm = Some(Tpm::manufacture(&place, &maker).await?);
+        let measured = lab.measured()?;
+        devnet
+            .demand_evidence(&Demand {
+                endorsement_roots: &maker.roots_pem()?,
+                secure_boot_certificate: None,
+                root_hash: measured.root_hash()?,
+                pcr11: measured.pcr11()?,
+            })
+            .await?;
+        say("the master demands evidence of the TPM; the node seals what it is given");
+        devnet.write_node_toml()?;
+        disk.write_configuration(&devnet.sealed_node_toml()?)?;
     }
     let (tap, bytes) = mpsc::channel(CONSOLE_CHUNKS);
     let mut machine = Machine::start(&machine_options, place.path(), Some(tap)).await?;

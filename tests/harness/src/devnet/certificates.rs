@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData as _,
 };
+use seal::tpm::crypto::sha256;
 
 /// By what names a node and this host reach the devnet: in the machine, QEMU's user networking maps
 /// 10.0.2.2 to this host's loopback.
@@ -28,6 +29,8 @@ pub struct Certificate {
     pub certificate: PathBuf,
     /// PKCS #8 PEM, mode 0600.
     pub key: PathBuf,
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, RFC 5280), by which the chain knows a master.
+    pub public_key_sha256: [u8; 32],
 }
 
 impl Authority {
@@ -78,6 +81,7 @@ impl Authority {
         let files = Certificate {
             certificate: directory.join(format!("{service}.crt")),
             key: directory.join(format!("{service}.key")),
+            public_key_sha256: sha256(&[&key.subject_public_key_info()]),
         };
         fs::write(&files.certificate, certificate.pem())
             .with_context(|| format!("cannot write {}", files.certificate.display()))?;

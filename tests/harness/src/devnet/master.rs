@@ -11,6 +11,9 @@ use super::description::Description;
 use super::node::HOST;
 use super::service::Service;
 
+/// The name of the master's configuration.
+const FILE: &str = "master.toml";
+
 #[derive(Serialize)]
 struct Document<'a> {
     listen: String,
@@ -19,7 +22,9 @@ struct Document<'a> {
     chain: Chain<'a>,
     join: Join,
     kubernetes: Kubernetes<'a>,
-    attestation: Attestation,
+    attestation: Attestation<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enclave: Option<Enclave<'a>>,
 }
 
 #[derive(Serialize)]
@@ -43,9 +48,35 @@ struct Kubernetes<'a> {
     token_file: &'a Path,
 }
 
-#[derive(Serialize)]
-struct Attestation {
+#[derive(Default, Serialize)]
+struct Attestation<'a> {
     required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endorsement_roots: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    releases: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    require_secure_boot: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secure_boot_certificates: Option<&'a Path>,
+}
+
+#[derive(Serialize)]
+struct Enclave<'a> {
+    id: &'a str,
+    key: &'a Path,
+}
+
+/// What the master proves of itself, and asks of nodes beside their stake.
+pub(super) struct Trust {
+    /// The object that registers its key.
+    pub(super) enclave: String,
+    /// The key: PKCS #8 in PEM.
+    pub(super) key: PathBuf,
+    /// Roots of makers of TPMs: PEM.
+    pub(super) endorsement_roots: PathBuf,
+    /// What Secure Boot may let start: PEM; none: it need not be on.
+    pub(super) secure_boot_certificates: Option<PathBuf>,
 }
 
 /// The master; it does not run yet.
@@ -58,6 +89,34 @@ pub(super) fn service(
     cluster: &Cluster,
     certificate: &Certificate,
 ) -> Result<Service> {
+    configure(
+        directory,
+        description,
+        root_certificate,
+        port,
+        cluster,
+        certificate,
+        None,
+    )?;
+    Ok(Service::new(
+        "the master",
+        programs.join("master"),
+        vec!["--config".into(), directory.join(FILE).into()],
+        "listening on ",
+        directory.join("master.log"),
+    ))
+}
+
+/// Writes the master's configuration.
+pub(super) fn configure(
+    directory: &Path,
+    description: &Description,
+    root_certificate: &str,
+    port: u16,
+    cluster: &Cluster,
+    certificate: &Certificate,
+    trust: Option<&Trust>,
+) -> Result<()> {
     let document = Document {
         listen: format!("127.0.0.1:{port}"),
         certificate: &certificate.certificate,
@@ -78,16 +137,23 @@ pub(super) fn service(
             root_certificate: cluster.root_certificate(),
             token_file: cluster.master_token(),
         },
-        attestation: Attestation { required: false },
+        attestation: match trust {
+            // nodes that QEMU starts by itself have measured nothing
+            None => Attestation::default(),
+            Some(trust) => Attestation {
+                required: true,
+                endorsement_roots: Some(&trust.endorsement_roots),
+                releases: Some(&description.release_registry),
+                require_secure_boot: Some(trust.secure_boot_certificates.is_some()),
+                secure_boot_certificates: trust.secure_boot_certificates.as_deref(),
+            },
+        },
+        enclave: trust.map(|trust| Enclave {
+            id: &trust.enclave,
+            key: &trust.key,
+        }),
     };
     let text = toml::to_string(&document).context("the master's configuration has no TOML")?;
-    let path = directory.join("master.toml");
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Service::new(
-        "the master",
-        programs.join("master"),
-        vec!["--config".into(), path.into()],
-        "listening on ",
-        directory.join("master.log"),
-    ))
+    let path = directory.join(FILE);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }

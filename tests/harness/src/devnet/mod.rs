@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod cluster;
 pub mod description;
+pub mod evidence;
 pub mod node;
 pub mod service;
 
@@ -21,7 +22,7 @@ pub use cluster::{Cluster, K3s};
 pub use description::Description;
 
 use crate::time_server::TimeServer;
-use certificates::{Authority, write_secret};
+use certificates::{Authority, Certificate, write_secret};
 use node::{Facts, NodeConfiguration};
 use service::{Service, free_port};
 
@@ -52,6 +53,9 @@ pub struct Devnet {
     description: Description,
     node_key: NodeKey,
     configuration: NodeConfiguration,
+    root_pem: String,
+    master_port: u16,
+    master_certificate: Certificate,
     _time: TimeServer,
     _lock: std::fs::File,
     /// The fullnode's double.
@@ -161,6 +165,7 @@ impl Devnet {
             node_address: node_key.address().to_string(),
             health_port: None,
         };
+        let master_certificate = authority.issue("master", directory)?;
         let master = master::service(
             &options.programs,
             directory,
@@ -168,7 +173,7 @@ impl Devnet {
             authority.pem(),
             master_port,
             &cluster,
-            &authority.issue("master", directory)?,
+            &master_certificate,
         )?;
         let configuration = NodeConfiguration::new(&Facts {
             node_id: &options.node_id,
@@ -187,6 +192,9 @@ impl Devnet {
             description,
             node_key,
             configuration,
+            root_pem: authority.pem().to_owned(),
+            master_port,
+            master_certificate,
             _time: time,
             _lock: lock,
             fullnode,

@@ -54,6 +54,8 @@ impl std::fmt::Debug for Identity {
 struct Master {
     url: String,
     root_certificate: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
 }
 
 /// What a node must know of the devnet.
@@ -107,8 +109,14 @@ impl NodeConfiguration {
             master: Master {
                 url: format!("https://{HOST}:{}", facts.master_port),
                 root_certificate: facts.root_certificate.to_owned(),
+                directory: None,
             },
         }
+    }
+
+    /// From now on the master has to be in this directory on chain.
+    pub fn look_in(&mut self, directory: &str) {
+        self.master.directory = Some(directory.to_owned());
     }
 
     /// The same, for a machine whose boot is measured: it seals.

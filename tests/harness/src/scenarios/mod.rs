@@ -1,5 +1,6 @@
 //! What a node does, each scenario on machines and a devnet of its own.
 
+mod attested;
 mod configuration;
 mod firmware;
 mod life;
@@ -64,6 +65,11 @@ scenarios! {
     firmware::firmware_boot_and_power_button, false,
         "UEFI boots the disk image with a wrong clock; the power button switches the node off in \
          order";
+    attested::attested_node_joins_until_its_release_is_revoked, false,
+        "with Secure Boot, a TPM and a master that demands evidence: the node joins, and again after a \
+         restart, until its release is revoked on the chain";
+    attested::unregistered_master_gets_no_evidence, false,
+        "a master whose key the chain has retired: the node says so, and sends it nothing";
     sealed::another_image_unseals_nothing, false,
         "a changed command line, a changed initramfs, a release below the floor, a command line from \
          outside: configuration and state stay closed, and the console says why";

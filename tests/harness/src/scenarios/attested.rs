@@ -1,0 +1,99 @@
+//! Nodes that a master takes by the evidence of their TPMs, and masters that nodes know by the chain.
+
+use anyhow::{Result, ensure};
+
+use crate::devnet::Devnet;
+use crate::devnet::evidence::{Demand, RELEASE};
+use crate::lab::Context;
+use crate::node::{self, eventually, health, text_at};
+use crate::qemu::{Machine, Owner};
+
+/// A devnet whose master demands evidence of this image, on machines with these TPMs and perhaps with
+/// this owner's Secure Boot.
+async fn demanding(context: &Context, owner: Option<&Owner>) -> Result<(Devnet, chain::ObjectId)> {
+    let mut devnet = context.devnet().await?;
+    let measured = context.lab.measured()?;
+    let enclave = devnet
+        .demand_evidence(&Demand {
+            endorsement_roots: &context.authority()?.roots_pem()?,
+            secure_boot_certificate: owner.map(|owner| owner.certificate.clone()),
+            root_hash: measured.root_hash()?,
+            pcr11: measured.pcr11()?,
+        })
+        .await?;
+    Ok((devnet, enclave))
+}
+
+pub(super) async fn attested_node_joins_until_its_release_is_revoked(
+    context: &Context,
+) -> Result<()> {
+    let tpm = context.tpm().await?;
+    let disk = context.secure_disk()?;
+    let options = context.secure_machine(&disk, &tpm)?;
+    let (devnet, _) = demanding(context, Some(&context.owner()?)).await?;
+    disk.write_configuration(&devnet.sealed_node_toml()?)?;
+
+    let mut first = context.power_on(&options).await?;
+    node::joined(&first, &devnet).await?;
+    check_health(&first).await?;
+    let stake = devnet.stake().await?;
+    first.cut_power().await?;
+    drop(first);
+
+    // the same machine with the same identity, while a release is revoked that is in use
+    let mut second = context.power_on(&options).await?;
+    node::joined(&second, &devnet).await?;
+    ensure!(
+        devnet.stake().await? == stake,
+        "the stake is another after a restart"
+    );
+    devnet.revoke_release(RELEASE).await?;
+    second.cut_power().await?;
+    drop(second);
+
+    let mut third = context.power_on(&options).await?;
+    third
+        .expect("degraded=registration-refused detail=.*revoked")
+        .await?;
+    ensure!(
+        !third.console.text().contains("timeline phase=joined"),
+        "a node with a revoked release has joined"
+    );
+    third.cut_power().await
+}
+
+async fn check_health(machine: &Machine) -> Result<()> {
+    eventually(
+        "/health tells by what node and master know one another",
+        machine.patience(),
+        || async {
+            let health = health(machine).await?;
+            ensure!(
+                text_at(&health, "/master_known_by").contains("chain")
+                    && text_at(&health, "/evidence").contains("quote"),
+                "/health says {health}"
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+pub(super) async fn unregistered_master_gets_no_evidence(context: &Context) -> Result<()> {
+    let tpm = context.tpm().await?;
+    let disk = context.disk()?;
+    let options = context.measured_machine(&disk, &tpm)?;
+    let (devnet, enclave) = demanding(context, None).await?;
+    devnet.retire_master(enclave).await?;
+    disk.write_configuration(&devnet.sealed_node_toml()?)?;
+
+    let mut machine = context.power_on(&options).await?;
+    machine.expect("degraded=master-untrusted detail=").await?;
+    machine.cut_power().await?;
+    let log = devnet.master.log()?.text();
+    ensure!(
+        !log.contains("registered") && !log.contains("refused"),
+        "a master that is not registered was sent a registration:\n{log}"
+    );
+    Ok(())
+}
