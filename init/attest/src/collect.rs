@@ -12,7 +12,8 @@ use seal::tpm::{Tpm, attest::Quote, crypto::sha256, error::Error as TpmError};
 
 use crate::{
     channel::{Binding, Claim},
-    evidence::{Evidence, MAXIMUM_EVENT_LOG, REGISTERS, Report},
+    evidence::{Evidence, MAXIMUM_EVENT_LOG, REGISTERS},
+    report::{self, Report, report_data},
 };
 
 /// How often registers and quote are taken until they are of one moment.
@@ -47,6 +48,13 @@ pub trait ReportSource {
     /// # Errors
     /// When the machine is of this kind, and gives none.
     fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<Report>>;
+}
+
+impl ReportSource for report::collect::Sources {
+    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<Report>> {
+        self.collect(&report_data(qualifying_data))
+            .map_err(io::Error::other)
+    }
 }
 
 /// Reads the copy of the firmware's event log; empty where the machine has none.

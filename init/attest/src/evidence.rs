@@ -4,6 +4,7 @@ use seal::tpm::{attest::Quote, crypto::Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Binding;
+use crate::report::{MAXIMUM_AUXILIARY, MAXIMUM_REPORT, Report};
 
 /// The registers that are quoted, of the SHA-256 bank: firmware, Secure Boot, the unified kernel
 /// image with its boot phases, and what came from outside of it.
@@ -15,16 +16,14 @@ pub const MAXIMUM_EVENT_LOG: usize = 1024 * 1024;
 /// The longest certificate in bytes; `seal` reads none longer.
 pub const MAXIMUM_CERTIFICATE: usize = 8 * 1024;
 
-/// The longest report of a TEE in bytes: two blobs as Linux gives them (`TSM_REPORT_OUTBLOB_MAX`,
-/// include/linux/tsm.h), and their lengths.
-pub const MAXIMUM_REPORT: usize = 2 * 32 * 1024 + 64;
-
 /// The most reports of TEEs.
 pub const MOST_REPORTS: usize = 3;
 
 /// The longest evidence in bytes: its log, and all the rest.
-pub const MAXIMUM_EVIDENCE: usize =
-    MAXIMUM_EVENT_LOG + MAXIMUM_CERTIFICATE + MOST_REPORTS * (MAXIMUM_REPORT + 8) + 8 * 1024;
+pub const MAXIMUM_EVIDENCE: usize = MAXIMUM_EVENT_LOG
+    + MAXIMUM_CERTIFICATE
+    + MOST_REPORTS * (MAXIMUM_REPORT + MAXIMUM_AUXILIARY + 8)
+    + 8 * 1024;
 
 /// The longest of the small parts: quote, signature, public areas, nonce, name.
 const MAXIMUM_SMALL: usize = 1024;
@@ -53,27 +52,6 @@ pub struct Evidence {
     pub registers: Vec<Digest>,
     /// The reports of TEEs, over the quote's qualifying data.
     pub reports: Vec<Report>,
-}
-
-/// A report of a trusted execution environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// Of which kind.
-    pub kind: ReportKind,
-    /// As the platform gave it.
-    pub bytes: Vec<u8>,
-}
-
-/// Kinds of trusted execution environments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReportKind {
-    /// AMD SEV-SNP.
-    SevSnp,
-    /// Intel TDX.
-    Tdx,
-    /// AWS Nitro.
-    Nitro,
 }
 
 /// Bytes that are no evidence.
@@ -170,12 +148,8 @@ impl Evidence {
         if self.registers.len() != REGISTERS.len() {
             return Err(EvidenceError::Bounds("the number of registers"));
         }
-        if self.reports.len() > MOST_REPORTS
-            || self
-                .reports
-                .iter()
-                .any(|report| report.bytes.len() > MAXIMUM_REPORT)
-        {
+        // each has its own bounds
+        if self.reports.len() > MOST_REPORTS {
             return Err(EvidenceError::Bounds("the reports"));
         }
         Ok(())
@@ -187,6 +161,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::report::Kind;
 
     pub(crate) fn an_evidence() -> Evidence {
         Evidence {
@@ -206,10 +181,7 @@ pub(crate) mod tests {
             endorsement_certificate: None,
             event_log: vec![11; 4000],
             registers: vec![[12; 32]; REGISTERS.len()],
-            reports: vec![Report {
-                kind: ReportKind::Tdx,
-                bytes: vec![13; 100],
-            }],
+            reports: vec![Report::new(Kind::Tdx, vec![13; 100], Vec::new()).expect("a report")],
         }
     }
 
@@ -228,7 +200,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_part_has_a_bound() {
-        let changes: [fn(&mut Evidence); 9] = [
+        let changes: [fn(&mut Evidence); 8] = [
             |evidence| evidence.binding.nonce.clear(),
             |evidence| evidence.quote_message = vec![0; MAXIMUM_SMALL + 1],
             |evidence| evidence.endorsement_certificate = Some(vec![0; MAXIMUM_CERTIFICATE + 1]),
@@ -238,7 +210,6 @@ pub(crate) mod tests {
             },
             |evidence| evidence.registers.push([0; 32]),
             |evidence| evidence.reports = vec![evidence.reports[0].clone(); MOST_REPORTS + 1],
-            |evidence| evidence.reports[0].bytes = vec![0; MAXIMUM_REPORT + 1],
             |evidence| evidence.binding.node_id = "x".repeat(MAXIMUM_SMALL + 1),
         ];
         for change in changes {

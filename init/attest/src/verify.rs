@@ -24,7 +24,8 @@ pub use self::{
 use crate::{
     channel::Claim,
     event_log::{EventLog, secure_boot},
-    evidence::{Evidence, REGISTERS, Report},
+    evidence::{Evidence, REGISTERS},
+    report::Report,
 };
 
 /// Why evidence is refused.

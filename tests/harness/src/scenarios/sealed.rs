@@ -150,7 +150,7 @@ pub(super) async fn key_born_in_the_tpm_stakes(context: &Context) -> Result<()> 
 
 async fn funding_address(machine: &Machine) -> Result<Address> {
     let found = machine.expect(r"send SUI to (0x[0-9a-f]{64})").await?;
-    let address = found.groups.get(1).context("no address on the console")?;
+    let address = found.groups.first().context("no address on the console")?;
     Ok(address.parse()?)
 }
 
