@@ -40,6 +40,7 @@ mod measured_boot;
 mod modules;
 mod mounts;
 mod node;
+mod owner;
 mod power;
 mod reset;
 mod sealing;

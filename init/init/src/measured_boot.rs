@@ -15,7 +15,7 @@ use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
 
-use crate::{files, log, setup};
+use crate::{files, log, owner, setup};
 
 /// What the publisher signed about this image.
 pub(crate) const POLICIES: &str = "/run/daas/release/policies.json";
@@ -111,13 +111,18 @@ pub(crate) fn prepare() {
     }
 }
 
-/// The task `init measure`: ends the boot phase. To be called when what is sealed is out; it does its
-/// work once, however often it is called.
+/// The task `init measure`: ends the boot phase, and lets those start that come after it if the state is
+/// the configuration's. To be called when what is sealed is out; it measures once, however often it is
+/// called.
 pub(crate) fn run() -> ExitCode {
-    match end_boot_phase() {
+    if let Err(error) = end_boot_phase() {
+        tracing::error!("the boot phase can't be ended: {}", log::chain(&error));
+        return ExitCode::FAILURE;
+    }
+    match owner::check() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("the boot phase can't be ended: {}", log::chain(&error));
+            tracing::error!("{}", log::chain(&error));
             ExitCode::FAILURE
         }
     }

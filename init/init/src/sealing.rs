@@ -122,6 +122,37 @@ impl Sealer {
         Envelope::seal(&mut self.tpm, &sealing, content)
     }
 
+    /// Brings the counter up to what a policy admits: all that was sealed before under that counter
+    /// never opens again. Where that was done already, nothing happens.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub(crate) fn outdate_others(&mut self, policy: &Policy) -> Result<(), tpm::error::Error> {
+        let Some(limit) = policy.counter else {
+            return Ok(());
+        };
+        let root = self.tpm.storage_root_key()?;
+        let counter = self.tpm.counter(&root, limit.handle)?;
+        if counter.is_some_and(|counter| counter.count < limit.limit) {
+            self.tpm.increment_counter(&root, limit.handle)?;
+        }
+        Ok(())
+    }
+
+    /// The policy for what takes the place of something that is to open no more: it still holds once
+    /// [`Sealer::outdate_others`] was called with it.
+    ///
+    /// # Errors
+    /// What the TPM says.
+    pub(crate) fn outdating_policy(&mut self, counter: u32) -> Result<Policy, tpm::error::Error> {
+        let root = self.tpm.storage_root_key()?;
+        let now = self.tpm.ensure_counter(&root, counter)?;
+        Ok(Policy {
+            counter: Some(now.after_increment()),
+            ..self.policy(counter)?
+        })
+    }
+
     /// Opens what was sealed.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ const MOST_REGISTRATIONS: usize = 64;
 const MOST_READS: usize = 32;
 /// One read of the chain, waiting for a place included.
 const READ_LIMIT: Duration = Duration::from_secs(12);
+/// The body of a registration, which holds one of few places while it comes.
+const BODY_LIMIT: Duration = Duration::from_secs(5);
 /// One request, from its first header to its answer: less than a node waits.
 const REQUEST_LIMIT: Duration = Duration::from_secs(18);
 
@@ -267,10 +269,14 @@ async fn register<C: StakeReader>(
     // before the body is read: as many as have a place are in memory
     let _place = master.registrations.acquire().await;
     let headers = request.headers().clone();
-    let body = Bytes::from_request(request, &()).await;
-    let outcome = match parse(body) {
-        Ok(request) => master.register(&headers, &request).await,
-        Err(refused) => Err(refused),
+    let body = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, &())).await;
+    let outcome = match body.map(parse) {
+        Ok(Ok(request)) => master.register(&headers, &request).await,
+        Ok(Err(refused)) => Err(refused),
+        Err(_) => Err(Refused::malformed_as(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body did not come within {} s", BODY_LIMIT.as_secs()),
+        )),
     };
     if let Ok(answer) = &outcome {
         info!(node_id = answer.node_id, peer = %peer.0, "registered");

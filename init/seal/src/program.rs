@@ -15,6 +15,7 @@ use p256::{
 };
 use seal::{
     envelope::{Envelope, RecoveryKey, Sealing},
+    node,
     release::{self, Phase, ReleasePolicies},
     tpm::{
         Public, Tpm,
@@ -27,7 +28,7 @@ use seal::{
 use zeroize::Zeroizing;
 
 /// What the node's configuration is sealed as.
-const LABEL: &str = seal::node::DOCUMENT_LABEL;
+const LABEL: &str = node::DOCUMENT_LABEL;
 
 /// The longest input in bytes.
 const MAX_INPUT: u64 = 256 * 1024;
@@ -323,7 +324,14 @@ fn recover(file: &Path, output: &Path) -> Result<()> {
         .take(256)
         .read_line(&mut text)
         .context("the key cannot be read")?;
-    let content = envelope.recover(LABEL, &RecoveryKey::from_text(&text)?)?;
+    let key = RecoveryKey::from_text(&text)?;
+    let content = if envelope.label() == node::LABEL {
+        // what a node has sealed holds more than the document
+        let content = node::Content::from_bytes(&envelope.recover(node::LABEL, &key)?)?;
+        Zeroizing::new(content.document.as_bytes().to_vec())
+    } else {
+        envelope.recover(LABEL, &key)?
+    };
     OpenOptions::new()
         .write(true)
         .create_new(true)

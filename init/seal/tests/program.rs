@@ -20,11 +20,13 @@ use rustix::{
     termios::{OptionalActions, tcgetattr, tcsetattr},
 };
 use seal::{
-    envelope::Envelope,
+    envelope::{Envelope, RecoveryKey, Sealing},
+    node::{Content, LABEL},
     release::{Phase, ReleasePolicies},
     tpm::pcr,
 };
 use support::{Publisher, STUB, Swtpm, enter, workshop};
+use zeroize::Zeroizing;
 
 const CONFIGURATION: &str = include_str!("node.toml");
 
@@ -192,6 +194,30 @@ fn a_configuration_goes_from_a_desk_into_the_tpm() {
     );
     assert_eq!(
         fs::read_to_string(at.join("recovered.toml")).expect("read"),
+        CONFIGURATION
+    );
+
+    // and so does the key of what a node has sealed, which holds more than the document
+    let key = RecoveryKey::generate().expect("a key");
+    let content = Content {
+        document: Zeroizing::new(CONFIGURATION.to_owned()),
+        sui_key: None,
+    };
+    let sealing = Sealing {
+        label: LABEL,
+        policy: taken.policy().clone(),
+        recovery: Some(key.public()),
+    };
+    let bytes = content.to_bytes().expect("bytes");
+    let by_node = Envelope::seal(&mut tpm, &sealing, &bytes).expect("sealed");
+    by_node.write(&at.join("by-node.sealed")).expect("written");
+    succeeds(
+        &at,
+        "recover by-node.sealed -o of-node.toml",
+        &format!("{}\n", *key.to_text()),
+    );
+    assert_eq!(
+        fs::read_to_string(at.join("of-node.toml")).expect("read"),
         CONFIGURATION
     );
 

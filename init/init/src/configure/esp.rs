@@ -29,7 +29,13 @@ pub(super) fn find() -> Result<Option<Document>, SourceError> {
             }
         };
         if let Some(file) = mounted.read(FILE).map_err(failed(&name))? {
-            return read(&name, Origin::SystemPartition(partition), file).map(Some);
+            let document = read(&name, Origin::SystemPartition(partition), file)?;
+            if !document.is_remainder() {
+                return Ok(Some(document));
+            }
+            // it is mounted for writing now
+            drop(mounted);
+            super::remove(&document);
         }
     }
     Ok(None)

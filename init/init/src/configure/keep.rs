@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::identity::may_replace;
 use super::output;
 use super::recovery;
-use super::sealed::{Place, PlaceError, SET_ASIDE};
+use super::sealed::{Place, PlaceError};
 use super::sources::Document;
 use crate::measured_boot;
 use crate::sealing::{CannotSeal, Sealer};
@@ -77,19 +77,16 @@ fn parse(source: &str, text: &str) -> Result<NodeConfig, KeepError> {
     NodeConfig::parse(source, text).map_err(|error| KeepError::Configuration(error.to_string()))
 }
 
-/// Seals a document that was found in the plain. What was written is opened again before this ends,
-/// so that the plain one can go.
+/// Seals a document that was found in the plain. What is written was opened before, so that the plain
+/// one can go.
 pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<Taken, KeepError> {
     let mut sealer = Sealer::open().map_err(KeepError::CannotSeal)?;
     // what was sealed now would not open at the next boot
     sealer.phase().map_err(KeepError::CannotSeal)?;
     let place = Place::find()?;
     let (sui_key, recovery) = match what_was_kept(&mut sealer, &place)? {
-        Kept::Content(content, _) if *content.document == *document.text => {
-            return Ok(Taken {
-                config,
-                content: *content,
-            });
+        Kept::Content(content, envelope) if *content.document == *document.text => {
+            return bring_up_to_date(&mut sealer, &place, &envelope, config, *content);
         }
         Kept::Content(content, envelope) => {
             let before = parse(&place.name(), &content.document)?;
@@ -98,15 +95,21 @@ pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<T
             }
             (content.sui_key.clone(), envelope.recovery())
         }
-        Kept::Locked(error) => {
-            let error = crate::log::chain(&error);
+        Kept::Locked(source) if is_locked_for_good(&source) => {
+            let error = crate::log::chain(&source);
+            let name = place.set_aside()?;
             warn!(
                 error,
-                "what was sealed before does not open: it is kept as {SET_ASIDE}, and this \
+                "what was sealed before never opens on this machine: it is kept as {name}, and this \
                  configuration takes its place"
             );
-            place.set_aside()?;
             (None, None)
+        }
+        Kept::Locked(source) => {
+            return Err(KeepError::Locked {
+                place: place.name(),
+                source,
+            });
         }
         Kept::Nothing => (None, None),
     };
@@ -129,16 +132,44 @@ pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<T
     let envelope = sealer
         .seal(LABEL, policy, recovery, &content.to_bytes()?)
         .map_err(KeepError::Seal)?;
+    if !measured_boot::is_running() {
+        open(&mut sealer, &envelope, &place)?;
+    }
     // shown before it is of use: a power cut after that takes another key, and shows that
     if let Some(key) = &new_key {
         recovery::show(key).map_err(KeepError::Recovery)?;
     }
     place.write(&envelope)?;
-    if sealer.phase().is_ok_and(|phase| phase == Phase::Boot) {
-        open(&mut sealer, &envelope, &place)?;
-    }
     info!(place = place.name(), "the configuration is sealed");
     Ok(Taken { config, content })
+}
+
+/// Whether what was sealed opens at no boot of this machine, whatever is done about it. What opens
+/// again when a change is undone, or when the TPM has time, is not given up.
+fn is_locked_for_good(error: &envelope::Error) -> bool {
+    matches!(
+        error,
+        envelope::Error::OtherTpm { .. }
+            | envelope::Error::OtherOrCleared { .. }
+            | envelope::Error::Cleared
+    )
+}
+
+/// Refuses a document that would leave its secrets in the plain, where a sealed one is kept: whoever
+/// puts a disk or a stick into the machine could give it other masters and keep its state.
+pub(super) fn refuse_over_sealed(document: &Document) -> Result<(), KeepError> {
+    let place = match Place::find() {
+        Ok(place) => place,
+        Err(PlaceError::None) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match place.read() {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) | Err(PlaceError::File { .. }) => {
+            Err(KeepError::OfAnother(document.source.clone()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What was sealed before: out of the sealed file, or, once the boot phase is over, as it was laid
@@ -197,63 +228,52 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
         return Ok(Some(Taken { config, content }));
     }
     let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
-    let mut content = open(&mut sealer, &envelope, &place)?;
+    let content = open(&mut sealer, &envelope, &place)?;
     let config = parse(&place.name(), &content.document)?;
-    let floor = envelope.policy().floor;
-    if envelope.is_from_afar() {
-        if config.identity.is_in_tpm() {
-            content.sui_key = Some(make_key(&mut sealer)?);
-        }
-        let policy = sealer.policy(nv::COUNTER).map_err(KeepError::Counter)?;
-        seal_again(&mut sealer, &place, &envelope, policy, &content)?;
-        info!("what was sealed from afar is sealed by this machine's TPM");
-    } else if floor < sealer.security_version() {
-        raise_floor(&mut sealer, &place, &envelope, &content)?;
+    bring_up_to_date(&mut sealer, &place, &envelope, config, content).map(Some)
+}
+
+/// Seals anew what is sealed for less than this machine and this release can, and makes the TPM's key
+/// where it is wanted and not there. Called at every boot, so that what a power cut left undone is done.
+fn bring_up_to_date(
+    sealer: &mut Sealer,
+    place: &Place,
+    envelope: &Envelope,
+    config: NodeConfig,
+    mut content: Content,
+) -> Result<Taken, KeepError> {
+    if measured_boot::is_running() {
+        return Ok(Taken { config, content });
     }
-    Ok(Some(Taken { config, content }))
-}
-
-fn seal_again(
-    sealer: &mut Sealer,
-    place: &Place,
-    before: &Envelope,
-    policy: Policy,
-    content: &Content,
-) -> Result<(), KeepError> {
-    let envelope = sealer
-        .seal(LABEL, policy, before.recovery(), &content.to_bytes()?)
-        .map_err(KeepError::Seal)?;
-    Ok(place.write(&envelope)?)
-}
-
-/// An image of a higher security version runs: releases below it are to unseal nothing any more. The
-/// new file is written before the counter outdates the old one, so that one of the two always opens.
-fn raise_floor(
-    sealer: &mut Sealer,
-    place: &Place,
-    before: &Envelope,
-    content: &Content,
-) -> Result<(), KeepError> {
-    let root = sealer.tpm.storage_root_key().map_err(KeepError::Counter)?;
-    let counter = sealer
-        .tpm
-        .ensure_counter(&root, nv::COUNTER)
-        .map_err(KeepError::Counter)?;
-    let policy = Policy {
-        counter: Some(counter.after_increment()),
-        ..sealer.policy(nv::COUNTER).map_err(KeepError::Counter)?
-    };
-    let floor = policy.floor;
-    seal_again(sealer, place, before, policy, content)?;
-    sealer
-        .tpm
-        .increment_counter(&root, nv::COUNTER)
-        .map_err(KeepError::Counter)?;
-    info!(
-        floor,
-        "releases below this security version unseal nothing any more"
-    );
-    Ok(())
+    let wants_key = config.identity.is_in_tpm() && content.sui_key.is_none();
+    if wants_key {
+        content.sui_key = Some(make_key(sealer)?);
+    }
+    let older = envelope.policy().floor < sealer.security_version();
+    if envelope.is_from_afar() || wants_key || older {
+        // the new file is written before the counter outdates the former one: one of them always opens
+        let policy = sealer
+            .outdating_policy(nv::COUNTER)
+            .map_err(KeepError::Counter)?;
+        let floor = policy.floor;
+        let sealed = sealer
+            .seal(LABEL, policy, envelope.recovery(), &content.to_bytes()?)
+            .map_err(KeepError::Seal)?;
+        open(sealer, &sealed, place)?;
+        place.write(&sealed)?;
+        sealer
+            .outdate_others(sealed.policy())
+            .map_err(KeepError::Counter)?;
+        info!(
+            floor,
+            "the configuration is sealed anew: what was sealed before opens no more"
+        );
+    } else {
+        sealer
+            .outdate_others(envelope.policy())
+            .map_err(KeepError::Counter)?;
+    }
+    Ok(Taken { config, content })
 }
 
 /// A Sui key that is born in the TPM and never leaves it. It signs once the node runs, for images of

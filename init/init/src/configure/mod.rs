@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use wire::status::Seal;
 
 use self::keep::{KeepError, Taken};
+pub(crate) use self::output::laid_out;
 pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
 use sources::{Document, Origin};
 
@@ -84,7 +85,10 @@ fn find() -> Result<Option<Found>, String> {
     let config = NodeConfig::parse(&document.source, &document.text)
         .map_err(|problems| problems.to_string())?;
     let (taken, seal) = match config.public.seal {
-        SealMethod::None => (in_the_plain(&document, config), Seal::None),
+        SealMethod::None => {
+            keep::refuse_over_sealed(&document).map_err(told)?;
+            (in_the_plain(&document, config), Seal::None)
+        }
         SealMethod::Tpm => {
             let taken = keep::seal_document(&document, config).map_err(told)?;
             remove(&document);

@@ -62,7 +62,7 @@ fn write_secret(path: &Path, content: &[u8], owner: Option<u32>) -> io::Result<(
 }
 
 /// What an earlier run of this boot has laid out; none: nothing that can be read.
-pub(super) fn laid_out() -> Option<Content> {
+pub(crate) fn laid_out() -> Option<Content> {
     let document = read_secret(Path::new(SECRET_FILE), config::MAXIMUM_LENGTH)?;
     let text = std::str::from_utf8(&document).ok()?;
     let key = read_secret(Path::new(KEY_FILE), MAX_KEY);

@@ -46,7 +46,8 @@ pub(super) fn leave() {
         return;
     };
     info!(
-        "a configuration can be sealed for this machine: `build.sh seal --for srk.pub node.toml`"
+        "a configuration can be sealed for this machine elsewhere: `build.sh seal --for srk.pub \
+         --policy release.pem node.toml -o node.sealed`"
     );
     info!("srk.pub of this machine: {key}");
     let left = Place::find().and_then(|place| place.leave(FILE, format!("{key}\n").as_bytes()));

@@ -10,8 +10,8 @@ use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
 
 /// Below [`DIRECTORY`].
 pub(crate) const FILE: &str = "node.sealed";
-/// One that opened no more when another configuration came, kept for whoever has its recovery key.
-pub(crate) const SET_ASIDE: &str = "node.sealed.old";
+/// Those that opened no more when another configuration came, kept for whoever has their recovery keys.
+pub(crate) const SET_ASIDE: [&str; 3] = ["node.sealed.old", "node.sealed.old2", "node.sealed.old3"];
 
 /// The place of the sealed file can't be used.
 #[derive(Debug, Error)]
@@ -113,29 +113,43 @@ impl Place {
         }
     }
 
-    /// Keeps the sealed file under another name.
+    /// Keeps the sealed file under another name, which it tells.
     ///
     /// # Errors
-    /// [`PlaceError`].
-    pub(super) fn set_aside(&self) -> Result<(), PlaceError> {
+    /// [`PlaceError`], also when there is no name left: nothing that was kept is written over.
+    pub(super) fn set_aside(&self) -> Result<&'static str, PlaceError> {
         let mounted = SystemPartition::open_for_writing(&self.0).map_err(self.failed("mounted"))?;
-        mounted
-            .rename(FILE, SET_ASIDE)
-            .map(|_| ())
-            .map_err(self.failed("written to"))
+        for name in SET_ASIDE {
+            if mounted.read(name).map_err(self.failed("read"))?.is_none() {
+                mounted
+                    .rename(FILE, name)
+                    .map_err(self.failed("written to"))?;
+                return Ok(name);
+            }
+        }
+        Err(self.failed("written to")(io::Error::other(format!(
+            "{} sealed files are set aside there already: take them away",
+            SET_ASIDE.len()
+        ))))
     }
 
-    /// Writes a file for people beside it, unless it is there.
+    /// Writes a file for people beside it, unless it is there as it is to be.
     ///
     /// # Errors
     /// [`PlaceError`].
     pub(super) fn leave(&self, name: &str, content: &[u8]) -> Result<(), PlaceError> {
         let mounted = SystemPartition::open(&self.0).map_err(self.failed("mounted"))?;
-        let there = mounted.read(name).map_err(self.failed("read"))?.is_some();
-        drop(mounted);
-        if there {
-            return Ok(());
+        if let Some(file) = mounted.read(name).map_err(self.failed("read"))? {
+            let mut there = Vec::new();
+            let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
+            file.take(limit.saturating_add(1))
+                .read_to_end(&mut there)
+                .map_err(self.failed("read"))?;
+            if there == content {
+                return Ok(());
+            }
         }
+        drop(mounted);
         SystemPartition::open_for_writing(&self.0)
             .and_then(|mounted| mounted.replace(name, content))
             .map_err(self.failed("written to"))

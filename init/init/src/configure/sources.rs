@@ -61,11 +61,18 @@ pub(super) fn find() -> Result<Option<Document>, SourceError> {
     if let Some(document) = esp::find()? {
         return Ok(Some(document));
     }
-    file(
+    let document = file(
         "/var/lib/daas/node.toml",
         Origin::State,
         Path::new(STATE_FILE),
-    )
+    )?;
+    match document {
+        Some(document) if document.is_remainder() => {
+            super::remove(&document);
+            Ok(None)
+        }
+        other => Ok(other),
+    }
 }
 
 fn firmware() -> Result<Option<Document>, SourceError> {
@@ -89,6 +96,13 @@ fn file(name: &str, origin: Origin, path: &Path) -> Result<Option<Document>, Sou
         Ok(file) => read(name, origin, file).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed(name)(source)),
+    }
+}
+
+impl Document {
+    /// Whether the power failed while it was removed: it is nothing but zeros then.
+    pub(super) fn is_remainder(&self) -> bool {
+        !self.text.is_empty() && self.text.bytes().all(|byte| byte == 0)
     }
 }
 
@@ -153,6 +167,17 @@ mod tests {
             crate::log::chain(&error),
             "x: can't be read: it is not a file"
         );
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_removed_document_is_told_from_a_broken_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node.toml");
+        for (content, remainder) in [("\0\0\0", true), ("", false), ("\0version", false)] {
+            fs::write(&path, content).unwrap();
+            let document = file("x", Origin::State, &path).unwrap().unwrap();
+            assert_eq!(document.is_remainder(), remainder, "{content:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::configure::SECRET_FILE;
+use crate::configure::{KEY_FILE, SECRET_FILE};
 use crate::files;
 use crate::service::AGENT_DIRECTORY;
 
@@ -24,6 +24,7 @@ const MOST_FILES: usize = 1000;
 pub(crate) fn forget_secrets() {
     for file in [
         PathBuf::from(SECRET_FILE),
+        PathBuf::from(KEY_FILE),
         Path::new(AGENT_DIRECTORY).join("token"),
     ] {
         match files::forget(&file) {

@@ -10,6 +10,9 @@ use super::table::{Kind, Service};
 
 /// How long a service has to end after SIGTERM before it gets SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// After so many failures in a row those go on that come after a service without requiring it: what
+/// passes by itself has passed by then.
+pub(crate) const FAILURES_TO_SETTLE: u32 = 3;
 /// A daemon that was up for so long has no failures in a row.
 pub(crate) const SETTLED: Duration = Duration::from_secs(60);
 
@@ -61,11 +64,6 @@ impl Stage {
             self,
             Self::Starting { .. } | Self::Ready { .. } | Self::Stopping { .. }
         )
-    }
-
-    /// Whether it is up, or has failed.
-    pub(crate) const fn is_settled(self) -> bool {
-        self.is_up() || matches!(self, Self::Waiting { .. })
     }
 
     /// Whether those that require it may start.
@@ -138,6 +136,12 @@ impl Machine {
             backoff,
             failures: 0,
         }
+    }
+
+    /// Whether it is up, or has failed so often that those that come after it wait no longer.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.stage.is_up()
+            || (matches!(self.stage, Stage::Waiting { .. }) && self.failures >= FAILURES_TO_SETTLE)
     }
 
     /// Whether it would start now, were everything up that it requires.

@@ -148,10 +148,13 @@ impl Supervisor {
     /// can't come up by time alone.
     fn may_start(&self, machine: &Machine) -> bool {
         let mut required = machine.service.requires.iter();
-        let mut earlier = machine.service.after.iter();
+        let mut earlier = self
+            .machines
+            .iter()
+            .filter(|other| machine.service.after.contains(&other.service.name));
         !self.halted
             && required.all(|name| self.stage(*name).is_up())
-            && earlier.all(|name| self.stage(*name).is_settled())
+            && earlier.all(Machine::is_settled)
     }
 
     fn machine(&mut self, name: Name) -> Option<&mut Machine> {

@@ -67,7 +67,7 @@ pub(crate) struct Service {
     pub(crate) filtered: bool,
     /// What must be up before it starts. What goes down later stops nothing.
     pub(crate) requires: &'static [Name],
-    /// What must be up before it starts, or have failed once.
+    /// What must be up before it starts, or have failed again and again.
     pub(crate) after: &'static [Name],
     pub(crate) kind: Kind,
     /// Whether it starts by itself, or only once somebody asks.
@@ -254,7 +254,7 @@ static MEASURE: Service = Service {
     failures: 1,
     // a TPM that is busy with something else
     start_limit: Some(Duration::from_secs(180)),
-    ..task(Name::Measure, None, false)
+    ..task(Name::Measure, None, true)
 };
 
 static NETD: Service = Service {

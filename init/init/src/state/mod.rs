@@ -361,10 +361,14 @@ fn keep_header(
         let policy = higher.policy().clone();
         newest = newest.followed_by(higher.to_bytes());
         newest.write(device)?;
-        volume::outdate_others(sealer, &policy).map_err(failed)?;
+        sealer
+            .outdate_others(&policy)
+            .map_err(|error| failed(error.into()))?;
         newest.other = Some("it was sealed for older releases");
     } else {
-        volume::outdate_others(sealer, envelope.policy()).map_err(failed)?;
+        sealer
+            .outdate_others(envelope.policy())
+            .map_err(|error| failed(error.into()))?;
     }
     if let Some(what) = newest.other {
         tracing::warn!(device = %device.display(), "a copy of the state's header is written anew: {what}");

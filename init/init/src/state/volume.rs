@@ -136,11 +136,7 @@ pub(super) fn seal(
     volume: &Volume,
     recovery: Option<Point>,
 ) -> Result<Envelope, envelope::Error> {
-    // The task that seals the configuration may make the root key at the same moment.
-    let policy = match sealer.policy(nv::STATE_COUNTER) {
-        Ok(policy) => policy,
-        Err(_) => sealer.policy(nv::STATE_COUNTER)?,
-    };
+    let policy = sealer.policy(nv::STATE_COUNTER)?;
     seal_under(sealer, volume, policy, recovery)
 }
 
@@ -153,12 +149,7 @@ pub(super) fn seal_higher(
     volume: &Volume,
     recovery: Option<Point>,
 ) -> Result<Envelope, envelope::Error> {
-    let root = sealer.tpm.storage_root_key()?;
-    let counter = sealer.tpm.ensure_counter(&root, nv::STATE_COUNTER)?;
-    let policy = Policy {
-        counter: Some(counter.after_increment()),
-        ..sealer.policy(nv::STATE_COUNTER)?
-    };
+    let policy = sealer.outdating_policy(nv::STATE_COUNTER)?;
     seal_under(sealer, volume, policy, recovery)
 }
 
@@ -171,23 +162,6 @@ fn seal_under(
     let envelope = sealer.seal(LABEL, policy, recovery, &volume.to_content())?;
     open(sealer, &envelope)?;
     Ok(envelope)
-}
-
-/// Brings the counter up to what a policy admits: all that was sealed before it never opens again.
-/// Where that was done already, nothing happens.
-///
-/// # Errors
-/// What is wrong with the TPM.
-pub(super) fn outdate_others(sealer: &mut Sealer, policy: &Policy) -> Result<(), envelope::Error> {
-    let Some(limit) = policy.counter else {
-        return Ok(());
-    };
-    let root = sealer.tpm.storage_root_key()?;
-    let counter = sealer.tpm.counter(&root, limit.handle)?;
-    if counter.is_some_and(|counter| counter.count < limit.limit) {
-        sealer.tpm.increment_counter(&root, limit.handle)?;
-    }
-    Ok(())
 }
 
 /// Opens a sealed key.

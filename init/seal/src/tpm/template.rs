@@ -183,9 +183,12 @@ impl Tpm {
         let made = self.create_primary(TpmRh::Owner, &storage_root()?)?;
         let kept = self.persist(&made, TpmHandle::new(STORAGE_ROOT_KEY));
         let flushed = self.flush(made.handle());
-        let kept = kept?;
         flushed?;
-        Ok(kept)
+        match kept {
+            Ok(kept) => Ok(kept),
+            // another program may have made it at the same moment: the same seed gives the same key
+            Err(error) => self.existing_storage_root_key().map_err(|_| error),
+        }
     }
 
     /// The storage root key, if it is there.

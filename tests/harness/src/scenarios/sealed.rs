@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use chain::{Address, Mist};
 use k3s_double::control::{Command, Unsealed};
 
+use seal::tpm::crypto::sha256;
+
 use crate::devnet::Devnet;
 use crate::disk::Disk;
 use crate::lab::Context;
@@ -17,13 +19,14 @@ use crate::node::{self, eventually, health, text_at};
 use crate::qemu::{Machine, MachineOptions};
 use crate::tpm::Tpm;
 
-const PLAIN: &str = "daas/node.toml";
 const SEALED: &str = "daas/node.sealed";
 /// The configuration is out, and sealed.
 const TAKEN: &str = r"daas: init INFO seal=tpm";
 const STATE: &str = r"daas: init INFO state_encryption=tpm";
 /// The boot phase is over.
 const RUNNING: &str = r"daas: measure INFO measured: phase=run";
+/// Where an ext4 superblock has its magic number, and what it is.
+const SUPERBLOCK: (usize, [u8; 2]) = (1024 + 0x38, [0x53, 0xef]);
 /// Part of a file that is read at once.
 const CHUNK: usize = 1 << 20;
 
@@ -54,10 +57,10 @@ pub(super) async fn sealed_node_lives_and_root_unseals_nothing(context: &Context
         !holds(disk.path(), key.as_bytes())?,
         "the node's key stands on the disk in the plain"
     );
+    let head = disk.read("state", SUPERBLOCK.0 + 2)?;
     ensure!(
-        disk.read("state", 8)? == *b"\0\0\0\0\0\0\0\0"
-            || !disk.read("state", 4096)?.contains(&0x53),
-        "the state partition looks like a file system"
+        !head.ends_with(&SUPERBLOCK.1),
+        "the state partition is a plain file system"
     );
 
     // the same node again, after a power cut, and with another image of the same publisher
@@ -191,10 +194,12 @@ async fn refuses(
     let head = disk.read("state", CHUNK)?;
     let mut machine = context.power_on(options).await?;
     machine
-        .expect(&format!("degraded=configuration detail=.*{configuration}"))
+        .expect(&format!(
+            "degraded=configuration detail=.*(?:{configuration})"
+        ))
         .await?;
     machine
-        .expect(&format!("degraded=state-disk detail=.*{state}"))
+        .expect(&format!("degraded=state-disk detail=.*(?:{state})"))
         .await?;
     machine.cut_power().await?;
     ensure!(
@@ -209,8 +214,8 @@ pub(super) async fn another_image_unseals_nothing(context: &Context) -> Result<(
     let node = provision(context, &devnet, 1).await?;
     let genuine = node.disk.read_from_esp(image::disk::UKI_PATH)?;
     let lab = &context.lab;
-    let not_as_signed = "PCR 11 of the TPM is|the release key has signed no policy";
-    let state = "another image|was not measured|no policy|not what its publisher signed";
+    let not_as_signed = "the release key has signed no policy for the measured kernel";
+    let state = "its publisher has signed nothing for what was booted";
 
     // the policies that the publisher signed, with a changed command line, and a changed initramfs
     for change in [change_command_line, change_initramfs] {
@@ -222,14 +227,7 @@ pub(super) async fn another_image_unseals_nothing(context: &Context) -> Result<(
     // an older release, genuine, and below the floor that the newer one has set
     let older = lab.uki(&lab.publisher(0)?, |_| {})?;
     node.disk.install_uki(&older.program)?;
-    refuses(
-        context,
-        &node.options,
-        &node.disk,
-        "at the floor 1",
-        "security version|floor",
-    )
-    .await?;
+    refuses(context, &node.options, &node.disk, "at the floor 1", state).await?;
 
     // the genuine image, with a command line from outside
     node.disk.install_uki(&genuine)?;
@@ -240,7 +238,7 @@ pub(super) async fn another_image_unseals_nothing(context: &Context) -> Result<(
         &node.options,
         &node.disk,
         "from outside its image",
-        "from outside",
+        "was given a command line or credentials",
     )
     .await?;
     node.disk.boot_as_it_is()?;
@@ -272,15 +270,14 @@ pub(super) async fn another_machine_unseals_nothing(context: &Context) -> Result
         &other,
         &node.disk,
         "sealed for another machine's TPM",
-        "another machine",
+        "was made on another machine",
     )
     .await?;
 
     // a sealed file that somebody edited
     let genuine = node.disk.read_from_esp(SEALED)?;
     let mut edited = genuine.clone();
-    let last = edited.last_mut().context("the sealed file is empty")?;
-    *last ^= 1;
+    edit(&mut edited)?;
     node.disk.write_to_esp(SEALED, &edited)?;
     let mut machine = context.power_on(&node.options).await?;
     machine
@@ -299,7 +296,30 @@ pub(super) async fn another_machine_unseals_nothing(context: &Context) -> Result
         .await?;
     machine.cut_power().await?;
     drop(machine);
-    node.disk.remove_from_esp(PLAIN)?;
+
+    // nor one that keeps its secrets in the plain, whatever key it names
+    node.disk.write_configuration(&devnet.node_toml()?)?;
+    let mut machine = context.power_on(&node.options).await?;
+    machine
+        .expect("degraded=configuration detail=.*another configuration is sealed on this node")
+        .await?;
+    machine.cut_power().await?;
+    drop(machine);
+
+    // and in its place it gets no state
+    node.disk.remove_from_esp(SEALED)?;
+    node.disk.write_configuration(&foreign)?;
+    let mut machine = context.power_on(&node.options).await?;
+    machine
+        .expect("degraded=service detail=.*the state belongs to another configuration")
+        .await?;
+    ensure!(
+        !machine.console.text().contains("started service=staker"),
+        "the staker was started beside somebody else's state"
+    );
+    machine.cut_power().await?;
+    drop(machine);
+    node.disk.write_to_esp(SEALED, &genuine)?;
 
     // its own machine, whose TPM was cleared
     node.tpm.clear().await?;
@@ -308,9 +328,20 @@ pub(super) async fn another_machine_unseals_nothing(context: &Context) -> Result
         &node.options,
         &node.disk,
         "TPM was cleared since",
-        "cleared",
+        "TPM was cleared since",
     )
     .await
+}
+
+/// Changes a byte of what is sealed, and the checksum behind it with it, as somebody would who wants the
+/// file to be taken.
+fn edit(sealed: &mut [u8]) -> Result<()> {
+    let (content, checksum) = sealed
+        .split_last_chunk_mut::<32>()
+        .context("the sealed file is too short")?;
+    *content.last_mut().context("the sealed file is empty")? ^= 1;
+    *checksum = sha256(&[content]);
+    Ok(())
 }
 
 /// Whether a file holds these bytes, wherever.

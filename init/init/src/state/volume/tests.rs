@@ -160,7 +160,7 @@ fn a_higher_release_keeps_lower_ones_out() {
     }
     // once or twice, it is the same
     for _ in 0..2 {
-        outdate_others(&mut higher, new.policy()).unwrap();
+        higher.outdate_others(new.policy()).unwrap();
         assert_eq!(open(&mut higher, &new).unwrap().key(), volume.key());
         assert_eq!(refused(&mut higher, &old), Refusal::RolledBack);
     }
