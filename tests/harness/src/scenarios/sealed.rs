@@ -177,7 +177,8 @@ async fn provision(context: &Context, devnet: &Devnet, version: u16) -> Result<P
     let mut machine = context.power_on(&options).await?;
     machine.expect(TAKEN).await?;
     machine.expect(STATE).await?;
-    machine.expect(RUNNING).await?;
+    // the boot phase is over, and the state has its owner
+    machine.expect("started service=staker").await?;
     machine.cut_power().await?;
     Ok(Provisioned { disk, tpm, options })
 }

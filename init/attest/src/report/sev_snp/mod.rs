@@ -13,10 +13,14 @@ use layout::{Layout, SigningKey};
 use super::certificate::Certificate;
 use super::{AmdProduct, Kind, Refusal, Roots, VerifiedReport};
 
+/// A part of the firmware's version: its name, its extension in a chip's certificate, and where it is in
+/// a report.
+type Extension = (&'static str, ObjectIdentifier, fn(&Tcb) -> u8);
+
 /// The parts of a TCB version, and the extensions of an endorsement key's certificate that hold
 /// them: Versioned Chip Endorsement Key (VCEK) Certificate and KDS Interface Specification (AMD
 /// document 57230), table "VCEK Certificate x509v3 Custom Extensions".
-const EXTENSIONS: [(&str, ObjectIdentifier, fn(&Tcb) -> u8); 4] = [
+const EXTENSIONS: [Extension; 4] = [
     (
         "boot loader",
         ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.1"),
