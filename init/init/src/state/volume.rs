@@ -140,10 +140,10 @@ pub(super) fn seal(
     seal_under(sealer, volume, policy, recovery)
 }
 
-/// As [`seal`], so that it still opens once the counter has outdated what was sealed before.
+/// As [`seal()`], so that it still opens once the counter has outdated what was sealed before.
 ///
 /// # Errors
-/// As [`seal`].
+/// As [`seal()`].
 pub(super) fn seal_higher(
     sealer: &mut Sealer,
     volume: &Volume,
