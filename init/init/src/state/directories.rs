@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 
+use super::StateError;
 use crate::files;
 use crate::setup::{NETD, STAKER};
 
@@ -152,6 +153,20 @@ fn make(directory: &Directory) -> io::Result<()> {
     }
     fs::set_permissions(path, Permissions::from_mode(directory.mode))?;
     chown(path, Some(directory.owner), Some(directory.owner))
+}
+
+/// Whether this system knows a state of the version that was found.
+///
+/// # Errors
+/// [`StateError::Version`].
+pub(super) fn check_version(device: &Path, found: &str) -> Result<(), StateError> {
+    if found == VERSION {
+        return Ok(());
+    }
+    Err(StateError::Version {
+        device: device.to_owned(),
+        found: found.to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -460,7 +460,7 @@ fn open(
         file_system::unmount_state()?;
     }
     let expected = directories::VERSION;
-    check_version(&target.path, found.as_deref().unwrap_or(expected))?;
+    directories::check_version(&target.path, found.as_deref().unwrap_or(expected))?;
 
     let before = partition.device().size;
     partition.settle(false)?;
@@ -475,7 +475,7 @@ fn open(
         path: directories::VERSION_FILE,
         source,
     })?;
-    let checked = check_version(device, found.as_deref().unwrap_or("none"));
+    let checked = directories::check_version(device, found.as_deref().unwrap_or("none"));
     if checked.is_err() {
         file_system::unmount_state()?;
         return checked;
@@ -488,16 +488,6 @@ fn open(
         }
     }
     Ok(())
-}
-
-fn check_version(device: &Path, found: &str) -> Result<(), StateError> {
-    if found == directories::VERSION {
-        return Ok(());
-    }
-    Err(StateError::Version {
-        device: device.to_owned(),
-        found: found.to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,157 @@
+//! What the table must not say.
+
+use super::*;
+use wire::Secret;
+use wire::child::PowerOffReason;
+
+#[test]
+fn every_name_has_its_entry() {
+    let listed: Vec<Name> = SERVICES.iter().map(|service| service.name).collect();
+    assert_eq!(listed, Name::ALL);
+    for name in Name::ALL {
+        assert_eq!(name.service().name, *name);
+        assert!(!name.service().cgroup.is_empty());
+        assert!(name.service().program.starts_with("/usr/bin/"));
+    }
+}
+
+/// What is required stands earlier in the table, so that there can be no circle.
+#[test]
+fn what_is_required_comes_before() {
+    for service in SERVICES {
+        for required in service.requires.iter().chain(service.after) {
+            assert!(
+                *required < service.name,
+                "{} requires {required}",
+                service.name
+            );
+            assert!(required.service().automatic);
+        }
+    }
+}
+
+#[test]
+fn nothing_that_others_have_a_hand_in_runs_in_the_boot_phase() {
+    for name in [Name::Staker, Name::K3s] {
+        assert!(name.service().requires.contains(&Name::Measure), "{name}");
+    }
+}
+
+#[test]
+fn no_two_services_share_a_cgroup_or_a_user() {
+    for (index, one) in SERVICES.iter().enumerate() {
+        for other in &SERVICES[index + 1..] {
+            assert_ne!(one.cgroup, other.cgroup);
+            if let (Some(one), Some(other)) = (one.user, other.user) {
+                assert_ne!(one.id, other.id);
+            }
+        }
+    }
+}
+
+fn allowed(name: Name, message: &ToInit) -> bool {
+    name.service()
+        .rights
+        .is_some_and(|rights| rights.allow(message))
+}
+
+#[test]
+fn who_may_say_what() {
+    let start = ToInit::StartAgent {
+        server: "https://192.0.2.1:6443".to_owned(),
+        token: Secret::new("K10".to_owned()),
+    };
+    let restart = ToInit::RestartAgent {
+        reason: String::new(),
+    };
+    let power_off = ToInit::PowerOff {
+        reason: PowerOffReason::Slashed,
+        detail: String::new(),
+    };
+    let stop = ToInit::StopAgent {
+        reason: String::new(),
+    };
+    for message in [&start, &stop, &restart, &power_off] {
+        for name in Name::ALL {
+            assert_eq!(allowed(*name, message), *name == Name::Staker, "{name}");
+        }
+    }
+    let network = ToInit::Reached {
+        phase: Phase::Network,
+    };
+    assert!(allowed(Name::Netd, &network));
+    assert!(!allowed(Name::Staker, &network));
+    let clock = ToInit::Recovered {
+        reason: DegradedReason::Clock,
+    };
+    assert!(allowed(Name::Netd, &clock));
+    assert!(!allowed(Name::Staker, &clock));
+}
+
+#[test]
+fn what_init_alone_knows_nobody_may_say() {
+    for state in [NodeState::Booting, NodeState::Joined, NodeState::Off] {
+        for name in Name::ALL {
+            assert!(!allowed(*name, &ToInit::State { state }), "{name} {state}");
+        }
+    }
+    for phase in [
+        Phase::Init,
+        Phase::Mounts,
+        Phase::State,
+        Phase::Joined,
+        Phase::Stopped,
+    ] {
+        for name in Name::ALL {
+            assert!(
+                !allowed(*name, &ToInit::Reached { phase }),
+                "{name} {phase}"
+            );
+        }
+    }
+}
+
+/// Two speakers for one reason would clear each other's.
+#[test]
+fn each_degraded_reason_has_one_speaker_at_most() {
+    for reason in DegradedReason::ALL {
+        let speakers = SERVICES
+            .iter()
+            .filter_map(|service| service.rights)
+            .filter(|rights| rights.degraded.contains(reason))
+            .count();
+        assert!(speakers <= 1, "{reason}");
+        if matches!(
+            reason,
+            DegradedReason::Service
+                | DegradedReason::StateDisk
+                | DegradedReason::Configuration
+                | DegradedReason::Agent
+        ) {
+            assert_eq!(speakers, 0, "{reason} is for init alone");
+        }
+    }
+}
+
+#[test]
+fn services_that_are_not_root_have_just_their_capabilities() {
+    let users: Vec<(Name, User)> = SERVICES
+        .iter()
+        .filter_map(|service| Some((service.name, service.user?)))
+        .collect();
+    let [(Name::Netd, netd), (Name::Staker, staker)] = users[..] else {
+        panic!("{users:?}");
+    };
+    assert_eq!(staker.capabilities, Capabilities::NONE);
+    for service in SERVICES {
+        assert_eq!(service.filtered, service.user.is_some());
+    }
+    assert_eq!(
+        netd.capabilities,
+        Capabilities::NONE
+            .with(Capability::NetAdmin)
+            .with(Capability::NetBindService)
+            .with(Capability::NetRaw)
+            .with(Capability::SysTime)
+    );
+}
