@@ -211,7 +211,7 @@ async fn live(machine: &mut Machine, devnet: &Devnet, lab: &Lab) -> Result<()> {
         slashed.amount
     ));
     machine
-        .expect("power action=power-off reason=slashed")
+        .expect("action=power-off reason=slashed")
         .await?;
     machine.wait_power_off().await?;
     let after = devnet.stake().await?;

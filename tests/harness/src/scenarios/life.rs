@@ -56,7 +56,7 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
         .await?;
     machine.expect("daas: init INFO state=slashed").await?;
     machine
-        .expect("power action=power-off reason=slashed")
+        .expect("action=power-off reason=slashed")
         .await?;
     machine.wait_power_off().await?;
     let state = disk.state(context.directory())?;
@@ -74,7 +74,7 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
 
     let mut again = context.power_on(&options).await?;
     again
-        .expect("power action=power-off reason=slashed")
+        .expect("action=power-off reason=slashed")
         .await?;
     again.wait_power_off().await?;
     let agent = regex::Regex::new("phase=(agent-started|joined)")?;
