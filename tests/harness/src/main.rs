@@ -9,9 +9,14 @@ use harness::cli::CommandLine;
 /// How long tasks have to end once there is nothing left to do.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// More than there are processors: scenarios link images and copy disks where they stand, and the
+/// consoles of machines must be read meanwhile. QEMU throws away what nobody takes from a serial line.
+const WORKERS: usize = 16;
+
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
         .enable_all()
         .build()
     {

@@ -210,9 +210,7 @@ async fn live(machine: &mut Machine, devnet: &Devnet, lab: &Lab) -> Result<()> {
         "demo: slashed on the chain; {} are left",
         slashed.amount
     ));
-    machine
-        .expect("action=power-off reason=slashed")
-        .await?;
+    machine.expect("action=power-off reason=slashed").await?;
     machine.wait_power_off().await?;
     let after = devnet.stake().await?;
     ensure!(

@@ -55,9 +55,7 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
         .expect(r"daas: init INFO timeline phase=slashed seconds=\d")
         .await?;
     machine.expect("daas: init INFO state=slashed").await?;
-    machine
-        .expect("action=power-off reason=slashed")
-        .await?;
+    machine.expect("action=power-off reason=slashed").await?;
     machine.wait_power_off().await?;
     let state = disk.state(context.directory())?;
     state.check()?;
@@ -73,9 +71,7 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
     drop(machine);
 
     let mut again = context.power_on(&options).await?;
-    again
-        .expect("action=power-off reason=slashed")
-        .await?;
+    again.expect("action=power-off reason=slashed").await?;
     again.wait_power_off().await?;
     let agent = regex::Regex::new("phase=(agent-started|joined)")?;
     if let Some(line) = again.console.find(&agent, 0) {
