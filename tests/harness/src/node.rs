@@ -127,7 +127,7 @@ pub async fn switch_off(machine: &mut Machine) -> Result<()> {
     let mark = machine.console.position();
     machine.press_power_button().await?;
     machine
-        .expect_after(mark, "action=power-off reason=power-button")
+        .expect_after(mark, "power action=power-off reason=power-button")
         .await?;
     machine.wait_power_off().await
 }

@@ -210,7 +210,9 @@ async fn live(machine: &mut Machine, devnet: &Devnet, lab: &Lab) -> Result<()> {
         "demo: slashed on the chain; {} are left",
         slashed.amount
     ));
-    machine.expect("action=power-off reason=slashed").await?;
+    machine
+        .expect("power action=power-off reason=slashed")
+        .await?;
     machine.wait_power_off().await?;
     let after = devnet.stake().await?;
     ensure!(

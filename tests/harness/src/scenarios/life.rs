@@ -55,7 +55,9 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
         .expect(r"daas: init INFO timeline phase=slashed seconds=\d")
         .await?;
     machine.expect("daas: init INFO state=slashed").await?;
-    machine.expect("action=power-off reason=slashed").await?;
+    machine
+        .expect("power action=power-off reason=slashed")
+        .await?;
     machine.wait_power_off().await?;
     let state = disk.state(context.directory())?;
     state.check()?;
@@ -71,7 +73,9 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
     drop(machine);
 
     let mut again = context.power_on(&options).await?;
-    again.expect("action=power-off reason=slashed").await?;
+    again
+        .expect("power action=power-off reason=slashed")
+        .await?;
     again.wait_power_off().await?;
     let agent = regex::Regex::new("phase=(agent-started|joined)")?;
     if let Some(line) = again.console.find(&agent, 0) {
