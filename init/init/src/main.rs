@@ -52,6 +52,7 @@ mod sysctls;
 mod system;
 mod system_partition;
 mod timeline;
+mod tpm_device;
 mod uevent;
 mod wire_server;
 

@@ -14,12 +14,15 @@ use zeroize::Zeroizing;
 
 use crate::files;
 use crate::measured_boot::{POLICIES, RELEASE_KEY};
+use crate::tpm_device::{self, Presence};
 
 /// Why this machine, as it was booted, can't seal.
 #[derive(Debug, Error)]
 pub(crate) enum CannotSeal {
     #[error("this machine has no TPM 2.0, or it is switched off in the firmware's setup")]
     NoTpm,
+    #[error("the firmware tells of a TPM 2.0, and the kernel could not start it")]
+    NotStarted,
     #[error(
         "this boot is not measured: the kernel was not started by UEFI from its unified image, so \
          that no publisher vouches for it to the TPM"
@@ -54,8 +57,10 @@ impl Sealer {
     /// # Errors
     /// [`CannotSeal`].
     pub(crate) fn open() -> Result<Self, CannotSeal> {
-        if !Path::new(DEVICE).exists() {
-            return Err(CannotSeal::NoTpm);
+        match tpm_device::presence() {
+            Presence::Ready => {}
+            Presence::Absent => return Err(CannotSeal::NoTpm),
+            Presence::NotStarted => return Err(CannotSeal::NotStarted),
         }
         let releases = ReleasePolicies::from_json(&read(POLICIES)?)?;
         let key = read(RELEASE_KEY)?;

@@ -18,6 +18,7 @@
 
 mod screen;
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,9 @@ use crate::configure::{SEALED_FILE, SET_ASIDE};
 use crate::failure::{PET_PAUSE, RESTART_AFTER, pet, stand, write_to_consoles};
 use crate::log::LogQueue;
 use crate::power::{Watchdog, power_off};
+use crate::sealing::CannotSeal;
 use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
+use crate::tpm_device::{self, Presence};
 use crate::{files, log, state, timeline};
 
 /// The word on the kernel's command line that asks for it.
@@ -188,11 +191,12 @@ fn forget_configuration(mounted: &SystemPartition, partition: &str, say: &mut dy
 
 /// Outdates every copy of what this TPM has sealed.
 fn counters(say: &mut dyn FnMut(Step)) {
-    let device = std::path::Path::new(transport::DEVICE);
-    if !device.exists() {
-        return say(Step::Done("this machine has no TPM".to_owned()));
+    match tpm_device::presence() {
+        Presence::Ready => {}
+        Presence::Absent => return say(Step::Done("this machine has no TPM".to_owned())),
+        Presence::NotStarted => return say(Step::NotDone(CannotSeal::NotStarted.to_string())),
     }
-    match Tpm::open(device) {
+    match Tpm::open(Path::new(transport::DEVICE)) {
         Ok(mut tpm) => outdate(&mut tpm, say),
         Err(error) => say(Step::NotDone(log::chain(&error))),
     }
