@@ -1,14 +1,13 @@
 //! Lines that a machine's console or a process writes, kept with the time of their arrival, so that
 //! a scenario can wait for one without ever missing what came before it asked.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use regex::Regex;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, watch};
 
 /// A line longer than this is cut in two, so that a console that never ends its line stays bounded.
@@ -213,41 +212,52 @@ impl LineLog {
     /// this log without terminal escapes. A tap that is full loses bytes rather than hold up a
     /// machine's console.
     ///
+    /// It blocks, and wants a thread of its own (`spawn_blocking`): QEMU throws away what nobody takes
+    /// from a serial line, and a task may wait for as long as a scenario links an image.
+    ///
     /// # Errors
     /// When the file cannot be created or written. An error of the source counts as its end.
-    pub async fn follow(
+    pub fn follow(
         &self,
-        mut source: impl AsyncRead + Unpin,
+        source: impl Read,
         file: &Path,
         tap: Option<mpsc::Sender<Vec<u8>>>,
     ) -> Result<()> {
-        let outcome = async {
-            let mut record = std::fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(file)
-                .with_context(|| format!("cannot open {}", file.display()))?;
-            let mut splitter = Splitter::default();
-            let mut buffer = vec![0_u8; 16 * 1024];
-            while let Ok(count) = source.read(&mut buffer).await {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                if bytes.is_empty() {
-                    break;
-                }
-                record
-                    .write_all(bytes)
-                    .with_context(|| format!("cannot write {}", file.display()))?;
-                if let Some(tap) = &tap {
-                    let _ = tap.try_send(bytes.to_vec());
-                }
-                splitter.take(bytes, |line| self.push(line));
-            }
-            splitter.finish(|line| self.push(line));
-            Ok(())
-        }
-        .await;
+        let outcome = self.record(source, file, tap);
         self.close();
         outcome
+    }
+
+    fn record(
+        &self,
+        mut source: impl Read,
+        file: &Path,
+        tap: Option<mpsc::Sender<Vec<u8>>>,
+    ) -> Result<()> {
+        let mut record = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(file)
+            .with_context(|| format!("cannot open {}", file.display()))?;
+        let mut splitter = Splitter::default();
+        let mut buffer = vec![0_u8; 16 * 1024];
+        loop {
+            let count = match source.read(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) | Ok(0) => break,
+                Ok(count) => count,
+            };
+            let bytes = buffer.get(..count).unwrap_or_default();
+            record
+                .write_all(bytes)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            if let Some(tap) = &tap {
+                let _ = tap.try_send(bytes.to_vec());
+            }
+            splitter.take(bytes, |line| self.push(line));
+        }
+        splitter.finish(|line| self.push(line));
+        Ok(())
     }
 }
 
@@ -363,7 +373,6 @@ mod tests {
         let log = LineLog::new("the machine");
         let directory = tempfile::tempdir().unwrap();
         log.follow(&b"one\ntwo"[..], &directory.path().join("log"), None)
-            .await
             .unwrap();
         assert_eq!(log.wait("two", 0, LONG).await.unwrap().index, 1);
         let error = log.wait("three", 0, LONG).await.unwrap_err().to_string();

@@ -10,7 +10,7 @@ use harness::cli::CommandLine;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// More than there are processors: scenarios link images and copy disks where they stand, and the
-/// consoles of machines must be read meanwhile. QEMU throws away what nobody takes from a serial line.
+/// others go on meanwhile.
 const WORKERS: usize = 16;
 
 fn main() -> ExitCode {

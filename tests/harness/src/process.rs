@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
 use crate::log::{Found, LineLog};
@@ -36,8 +35,7 @@ impl ManagedProcess {
         record: &Path,
     ) -> Result<Self> {
         // one pipe for both streams keeps their lines in order
-        let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-        let output = Receiver::from_owned_fd(reader.into()).context("cannot read from a pipe")?;
+        let (output, writer) = std::io::pipe().context("cannot make a pipe")?;
         // setpriv(1) from util-linux sets the signal: prctl by ourselves needs unsafe code
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
@@ -54,8 +52,8 @@ impl ManagedProcess {
         let log = LineLog::new(name);
         let follower = log.clone();
         let record: PathBuf = record.to_owned();
-        tokio::spawn(async move {
-            if let Err(error) = follower.follow(output, &record, None).await {
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = follower.follow(output, &record, None) {
                 eprintln!("harness: {error:#}");
             }
         });

@@ -147,7 +147,7 @@ async fn watch(machine: &mut Machine, stops: &mut Stops) -> Result<()> {
             }
             key = key => match key {
                 Some(Key::Text(bytes)) => {
-                    machine.type_bytes(&bytes).await?;
+                    machine.type_bytes(&bytes)?;
                     false
                 }
                 Some(Key::Interrupt) => true,

@@ -5,6 +5,7 @@ mod command;
 mod firmware;
 mod qmp;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub struct Machine {
     qmp: Qmp,
     health_port: u16,
     powered_on: Instant,
-    input: tokio::net::unix::OwnedWriteHalf,
+    input: std::os::unix::net::UnixStream,
     follower: JoinHandle<Result<()>>,
     patience: Duration,
     /// The console, line by line since power-on.
@@ -95,11 +96,13 @@ impl Machine {
             .context("it took too long")
             .flatten()
             .with_context(|| format!("QEMU did not start:\n{}", process.log.tail(20)))?;
-        let (reader, input) = serial.into_split();
+        let input = serial.into_std().context("no console")?;
+        input.set_nonblocking(false).context("no console")?;
+        let reader = input.try_clone().context("no console")?;
         let record = directory.join("console.log");
-        let follower = tokio::spawn({
+        let follower = tokio::task::spawn_blocking({
             let console = console.clone();
-            async move { console.follow(reader, &record, tap).await }
+            move || console.follow(reader, &record, tap)
         });
         if !options.cable {
             qmp.set_link(command::NETWORK_DEVICE, false).await?;
@@ -154,12 +157,8 @@ impl Machine {
     ///
     /// # Errors
     /// When QEMU is gone.
-    pub async fn type_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        use tokio::io::AsyncWriteExt;
-        self.input
-            .write_all(bytes)
-            .await
-            .context("the console is gone")
+    pub fn type_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.input.write_all(bytes).context("the console is gone")
     }
 
     /// Presses the power button. A node that has not come far enough to see it does nothing.
