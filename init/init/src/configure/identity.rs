@@ -22,36 +22,7 @@ fn same_duties(one: &PublicConfig, other: &PublicConfig) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ROOT: &str = include_str!("../../../config/src/test_root.pem");
-    const KEY: &str = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";
-
-    fn document(key: &str) -> String {
-        format!(
-            r#"version = 1
-[node]
-id = "edge-0001"
-[chain]
-chain_id = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S"
-fullnodes = ["https://10.0.2.2:9000"]
-package = "0x{package}"
-pool = "0x{pool}"
-stake_mist = 1000000000
-[identity]
-sui_key = "{key}"
-[master]
-url = "https://10.0.2.2:8443"
-root_certificate = """
-{ROOT}"""
-"#,
-            package = "a1".repeat(32),
-            pool = "b2".repeat(32),
-        )
-    }
-
-    fn parse(text: &str) -> NodeConfig {
-        NodeConfig::parse("node.toml", text).unwrap()
-    }
+    use crate::configure::test_document::{KEY, document, parse};
 
     #[test]
     fn whoever_holds_the_key_says_what_it_does() {

@@ -83,10 +83,18 @@ pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<T
     let mut sealer = Sealer::open().map_err(KeepError::CannotSeal)?;
     // what was sealed now would not open at the next boot
     sealer.phase().map_err(KeepError::CannotSeal)?;
-    let place = Place::find()?;
-    let (sui_key, recovery) = match what_was_kept(&mut sealer, &place)? {
+    seal_at(&mut sealer, &Place::find()?, document, config)
+}
+
+fn seal_at(
+    sealer: &mut Sealer,
+    place: &Place,
+    document: &Document,
+    config: NodeConfig,
+) -> Result<Taken, KeepError> {
+    let (sui_key, recovery) = match what_was_kept(sealer, place)? {
         Kept::Content(content, envelope) if *content.document == *document.text => {
-            return bring_up_to_date(&mut sealer, &place, &envelope, config, *content);
+            return bring_up_to_date(sealer, place, &envelope, config, *content);
         }
         Kept::Content(content, envelope) => {
             let before = parse(&place.name(), &content.document)?;
@@ -114,7 +122,7 @@ pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<T
         Kept::Nothing => (None, None),
     };
     let sui_key = match sui_key {
-        None if config.identity.is_in_tpm() => Some(make_key(&mut sealer)?),
+        None if config.identity.is_in_tpm() => Some(make_key(sealer)?),
         kept => kept.filter(|_| config.identity.is_in_tpm()),
     };
     let content = Content {
@@ -133,7 +141,7 @@ pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<T
         .seal(LABEL, policy, recovery, &content.to_bytes()?)
         .map_err(KeepError::Seal)?;
     if !measured_boot::is_running() {
-        open(&mut sealer, &envelope, &place)?;
+        open(sealer, &envelope, place)?;
     }
     // shown before it is of use: a power cut after that takes another key, and shows that
     if let Some(key) = &new_key {
@@ -228,9 +236,13 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
         return Ok(Some(Taken { config, content }));
     }
     let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
-    let content = open(&mut sealer, &envelope, &place)?;
+    unseal_at(&mut sealer, &place, &envelope).map(Some)
+}
+
+fn unseal_at(sealer: &mut Sealer, place: &Place, envelope: &Envelope) -> Result<Taken, KeepError> {
+    let content = open(sealer, envelope, place)?;
     let config = parse(&place.name(), &content.document)?;
-    bring_up_to_date(&mut sealer, &place, &envelope, config, content).map(Some)
+    bring_up_to_date(sealer, place, envelope, config, content)
 }
 
 /// Seals anew what is sealed for less than this machine and this release can, and makes the TPM's key
@@ -295,3 +307,6 @@ fn make_key(sealer: &mut Sealer) -> Result<StoredKey, KeepError> {
     info!("the node's Sui key is born in the TPM");
     Ok(StoredKey::new(&key))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ mod public_keys;
 mod recovery;
 mod sealed;
 mod sources;
+#[cfg(test)]
+mod test_document;
 
 use std::path::Path;
 use std::process::ExitCode;

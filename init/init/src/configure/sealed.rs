@@ -38,7 +38,13 @@ pub(crate) enum PlaceError {
 
 /// Where the sealed file lies.
 #[derive(Debug, Clone)]
-pub(super) struct Place(BlockDevice);
+pub(super) enum Place {
+    /// On this partition.
+    Partition(BlockDevice),
+    /// In a folder, as a partition would give it.
+    #[cfg(test)]
+    Folder(std::path::PathBuf),
+}
 
 impl Place {
     /// Finds the place.
@@ -53,16 +59,40 @@ impl Place {
         })?;
         let own = own.ok_or(PlaceError::None)?;
         system_partition::load_modules();
-        Ok(Self(own))
+        Ok(Self::Partition(own))
+    }
+
+    fn holder(&self) -> String {
+        match self {
+            Self::Partition(partition) => partition.path().display().to_string(),
+            #[cfg(test)]
+            Self::Folder(folder) => folder.display().to_string(),
+        }
+    }
+
+    fn open(&self) -> io::Result<SystemPartition> {
+        match self {
+            Self::Partition(partition) => SystemPartition::open(partition),
+            #[cfg(test)]
+            Self::Folder(folder) => Ok(SystemPartition::folder(folder)),
+        }
+    }
+
+    fn open_for_writing(&self) -> io::Result<SystemPartition> {
+        match self {
+            Self::Partition(partition) => SystemPartition::open_for_writing(partition),
+            #[cfg(test)]
+            Self::Folder(_) => self.open(),
+        }
     }
 
     /// What errors call the file.
     pub(super) fn name(&self) -> String {
-        format!("{}:{DIRECTORY}/{FILE}", self.0.path().display())
+        format!("{}:{DIRECTORY}/{FILE}", self.holder())
     }
 
     fn failed(&self, done: &'static str) -> impl Fn(io::Error) -> PlaceError {
-        let partition = self.0.path().display().to_string();
+        let partition = self.holder();
         move |source| PlaceError::Partition {
             partition: partition.clone(),
             done,
@@ -75,7 +105,7 @@ impl Place {
     /// # Errors
     /// [`PlaceError`].
     pub(super) fn read(&self) -> Result<Option<Envelope>, PlaceError> {
-        let mounted = SystemPartition::open(&self.0).map_err(self.failed("mounted"))?;
+        let mounted = self.open().map_err(self.failed("mounted"))?;
         let newest = |name: &str| -> io::Result<Option<Vec<u8>>> {
             let Some(file) = mounted.read(name)? else {
                 return Ok(None);
@@ -100,7 +130,7 @@ impl Place {
     /// # Errors
     /// [`PlaceError`]; the former file is there then, or the new one, or both.
     pub(super) fn write(&self, sealed: &Envelope) -> Result<(), PlaceError> {
-        let mounted = SystemPartition::open_for_writing(&self.0).map_err(self.failed("mounted"))?;
+        let mounted = self.open_for_writing().map_err(self.failed("mounted"))?;
         mounted
             .replace(FILE, &sealed.to_bytes())
             .map_err(self.failed("written to"))?;
@@ -118,7 +148,7 @@ impl Place {
     /// # Errors
     /// [`PlaceError`], also when there is no name left: nothing that was kept is written over.
     pub(super) fn set_aside(&self) -> Result<&'static str, PlaceError> {
-        let mounted = SystemPartition::open_for_writing(&self.0).map_err(self.failed("mounted"))?;
+        let mounted = self.open_for_writing().map_err(self.failed("mounted"))?;
         for name in SET_ASIDE {
             if mounted.read(name).map_err(self.failed("read"))?.is_none() {
                 mounted
@@ -138,7 +168,7 @@ impl Place {
     /// # Errors
     /// [`PlaceError`].
     pub(super) fn leave(&self, name: &str, content: &[u8]) -> Result<(), PlaceError> {
-        let mounted = SystemPartition::open(&self.0).map_err(self.failed("mounted"))?;
+        let mounted = self.open().map_err(self.failed("mounted"))?;
         if let Some(file) = mounted.read(name).map_err(self.failed("read"))? {
             let mut there = Vec::new();
             let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
@@ -150,7 +180,7 @@ impl Place {
             }
         }
         drop(mounted);
-        SystemPartition::open_for_writing(&self.0)
+        self.open_for_writing()
             .and_then(|mounted| mounted.replace(name, content))
             .map_err(self.failed("written to"))
     }
