@@ -202,6 +202,15 @@ impl ReleasePolicies {
         })
     }
 
+    /// What the publisher foretold for PCR 11 in a phase. None without policies.
+    #[must_use]
+    pub fn foretold(&self, phase: Phase) -> Option<Digest> {
+        self.policies
+            .iter()
+            .find(|policy| policy.phase == phase)
+            .map(|policy| policy.pcr11)
+    }
+
     /// The policy for a phase and floor whose PCR 11 is this.
     #[must_use]
     pub fn find(&self, phase: Phase, floor: u32, pcr11: &Digest) -> Option<&SignedPolicy> {

@@ -19,9 +19,9 @@ use crate::node::{self, eventually, health, text_at};
 use crate::qemu::{Machine, MachineOptions};
 use crate::tpm::Tpm;
 
-const SEALED: &str = "daas/node.sealed";
+pub(super) const SEALED: &str = "daas/node.sealed";
 /// The configuration is out, and sealed.
-const TAKEN: &str = r"daas: init INFO seal=tpm";
+pub(super) const TAKEN: &str = r"daas: init INFO seal=tpm";
 const STATE: &str = r"daas: init INFO state_encryption=tpm";
 /// The boot phase is over.
 const RUNNING: &str = r"daas: measure INFO measured: phase=run";
@@ -102,7 +102,8 @@ async fn check_health(machine: &Machine) -> Result<()> {
     .await
 }
 
-/// Root inside the machine has the sealed file, the policies and the TPM, as the boot had.
+/// Root inside the machine has the sealed file, the policies and the TPM, as the boot had, and asks the
+/// TPM for what the boot got from it: the TPM refuses.
 async fn root_unseals_nothing(machine: &Machine, devnet: &Devnet, disk: &Disk) -> Result<()> {
     machine.expect(RUNNING).await?;
     let Ok(control) = devnet.cluster.control() else {
@@ -118,7 +119,7 @@ async fn root_unseals_nothing(machine: &Machine, devnet: &Devnet, disk: &Disk) -
         !attempt.opened
             && attempt
                 .refusal
-                .contains("the phase is over until the next boot"),
+                .contains("the TPM refused TPM_CC_PolicyAuthorize"),
         "root's attempt to unseal gave {attempt:?}"
     );
     Ok(())

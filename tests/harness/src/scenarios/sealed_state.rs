@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::sealed::{SEALED, TAKEN};
 use crate::disk::Disk;
 use crate::lab::Context;
 use crate::qemu::{Ending, MachineOptions};
@@ -110,10 +111,22 @@ pub(super) async fn sealed_state_opens_for_its_own_machine_alone(context: &Conte
 }
 
 pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
     let tpm = context.tpm().await?;
     let disk = context.disk()?;
+    disk.write_configuration(&devnet.sealed_node_toml()?)?;
     let options = context.measured_machine(&disk, &tpm)?;
-    seen(context, &options, MOUNTED).await?;
+    let machine = context.power_on(&options).await?;
+    machine.expect(MOUNTED).await?;
+    machine.expect(TAKEN).await?;
+    machine
+        .expect("the plain configuration is overwritten and removed")
+        .await?;
+    drop(machine);
+    ensure!(
+        disk.read_from_esp(SEALED).is_ok(),
+        "the configuration was not sealed"
+    );
     let before = disk.copy(&context.directory().join("before.raw"))?;
 
     disk.write_configuration("version = 1\n")?;
@@ -130,9 +143,12 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
     let console = machine.console.tail(usize::MAX);
     ensure!(!console.contains("NOT DONE"), "the reset is not complete");
     drop(machine);
+    let left = disk.list_esp("daas")?;
     ensure!(
-        !disk.list_esp("daas")?.contains(&"node.toml".to_owned()),
-        "the configuration is still there"
+        !left
+            .iter()
+            .any(|name| name == "node.toml" || name.starts_with("node.sealed")),
+        "the configuration is still there: {left:?}"
     );
     ensure!(
         disk.read(STATE, HEAD)?.iter().all(|byte| *byte == 0),
@@ -146,7 +162,14 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
     // and a copy of the disk from before opens no more
     let mut older = options.clone();
     older.disks = vec![before.path().to_owned()];
-    refused(context, &older, &before, "is an older copy").await
+    refused(context, &older, &before, "is an older copy").await?;
+    let machine = context.power_on(&older).await?;
+    machine
+        .expect(
+            "degraded=configuration detail=.*it is an older copy of a file that was sealed anew",
+        )
+        .await?;
+    Ok(())
 }
 
 /// Boots until a line appears, and cuts the power; gives the console.

@@ -5,10 +5,13 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seal::envelope::Envelope;
-use seal::release::{MAX_FILE, ReleasePolicies};
-use seal::tpm::Tpm;
-use seal::tpm::transport::DEVICE;
+use seal::release::{MAX_FILE, Phase, ReleasePolicies};
+use seal::tpm::crypto::Digest;
+use seal::tpm::error::Error as TpmError;
+use seal::tpm::transport::{DEVICE, Device, Transport};
+use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::control::Unsealed;
 
@@ -26,10 +29,37 @@ pub(super) enum UnsealError {
     Policies,
     /// The TPM cannot be opened.
     #[error("the TPM cannot be opened")]
-    Tpm(#[source] seal::tpm::error::Error),
+    Tpm(#[source] TpmError),
 }
 
-/// Tries to open a sealed file as the node's boot does.
+/// The code of `TPM2_PCR_Read` (TPM 2.0 library, part 2, 6.5.2), where a command has it.
+const PCR_READ: [u8; 4] = [0, 0, 1, 0x7e];
+
+/// The machine's TPM, whose registers seem to be what they were while the machine booted. Our own code
+/// looks before it asks, and would not ask; root's need not look.
+struct Pretence {
+    device: Device,
+    /// What PCR 11 holds, and what it is to seem to hold.
+    values: (Digest, Digest),
+}
+
+impl Transport for Pretence {
+    fn transact(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+        let mut reply = self.device.transact(command)?;
+        let (found, wanted) = &self.values;
+        if command.get(6..10) == Some(&PCR_READ)
+            && let Some(start) = reply.len().checked_sub(found.len())
+            && let Some(value) = reply.get_mut(start..)
+            && *value == *found
+        {
+            value.copy_from_slice(wanted);
+        }
+        Ok(reply)
+    }
+}
+
+/// Tries to open a sealed file as the node's boot does, by the signed policy of the boot phase, and
+/// leaves it to the TPM to refuse.
 pub(super) fn attempt(sealed: &str) -> Result<Unsealed, UnsealError> {
     let bytes = STANDARD
         .decode(sealed)
@@ -40,7 +70,17 @@ pub(super) fn attempt(sealed: &str) -> Result<Unsealed, UnsealError> {
         return Err(UnsealError::Policies);
     }
     let releases = ReleasePolicies::from_json(&json).map_err(|_| UnsealError::Policies)?;
-    let mut tpm = Tpm::open(Path::new(DEVICE)).map_err(UnsealError::Tpm)?;
+    let open = || Device::open(Path::new(DEVICE)).map_err(UnsealError::Tpm);
+    let found = Tpm::new(Box::new(open()?))
+        .read_pcr(pcr::KERNEL)
+        .map_err(UnsealError::Tpm)?;
+    let wanted = releases
+        .foretold(Phase::Boot)
+        .ok_or(UnsealError::Policies)?;
+    let mut tpm = Tpm::new(Box::new(Pretence {
+        device: open()?,
+        values: (found, wanted),
+    }));
     Ok(match envelope.open(&mut tpm, envelope.label(), &releases) {
         Ok(_) => Unsealed {
             opened: true,
