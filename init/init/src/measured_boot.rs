@@ -16,8 +16,9 @@ use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
 
+use crate::configure::recovery;
 use crate::tpm_device::{self, Presence};
-use crate::{files, log, owner, setup};
+use crate::{files, log, owner, setup, state};
 
 /// What the publisher signed about this image.
 pub(crate) const POLICIES: &str = "/run/daas/release/policies.json";
@@ -169,16 +170,36 @@ pub(crate) fn prepare() {
 /// the configuration's. To be called when what is sealed is out; it measures once, however often it is
 /// called.
 pub(crate) fn run() -> ExitCode {
+    if !is_running() {
+        adopt_recovery_key();
+    }
     if let Err(error) = end_boot_phase() {
         tracing::error!("the boot phase can't be ended: {}", log::chain(&error));
         return ExitCode::FAILURE;
     }
+    // configuration and state are open: it is of no more use, and of use to whoever takes the disk
+    recovery::forget();
     match owner::check() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", log::chain(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The recovery key that opens the configuration is to open the state, too. The state was there first.
+fn adopt_recovery_key() {
+    let key = recovery::public().map_err(|error| log::chain(&error));
+    let adopted = key.and_then(|key| {
+        let Some(key) = key else {
+            return Ok(());
+        };
+        state::adopt_recovery(&key).map_err(|error| log::chain(&error))
+    });
+    // a node that no recovery key opens is still a node
+    if let Err(error) = adopted {
+        tracing::error!("the recovery key does not open the state: {error}");
     }
 }
 

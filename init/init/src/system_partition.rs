@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, syncfs, unlinkat};
 use rustix::io::Errno;
@@ -26,6 +27,9 @@ pub(crate) const DIRECTORY: &str = "daas";
 const MODULES: [&str; 4] = ["vfat", "nls_cp437", "nls_ascii", "nls_utf8"];
 /// How many partitions are looked at.
 const MAXIMUM_PARTITIONS: usize = 16;
+/// How often a mount is tried that another task is in the way of, and how far apart.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 /// For the node's owner alone, on a file system that can't say so: vfat(5), `umask`.
 const PRIVATE: &str = "0077";
 
@@ -219,7 +223,19 @@ fn path(name: &str) -> String {
     format!("{DIRECTORY}/{name}")
 }
 
+/// Mounts a partition, once nobody has it mounted the other way: tasks of a boot run side by side, and
+/// none keeps it for long.
 fn mount(partition: &BlockDevice, writing: bool) -> Result<SystemPartition, Errno> {
+    for _ in 1..ATTEMPTS {
+        match try_mount(partition, writing) {
+            Err(Errno::BUSY) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    try_mount(partition, writing)
+}
+
+fn try_mount(partition: &BlockDevice, writing: bool) -> Result<SystemPartition, Errno> {
     let context = fsopen("vfat", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(context.as_fd(), "source", partition.path())?;
     fsconfig_set_string(context.as_fd(), "umask", PRIVATE)?;

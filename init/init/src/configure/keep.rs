@@ -37,12 +37,19 @@ pub(super) enum KeepError {
          first, or remove the file"
     )]
     OfAnother(String),
-    #[error("{place} does not open")]
+    #[error("{place} does not open{}", recovery_hint(*.recoverable))]
     Locked {
         place: String,
+        recoverable: bool,
         #[source]
         source: envelope::Error,
     },
+    #[error(
+        "{0} is opened by its recovery key, and names a Sui key that was born in another TPM, or before \
+         this one was cleared: that key is lost, so wipe the node by the boot menu's reset entry and \
+         give it a configuration again"
+    )]
+    KeyIsLost(String),
     #[error("the configuration can't be sealed")]
     Seal(#[source] envelope::Error),
     #[error("the TPM makes no key for the node")]
@@ -69,8 +76,26 @@ pub(super) struct Taken {
 /// What was kept before.
 enum Kept {
     Nothing,
-    Content(Box<Content>, Box<Envelope>),
-    Locked(envelope::Error),
+    Content(Box<Opened>, Box<Envelope>),
+    Locked {
+        recoverable: bool,
+        source: envelope::Error,
+    },
+}
+
+/// What a file gave.
+#[derive(Debug)]
+struct Opened {
+    content: Content,
+    /// It was not the TPM that opened it: it is to be sealed anew.
+    recovered: bool,
+}
+
+fn recovery_hint(recoverable: bool) -> String {
+    match recoverable {
+        true => format!("; {}", recovery::HINT),
+        false => String::new(),
+    }
 }
 
 fn parse(source: &str, text: &str) -> Result<NodeConfig, KeepError> {
@@ -93,17 +118,18 @@ fn seal_at(
     config: NodeConfig,
 ) -> Result<Taken, KeepError> {
     let (sui_key, recovery) = match what_was_kept(sealer, place)? {
-        Kept::Content(content, envelope) if *content.document == *document.text => {
-            return bring_up_to_date(sealer, place, &envelope, config, *content);
+        Kept::Content(opened, envelope) if *opened.content.document == *document.text => {
+            return bring_up_to_date(sealer, place, &envelope, config, *opened);
         }
-        Kept::Content(content, envelope) => {
+        Kept::Content(opened, envelope) => {
+            let content = &opened.content;
             let before = parse(&place.name(), &content.document)?;
             if !may_replace(&before, &config) {
                 return Err(KeepError::OfAnother(document.source.clone()));
             }
             (content.sui_key.clone(), envelope.recovery())
         }
-        Kept::Locked(source) if is_locked_for_good(&source) => {
+        Kept::Locked { source, .. } if is_locked_for_good(&source) => {
             let error = crate::log::chain(&source);
             let name = place.set_aside()?;
             warn!(
@@ -113,9 +139,13 @@ fn seal_at(
             );
             (None, None)
         }
-        Kept::Locked(source) => {
+        Kept::Locked {
+            recoverable,
+            source,
+        } => {
             return Err(KeepError::Locked {
                 place: place.name(),
+                recoverable,
                 source,
             });
         }
@@ -186,37 +216,102 @@ fn what_was_kept(sealer: &mut Sealer, place: &Place) -> Result<Kept, KeepError> 
     let envelope = match place.read() {
         Ok(Some(envelope)) => envelope,
         Ok(None) => return Ok(Kept::Nothing),
-        Err(PlaceError::File { source, .. }) => return Ok(Kept::Locked(source)),
+        Err(PlaceError::File { source, .. }) => {
+            return Ok(Kept::Locked {
+                recoverable: false,
+                source,
+            });
+        }
         Err(error) => return Err(error.into()),
     };
-    if measured_boot::is_running()
-        && let Some(content) = output::laid_out()
-    {
+    if let Some(content) = laid_out() {
         return Ok(Kept::Content(Box::new(content), Box::new(envelope)));
     }
     Ok(match open(sealer, &envelope, place) {
         Ok(content) => Kept::Content(Box::new(content), Box::new(envelope)),
-        Err(KeepError::Locked { source, .. }) => Kept::Locked(source),
+        Err(KeepError::Locked {
+            recoverable,
+            source,
+            ..
+        }) => Kept::Locked {
+            recoverable,
+            source,
+        },
         Err(error) => return Err(error),
     })
 }
 
-fn open(sealer: &mut Sealer, envelope: &Envelope, place: &Place) -> Result<Content, KeepError> {
-    let locked = |source| KeepError::Locked {
-        place: place.name(),
-        source,
-    };
-    if envelope.label() == DOCUMENT_LABEL {
-        let text = sealer.unseal(envelope, DOCUMENT_LABEL).map_err(locked)?;
-        let text = std::str::from_utf8(&text)
-            .map_err(|_| KeepError::Configuration(format!("{}: not UTF-8", place.name())))?;
-        return Ok(Content {
-            document: Zeroizing::new(text.to_owned()),
-            sui_key: None,
-        });
+/// As it was laid out in this boot, once the TPM opens nothing any more.
+fn laid_out() -> Option<Opened> {
+    if !measured_boot::is_running() {
+        return None;
     }
-    let content = sealer.unseal(envelope, LABEL).map_err(locked)?;
-    Ok(Content::from_bytes(&content)?)
+    output::laid_out().map(|content| Opened {
+        content,
+        recovered: false,
+    })
+}
+
+/// Opens a sealed file by the TPM or, where that can't be since the machine changed, by the recovery
+/// key that a person put into it.
+fn open(sealer: &mut Sealer, envelope: &Envelope, place: &Place) -> Result<Opened, KeepError> {
+    open_or(sealer, envelope, place, recovery::find)
+}
+
+fn open_or(
+    sealer: &mut Sealer,
+    envelope: &Envelope,
+    place: &Place,
+    find: impl FnOnce() -> Option<RecoveryKey>,
+) -> Result<Opened, KeepError> {
+    let label = match envelope.label() {
+        DOCUMENT_LABEL => DOCUMENT_LABEL,
+        _ => LABEL,
+    };
+    let source = match sealer.unseal(envelope, label) {
+        Ok(bytes) => {
+            return Ok(Opened {
+                content: content_of(label, &bytes, place)?,
+                recovered: false,
+            });
+        }
+        Err(source) => source,
+    };
+    let recoverable = envelope.recovery().is_some() && recovery::is_for(&source);
+    if recoverable && let Some(key) = find() {
+        match envelope.recover(label, &key) {
+            Ok(bytes) => {
+                let content = content_of(label, &bytes, place)?;
+                if content.sui_key.is_some() && is_locked_for_good(&source) {
+                    return Err(KeepError::KeyIsLost(place.name()));
+                }
+                let error = crate::log::chain(&source);
+                warn!(error, "the configuration is opened by its recovery key");
+                return Ok(Opened {
+                    content,
+                    recovered: true,
+                });
+            }
+            Err(error) => tracing::error!("{}: {}", place.name(), crate::log::chain(&error)),
+        }
+    }
+    Err(KeepError::Locked {
+        place: place.name(),
+        recoverable,
+        source,
+    })
+}
+
+fn content_of(label: &str, bytes: &[u8], place: &Place) -> Result<Content, KeepError> {
+    if label != DOCUMENT_LABEL {
+        return Ok(Content::from_bytes(bytes)?);
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| KeepError::Configuration(format!("{}: not UTF-8", place.name())))?;
+    Ok(Content {
+        document: Zeroizing::new(text.to_owned()),
+        sui_key: None,
+    })
 }
 
 /// Opens the sealed file; none: there is none.
@@ -229,9 +324,7 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
     let Some(envelope) = place.read()? else {
         return Ok(None);
     };
-    if measured_boot::is_running()
-        && let Some(content) = output::laid_out()
-    {
+    if let Some(Opened { content, .. }) = laid_out() {
         let config = parse(&place.name(), &content.document)?;
         return Ok(Some(Taken { config, content }));
     }
@@ -240,9 +333,9 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
 }
 
 fn unseal_at(sealer: &mut Sealer, place: &Place, envelope: &Envelope) -> Result<Taken, KeepError> {
-    let content = open(sealer, envelope, place)?;
-    let config = parse(&place.name(), &content.document)?;
-    bring_up_to_date(sealer, place, envelope, config, content)
+    let opened = open(sealer, envelope, place)?;
+    let config = parse(&place.name(), &opened.content.document)?;
+    bring_up_to_date(sealer, place, envelope, config, opened)
 }
 
 /// Seals anew what is sealed for less than this machine and this release can, and makes the TPM's key
@@ -252,8 +345,12 @@ fn bring_up_to_date(
     place: &Place,
     envelope: &Envelope,
     config: NodeConfig,
-    mut content: Content,
+    opened: Opened,
 ) -> Result<Taken, KeepError> {
+    let Opened {
+        mut content,
+        recovered,
+    } = opened;
     if measured_boot::is_running() {
         return Ok(Taken { config, content });
     }
@@ -262,7 +359,7 @@ fn bring_up_to_date(
         content.sui_key = Some(make_key(sealer)?);
     }
     let older = envelope.policy().floor < sealer.security_version();
-    if envelope.is_from_afar() || wants_key || older {
+    if envelope.is_from_afar() || wants_key || older || recovered {
         // the new file is written before the counter outdates the former one: one of them always opens
         let policy = sealer
             .outdating_policy(nv::COUNTER)

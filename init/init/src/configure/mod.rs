@@ -9,7 +9,7 @@ mod identity;
 mod keep;
 mod output;
 mod public_keys;
-mod recovery;
+pub(crate) mod recovery;
 mod sealed;
 mod sources;
 #[cfg(test)]

@@ -34,7 +34,6 @@ pub(crate) enum Origin {
 }
 
 /// A configuration as it was found.
-#[derive(Debug)]
 pub(crate) struct Document {
     /// Where.
     pub(crate) origin: Origin,
@@ -42,6 +41,16 @@ pub(crate) struct Document {
     pub(crate) source: String,
     /// The text, which holds secrets.
     pub(crate) text: Zeroizing<String>,
+}
+
+/// Without the text, which holds secrets.
+impl std::fmt::Debug for Document {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Document")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A configuration that is there and can't be read.
@@ -152,6 +161,7 @@ mod tests {
         assert!(file("x", Origin::State, &path).unwrap().is_none());
         fs::write(&path, "version = 1\n").unwrap();
         let document = file("x", Origin::State, &path).unwrap().unwrap();
+        assert!(!format!("{document:?}").contains("version"));
         assert_eq!(
             (document.source.as_str(), document.text.as_str()),
             ("x", "version = 1\n")

@@ -9,6 +9,7 @@ use super::directories;
 use super::mapping::MappingError;
 use super::volume::{Refusal, Unable};
 use super::{MOUNT_POINT, SIZE_LIMIT};
+use crate::configure::recovery;
 use crate::gpt::{ReadError, WriteError};
 use crate::identity::IdentityError;
 use crate::sealing::CannotSeal;
@@ -236,11 +237,11 @@ impl StateError {
                 ..
             } => {
                 let recovery = match recoverable {
-                    true => "; its recovery key opens it on another system",
-                    false => "",
+                    true => format!("; or {}", recovery::HINT),
+                    false => String::new(),
                 };
                 let way = way_out(*refusal);
-                return format!("{way}; {RESET}{recovery}; nothing was written");
+                return format!("{way}{recovery}; {RESET}; nothing was written");
             }
             Self::Machine(CannotSeal::Policies(_) | CannotSeal::OtherKey) => {
                 "write the image to the disk again"

@@ -29,6 +29,7 @@ mod file_system;
 mod header;
 mod mapping;
 mod partition;
+mod sealed;
 mod volume;
 mod wipe;
 
@@ -37,19 +38,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use seal::envelope::{self, Envelope};
+use seal::envelope::Envelope;
+use seal::tpm::crypto::Point;
 
 use content::Content;
 use error::StateError;
 use header::{Found, Header, Slot};
 use mapping::Mapping;
 use partition::StatePartition;
+use sealed::{Sealed, refused};
 use volume::{Machine, Unable, Volume};
 pub(crate) use wipe::{discard, wipe};
 use wire::status::Seal;
 
 use crate::sealing::Sealer;
-use crate::{files, identity, log, mounts};
+use crate::{configure, files, identity, log, mounts};
 
 const MOUNT_POINT: &str = "/var";
 /// The name of a [`Seal`]: how the state is encrypted.
@@ -71,15 +74,6 @@ enum Action {
     },
     /// Open the encrypted volume.
     OpenSealed(Sealed),
-}
-
-/// The header of an encrypted volume, as it was found.
-#[derive(Debug, PartialEq, Eq)]
-struct Sealed {
-    header: Header,
-    slot: Slot,
-    /// Why the header's other place cannot stand in for this one.
-    other: Option<&'static str>,
 }
 
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
@@ -317,21 +311,18 @@ fn open_sealed(
     sealed: &Sealed,
 ) -> Result<(), StateError> {
     let device = partition.device().path();
-    let envelope = Envelope::from_bytes(&sealed.header.envelope)
-        .map_err(|error| refused(device.clone(), error, false))?;
-    let recoverable = envelope.recovery().is_some();
-    let volume = volume::open(sealer, &envelope)
-        .map_err(|error| refused(device.clone(), error, recoverable))?;
-    let opened = Target::open(partition, Some(&volume)).and_then(|target| {
+    let opened = sealed.open(&device, sealer, configure::recovery::find)?;
+    let volume = &opened.volume;
+    let mounted = Target::open(partition, Some(volume)).and_then(|target| {
         let size = look_into(&device, &target)?;
-        open(partition, Some(&volume), target, size)
+        open(partition, Some(volume), target, size)
     });
-    if opened.is_err() {
+    if mounted.is_err() {
         give_up(true);
-        return opened;
+        return mounted;
     }
     // A state whose header is as it was is still a state.
-    if let Err(error) = keep_header(&device, sealer, sealed, &envelope, &volume) {
+    if let Err(error) = sealed.keep(&device, sealer, &opened) {
         tracing::error!(
             "the state's header is left as it is: {}",
             log::chain(&error)
@@ -340,65 +331,34 @@ fn open_sealed(
     Ok(())
 }
 
-/// Brings the header up to date: sealed for no release below this one, whole in both places.
+/// Lets a recovery key, whose public part this is, open the state, too. The state must be open, and the
+/// boot phase must not be over. Where there is none that is encrypted, nothing happens.
 ///
-/// A new header goes to the place that is not in use, and the counter outdates the old one after that:
-/// whenever the power fails, the newest that is whole opens.
-fn keep_header(
-    device: &Path,
-    sealer: &mut Sealer,
-    sealed: &Sealed,
-    envelope: &Envelope,
-    volume: &Volume,
-) -> Result<(), StateError> {
-    let failed = |error| refused(device.to_owned(), error, envelope.recovery().is_some());
-    let mut newest = Sealed {
-        header: sealed.header.clone(),
-        ..*sealed
-    };
-    if envelope.policy().floor < sealer.security_version() {
-        let higher = volume::seal_higher(sealer, volume, envelope.recovery()).map_err(failed)?;
-        let policy = higher.policy().clone();
-        newest = newest.followed_by(higher.to_bytes());
-        newest.write(device)?;
-        sealer
-            .outdate_others(&policy)
-            .map_err(|error| failed(error.into()))?;
-        newest.other = Some("it was sealed for older releases");
-    } else {
-        sealer
-            .outdate_others(envelope.policy())
-            .map_err(|error| failed(error.into()))?;
-    }
-    if let Some(what) = newest.other {
-        tracing::warn!(device = %device.display(), "a copy of the state's header is written anew: {what}");
-        newest
-            .followed_by(newest.header.envelope.clone())
-            .write(device)?;
-    }
-    Ok(())
+/// # Errors
+/// [`StateError`]; the header is as it was then, or as it is to be.
+pub(crate) fn adopt_recovery(recovery: &Point) -> Result<(), impl std::error::Error> {
+    try_adopt(recovery)
 }
 
-impl Sealed {
-    /// The header that takes the place of this one's elder.
-    fn followed_by(&self, envelope: Vec<u8>) -> Self {
-        Self {
-            header: Header {
-                generation: self.header.generation.saturating_add(1),
-                envelope,
-            },
-            slot: self.slot.other(),
-            other: None,
-        }
-    }
-
-    fn write(&self, device: &Path) -> Result<(), StateError> {
-        open_for_writing(device)
-            .and_then(|file| header::write(&file, self.slot, &self.header))
-            .map_err(|source| StateError::Write {
-                device: device.to_owned(),
-                source,
-            })
+fn try_adopt(recovery: &Point) -> Result<(), StateError> {
+    let partition = StatePartition::find()?;
+    let device = partition.device();
+    let content = device
+        .open()
+        .and_then(|file| content::inspect(&file, device.size))
+        .map_err(|source| StateError::Read {
+            device: device.path(),
+            source,
+        })?;
+    match (
+        plan(content, Ok(()), &device.path()),
+        partition.is_being_formatted(),
+    ) {
+        (Ok(Action::OpenSealed(sealed)), false) => match Machine::look()? {
+            Machine::Seals(mut sealer) => sealed.adopt(&device.path(), &mut sealer, recovery),
+            Machine::Cannot(_) => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -431,18 +391,6 @@ fn give_up(mapped: bool) {
     }
     if mapped && let Err(error) = mapping::close() {
         tracing::warn!("{}", log::chain(&error));
-    }
-}
-
-/// Why a key is not sealed or not opened.
-fn refused(device: PathBuf, error: envelope::Error, recoverable: bool) -> StateError {
-    match volume::refusal(error) {
-        Ok(refusal) => StateError::Refused {
-            device,
-            refusal,
-            recoverable,
-        },
-        Err(source) => StateError::Seal { device, source },
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use seal::envelope::{self, Envelope};
+use seal::envelope::{self, Envelope, RecoveryKey};
 use seal::tpm::crypto::Point;
 use seal::tpm::policy::{Policy, Unsatisfied};
 use seal::tpm::{self, nv, pcr};
@@ -170,6 +170,16 @@ fn seal_under(
 /// What is wrong with the file, the TPM, or the boot.
 pub(super) fn open(sealer: &mut Sealer, envelope: &Envelope) -> Result<Volume, envelope::Error> {
     let content = sealer.unseal(envelope, LABEL)?;
+    Volume::from_content(&content)
+        .ok_or(envelope::Error::Edited("what is sealed is no volume's key"))
+}
+
+/// Opens a sealed key by the recovery key, without the TPM.
+///
+/// # Errors
+/// When it is not this file's recovery key, or the file was edited.
+pub(super) fn recover(envelope: &Envelope, key: &RecoveryKey) -> Result<Volume, envelope::Error> {
+    let content = envelope.recover(LABEL, key)?;
     Volume::from_content(&content)
         .ok_or(envelope::Error::Edited("what is sealed is no volume's key"))
 }

@@ -2,12 +2,13 @@ use std::fs;
 
 use seal::envelope::Sealing;
 use seal::tpm::crypto::Digest;
+use seal::tpm::pcr;
 use tempfile::TempDir;
 
 use super::*;
 use crate::configure::sources::Origin;
 use crate::configure::test_document::{KEY, document};
-use crate::software_tpm::{Publisher, STUB, Swtpm};
+use crate::software_tpm::{Publisher, STUB, Swtpm, enter};
 
 /// A machine, the publisher of its images, and its EFI system partition.
 struct Node {
@@ -36,6 +37,41 @@ impl Node {
             tpm: self.swtpm.boot(stub),
             releases: self.publisher.release(stub, version),
         }
+    }
+
+    /// Starts it with other firmware.
+    fn boot_changed(&mut self) -> Sealer {
+        self.swtpm.power_cycle();
+        let mut tpm = self.swtpm.open();
+        tpm.extend_pcr(pcr::SECURE_BOOT, &[8; 32]).unwrap();
+        tpm.extend_pcr(pcr::KERNEL, &STUB).unwrap();
+        enter(&mut tpm, Phase::Boot);
+        Sealer {
+            tpm,
+            releases: self.publisher.release(&STUB, 0),
+        }
+    }
+
+    /// Seals a document, with a recovery key that opens it, too.
+    fn provision(&mut self, text: &str, key: &RecoveryKey) {
+        let mut sealer = self.boot(&STUB, 0);
+        let policy = sealer.policy(nv::COUNTER).unwrap();
+        let sui_key = match parse("node.toml", text).unwrap().identity.is_in_tpm() {
+            true => Some(make_key(&mut sealer).unwrap()),
+            false => None,
+        };
+        let content = Content {
+            document: Zeroizing::new(text.to_owned()),
+            sui_key,
+        };
+        let content = content.to_bytes().unwrap();
+        let sealed = sealer.seal(LABEL, policy, Some(key.public()), &content);
+        self.place().write(&sealed.unwrap()).unwrap();
+    }
+
+    fn recover(&self, sealer: &mut Sealer, key: Option<&RecoveryKey>) -> Result<Opened, KeepError> {
+        let find = || key.map(|key| RecoveryKey::from_text(&key.to_text()).unwrap());
+        open_or(sealer, &self.kept(), &self.place(), find)
     }
 
     fn take(&self, sealer: &mut Sealer, text: &str) -> Result<Taken, KeepError> {
@@ -105,10 +141,10 @@ fn a_higher_release_outdates_what_was_sealed_whenever_the_power_fails() {
     // the new file is written, and the power fails before the counter goes on
     let newer = [0x77; 32];
     let mut sealer = node.boot(&newer, 1);
-    let content = open(&mut sealer, &former, &node.place()).unwrap();
+    let opened = open(&mut sealer, &former, &node.place()).unwrap();
     let policy = sealer.outdating_policy(nv::COUNTER).unwrap();
     let sealed = sealer
-        .seal(LABEL, policy, None, &content.to_bytes().unwrap())
+        .seal(LABEL, policy, None, &opened.content.to_bytes().unwrap())
         .unwrap();
     node.place().write(&sealed).unwrap();
     open(&mut sealer, &former, &node.place()).unwrap();
@@ -213,4 +249,48 @@ fn what_never_opens_again_is_set_aside_and_what_may_is_left() {
             "node.sealed.old3"
         ]
     );
+}
+
+#[test]
+fn a_recovery_key_opens_what_a_change_of_the_firmware_shut_out_and_it_stays_open() {
+    let key = RecoveryKey::generate().unwrap();
+    let mut node = Node::new();
+    for text in [document(KEY), document("tpm")] {
+        node.provision(&text, &key);
+        let mut sealer = node.boot_changed();
+        let error = node.recover(&mut sealer, None).unwrap_err();
+        assert!(chain(&error).contains("daas/recovery.key"), "{error:?}");
+        let wrong = RecoveryKey::generate().unwrap();
+        assert!(node.recover(&mut sealer, Some(&wrong)).is_err());
+
+        let opened = node.recover(&mut sealer, Some(&key)).unwrap();
+        assert!(opened.recovered);
+        let config = parse("node.toml", &text).unwrap();
+        let former = node.kept();
+        bring_up_to_date(&mut sealer, &node.place(), &former, config, opened).unwrap();
+
+        let mut sealer = node.boot_changed();
+        let opened = node.recover(&mut sealer, None).unwrap();
+        assert!(!opened.recovered);
+        assert_eq!(*opened.content.document, text);
+        assert_eq!(node.kept().recovery(), Some(key.public()));
+    }
+}
+
+#[test]
+fn a_recovery_key_moves_a_configuration_to_another_machine_but_not_a_key_of_its_tpm() {
+    let key = RecoveryKey::generate().unwrap();
+    for (text, moves) in [(document(KEY), true), (document("tpm"), false)] {
+        let mut node = Node::new();
+        node.provision(&text, &key);
+        node.swtpm = Swtpm::new();
+        let mut sealer = node.boot(&STUB, 0);
+        match node.recover(&mut sealer, Some(&key)) {
+            Ok(opened) => assert!(moves && *opened.content.document == text),
+            Err(error) => assert!(
+                !moves && matches!(error, KeepError::KeyIsLost(_)),
+                "{error:?}"
+            ),
+        }
+    }
 }
