@@ -62,13 +62,27 @@ impl Firmware {
     /// When this host has no such firmware, or `virt-fw-vars` is missing or fails.
     pub fn with_secure_boot(variables: &Path, owner: &Owner) -> Result<Self> {
         let firmware = Self::from_templates(&SECURE, variables, true)?;
+        firmware.enroll(&["--set-pk", "--add-kek", "--add-db"], owner, &["--sb"])?;
+        Ok(firmware)
+    }
+
+    /// Adds an owner's certificate to what the machine trusts, as an update of its lists does: its
+    /// Secure Boot state is another then, whether that is on or off. The machine must be off.
+    ///
+    /// # Errors
+    /// When `virt-fw-vars` is missing or fails.
+    pub fn trust_too(&self, owner: &Owner) -> Result<()> {
+        self.enroll(&["--add-db"], owner, &[])
+    }
+
+    fn enroll(&self, lists: &[&str], owner: &Owner, further: &[&str]) -> Result<()> {
         let mut command = Command::new("virt-fw-vars");
-        command.arg("--inplace").arg(variables);
-        for option in ["--set-pk", "--add-kek", "--add-db"] {
-            command.args([option, OWNER]).arg(&owner.certificate);
+        command.arg("--inplace").arg(&self.variables);
+        for list in lists {
+            command.args([list, OWNER]).arg(&owner.certificate);
         }
         let output = command
-            .arg("--sb")
+            .args(further)
             .stdin(Stdio::null())
             .output()
             .context("cannot start virt-fw-vars; build.sh installs it")?;
@@ -78,7 +92,7 @@ impl Firmware {
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
-        Ok(firmware)
+        Ok(())
     }
 
     fn from_templates(

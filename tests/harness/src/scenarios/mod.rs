@@ -8,6 +8,7 @@ mod measured;
 mod outages;
 mod partial_slash;
 mod privileges;
+mod recovery;
 mod restart;
 mod root;
 mod sealed;
@@ -80,6 +81,9 @@ scenarios! {
          an update can, with nothing sealed anew";
     sealed::key_born_in_the_tpm_stakes, false,
         "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
+    recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
+        "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
+         both, once, and the node goes on";
     measured::measured_boot_matches_the_manifest, false,
         "a TPM holds what the manifest says, for the image, for another command line and, otherwise, \
          for the menu's entry that resets";

@@ -22,7 +22,7 @@ use crate::tpm::Tpm;
 pub(super) const SEALED: &str = "daas/node.sealed";
 /// The configuration is out, and sealed.
 pub(super) const TAKEN: &str = r"daas: init INFO seal=tpm";
-const STATE: &str = r"daas: init INFO state_encryption=tpm";
+pub(super) const STATE: &str = r"daas: init INFO state_encryption=tpm";
 /// The boot phase is over.
 const RUNNING: &str = r"daas: measure INFO measured: phase=run";
 /// Where an ext4 superblock has its magic number, and what it is.
@@ -185,7 +185,7 @@ async fn provision(context: &Context, devnet: &Devnet, version: u16) -> Result<P
 }
 
 /// The machine takes neither configuration nor state, and says why; nothing is written.
-async fn refuses(
+pub(super) async fn refuses(
     context: &Context,
     options: &MachineOptions,
     disk: &Disk,
