@@ -17,6 +17,7 @@ use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
 
 use crate::configure::recovery;
+use crate::state::STATE_ENCRYPTION_FILE;
 use crate::tpm_device::{self, Presence};
 use crate::{files, log, owner, setup, state};
 
@@ -177,8 +178,10 @@ pub(crate) fn run() -> ExitCode {
         tracing::error!("the boot phase can't be ended: {}", log::chain(&error));
         return ExitCode::FAILURE;
     }
-    // configuration and state are open: it is of no more use, and of use to whoever takes the disk
-    recovery::forget();
+    // once configuration and state are open it is of no more use but to whoever takes the disk
+    if Path::new(STATE_ENCRYPTION_FILE).exists() {
+        recovery::forget();
+    }
     match owner::check() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

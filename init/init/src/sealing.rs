@@ -21,7 +21,9 @@ use crate::tpm_device::{self, Presence};
 pub(crate) enum CannotSeal {
     #[error("this machine has no TPM 2.0, or it is switched off in the firmware's setup")]
     NoTpm,
-    #[error("the firmware tells of a TPM 2.0, and the kernel could not start it")]
+    #[error(
+        "the firmware tells of a TPM 2.0, and the kernel could not start it: a power cycle may help"
+    )]
     NotStarted,
     #[error(
         "this boot is not measured: the kernel was not started by UEFI from its unified image, so \
