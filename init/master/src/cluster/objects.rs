@@ -36,15 +36,17 @@ pub(super) const STAKE_LOW: &str = "k3s-daas.node-restriction.kubernetes.io/stak
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
 pub(super) struct Page<T> {
     pub(super) metadata: PageMetadata,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) items: Vec<T>,
 }
 
 /// Where the next page begins.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct PageMetadata {
-    #[serde(rename = "continue", default)]
+    #[serde(rename = "continue", default, deserialize_with = "null_as_default")]
     pub(super) next: String,
 }
 
@@ -63,8 +65,19 @@ pub(super) struct Metadata {
     pub(super) uid: String,
     #[serde(skip_serializing, deserialize_with = "timestamp")]
     pub(super) creation_timestamp: Option<OffsetDateTime>,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_default")]
     pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// What the API leaves empty it writes as `null`: lists without items, maps, times that never were.
+fn null_as_default<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// A time as the API writes it; one that can't be read is none.
@@ -83,7 +96,7 @@ pub(super) struct Node {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Status {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     conditions: Vec<Condition>,
 }
 
@@ -93,7 +106,7 @@ struct Condition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     last_heartbeat_time: String,
 }
 
@@ -273,6 +286,24 @@ mod tests {
                 }],
             },
         }
+    }
+
+    #[test]
+    fn what_the_api_leaves_empty_is_read() {
+        let page = r#"{"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": "215"}, "items": null}"#;
+        let page: Page<Named> = serde_json::from_str(page).unwrap();
+        assert!(page.items.is_empty() && page.metadata.next.is_empty());
+        let node = r#"{"metadata": {"name": "edge-0001", "creationTimestamp": null, "labels": null,
+            "annotations": null}, "status": {"conditions": [{"type": "Ready", "status": "Unknown",
+            "lastHeartbeatTime": null}]}}"#;
+        let node: Node = serde_json::from_str(node).unwrap();
+        assert_eq!(node.heartbeat(), "");
+        let node: Node = serde_json::from_str(
+            r#"{"metadata": {"name": "edge-0001"}, "status": {"conditions": null}}"#,
+        )
+        .unwrap();
+        assert!(node.ready().is_none());
     }
 
     #[test]

@@ -268,6 +268,11 @@ impl Query {
                 object.clone()
             });
         }
+        // Go's encoder writes a list that never got an item so
+        let items = match items.is_empty() {
+            true => Value::Null,
+            false => Value::Array(items),
+        };
         let (kind, version) = if metadata_alone {
             ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1")
         } else {

@@ -159,7 +159,8 @@ impl K3s {
         let path = "/api/v1/namespaces/kube-system/secrets?labelSelector=k3s-daas.local/kind=";
         let (status, list) = self.ask("GET", &format!("{path}{kind}"), None).await;
         assert_eq!(status, 200, "{list}");
-        list["items"].as_array().unwrap().clone()
+        // without any, the list is null
+        list["items"].as_array().cloned().unwrap_or_default()
     }
 
     async fn node(&self) -> Option<Value> {
