@@ -13,20 +13,32 @@ use super::{Kind, MAXIMUM_AUXILIARY, MAXIMUM_REPORT, REPORT_DATA, Report};
 const MAXIMUM_LINE: usize = 64;
 
 /// Report entries: a directory each, whose files are attributes.
-pub(crate) trait Entries {
+pub trait Entries {
     /// Makes an entry. The kernel puts its attributes there.
+    ///
+    /// # Errors
+    /// What mkdir(2) says.
     fn create(&self, entry: &str) -> io::Result<()>;
     /// Removes an entry.
+    ///
+    /// # Errors
+    /// What rmdir(2) says.
     fn remove(&self, entry: &str) -> io::Result<()>;
-    /// Reads an attribute of at most so many bytes; a longer one is an error.
+    /// Reads an attribute of at most so many bytes.
+    ///
+    /// # Errors
+    /// What the system says; `FileTooLarge` for a longer one.
     fn read(&self, entry: &str, attribute: &str, maximum: usize) -> io::Result<Vec<u8>>;
     /// Writes an attribute. The kernel takes it when the file is closed.
+    ///
+    /// # Errors
+    /// What the system says before that.
     fn write(&self, entry: &str, attribute: &str, value: &[u8]) -> io::Result<()>;
 }
 
 /// The real entries, below `/sys/kernel/config/tsm/report`.
 #[derive(Debug, Clone)]
-pub(crate) struct Configfs(pub(crate) PathBuf);
+pub struct Configfs(pub PathBuf);
 
 impl Entries for Configfs {
     fn create(&self, entry: &str) -> io::Result<()> {
@@ -101,7 +113,10 @@ const NO_PROVIDER: i32 = 6;
 /// that is in no trusted execution environment.
 ///
 /// Blocks for as long as the firmware or the host takes.
-pub(crate) fn collect<E: Entries>(
+///
+/// # Errors
+/// When there is such a machine, and it gives no report.
+pub fn collect<E: Entries>(
     entries: &E,
     name: &str,
     report_data: &[u8; REPORT_DATA],
