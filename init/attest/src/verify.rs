@@ -3,11 +3,13 @@
 //! [`Policy::check`] asks all that needs no chain: that the evidence is for this registration and this
 //! TLS connection; that the quote's key is a TPM's, beside an endorsement key that a manufacturer has
 //! certified; that the event log leads to the quoted registers; and what it says of Secure Boot. Which
-//! release it is, [`Verified::release`] finds among those that the chain knows. That the two keys are in
+//! release it is, [`Verified::release`] finds among those that the chain knows, and
+//! [`Policy::launches`] whether reports of trusted execution environments are of its launch. That the two keys are in
 //! one TPM is proved by opening what [`crate::token::seal`] makes.
 
 pub mod endorsement;
 mod heartbeat;
+mod launch;
 mod release;
 
 use seal::tpm::{
@@ -19,13 +21,14 @@ use wire::master::RefusalCode;
 pub use self::{
     endorsement::{Roots, RootsError, certificate_digests},
     heartbeat::Boot,
+    launch::{Launch, LaunchMeasurement, ReportVerifier, Reports},
     release::{Release, Standing},
 };
 use crate::{
     channel::Claim,
     event_log::{EventLog, secure_boot},
     evidence::{Evidence, REGISTERS},
-    report::Report,
+    report::VerifiedReport,
 };
 
 /// Why evidence is refused.
@@ -48,23 +51,14 @@ impl Fault {
     }
 }
 
-/// Whoever verifies reports of trusted execution environments.
-pub trait ReportVerifier: Send + Sync {
-    /// Verifies a report that must be over this data, at this time in seconds since 1970-01-01 UTC.
-    ///
-    /// # Errors
-    /// When it does not hold.
-    fn verify(&self, report: &Report, qualifying_data: &Digest, now: u64) -> Result<(), Fault>;
-}
-
 /// What is asked of every node.
 pub struct Policy {
     /// Whose endorsement certificates count.
     pub roots: Roots,
     /// SHA-256 of the certificates that may let something start; `None`: Secure Boot need not be on.
     pub secure_boot: Option<Vec<Digest>>,
-    /// Who verifies reports of trusted execution environments. Without one they count for nothing.
-    pub reports: Option<Box<dyn ReportVerifier>>,
+    /// What is asked of reports of trusted execution environments. `None`: they count for nothing.
+    pub reports: Option<Reports>,
 }
 
 /// What verified evidence says.
@@ -82,6 +76,9 @@ pub struct Verified {
     pub registers: Digest,
     /// Whether Secure Boot was on.
     pub secure_boot: bool,
+    /// What the reports of trusted execution environments say that hold; none where they are not
+    /// looked at.
+    pub reports: Vec<VerifiedReport>,
     /// Register 11: image and boot phase.
     image: Digest,
 }
@@ -125,11 +122,10 @@ impl Policy {
                  from outside the image",
             ));
         }
-        if let Some(verifier) = &self.reports {
-            for report in &evidence.reports {
-                verifier.verify(report, &data, now)?;
-            }
-        }
+        let reports = match &self.reports {
+            Some(reports) => reports.check(&evidence.reports, &data, now)?,
+            None => Vec::new(),
+        };
         Ok(Verified {
             endorsement,
             attestation,
@@ -137,6 +133,7 @@ impl Policy {
             reset_count: quoted.reset_count,
             registers,
             secure_boot,
+            reports,
             image: register(evidence, 11)?,
         })
     }

@@ -12,7 +12,6 @@ use std::cell::Cell;
 use std::{fs, io};
 
 use attest::report::configfs::{Configfs, Entries};
-use sha2::{Digest as _, Sha512};
 use tempfile::TempDir;
 
 /// A double of the kernel's side. Everything goes through the real file operations first.
@@ -67,7 +66,7 @@ impl SimulatedKernel {
 
 /// What the double's firmware makes of its input where the test has no better one.
 pub fn report_over(report_data: &[u8]) -> Vec<u8> {
-    Sha512::digest(report_data).to_vec()
+    [b"a report over ", report_data].concat()
 }
 
 impl Entries for SimulatedKernel {
