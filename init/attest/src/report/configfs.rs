@@ -109,6 +109,33 @@ impl<E: Entries> Entry<'_, E> {
 /// no machine behind it (`tsm_report_make_item`, drivers/virt/coco).
 const NO_PROVIDER: i32 = 6;
 
+/// Makes an entry, and reads whose reports it gives.
+fn open<'a, E: Entries>(
+    entries: &'a E,
+    name: &'a str,
+) -> Result<Option<(Entry<'a, E>, Kind)>, CollectError> {
+    match entries.create(name) {
+        Err(error) if error.raw_os_error() == Some(NO_PROVIDER) => return Ok(None),
+        created => created.map_err(CollectError::Entry)?,
+    }
+    let entry = Entry { entries, name };
+    let provider = entry.line("provider")?;
+    match provider.as_str() {
+        "sev_guest" => Ok(Some((entry, Kind::SevSnp))),
+        "tdx_guest" => Ok(Some((entry, Kind::Tdx))),
+        _ => Err(CollectError::Provider(provider)),
+    }
+}
+
+/// Whose reports the kernel gives; nothing on a machine that is in no trusted execution environment.
+/// `name` is that of an entry that is made for it, and gone afterwards.
+///
+/// # Errors
+/// When the interface can't be used.
+pub fn provider<E: Entries>(entries: &E, name: &str) -> Result<Option<Kind>, CollectError> {
+    Ok(open(entries, name)?.map(|(_, kind)| kind))
+}
+
 /// Has the kernel make a report over `report_data`, in an entry of that name. Nothing on a machine
 /// that is in no trusted execution environment.
 ///
@@ -121,17 +148,8 @@ pub fn collect<E: Entries>(
     name: &str,
     report_data: &[u8; REPORT_DATA],
 ) -> Result<Option<Report>, CollectError> {
-    match entries.create(name) {
-        Err(error) if error.raw_os_error() == Some(NO_PROVIDER) => return Ok(None),
-        created => created.map_err(CollectError::Entry)?,
-    }
-    let entry = Entry { entries, name };
-
-    let provider = entry.line("provider")?;
-    let kind = match provider.as_str() {
-        "sev_guest" => Kind::SevSnp,
-        "tdx_guest" => Kind::Tdx,
-        _ => return Err(CollectError::Provider(provider)),
+    let Some((entry, kind)) = open(entries, name)? else {
+        return Ok(None);
     };
 
     // A write that the kernel refuses when the file is closed shows nowhere else than here, and so

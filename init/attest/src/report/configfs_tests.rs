@@ -34,6 +34,10 @@ fn the_table_of_certificates_of_sev_snp_comes_along() {
 #[test]
 fn the_interface_without_a_machine_behind_it_is_no_source() {
     let kernel = SimulatedKernel::new("");
+    assert_eq!(provider(&kernel, "a").unwrap(), None);
+    let other = SimulatedKernel::new("tdx_guest");
+    assert_eq!(provider(&other, "a").unwrap(), Some(Kind::Tdx));
+    assert!(other.is_empty());
     assert!(collect(&kernel, "a", &[1; REPORT_DATA]).unwrap().is_none());
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
-    bind, connect, listen, recv, send, socket_with,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recv, send, shutdown, socket_with,
 };
 use thiserror::Error;
 use wire::report::{
@@ -103,6 +103,12 @@ impl ReportListener {
         Ok(self
             .answer(&connection, collect)
             .unwrap_or_else(Served::Gone))
+    }
+
+    /// Takes no more clients: who connects is refused at once, even while this process goes on.
+    pub fn close(&self) {
+        // a socket that is closed already is closed
+        let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
     fn answer(

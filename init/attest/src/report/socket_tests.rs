@@ -186,4 +186,9 @@ fn an_answer_that_never_comes_is_given_up_and_one_that_is_none_refused() {
     let error = ask(&place.path, &DATA, PATIENCE).unwrap_err();
     assert!(matches!(error, AskError::Message(_)), "{error}");
     server.join().unwrap();
+    // one that was closed keeps nobody waiting
+    let listener = ReportListener::open(&place.path, me()).unwrap();
+    listener.close();
+    let error = ask(&place.path, &DATA, PATIENCE).unwrap_err();
+    assert!(matches!(error, AskError::Connect { .. }), "{error}");
 }
