@@ -68,27 +68,21 @@ pub(crate) fn run() -> ExitCode {
 fn serve() -> Result<(), ReportError> {
     let mut loader = Loader::open()?;
     let asked_for = loader.load_asked_for(&MODULES);
+    let sources = Sources::default();
+    if asked_for.is_empty() && !sources.are_there() {
+        tracing::info!("this machine is in no trusted execution environment: nothing to do");
+        return say_no_source();
+    }
     confine::own_namespaces()?;
     if let Err(error) = mounts::configfs() {
         tracing::warn!(%error, "configfs can't be mounted: there will be no reports through it");
     }
-    let sources = Sources::default();
     if !sources.are_there() {
-        match fs::remove_file(SOCKET) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(ReportError::Listen(error));
-            }
-            _ => {}
-        }
-        say(NO_SOURCE)?;
-        match asked_for.as_slice() {
-            [] => tracing::info!("this machine reports nothing of itself: nothing to do"),
-            modules => tracing::warn!(
-                modules = modules.join(", "),
-                "modules for reports are asked for, and give no source of them: nothing to do"
-            ),
-        }
-        return Ok(());
+        tracing::warn!(
+            modules = asked_for.join(", "),
+            "modules for reports are asked for, and give no source of them: nothing to do"
+        );
+        return say_no_source();
     }
     sources.clear();
     let listener =
@@ -116,6 +110,14 @@ fn serve() -> Result<(), ReportError> {
         }
         tell(&served);
         thread::sleep(PAUSE);
+    }
+}
+
+/// Nobody listens, and that is said.
+fn say_no_source() -> Result<(), ReportError> {
+    match fs::remove_file(SOCKET) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ReportError::Listen(error)),
+        _ => say(NO_SOURCE),
     }
 }
 
