@@ -3,8 +3,7 @@
 //! [`Policy::check`] asks all that needs no chain: that the evidence is for this registration and this
 //! TLS connection; that the quote's key is a TPM's, beside an endorsement key that a manufacturer has
 //! certified; that the event log leads to the quoted registers; and what it says of Secure Boot. Which
-//! release it is, [`Verified::release`] finds among those that the chain knows, and
-//! [`Policy::launches`] whether reports of trusted execution environments are of its launch. That the two keys are in
+//! release it is, [`Verified::release`] finds among those that the chain knows. That the two keys are in
 //! one TPM is proved by opening what [`crate::token::seal`] makes.
 
 pub mod endorsement;
@@ -66,6 +65,9 @@ pub struct Policy {
 pub struct Verified {
     /// The TPM's endorsement key.
     pub endorsement: Public,
+    /// What the reports of trusted execution environments say that hold; none where they are not
+    /// looked at.
+    pub reports: Vec<VerifiedReport>,
     /// The key that signs its quotes.
     pub attestation: Public,
     /// The point of that key.
@@ -76,9 +78,6 @@ pub struct Verified {
     pub registers: Digest,
     /// Whether Secure Boot was on.
     pub secure_boot: bool,
-    /// What the reports of trusted execution environments say that hold; none where they are not
-    /// looked at.
-    pub reports: Vec<VerifiedReport>,
     /// Register 11: image and boot phase.
     image: Digest,
 }
@@ -128,12 +127,12 @@ impl Policy {
         };
         Ok(Verified {
             endorsement,
+            reports,
             attestation,
             key,
             reset_count: quoted.reset_count,
             registers,
             secure_boot,
-            reports,
             image: register(evidence, 11)?,
         })
     }

@@ -2,7 +2,7 @@
 
 use attest::channel::Claim;
 use attest::evidence::Evidence;
-use attest::verify::{Fault, Verified};
+use attest::verify::{Fault, Release, Verified};
 use chain::PublicKey;
 use tracing::{info, warn};
 use wire::master::{RefusalCode, RegisterRequest};
@@ -67,24 +67,7 @@ impl<C: StakeReader> Master<C> {
             .ask_for_itself(|chain| chain.releases(registry))
             .await?;
         let release = verified.release(&releases)?;
-        let launches = attestation.policy.launches(verified, &releases)?;
-        for launch in &launches {
-            let platform = &launch.platform;
-            if launch.proven {
-                info!(node_id, platform, "{launch}");
-            } else {
-                warn!(node_id, platform, "{launch}");
-            }
-        }
-        let environment = match (launches.as_slice(), &attestation.policy.reports) {
-            (_, None) => "not looked at".to_owned(),
-            ([], Some(_)) => "none".to_owned(),
-            (launches, Some(_)) => launches
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
+        let environment = self.environment(node_id, verified, &releases)?;
         info!(
             node_id,
             release = release.version,
@@ -93,5 +76,35 @@ impl<C: StakeReader> Master<C> {
             "the node runs a release that counts"
         );
         Ok(environment)
+    }
+
+    /// The machine's trusted execution environment, in words, where its launch is one of the release.
+    fn environment(
+        &self,
+        node_id: &str,
+        verified: &Verified,
+        releases: &[Release],
+    ) -> Result<String, Refused> {
+        let policy = self.trust.attestation.as_ref().map(|asked| &asked.policy);
+        let Some(policy) = policy.filter(|policy| policy.reports.is_some()) else {
+            return Ok("not looked at".to_owned());
+        };
+        let launches = policy.launches(verified, releases)?;
+        for launch in &launches {
+            let platform = &launch.platform;
+            if launch.proven {
+                info!(node_id, platform, "{launch}");
+            } else {
+                warn!(node_id, platform, "{launch}");
+            }
+        }
+        Ok(match launches.as_slice() {
+            [] => "none".to_owned(),
+            launches => launches
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
     }
 }

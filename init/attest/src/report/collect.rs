@@ -233,7 +233,7 @@ mod tests {
             ),
             "{error}"
         );
-        assert_eq!(read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -8,10 +8,11 @@
 
 use std::fmt;
 
+use seal::release::Phase;
 use seal::tpm::crypto::Digest;
 use wire::master::RefusalCode;
 
-use super::{Fault, Policy, Release, Verified};
+use super::{Fault, Policy, Release, Standing, Verified};
 use crate::report::{Kind, Refusal, Report, VerifiedReport};
 
 /// What an environment measures of a release at launch.
@@ -127,8 +128,14 @@ impl Policy {
         let Some(reports) = &self.reports else {
             return Ok(Vec::new());
         };
-        let listed: Vec<_> = verified
-            .counting(releases)
+        // one image can be several versions
+        let counts = |release: &&Release| {
+            Phase::Run.predict(&release.pcr11) == verified.image
+                && release.standing == Standing::Approved
+        };
+        let listed: Vec<_> = releases
+            .iter()
+            .filter(counts)
             .flat_map(|release| &release.launch_measurements)
             .collect();
         let launch = |report: &VerifiedReport| {

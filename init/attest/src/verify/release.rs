@@ -3,7 +3,7 @@
 use seal::{release::Phase, tpm::crypto::Digest};
 use wire::master::RefusalCode;
 
-use super::{Fault, LaunchMeasurement, Verified};
+use super::{Fault, Verified};
 
 /// A release that the chain knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Release {
     /// Register 11 once the boot stub has measured the unified kernel image.
     pub pcr11: Digest,
     /// What trusted execution environments measure of it at launch.
-    pub launch_measurements: Vec<LaunchMeasurement>,
+    pub launch_measurements: Vec<super::LaunchMeasurement>,
     /// Whether nodes that run it count.
     pub standing: Standing,
 }
@@ -33,29 +33,16 @@ pub enum Standing {
 }
 
 impl Verified {
-    /// The releases of the image that the node runs.
-    fn running<'a>(&self, releases: &'a [Release]) -> impl Iterator<Item = &'a Release> {
-        let image = self.image;
-        releases
-            .iter()
-            .filter(move |release| Phase::Run.predict(&release.pcr11) == image)
-    }
-
-    /// Those of them that count: one image can be several versions.
-    pub(super) fn counting<'a>(
-        &self,
-        releases: &'a [Release],
-    ) -> impl Iterator<Item = &'a Release> {
-        self.running(releases)
-            .filter(|release| release.standing == Standing::Approved)
-    }
-
     /// The release that the node runs, if it counts.
     ///
     /// # Errors
     /// When none is known, or it does not count.
     pub fn release<'a>(&self, releases: &'a [Release]) -> Result<&'a Release, Fault> {
-        let runs = || self.running(releases);
+        let runs = || {
+            releases
+                .iter()
+                .filter(|release| Phase::Run.predict(&release.pcr11) == self.image)
+        };
         // several versions can be one image: it stays revoked under another version, and else counts
         // by the one that does
         let found = runs()

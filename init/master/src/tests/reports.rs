@@ -185,6 +185,20 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
     let real = world(&settings(), Roots::vendors());
     let answer = register(&real, &mut machine, Some(&processor)).await;
     answer.refused(401, "tee-report");
+    // a recorded report of a real machine, which holds, and is another machine's
+    let folder = tempfile::tempdir().unwrap();
+    let chips = folder.path().join("chips.pem");
+    let chip = include_bytes!("../../../attest/tests/reports/sev-snp/milan-virtee.vcek.der");
+    fs::write(&chips, crate::trust::reports::tests::pem_of(chip)).unwrap();
+    let knowing = ReportSettings {
+        sev_snp_certificates: Some(chips),
+        ..settings()
+    };
+    let recorded = include_bytes!("../../../attest/tests/reports/sev-snp/milan-virtee.report");
+    let recorded = Given(Report::new(Kind::SevSnp, recorded.to_vec(), Vec::new()).unwrap());
+    let real = world(&knowing, Roots::vendors());
+    let answer = register(&real, &mut machine, Some(&recorded)).await;
+    answer.refused(401, "tee-report-data");
     let newer = attest::report::sev_snp::Tcb {
         microcode: 0x74,
         ..Default::default()

@@ -70,7 +70,7 @@ fn a_recorded_report_of_a_real_machine_holds_and_is_over_something_else() {
     }
 }
 
-fn pem_of(der: &[u8]) -> String {
+pub(crate) fn pem_of(der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
