@@ -1,11 +1,7 @@
 //! Against a double of the kernel's side.
 
-use simulated::{SimulatedKernel, report_over};
-
 use super::*;
-
-#[path = "../../tests/support/configfs.rs"]
-mod simulated;
+use crate::report::simulated::{SimulatedKernel, report_over};
 
 #[test]
 fn the_report_is_over_the_data_and_the_entry_is_gone_afterwards() {

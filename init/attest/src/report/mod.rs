@@ -10,6 +10,11 @@ pub mod configfs;
 pub mod nitro_message;
 pub mod socket;
 
+/// A double of the kernel's side, which other crates' tests take, too.
+#[cfg(test)]
+#[path = "../../tests/support/configfs.rs"]
+mod simulated;
+
 #[cfg(feature = "verify")]
 mod certificate;
 #[cfg(feature = "verify")]

@@ -2,13 +2,9 @@
 
 use std::thread;
 
-use simulated::{SimulatedKernel, report_over};
-
 use super::*;
 use crate::report::configfs;
-
-#[path = "../../tests/support/configfs.rs"]
-mod simulated;
+use crate::report::simulated::{SimulatedKernel, report_over};
 
 /// Long enough for anything that goes well.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,13 +14,16 @@ use std::{fs, io};
 use attest::report::configfs::{Configfs, Entries};
 use tempfile::TempDir;
 
+/// What makes a report of data.
+pub type Firmware = dyn Fn(&[u8]) -> io::Result<Vec<u8>> + Send;
+
 /// A double of the kernel's side. Everything goes through the real file operations first.
 pub struct SimulatedKernel {
     directory: TempDir,
     configfs: Configfs,
     provider: &'static str,
     /// What the firmware or the host makes of the data; an error is what reading its report gives.
-    pub firmware: Box<dyn Fn(&[u8]) -> io::Result<Vec<u8>> + Send>,
+    pub firmware: Box<Firmware>,
     pub auxiliary: Option<Vec<u8>>,
     /// Another program's writes between ours and the read of the report.
     pub interference: Cell<u64>,
