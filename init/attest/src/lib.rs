@@ -11,6 +11,9 @@
 //! Numbers in comments such as "PFP 10.2" are sections of the TCG's "PC Client Platform Firmware
 //! Profile Specification", family 2.0, version 1.05 revision 23.
 
+#[cfg(test)]
+extern crate self as attest;
+
 pub mod channel;
 pub mod collect;
 pub mod event_log;

@@ -8,6 +8,7 @@
 
 pub mod endorsement;
 mod heartbeat;
+mod launch;
 mod release;
 
 use seal::tpm::{
@@ -19,13 +20,14 @@ use wire::master::RefusalCode;
 pub use self::{
     endorsement::{Roots, RootsError, certificate_digests},
     heartbeat::Boot,
+    launch::{Launch, LaunchMeasurement, ReportVerifier, Reports},
     release::{Release, Standing},
 };
 use crate::{
     channel::Claim,
     event_log::{EventLog, secure_boot},
     evidence::{Evidence, REGISTERS},
-    report::Report,
+    report::VerifiedReport,
 };
 
 /// Why evidence is refused.
@@ -48,23 +50,14 @@ impl Fault {
     }
 }
 
-/// Whoever verifies reports of trusted execution environments.
-pub trait ReportVerifier: Send + Sync {
-    /// Verifies a report that must be over this data, at this time in seconds since 1970-01-01 UTC.
-    ///
-    /// # Errors
-    /// When it does not hold.
-    fn verify(&self, report: &Report, qualifying_data: &Digest, now: u64) -> Result<(), Fault>;
-}
-
 /// What is asked of every node.
 pub struct Policy {
     /// Whose endorsement certificates count.
     pub roots: Roots,
     /// SHA-256 of the certificates that may let something start; `None`: Secure Boot need not be on.
     pub secure_boot: Option<Vec<Digest>>,
-    /// Who verifies reports of trusted execution environments. Without one they count for nothing.
-    pub reports: Option<Box<dyn ReportVerifier>>,
+    /// What is asked of reports of trusted execution environments. `None`: they count for nothing.
+    pub reports: Option<Reports>,
 }
 
 /// What verified evidence says.
@@ -72,6 +65,9 @@ pub struct Policy {
 pub struct Verified {
     /// The TPM's endorsement key.
     pub endorsement: Public,
+    /// What the reports of trusted execution environments say that hold; none where they are not
+    /// looked at.
+    pub reports: Vec<VerifiedReport>,
     /// The key that signs its quotes.
     pub attestation: Public,
     /// The point of that key.
@@ -125,13 +121,13 @@ impl Policy {
                  from outside the image",
             ));
         }
-        if let Some(verifier) = &self.reports {
-            for report in &evidence.reports {
-                verifier.verify(report, &data, now)?;
-            }
-        }
+        let reports = match &self.reports {
+            Some(reports) => reports.check(&evidence.reports, &data, now)?,
+            None => Vec::new(),
+        };
         Ok(Verified {
             endorsement,
+            reports,
             attestation,
             key,
             reset_count: quoted.reset_count,

@@ -85,6 +85,7 @@ fn release(version: &str, pcr11: [u8; 32], standing: Standing) -> Release {
     Release {
         version: version.to_owned(),
         pcr11,
+        launch_measurements: Vec::new(),
         standing,
     }
 }

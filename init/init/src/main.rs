@@ -42,6 +42,7 @@ mod mounts;
 mod node;
 mod owner;
 mod power;
+mod report;
 mod reset;
 mod sealing;
 mod service;
@@ -82,9 +83,11 @@ fn main() -> ExitCode {
         Some("state") => state::run(),
         Some("configure") => configure::run(),
         Some("measure") => measured_boot::run(),
+        Some("report") => report::run(),
         _ => {
             tracing::error!(
-                "init runs as PID 1, or as `init state`, `init configure` or `init measure` below it"
+                "init runs as PID 1, or as `init state`, `init configure`, `init measure` or `init report` \
+                 below it"
             );
             ExitCode::from(2)
         }

@@ -118,6 +118,20 @@ const fn optional(
     }
 }
 
+/// Through which the kernel gives reports of SEV-SNP and TDX. Its mount point comes with its module.
+const CONFIGFS: Mount = optional("configfs", "/sys/kernel/config", CLOSED, "");
+
+/// Mounts configfs, where the kernel has it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn configfs() -> io::Result<()> {
+    if !fs::exists(CONFIGFS.target)? {
+        return Ok(());
+    }
+    mount_once(&CONFIGFS)
+}
+
 /// Mounts what the initramfs needs. What is mounted already stays as it is.
 ///
 /// # Errors

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 
-use attest::verify::{Release, Standing};
-use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Verdict};
+use attest::report::Kind;
+use attest::verify::{LaunchMeasurement, Release, Standing};
+use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Tee, Verdict};
 use tokio::sync::OnceCell;
 
 /// What the master reads from the chain.
@@ -102,6 +103,16 @@ fn releases(known: chain::Releases) -> Vec<Release> {
     let release = |release: chain::Release| Release {
         version: release.version.to_string(),
         pcr11: release.pcr11,
+        launch_measurements: release
+            .launch_measurements
+            .iter()
+            .filter_map(|launch| {
+                Some(LaunchMeasurement {
+                    kind: kind_of(launch.tee)?,
+                    digest: launch.digest,
+                })
+            })
+            .collect(),
         standing: if release.revoked {
             Standing::Revoked
         } else if release.version < minimum {
@@ -113,4 +124,14 @@ fn releases(known: chain::Releases) -> Vec<Release> {
         },
     };
     known.releases.into_iter().map(release).collect()
+}
+
+/// The kind of report of a trusted execution environment; `None`: it is newer than this program.
+const fn kind_of(tee: Tee) -> Option<Kind> {
+    match tee {
+        Tee::SevSnp => Some(Kind::SevSnp),
+        Tee::Tdx => Some(Kind::Tdx),
+        Tee::Nitro => Some(Kind::Nitro),
+        _ => None,
+    }
 }

@@ -2,9 +2,9 @@
 
 use attest::channel::Claim;
 use attest::evidence::Evidence;
-use attest::verify::{Fault, Verified};
+use attest::verify::{Fault, Release, Verified};
 use chain::PublicKey;
-use tracing::info;
+use tracing::{info, warn};
 use wire::master::{RefusalCode, RegisterRequest};
 
 use crate::chain_link::StakeReader;
@@ -52,26 +52,59 @@ impl<C: StakeReader> Master<C> {
         Ok(Some(verified))
     }
 
-    /// The node runs a release that counts.
+    /// The node runs a release that counts, and what reports say of its launch is that release's. Gives
+    /// what is to be said of the machine: its trusted execution environment, or that there is none.
     pub(crate) async fn check_release(
         &self,
         node_id: &str,
         verified: &Verified,
-    ) -> Result<(), Refused> {
+    ) -> Result<String, Refused> {
         let Some(attestation) = &self.trust.attestation else {
-            return Ok(());
+            return Ok(String::new());
         };
         let registry = attestation.releases;
         let releases = self
             .ask_for_itself(|chain| chain.releases(registry))
             .await?;
         let release = verified.release(&releases)?;
+        let environment = self.environment(node_id, verified, &releases)?;
         info!(
             node_id,
             release = release.version,
             secure_boot = verified.secure_boot,
+            environment,
             "the node runs a release that counts"
         );
-        Ok(())
+        Ok(environment)
+    }
+
+    /// The machine's trusted execution environment, in words, where its launch is one of the release.
+    fn environment(
+        &self,
+        node_id: &str,
+        verified: &Verified,
+        releases: &[Release],
+    ) -> Result<String, Refused> {
+        let policy = self.trust.attestation.as_ref().map(|asked| &asked.policy);
+        let Some(policy) = policy.filter(|policy| policy.reports.is_some()) else {
+            return Ok("not looked at".to_owned());
+        };
+        let launches = policy.launches(verified, releases)?;
+        for launch in &launches {
+            let platform = &launch.platform;
+            if launch.proven {
+                info!(node_id, platform, "{launch}");
+            } else {
+                warn!(node_id, platform, "{launch}");
+            }
+        }
+        Ok(match launches.as_slice() {
+            [] => "none".to_owned(),
+            launches => launches
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
     }
 }

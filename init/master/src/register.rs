@@ -50,8 +50,10 @@ impl<C: StakeReader> Master<C> {
                 )
             })?;
         self.check_stake(request, key, &stake)?;
+        let mut message = format!("the stake {} of {} is active", stake.record, stake.amount);
         if let Some(verified) = &verified {
-            self.check_release(&request.node_id, verified).await?;
+            let environment = self.check_release(&request.node_id, verified).await?;
+            message = format!("{message}; trusted execution environment: {environment}");
         }
 
         let session = session_name()?;
@@ -61,7 +63,7 @@ impl<C: StakeReader> Master<C> {
         let answer = self.grant(
             request,
             verified.as_ref(),
-            format!("the stake {} of {} is active", stake.record, stake.amount),
+            message,
             Grant {
                 join_token: issued.token.clone(),
                 server: self.join.server.clone(),

@@ -209,12 +209,20 @@ impl MasterSettings {
 
 /// Reads a small file.
 pub(crate) fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
+    read_up_to(path, LONGEST_FILE)
+}
+
+/// Reads a file of at most so many bytes.
+pub(crate) fn read_up_to(
+    path: &Path,
+    longest: u64,
+) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
     let read = || {
         let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
         File::open(path)?
-            .take(LONGEST_FILE + 1)
+            .take(longest + 1)
             .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LONGEST_FILE {
+        if bytes.len() as u64 > longest {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(bytes)
@@ -323,6 +331,31 @@ key = "enclave.key"
     }
 
     #[test]
+    fn reports_are_verified_where_nothing_else_is_said() {
+        let reports = |text: &str| parse(text).unwrap().trust.evidence.unwrap().reports;
+        let default = reports(&document()).unwrap();
+        assert!(!default.required && default.tdx_collateral.is_none());
+        let set = |words: &str| document().replace("[enclave]", &format!("{words}\n[enclave]"));
+        let asked =
+            reports(&document().replace("[attestation]", "[attestation]\nreports = \"required\""));
+        assert!(asked.unwrap().required);
+        let none = document().replace("[attestation]", "[attestation]\nreports = \"ignored\"");
+        assert!(reports(&none).is_none());
+        let tables = "[attestation.sev_snp]\nminimum_tcb = { snp = 22, microcode = 72 }\n\
+                      certificates = \"chips.pem\"\n[attestation.tdx]\n\
+                      collateral = \"/srv/intel.json\"\n\
+                      statuses = [\"UpToDate\", \"SWHardeningNeeded\"]";
+        let full = reports(&set(tables)).unwrap();
+        assert_eq!((full.minimum_tcb.snp, full.minimum_tcb.tee), (22, 0));
+        let chips = full.sev_snp_certificates.unwrap();
+        assert_eq!(chips, Path::new("/srv/chips.pem"));
+        assert_eq!(full.tdx_statuses.len(), 2);
+        // tables that nobody would look at
+        let error = parse(&none.replace("[enclave]", &format!("{tables}\n[enclave]")));
+        assert!(error.unwrap_err().to_string().contains("ignored"));
+    }
+
+    #[test]
     fn faults_name_file_line_and_field() {
         for (from, to, expected) in [
             ("listen", "listens", "line 1"),
@@ -349,6 +382,27 @@ key = "enclave.key"
                 "releases =",
                 "require_secure_boot = false\nreleases =",
                 "require_secure_boot",
+            ),
+            ("releases =", "reports = \"perhaps\"\nreleases =", "perhaps"),
+            (
+                "releases =",
+                "required = false\nreports = \"required\"\nreleases =",
+                "attestation.reports",
+            ),
+            (
+                "[enclave]",
+                "[attestation.tdx]\nstatuses = [\"Revoked\"]\n[enclave]",
+                "attestation.tdx.statuses",
+            ),
+            (
+                "[enclave]",
+                "[attestation.sev_snp]\nmaximum_vmpl = 4\n[enclave]",
+                "attestation.sev_snp.maximum_vmpl",
+            ),
+            (
+                "[enclave]",
+                "[attestation.sev_snp]\nminimum_tcb = { microcode = 256 }\n[enclave]",
+                "microcode",
             ),
             ("0xd4", "d4", "enclave.id"),
             (

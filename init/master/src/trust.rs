@@ -1,9 +1,11 @@
 //! Who the master is, and what it asks of nodes beside their stake.
 
+pub(crate) mod reports;
 pub(crate) mod settings;
 
 use std::path::{Path, PathBuf};
 
+use attest::report::{self, tdx::CollateralError};
 use attest::verify::{Policy, Roots, RootsError, certificate_digests};
 use chain::ObjectId;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -15,6 +17,7 @@ use tracing::{info, warn};
 use wire::master::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
 use zeroize::Zeroizing;
 
+pub use reports::ReportSettings;
 pub use settings::{EnclaveSettings, EvidenceSettings, TrustSettings};
 
 use crate::settings::{MasterSettingsError, read_bounded, read_secret};
@@ -73,6 +76,20 @@ pub enum TrustError {
         /// Which file.
         path: PathBuf,
     },
+    /// Not the certificates of chips.
+    #[error("{}: expected certificates of SEV-SNP chips in PEM form", path.display())]
+    Chips {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Not what TDX quotes are judged by.
+    #[error("{}: the collateral for TDX can't be used", path.display())]
+    Collateral {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CollateralError,
+    },
     /// The certificate of the TLS server can't be read.
     #[error("{}: its first certificate can't be read", path.display())]
     Leaf {
@@ -113,6 +130,7 @@ impl Trust {
             Some(attestation) => info!(
                 required = attestation.required,
                 secure_boot = attestation.policy.secure_boot.is_some(),
+                reports = attestation.reports(),
                 releases = %attestation.releases,
                 "evidence of nodes is verified"
             ),
@@ -156,6 +174,15 @@ impl Trust {
 }
 
 impl Attestation {
+    /// What becomes of reports of trusted execution environments, in one word.
+    fn reports(&self) -> &'static str {
+        match &self.policy.reports {
+            None => "ignored",
+            Some(reports) if reports.required => "required",
+            Some(_) => "verified",
+        }
+    }
+
     fn load(required: bool, settings: &EvidenceSettings) -> Result<Self, TrustError> {
         let roots = read_certificates(&settings.endorsement_roots, Roots::from_pem)?;
         let secure_boot = settings.secure_boot_certificates.as_ref();
@@ -166,7 +193,11 @@ impl Attestation {
                 secure_boot: secure_boot
                     .map(|path| read_certificates(path, certificate_digests))
                     .transpose()?,
-                reports: None,
+                reports: settings
+                    .reports
+                    .as_ref()
+                    .map(|reports| reports.load(report::Roots::vendors()))
+                    .transpose()?,
             },
             releases: settings.releases,
         })

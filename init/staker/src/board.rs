@@ -10,12 +10,13 @@ use std::sync::Arc;
 use chain::{Address, Stake, Verdict};
 use serde::Serialize;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use wire::Secret;
 use wire::child::{PowerOffReason, ToInit};
 use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase};
 
 use crate::seams::Init;
+use crate::tee::TeeReport;
 
 /// The longest detail that is sent on, in characters: an answer from outside can be in it.
 const LONGEST_DETAIL: usize = 512;
@@ -61,6 +62,8 @@ pub struct Health {
     pub master_known_by: &'static str,
     /// What the node last showed of what it runs.
     pub evidence: &'static str,
+    /// The report of a trusted execution environment in it, or why there is none.
+    pub tee_report: String,
     /// The reports to the master.
     pub heartbeat: HeartbeatReport,
 }
@@ -146,6 +149,7 @@ impl<I: Init> Board<I> {
             second_opinion: "",
             master_known_by: "nothing yet",
             evidence: "none yet",
+            tee_report: "none yet".to_owned(),
             heartbeat: HeartbeatReport::default(),
         };
         Self {
@@ -214,7 +218,7 @@ impl<I: Init> Board<I> {
         }
         if !self.init.present() {
             // with init there, it is init that writes the line
-            tracing::warn!(%reason, detail, "degraded");
+            warn!(%reason, detail, "degraded");
         }
         self.change(|health| {
             health.node.degraded.insert(reason, detail.clone());
@@ -262,13 +266,27 @@ impl<I: Init> Board<I> {
         });
     }
 
-    /// Shows whether the TPM gave evidence.
-    pub fn show_evidence(&self, quoted: bool) {
+    /// Shows whether the TPM gave evidence, and what report of a trusted execution environment is in
+    /// it.
+    pub fn show_evidence(&self, report: Option<&TeeReport>) {
+        match report {
+            Some(TeeReport::Failed(why)) => warn!(
+                why,
+                "the node registers without a report of a trusted execution environment"
+            ),
+            Some(report) => info!(%report, "trusted execution environment"),
+            None => {}
+        }
         self.change(|health| {
-            health.evidence = if quoted {
-                "a quote of the TPM"
-            } else {
-                "none: the machine has no TPM 2.0"
+            (health.evidence, health.tee_report) = match report {
+                Some(report) => {
+                    let report: String = report.to_string().chars().take(LONGEST_DETAIL).collect();
+                    ("a quote of the TPM", report)
+                }
+                None => (
+                    "none: the machine has no TPM 2.0",
+                    "none: it goes with the evidence of a TPM".to_owned(),
+                ),
             };
         });
     }
@@ -297,7 +315,7 @@ impl<I: Init> Board<I> {
 
     /// Asks `init` to stop the agent and every pod.
     pub async fn stop_agent(&self, reason: String) {
-        tracing::warn!(reason, "asking to stop the agent");
+        warn!(reason, "asking to stop the agent");
         self.tell(ToInit::StopAgent { reason }).await;
     }
 

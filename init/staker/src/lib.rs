@@ -29,6 +29,7 @@ pub mod page;
 pub mod program;
 pub mod prover;
 pub mod seams;
+pub mod tee;
 pub mod usage;
 
 mod agent;

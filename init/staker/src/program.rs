@@ -26,6 +26,7 @@ use crate::master_client::MasterClient;
 use crate::page;
 use crate::prover::{self, Prover};
 use crate::seams::Init as _;
+use crate::tee::Reporter;
 use crate::tpm_key::{self, TpmKey};
 use crate::usage::NodeMeter;
 
@@ -171,7 +172,8 @@ fn assemble(
             node_id: public.node_id.clone(),
             key,
             restake: public.chain.restake,
-            prover: Prover::of_device(Path::new(prover::DEVICE), Path::new(prover::EVENT_LOG)),
+            prover: Prover::of_device(Path::new(prover::DEVICE), Path::new(prover::EVENT_LOG))
+                .with_reporter(Reporter::default()),
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
         seconds_since_1970,

@@ -1,4 +1,4 @@
-//! What this machine's TPM proves. Every call to it is made off the event loop, one at a time, and
+//! What this machine's TPM proves, and its trusted execution environment. Every call to them is made off the event loop, one at a time, and
 //! bounded.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use seal::tpm::error::Error as TpmError;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wire::master::{Base64, Grant, HeartbeatQuote, SealedToken};
+
+use crate::tee::{Asking, Reporter, TeeReport};
 
 /// The kernel's resource manager of the TPM (Documentation/security/tpm), which belongs to this
 /// program's user.
@@ -33,7 +35,17 @@ type Open = dyn Fn() -> Result<Option<Tpm>, TpmError> + Send + Sync;
 pub struct Prover {
     open: Arc<Open>,
     event_log: PathBuf,
+    reporter: Option<Reporter>,
     turn: Arc<Semaphore>,
+}
+
+/// What is shown in a registration.
+#[derive(Debug)]
+pub struct Shown {
+    /// The evidence, in the encoding of the crate `attest`.
+    pub evidence: Vec<u8>,
+    /// What became of the report of a trusted execution environment.
+    pub report: TeeReport,
 }
 
 /// A proof that can't be made.
@@ -91,20 +103,32 @@ impl Prover {
         Self {
             open: Arc::new(open),
             event_log: event_log.to_owned(),
+            reporter: None,
             turn: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// The same machine, whose trusted execution environment is asked for reports there.
+    #[must_use]
+    pub fn with_reporter(mut self, reporter: Reporter) -> Self {
+        self.reporter = Some(reporter);
+        self
     }
 
     /// Evidence for a registration; `None`: the machine has no TPM.
     ///
     /// # Errors
     /// When it has one that does not give evidence.
-    pub async fn evidence(&self, claim: Claim) -> Result<Option<Vec<u8>>, ProverError> {
+    pub async fn evidence(&self, claim: Claim) -> Result<Option<Shown>, ProverError> {
         let path = self.event_log.clone();
+        let asking = Asking::new(self.reporter.clone());
         self.work(move |tpm| {
             let Some(tpm) = tpm else { return Ok(None) };
-            let evidence = collect(tpm, claim, read_event_log(&path)?, &[])?;
-            Ok(Some(evidence.to_bytes()?))
+            let evidence = collect(tpm, claim, read_event_log(&path)?, &[&asking])?;
+            Ok(Some(Shown {
+                evidence: evidence.to_bytes()?,
+                report: asking.outcome(),
+            }))
         })
         .await
     }

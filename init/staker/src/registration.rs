@@ -4,7 +4,7 @@ use attest::channel::{Claim, request_hash};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tracing::{info, warn};
 use wire::master::{
-    Base64, ChallengeProof, ChallengeRequest, Grant, NONCE_LENGTH, RegisterRequest,
+    Base64, ChallengeProof, ChallengeRequest, Grant, NONCE_LENGTH, RefusalCode, RegisterRequest,
     RegisterResponse,
 };
 use zeroize::Zeroizing;
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::life::Staker;
 use crate::membership::signing;
 use crate::seams::{Chain, Challenged, Init, Master, MasterError, Meter};
+use crate::tee::TeeReport;
 
 /// How far the master's clock can be from the node's, in seconds: as far as the master tolerates.
 const CLOCK_TOLERANCE: u64 = 300;
@@ -51,8 +52,10 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             address: self.key.address().to_string(),
             channel,
         };
-        let evidence = self.prover.evidence(claim).await?;
-        self.board.show_evidence(evidence.is_some());
+        let shown = self.prover.evidence(claim).await?;
+        self.board
+            .show_evidence(shown.as_ref().map(|shown| &shown.report));
+        let (evidence, report) = shown.map(|shown| (shown.evidence, shown.report)).unzip();
         let mut request = RegisterRequest {
             node_id: self.node_id.clone(),
             seal_token: self.seal_token()?,
@@ -63,7 +66,11 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             signature: Base64(Vec::new()),
         };
         request.signature = self.sign(&request.signed_bytes().map_err(signing)?)?;
-        let answer = self.master.register(&channel, &request).await?;
+        let answer = self
+            .master
+            .register(&channel, &request)
+            .await
+            .map_err(|failure| with_cause(failure, report))?;
         let hash = request_hash(&request).map_err(signing)?;
         if let Some(key) = key {
             check_answer(&key, &answer, &hash)?;
@@ -163,6 +170,23 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 "it holds neither a sealed join token nor join token, server and session",
             )),
         }
+    }
+}
+
+/// A refusal for want of a report, with why there is none.
+fn with_cause(failure: MasterError, report: Option<TeeReport>) -> MasterError {
+    match (failure, report) {
+        (
+            MasterError::Refused {
+                code: code @ RefusalCode::TeeReportMissing,
+                message,
+            },
+            Some(TeeReport::Failed(why)),
+        ) => MasterError::Refused {
+            code,
+            message: format!("{message}; this machine gave none: {why}"),
+        },
+        (failure, _) => failure,
     }
 }
 

@@ -16,9 +16,9 @@ use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use axum::middleware::{Next, from_fn};
 use chain::ObjectId;
-use common::devnet::{Init, JOIN_TOKEN, Options, starts_agent};
+use common::devnet::{JOIN_TOKEN, Options, starts_agent};
 use common::{Authority, Server};
-use lab::{Lab, Machine, Seen, paths, recorded};
+use lab::{Lab, Machine, Seen, degraded, paths, recorded};
 use machines::{Firmware, Flaw, Manufacturer, Swtpm};
 use master::trust::Trust;
 use rustls::pki_types::CertificateDer;
@@ -29,18 +29,6 @@ use wire::master::{
     CHALLENGE_PATH, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, SEAL_TOKEN_HEADER,
 };
 use wire::status::DegradedReason;
-
-/// Waits for this reason and these words; no agent was started before.
-async fn degraded(init: &mut Init, wanted: DegradedReason, words: &str) {
-    let passed = init
-        .expect(|message| matches!(message, ToInit::Degraded { reason, .. } if *reason == wanted))
-        .await;
-    assert!(!passed.iter().any(starts_agent), "{passed:?}");
-    let Some(ToInit::Degraded { detail, .. }) = passed.last() else {
-        panic!("{passed:?}");
-    };
-    assert!(detail.contains(words), "{detail}");
-}
 
 #[tokio::test]
 async fn a_released_image_gets_in_and_again_after_a_restart() {

@@ -10,6 +10,8 @@ pub enum Capability {
     NetAdmin = 12,
     /// `CAP_NET_RAW`: raw and packet sockets.
     NetRaw = 13,
+    /// `CAP_SYS_ADMIN`: among much else, requests to the Nitro Security Module.
+    SysAdmin = 21,
     /// `CAP_SYS_TIME`: the system clock.
     SysTime = 25,
 }

@@ -7,6 +7,7 @@ pub mod devices;
 mod init_connection;
 pub mod keyring;
 pub mod memory;
+pub mod namespaces;
 pub mod nitro_security_module;
 pub mod process;
 pub mod signals;

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::capability::Capabilities;
 use crate::system_calls::Filter;
-use child::{Step, child};
+use child::{Step, child, give_up_capabilities};
 
 /// The descriptor of the child's end of its channel: the first one that is not standard.
 pub const CHANNEL_DESCRIPTOR: RawFd = 3;
@@ -190,6 +190,19 @@ pub fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
             step: "clone3",
             source: io::Error::last_os_error(),
         })
+}
+
+/// Gives up, for good, every capability but these, every system call that the filter refuses, and new
+/// privileges (prctl(2)). The user stays. It is this thread that does so, and those that it starts
+/// later: to be called while there is no other.
+///
+/// # Errors
+/// What was not given up; what came before it was.
+pub fn restrict_self(keep: Capabilities, filter: &Filter) -> Result<(), StartFailure> {
+    give_up_capabilities(keep, filter).map_err(|(step, error)| StartFailure {
+        step,
+        error: Errno::from_raw_os_error(error),
+    })
 }
 
 /// `struct clone_args` of <linux/sched.h>, 88 bytes, of which the kernel knows all since 5.7.

@@ -70,6 +70,21 @@ const REFUSED: &[c_long] = &[
     libc::SYS_io_uring_register,
 ];
 
+/// And those that a service has no use for which was handed all of its sockets: the way to others, and
+/// to other programs.
+const REFUSED_WHEN_CLOSED: &[c_long] = &[
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+];
+
 /// `__X32_SYSCALL_BIT` of <asm/unistd.h>: the same calls by another binary interface, and behind
 /// the number 512 some that it alone has.
 const X32: c_long = 0x4000_0000;
@@ -91,7 +106,19 @@ impl Filter {
     /// # Errors
     /// [`FilterError`], which a test of this module keeps from happening.
     pub fn new() -> Result<Self, FilterError> {
-        let refused = REFUSED.iter().copied();
+        Self::of(REFUSED.iter().copied())
+    }
+
+    /// Makes a filter for a process that has its sockets: it opens no other, starts no program and
+    /// signals nobody, besides what [`Filter::new`] refuses.
+    ///
+    /// # Errors
+    /// As [`Filter::new`].
+    pub fn for_closed_service() -> Result<Self, FilterError> {
+        Self::of(REFUSED.iter().chain(REFUSED_WHEN_CLOSED).copied())
+    }
+
+    fn of(refused: impl Iterator<Item = c_long> + Clone) -> Result<Self, FilterError> {
         let numbers = refused
             .clone()
             .chain(refused.map(|number| number | X32))

@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
         sev_snp: None,
         tdx: None,
         nitro: Some(nitro::Policy {
-            images: Vec::new(),
+            images: Some(Vec::new()),
             user_data: None,
             maximum_age: Duration::from_secs(60),
         }),

@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let expectations = Expectations {
         report_data: [0; 64],
         sev_snp: Some(sev_snp::Policy {
-            measurements: Vec::new(),
+            measurements: Some(Vec::new()),
             minimum_tcb: sev_snp::Tcb::default(),
             maximum_vmpl: 3,
             host_data: None,

@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         report_data: [0; 64],
         sev_snp: None,
         tdx: Some(tdx::Policy {
-            images: Vec::new(),
+            images: Some(Vec::new()),
             collateral: Some(collateral.clone()),
             statuses: Vec::new(),
             advisories: Vec::new(),

@@ -1,5 +1,6 @@
 //! Has this machine report what it runs, where it can.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,15 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many entries this process has made in configfs.
 static ENTRIES: AtomicU64 = AtomicU64::new(0);
+
+/// What the names of our entries begin with.
+const PREFIX: &str = "k3s-daas-";
+
+/// A name for an entry: no two at once share one, and one that hangs may keep its own.
+fn entry_name() -> String {
+    let number = ENTRIES.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}-{number}", std::process::id())
+}
 
 /// The sources of reports on this machine.
 #[derive(Debug, Clone)]
@@ -102,6 +112,32 @@ impl Sources {
         }
     }
 
+    /// Whether this machine has a source of reports, as far as can be told without asking for one. One
+    /// that can't be used is one, too: asking for a report tells what is wrong with it. Blocks no longer
+    /// than a directory takes to be made.
+    #[must_use]
+    pub fn are_there(&self) -> bool {
+        let entries = Configfs(self.configfs.clone());
+        let by_configfs = self.configfs.is_dir()
+            && !matches!(configfs::provider(&entries, &entry_name()), Ok(None));
+        by_configfs || self.nitro.exists()
+    }
+
+    /// Removes the entries in configfs that an earlier process has left behind. What can't be removed
+    /// stays until the next boot, and is in nobody's way.
+    pub fn clear(&self) {
+        let Ok(entries) = fs::read_dir(&self.configfs) else {
+            return;
+        };
+        let ours = entries.flatten().filter(|entry| {
+            let name = entry.file_name();
+            name.to_str().is_some_and(|name| name.starts_with(PREFIX))
+        });
+        for entry in ours {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+
     /// A report over `report_data`, or nothing where the machine has no source of reports.
     ///
     /// Blocks, at most for the time allowed. What hangs beyond that in the kernel hangs in a thread
@@ -115,9 +151,7 @@ impl Sources {
         let report_data = *report_data;
         if self.configfs.is_dir() {
             let entries = Configfs(self.configfs.clone());
-            // no two at once share an entry, and one that hangs may keep its own
-            let number = ENTRIES.fetch_add(1, Ordering::Relaxed);
-            let name = format!("k3s-daas-{}-{number}", std::process::id());
+            let name = entry_name();
             let report = within(self.timeout, move || {
                 configfs::collect(&entries, &name, &report_data)
             })?;
@@ -199,7 +233,36 @@ mod tests {
             ),
             "{error}"
         );
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sources_that_are_there_are_told_from_those_that_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let absent = directory.path().join("absent");
+        let at = |configfs: &Path, nitro: &Path| {
+            Sources::at(configfs.to_owned(), nitro.to_owned(), TIMEOUT).are_there()
+        };
+        assert!(!at(&absent, &absent));
+        assert!(at(&absent, Path::new("/dev/null")));
+        // an interface that can't be used is told of when a report is asked for
+        assert!(at(directory.path(), &absent));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["k3s-daas-7-0", "another"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        Sources::at(directory.path().into(), "/absent".into(), TIMEOUT).clear();
+        let left: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["another"]);
+        Sources::at("/absent".into(), "/absent".into(), TIMEOUT).clear();
     }
 
     #[test]

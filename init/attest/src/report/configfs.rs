@@ -13,20 +13,32 @@ use super::{Kind, MAXIMUM_AUXILIARY, MAXIMUM_REPORT, REPORT_DATA, Report};
 const MAXIMUM_LINE: usize = 64;
 
 /// Report entries: a directory each, whose files are attributes.
-pub(crate) trait Entries {
+pub trait Entries {
     /// Makes an entry. The kernel puts its attributes there.
+    ///
+    /// # Errors
+    /// What mkdir(2) says.
     fn create(&self, entry: &str) -> io::Result<()>;
     /// Removes an entry.
+    ///
+    /// # Errors
+    /// What rmdir(2) says.
     fn remove(&self, entry: &str) -> io::Result<()>;
-    /// Reads an attribute of at most so many bytes; a longer one is an error.
+    /// Reads an attribute of at most so many bytes.
+    ///
+    /// # Errors
+    /// What the system says; `FileTooLarge` for a longer one.
     fn read(&self, entry: &str, attribute: &str, maximum: usize) -> io::Result<Vec<u8>>;
     /// Writes an attribute. The kernel takes it when the file is closed.
+    ///
+    /// # Errors
+    /// What the system says before that.
     fn write(&self, entry: &str, attribute: &str, value: &[u8]) -> io::Result<()>;
 }
 
 /// The real entries, below `/sys/kernel/config/tsm/report`.
 #[derive(Debug, Clone)]
-pub(crate) struct Configfs(pub(crate) PathBuf);
+pub struct Configfs(pub PathBuf);
 
 impl Entries for Configfs {
     fn create(&self, entry: &str) -> io::Result<()> {
@@ -97,26 +109,47 @@ impl<E: Entries> Entry<'_, E> {
 /// no machine behind it (`tsm_report_make_item`, drivers/virt/coco).
 const NO_PROVIDER: i32 = 6;
 
-/// Has the kernel make a report over `report_data`, in an entry of that name. Nothing on a machine
-/// that is in no trusted execution environment.
-///
-/// Blocks for as long as the firmware or the host takes.
-pub(crate) fn collect<E: Entries>(
-    entries: &E,
-    name: &str,
-    report_data: &[u8; REPORT_DATA],
-) -> Result<Option<Report>, CollectError> {
+/// Makes an entry, and reads whose reports it gives.
+fn open<'a, E: Entries>(
+    entries: &'a E,
+    name: &'a str,
+) -> Result<Option<(Entry<'a, E>, Kind)>, CollectError> {
     match entries.create(name) {
         Err(error) if error.raw_os_error() == Some(NO_PROVIDER) => return Ok(None),
         created => created.map_err(CollectError::Entry)?,
     }
     let entry = Entry { entries, name };
-
     let provider = entry.line("provider")?;
-    let kind = match provider.as_str() {
-        "sev_guest" => Kind::SevSnp,
-        "tdx_guest" => Kind::Tdx,
-        _ => return Err(CollectError::Provider(provider)),
+    match provider.as_str() {
+        "sev_guest" => Ok(Some((entry, Kind::SevSnp))),
+        "tdx_guest" => Ok(Some((entry, Kind::Tdx))),
+        _ => Err(CollectError::Provider(provider)),
+    }
+}
+
+/// Whose reports the kernel gives; nothing on a machine that is in no trusted execution environment.
+/// `name` is that of an entry that is made for it, and gone afterwards.
+///
+/// # Errors
+/// When the interface can't be used.
+pub fn provider<E: Entries>(entries: &E, name: &str) -> Result<Option<Kind>, CollectError> {
+    Ok(open(entries, name)?.map(|(_, kind)| kind))
+}
+
+/// Has the kernel make a report over `report_data`, in an entry of that name. Nothing on a machine
+/// that is in no trusted execution environment.
+///
+/// Blocks for as long as the firmware or the host takes.
+///
+/// # Errors
+/// When there is such a machine, and it gives no report.
+pub fn collect<E: Entries>(
+    entries: &E,
+    name: &str,
+    report_data: &[u8; REPORT_DATA],
+) -> Result<Option<Report>, CollectError> {
+    let Some((entry, kind)) = open(entries, name)? else {
+        return Ok(None);
     };
 
     // A write that the kernel refuses when the file is closed shows nowhere else than here, and so

@@ -1,110 +1,7 @@
-//! Against a double of the kernel: a real directory, whose files change as
-//! Documentation/ABI/testing/configfs-tsm says that the kernel's do.
-
-use std::cell::Cell;
-
-use sha2::{Digest as _, Sha512};
-use tempfile::TempDir;
+//! Against a double of the kernel's side.
 
 use super::*;
-
-/// A double of the kernel's side. Everything goes through the real file operations first.
-struct SimulatedKernel {
-    directory: TempDir,
-    configfs: Configfs,
-    provider: &'static str,
-    auxiliary: Option<&'static [u8]>,
-    /// Another program's writes between ours and the read of the report.
-    interference: Cell<u64>,
-    /// Whether the kernel refuses what was written, of which close(2) says nothing.
-    refuses: bool,
-}
-
-impl SimulatedKernel {
-    fn new(provider: &'static str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        Self {
-            configfs: Configfs(directory.path().to_owned()),
-            directory,
-            provider,
-            auxiliary: None,
-            interference: Cell::new(0),
-            refuses: false,
-        }
-    }
-
-    fn put(&self, entry: &str, attribute: &str, value: &[u8]) {
-        fs::write(self.directory.path().join(entry).join(attribute), value).unwrap();
-    }
-
-    fn generation(&self, entry: &str) -> u64 {
-        let path = self.directory.path().join(entry).join("generation");
-        fs::read_to_string(path).unwrap().trim().parse().unwrap()
-    }
-
-    fn advance(&self, entry: &str, by: u64) {
-        let next = self.generation(entry) + by;
-        self.put(entry, "generation", format!("{next}\n").as_bytes());
-    }
-
-    fn is_empty(&self) -> bool {
-        fs::read_dir(self.directory.path())
-            .unwrap()
-            .next()
-            .is_none()
-    }
-}
-
-/// What the double's firmware makes of its input.
-fn report_over(report_data: &[u8]) -> Vec<u8> {
-    Sha512::digest(report_data).to_vec()
-}
-
-impl Entries for SimulatedKernel {
-    fn create(&self, entry: &str) -> io::Result<()> {
-        if self.provider.is_empty() {
-            return Err(io::Error::from_raw_os_error(6));
-        }
-        self.configfs.create(entry)?;
-        self.put(entry, "generation", b"0\n");
-        self.put(entry, "provider", format!("{}\n", self.provider).as_bytes());
-        self.put(entry, "inblob", b"");
-        Ok(())
-    }
-
-    fn remove(&self, entry: &str) -> io::Result<()> {
-        // in configfs the attributes go with their directory
-        for file in fs::read_dir(self.directory.path().join(entry)).unwrap() {
-            fs::remove_file(file.unwrap().path()).unwrap();
-        }
-        self.configfs.remove(entry)
-    }
-
-    fn read(&self, entry: &str, attribute: &str, maximum: usize) -> io::Result<Vec<u8>> {
-        if attribute == "outblob" {
-            let path = self.directory.path().join(entry).join("inblob");
-            let input = fs::read(path).unwrap();
-            if self.generation(entry) == 0 || input.is_empty() {
-                return Err(io::Error::from(io::ErrorKind::InvalidInput));
-            }
-            self.advance(entry, self.interference.take());
-            self.put(entry, "outblob", &report_over(&input));
-            if let Some(auxiliary) = self.auxiliary {
-                self.put(entry, "auxblob", auxiliary);
-            }
-        }
-        self.configfs.read(entry, attribute, maximum)
-    }
-
-    fn write(&self, entry: &str, attribute: &str, value: &[u8]) -> io::Result<()> {
-        self.configfs.write(entry, attribute, value)?;
-        // TSM_REPORT_INBLOB_MAX
-        if !self.refuses && value.len() <= 64 {
-            self.advance(entry, 1);
-        }
-        Ok(())
-    }
-}
+use crate::report::simulated::{SimulatedKernel, report_over};
 
 #[test]
 fn the_report_is_over_the_data_and_the_entry_is_gone_afterwards() {
@@ -125,7 +22,7 @@ fn the_report_is_over_the_data_and_the_entry_is_gone_afterwards() {
 #[test]
 fn the_table_of_certificates_of_sev_snp_comes_along() {
     let mut kernel = SimulatedKernel::new("sev_guest");
-    kernel.auxiliary = Some(b"certificates");
+    kernel.auxiliary = Some(b"certificates".to_vec());
     let report = collect(&kernel, "a", &[1; REPORT_DATA]).unwrap().unwrap();
     assert_eq!(report.auxiliary(), b"certificates");
 }
@@ -133,6 +30,10 @@ fn the_table_of_certificates_of_sev_snp_comes_along() {
 #[test]
 fn the_interface_without_a_machine_behind_it_is_no_source() {
     let kernel = SimulatedKernel::new("");
+    assert_eq!(provider(&kernel, "a").unwrap(), None);
+    let other = SimulatedKernel::new("tdx_guest");
+    assert_eq!(provider(&other, "a").unwrap(), Some(Kind::Tdx));
+    assert!(other.is_empty());
     assert!(collect(&kernel, "a", &[1; REPORT_DATA]).unwrap().is_none());
 }
 

@@ -2,11 +2,18 @@
 //! SEV-SNP, Intel TDX, AWS Nitro Enclaves.
 //!
 //! - [`collect`]: on the node, through `configfs-tsm` or the Nitro Security Module.
+//! - [`socket`]: between who may collect and who asks for it.
 //! - [`verify()`]: on the master, against the vendors' roots. Feature `verify`.
 
 pub mod collect;
-mod configfs;
+pub mod configfs;
 pub mod nitro_message;
+pub mod socket;
+
+/// A double of the kernel's side, which other crates' tests take, too.
+#[cfg(test)]
+#[path = "../../tests/support/configfs.rs"]
+mod simulated;
 
 #[cfg(feature = "verify")]
 mod certificate;

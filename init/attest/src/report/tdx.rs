@@ -70,8 +70,8 @@ pub struct Image {
 /// What a TDX quote must say.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The images that are approved.
-    pub images: Vec<Image>,
+    /// The images that are approved. `None`: the caller judges [`VerifiedReport::measurement`].
+    pub images: Option<Vec<Image>>,
     /// What the quote is judged by. Without it every quote is refused.
     pub collateral: Option<Collateral>,
     /// The standings of the platform that are taken. [`TcbStatus::Revoked`] never is.
@@ -120,8 +120,10 @@ pub(super) fn verify(
     let status = claims.tcb.status;
     check_standing(status, &claims.tcb.advisory_ids, policy)?;
     let rtmrs = [body.rt_mr0, body.rt_mr1, body.rt_mr2, body.rt_mr3];
-    approved(&policy.images, &body.mr_td, &rtmrs)
-        .map_err(|what| Refusal::Measurement { kind: KIND, what })?;
+    if let Some(images) = &policy.images {
+        approved(images, &body.mr_td, &rtmrs)
+            .map_err(|what| Refusal::Measurement { kind: KIND, what })?;
+    }
     Ok(VerifiedReport {
         kind: KIND,
         measurement: body.mr_td,

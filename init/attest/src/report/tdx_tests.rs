@@ -63,7 +63,7 @@ impl Recorded {
 
     fn policy(&self) -> Policy {
         Policy {
-            images: vec![self.image()],
+            images: Some(vec![self.image()]),
             collateral: Some(Collateral::from_json(self.collateral).unwrap()),
             statuses: vec![TcbStatus::UpToDate],
             advisories: Vec::new(),
@@ -192,10 +192,10 @@ fn every_byte_of_a_recorded_quote_counts() {
                 let offset = recorded.body + offset;
                 changed[offset..offset + 48].try_into().unwrap()
             };
-            policy.images = vec![Image {
+            policy.images = Some(vec![Image {
                 mrtd: field(136),
                 rtmrs: [None; 4],
-            }];
+            }]);
             let data = recorded.body + 520;
             let data = changed[data..data + 64].try_into().unwrap();
             let outcome = check(&changed, data, &policy, &Roots::vendors(), recorded.now);
@@ -214,7 +214,7 @@ fn what_a_recorded_quote_says_is_compared() {
     assert_eq!(refusal, Refusal::ReportData(Kind::Tdx));
 
     let mut policy = fitting.clone();
-    policy.images = Vec::new();
+    policy.images = Some(Vec::new());
     let other = |what| Refusal::Measurement {
         kind: Kind::Tdx,
         what,
@@ -225,15 +225,20 @@ fn what_a_recorded_quote_says_is_compared() {
         .enumerate()
     {
         let mut policy = fitting.clone();
-        policy.images[0].rtmrs[index] = Some([7; 48]);
+        let mut image = V4.image();
+        image.rtmrs[index] = Some([7; 48]);
+        policy.images = Some(vec![image]);
         assert_eq!(V4.check(&policy), Err(other(what)));
     }
     // a second image of the same firmware is looked at, too
     let mut policy = fitting;
-    let mut image = policy.images[0];
+    let mut image = V4.image();
     image.rtmrs[2] = Some([7; 48]);
-    policy.images.insert(0, image);
+    policy.images = Some(vec![image, V4.image()]);
     V4.check(&policy).unwrap();
+    // without a list it is the caller's to judge
+    policy.images = None;
+    assert_eq!(V4.check(&policy).unwrap().measurement, V4.image().mrtd);
 }
 
 #[test]

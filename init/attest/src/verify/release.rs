@@ -12,6 +12,8 @@ pub struct Release {
     pub version: String,
     /// Register 11 once the boot stub has measured the unified kernel image.
     pub pcr11: Digest,
+    /// What trusted execution environments measure of it at launch.
+    pub launch_measurements: Vec<super::LaunchMeasurement>,
     /// Whether nodes that run it count.
     pub standing: Standing,
 }

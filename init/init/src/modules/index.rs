@@ -211,6 +211,26 @@ mod tests {
         assert_eq!(find("virtio:d00000009v00001AF4"), [""; 0]);
     }
 
+    /// The aliases of Linux 6.12, and what machines show in /sys/devices.
+    #[test]
+    fn modules_for_reports_are_asked_for_by_the_machines_that_have_them() {
+        let aliases = "alias virtio:d00000021v* nsm\n\
+                       alias cpu:type:x86,ven*fam*mod*:feature:*0116* tdx_guest\n\
+                       alias platform:sev-guest sev_guest\n";
+        let index = Index::parse("", aliases, "", "");
+        let cpu = "cpu:type:x86,ven0000fam0006mod00CF:feature:,0000,0001,0115";
+        for (device, module) in [
+            ("platform:sev-guest", Some("sev_guest")),
+            ("platform:sev-guest2", None),
+            ("virtio:d00000021v00001AF4", Some("nsm")),
+            ("virtio:d00000002v00001AF4", None),
+            (&format!("{cpu},0116,0117"), Some("tdx_guest")),
+            (cpu, None),
+        ] {
+            assert_eq!(index.modules_for(device).next(), module, "{device}");
+        }
+    }
+
     #[test]
     fn soft_dependencies() {
         let index = index();

@@ -124,6 +124,27 @@ impl Loader {
         }
     }
 
+    /// Loads those of these modules, by the names that the kernel gives them, that a device or the
+    /// processor asks for, and gives their names. What can't be loaded is logged.
+    pub(crate) fn load_asked_for(&mut self, wanted: &[&'static str]) -> Vec<&'static str> {
+        let aliases = device_aliases();
+        let is_asked_for = |module: &str| {
+            let mut aliases = aliases.iter();
+            aliases.any(|alias| self.index.modules_for(alias).any(|found| found == module))
+        };
+        let asked_for: Vec<_> = wanted
+            .iter()
+            .copied()
+            .filter(|module| is_asked_for(module))
+            .collect();
+        for module in &asked_for {
+            if let Err(error) = self.load(module) {
+                tracing::warn!("{}", crate::log::chain(&error));
+            }
+        }
+        asked_for
+    }
+
     /// Loads the modules for every device that the kernel knows now. The processor's come last:
     /// nobody waits for faster ciphers, but the network is waited for.
     pub(crate) fn coldplug(&mut self) {

@@ -49,7 +49,13 @@ const NODE: &[Step] = &[
     Step::Services(&[Name::Images, Name::Containerd]),
     Step::Group(Group::Shims, None),
     Step::Services(&[Name::Staker]),
-    Step::Services(&[Name::Netd, Name::Measure, Name::Configure, Name::State]),
+    Step::Services(&[
+        Name::Report,
+        Name::Netd,
+        Name::Measure,
+        Name::Configure,
+        Name::State,
+    ]),
 ];
 
 /// The agent and its pods alone: containerd and all else go on.
@@ -241,6 +247,7 @@ mod tests {
         assert_eq!(
             plan.advance(&world, START),
             [
+                Act::Stop(Name::Report),
                 Act::Stop(Name::Netd),
                 Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::child::EXIT_CONFIGURATION;
 
 use super::backoff::{Backoff, FIRST};
-use super::table::{Kind, Service};
+use super::table::{Kind, Readiness, Service};
 
 /// How long a service has to end after SIGTERM before it gets SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub(crate) enum Stage {
         /// When.
         until: Duration,
     },
-    /// A task that ended well.
+    /// A task that ended well, or a daemon with nothing to do on this machine.
     Done,
 }
 
@@ -105,7 +105,7 @@ impl fmt::Display for Exit {
 pub(crate) enum Ended {
     /// It was asked to.
     Stopped,
-    /// A task is done.
+    /// A task is done, or a daemon has nothing to do.
     Done,
     /// It failed, for the so-manieth time in a row, and starts again after a wait.
     Failed {
@@ -176,10 +176,12 @@ impl Machine {
             Kind::Task { again, .. } => Some(again),
             Kind::Daemon(_) => None,
         };
+        let may_have_nothing_to_do = self.service.kind == Kind::Daemon(Readiness::NotifyOrNothing)
+            && matches!(stage, Stage::Starting { .. });
         if let Stage::Stopping { .. } = stage {
             return Ended::Stopped;
         }
-        if task.is_some() && *exit == Exit::Status(0) {
+        if (task.is_some() || may_have_nothing_to_do) && *exit == Exit::Status(0) {
             self.stage = Stage::Done;
             self.forgive();
             return Ended::Done;

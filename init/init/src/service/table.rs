@@ -37,6 +37,8 @@ names! {
     Configure = "configure",
     /// Ends the boot phase, in which what is sealed can be unsealed.
     Measure = "measure",
+    /// Has reports of a trusted execution environment made, where the machine is in one.
+    Report = "report",
     /// Brings up the network and the clock.
     Netd = "netd",
     /// Stakes, registers, reports.
@@ -115,6 +117,9 @@ pub(crate) enum Readiness {
     Notify,
     /// When its socket takes connections, or when it says `READY=1`.
     Socket(&'static str),
+    /// When it says `READY=1`; or when it ends with status 0 before that: there is nothing for it to do
+    /// on this machine, for good.
+    NotifyOrNothing,
 }
 
 /// What a service may say over its connection to `init`.
@@ -164,6 +169,7 @@ impl Name {
             Self::Images => &IMAGES,
             Self::Configure => &CONFIGURE,
             Self::Measure => &MEASURE,
+            Self::Report => &REPORT,
             Self::Netd => &NETD,
             Self::Staker => &STAKER,
             Self::K3s => &K3S,
@@ -257,6 +263,18 @@ static MEASURE: Service = Service {
     ..task(Name::Measure, None, true)
 };
 
+/// As root, for as long as it takes to find the sources of reports: then it gives up every right that
+/// these don't need, by itself.
+static REPORT: Service = Service {
+    arguments: Arguments::Fixed(&["report"]),
+    cgroup: "system/report",
+    start_limit: Some(Duration::from_secs(60)),
+    open_files: 64,
+    // it can be started again
+    out_of_memory_score: 0,
+    ..daemon(Name::Report, Readiness::NotifyOrNothing)
+};
+
 static NETD: Service = Service {
     program: "/usr/bin/netd",
     cgroup: "system/netd",
@@ -291,6 +309,8 @@ static STAKER: Service = Service {
     filtered: true,
     // not before the phase in which the TPM's key signs
     requires: &[Name::Configure, Name::Measure, Name::Netd],
+    // it asks for a report when it registers, and goes on without one
+    after: &[Name::Report],
     rights: Some(Rights {
         states: &[
             NodeState::Unsealed,
@@ -348,6 +368,7 @@ pub(crate) static SERVICES: &[&Service] = &[
     &IMAGES,
     &CONFIGURE,
     &MEASURE,
+    &REPORT,
     &NETD,
     &STAKER,
     &K3S,

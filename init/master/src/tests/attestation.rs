@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use attest::channel::{Claim, heartbeat_data, request_hash};
-use attest::collect::{collect, quote};
+use attest::collect::{ReportSource, collect, quote};
 use attest::token;
 use attest::verify::{Policy, Roots, Standing};
 use ring::signature::{ED25519, UnparsedPublicKey};
@@ -20,12 +20,21 @@ mod machines;
 use machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};
 
 /// What stands for the hash of the master's public key in TLS.
-const TLS_KEY: [u8; 32] = [0x71; 32];
+pub(super) const TLS_KEY: [u8; 32] = [0x71; 32];
 
 static MAKER: LazyLock<Manufacturer> = LazyLock::new(Manufacturer::new);
 
-fn an_enclave() -> Enclave {
+pub(super) fn an_enclave() -> Enclave {
     Enclave::from_seed(ObjectId::from_bytes([0xd; 32]), &[5; 32]).unwrap()
+}
+
+/// What is asked of every node, but for reports.
+pub(super) fn policy() -> Policy {
+    Policy {
+        roots: Roots::from_pem(MAKER.roots().as_bytes()).unwrap(),
+        secure_boot: Some(vec![sha256(&[PUBLISHER])]),
+        reports: None,
+    }
 }
 
 fn world(required: bool) -> World {
@@ -33,11 +42,7 @@ fn world(required: bool) -> World {
         enclave: Some(an_enclave()),
         attestation: Some(Attestation {
             required,
-            policy: Policy {
-                roots: Roots::from_pem(MAKER.roots().as_bytes()).unwrap(),
-                secure_boot: Some(vec![sha256(&[PUBLISHER])]),
-                reports: None,
-            },
+            policy: policy(),
             releases: REGISTRY,
         }),
         tls_key_sha256: TLS_KEY,
@@ -46,22 +51,23 @@ fn world(required: bool) -> World {
     world
 }
 
-fn a_release(standing: Standing) -> Release {
+pub(super) fn a_release(standing: Standing) -> Release {
     Release {
         version: "1.2.3".to_owned(),
         pcr11: pcr11(&STUB),
+        launch_measurements: Vec::new(),
         standing,
     }
 }
 
-struct Machine {
+pub(super) struct Machine {
     swtpm: Swtpm,
     tpm: Tpm,
     log: Vec<u8>,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let swtpm = Swtpm::new();
         MAKER.provision(&swtpm, Flaw::None);
         Self::boot(swtpm)
@@ -75,6 +81,15 @@ impl Machine {
 
     /// Evidence as this node would make it for a nonce and a channel.
     fn evidence(&mut self, nonce: &Base64, channel: [u8; 32]) -> Base64 {
+        self.evidence_with(nonce, channel, &[])
+    }
+
+    pub(super) fn evidence_with(
+        &mut self,
+        nonce: &Base64,
+        channel: [u8; 32],
+        sources: &[&dyn ReportSource],
+    ) -> Base64 {
         let claim = Claim {
             nonce: nonce.0.clone(),
             node_id: "edge-0001".to_owned(),
@@ -82,7 +97,7 @@ impl Machine {
             address: KEY.address().to_string(),
             channel,
         };
-        let evidence = collect(&mut self.tpm, claim, self.log.clone(), &[]).unwrap();
+        let evidence = collect(&mut self.tpm, claim, self.log.clone(), sources).unwrap();
         Base64(evidence.to_bytes().unwrap())
     }
 

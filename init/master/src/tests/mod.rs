@@ -29,6 +29,7 @@ use crate::trust::Trust;
 mod attestation;
 mod heartbeats;
 mod registration;
+mod reports;
 
 const NOW: u64 = 1_700_000_000;
 /// The registry of releases on chain.

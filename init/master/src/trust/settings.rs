@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use chain::ObjectId;
 use serde::Deserialize;
 
+use super::reports::{Mode, ReportSettings, SevSnpTable, TdxTable};
 use crate::settings::MasterSettingsError;
 
 #[derive(Debug, Default, Deserialize)]
@@ -15,6 +16,9 @@ pub(crate) struct AttestationTable {
     require_secure_boot: Option<bool>,
     secure_boot_certificates: Option<PathBuf>,
     releases: Option<String>,
+    reports: Option<Mode>,
+    sev_snp: Option<SevSnpTable>,
+    tdx: Option<TdxTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +49,8 @@ pub struct EvidenceSettings {
     pub secure_boot_certificates: Option<PathBuf>,
     /// The registry of releases on chain.
     pub releases: ObjectId,
+    /// What is asked of reports of trusted execution environments; `None`: they are not looked at.
+    pub reports: Option<ReportSettings>,
 }
 
 /// The key by which the master proves itself to nodes.
@@ -74,8 +80,19 @@ impl TrustSettings {
                 .map_err(|_| wrong(field, text, "an object id: 0x and hexadecimal digits"))
         };
         let required = attestation.required.unwrap_or(true);
+        let mode = attestation.reports.unwrap_or(Mode::Verified);
+        if mode == Mode::Required && !required {
+            return Err(wrong(
+                "attestation.reports",
+                "required",
+                "attestation.required = true beside it, since a node without evidence sends no report",
+            ));
+        }
         let some = attestation.endorsement_roots.is_some()
             || attestation.releases.is_some()
+            || attestation.reports.is_some()
+            || attestation.sev_snp.is_some()
+            || attestation.tdx.is_some()
             || attestation.secure_boot_certificates.is_some();
         let evidence = if required || some {
             let Some(roots) = attestation.endorsement_roots else {
@@ -119,6 +136,13 @@ impl TrustSettings {
                 endorsement_roots: folder.join(roots),
                 secure_boot_certificates: secure_boot,
                 releases: object("attestation.releases", &releases)?,
+                reports: ReportSettings::parse(
+                    path,
+                    folder,
+                    mode,
+                    attestation.sev_snp,
+                    attestation.tdx,
+                )?,
             })
         } else {
             None

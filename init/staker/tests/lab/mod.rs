@@ -1,10 +1,11 @@
 //! A pool with a release, a manufacturer of TPMs, machines, and masters that ask for evidence.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
 
-use attest::verify::{Policy, Roots};
+use attest::verify::{Policy, Reports, Roots};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -13,9 +14,12 @@ use chain::{Chain, ObjectId};
 use master::trust::{Attestation, Enclave, Trust, tls_key_sha256};
 use seal::tpm::crypto::sha256;
 use staker::prover::Prover;
+use staker::tee::Reporter;
+use wire::child::ToInit;
 use wire::master::MAXIMUM_REGISTRATION;
+use wire::status::DegradedReason;
 
-use crate::common::devnet::{Devnet, Options};
+use crate::common::devnet::{Devnet, Init, Options, starts_agent};
 use crate::common::{Leaf, Server};
 use crate::machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};
 
@@ -48,12 +52,17 @@ impl Lab {
 
     /// The release of the images that the machines here boot.
     pub(crate) async fn approve(&self) {
+        self.approve_with(Vec::new()).await;
+    }
+
+    /// The same, with what trusted execution environments measure of it at launch.
+    pub(crate) async fn approve_with(&self, launch_measurements: Vec<chain::LaunchMeasurement>) {
         let cap = self.devnet.config.administration().release_cap;
         let release = chain::Release {
             version: VERSION.parse().unwrap(),
             root_hash: [1; 32],
             pcr11: pcr11(&STUB),
-            launch_measurements: Vec::new(),
+            launch_measurements,
             revoked: false,
         };
         self.chain
@@ -99,6 +108,16 @@ impl Lab {
     }
 
     pub(crate) fn trust(&self, enclave: ObjectId, required: bool) -> Trust {
+        self.trust_with(enclave, required, None)
+    }
+
+    /// A master that asks this of reports, too.
+    pub(crate) fn trust_with(
+        &self,
+        enclave: ObjectId,
+        required: bool,
+        reports: Option<Reports>,
+    ) -> Trust {
         Trust {
             enclave: Enclave::from_seed(enclave, &SEED),
             attestation: Some(Attestation {
@@ -106,7 +125,7 @@ impl Lab {
                 policy: Policy {
                     roots: Roots::from_pem(self.maker.roots().as_bytes()).unwrap(),
                     secure_boot: Some(vec![sha256(&[PUBLISHER])]),
-                    reports: None,
+                    reports,
                 },
                 releases: self.devnet.config.administration().release_registry,
             }),
@@ -132,6 +151,18 @@ impl Lab {
         self.maker.provision(&swtpm, Flaw::None);
         Machine::boot(swtpm, firmware)
     }
+}
+
+/// Waits for this reason and these words; no agent was started before.
+pub(crate) async fn degraded(init: &mut Init, wanted: DegradedReason, words: &str) {
+    let passed = init
+        .expect(|message| matches!(message, ToInit::Degraded { reason, .. } if *reason == wanted))
+        .await;
+    assert!(!passed.iter().any(starts_agent), "{passed:?}");
+    let Some(ToInit::Degraded { detail, .. }) = passed.last() else {
+        panic!("{passed:?}");
+    };
+    assert!(detail.contains(words), "{detail}");
 }
 
 pub(crate) fn recorded(router: Router) -> (Router, Seen) {
@@ -188,6 +219,15 @@ impl Machine {
             ),
             directory: true,
             ..Options::default()
+        }
+    }
+
+    /// The same node, whose reports are asked for there.
+    pub(crate) fn node_with(&self, reporter: Reporter) -> Options {
+        let node = self.node();
+        Options {
+            prover: node.prover.with_reporter(reporter),
+            ..node
         }
     }
 }

@@ -201,12 +201,24 @@ fn set_out_of_memory_score(score: &[u8]) -> Result<(), (Step, c_int)> {
     }
 }
 
-/// Bounding set, groups, user, then the one set of capabilities that is left, then no way back.
-fn become_user(user: User) -> Result<(), (Step, c_int)> {
-    let set = user.capabilities;
-    let id = c_ulong::from(user.id);
-    // SAFETY: prctl(2) with these operations and the setters of ids take numbers alone, but for
-    // setgroups(2), which reads no list when its length is 0.
+/// What [`restrict_self`](super::restrict_self) does, in the thread that calls it.
+pub(super) fn give_up_capabilities(
+    set: Capabilities,
+    filter: &Filter,
+) -> Result<(), (Step, c_int)> {
+    limit_capabilities(set)?;
+    let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
+    // SAFETY: prctl(2) with this operation takes numbers alone.
+    check(Step::Capabilities, unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0)
+    })?;
+    set_capabilities(set)?;
+    filter_system_calls(filter)
+}
+
+/// Nobody gets any other capability by what is executed from now on.
+fn limit_capabilities(set: Capabilities) -> Result<(), (Step, c_int)> {
+    // SAFETY: prctl(2) with this operation takes numbers alone.
     unsafe {
         for number in 0..64 {
             if set.holds(number) {
@@ -218,6 +230,18 @@ fn become_user(user: User) -> Result<(), (Step, c_int)> {
             }
             check(Step::Capabilities, result)?;
         }
+    }
+    Ok(())
+}
+
+/// Bounding set, groups, user, then the one set of capabilities that is left, then no way back.
+fn become_user(user: User) -> Result<(), (Step, c_int)> {
+    let set = user.capabilities;
+    let id = c_ulong::from(user.id);
+    limit_capabilities(set)?;
+    // SAFETY: prctl(2) with this operation and the setters of ids take numbers alone, but for
+    // setgroups(2), which reads no list when its length is 0.
+    unsafe {
         check(
             Step::Identity,
             libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0),
@@ -253,7 +277,7 @@ fn give_up_new_privileges() -> Result<(), (Step, c_int)> {
     })
 }
 
-/// The last step: what comes after it is `execve`, which the filter lets pass.
+/// The last step of a new process: what comes after it is `execve`, which the filter lets pass.
 fn filter_system_calls(filter: &Filter) -> Result<(), (Step, c_int)> {
     /// `struct sock_fprog` of <linux/filter.h>.
     #[repr(C)]

@@ -101,8 +101,20 @@ codes! {
     SecureBootOff = "secure-boot-off",
     /// Secure Boot let something start by a key that the master does not know.
     SecureBootKeys = "secure-boot-keys",
-    /// The report of a TEE does not hold.
+    /// The report of a TEE does not hold: its form, its signature, or where that leads to.
     TeeReport = "tee-report",
+    /// The master wants the report of a TEE, and there is none.
+    TeeReportMissing = "tee-report-missing",
+    /// The report is over something else than this registration: an old one, or another machine's.
+    TeeReportData = "tee-report-data",
+    /// The TEE is in debug mode, or may be migrated: others can read its memory.
+    TeeDebug = "tee-debug",
+    /// The TEE's platform has firmware that is too old, or is open to an advisory.
+    TeeFirmware = "tee-firmware",
+    /// The TEE launched something else than the release lists.
+    TeeLaunch = "tee-launch",
+    /// The release lists no launch for this TEE, and the master wants it proven.
+    TeeLaunchUnlisted = "tee-launch-unlisted",
     /// The quote is of another boot than the session.
     AnotherBoot = "another-boot",
     /// The master itself can't verify at the moment: try again later.

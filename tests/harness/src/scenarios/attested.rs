@@ -70,7 +70,9 @@ async fn check_health(machine: &Machine) -> Result<()> {
             let health = health(machine).await?;
             ensure!(
                 text_at(&health, "/master_known_by").contains("chain")
-                    && text_at(&health, "/evidence").contains("quote"),
+                    && text_at(&health, "/evidence").contains("quote")
+                    && text_at(&health, "/services/report") == "done"
+                    && text_at(&health, "/tee_report").contains("in no trusted execution"),
                 "/health says {health}"
             );
             Ok(())

@@ -31,8 +31,8 @@ pub struct Image {
 /// What a Nitro document must say. Its nonce must be the expected report data.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The images that are approved.
-    pub images: Vec<Image>,
+    /// The images that are approved. `None`: the caller judges [`VerifiedReport::measurement`].
+    pub images: Option<Vec<Image>>,
     /// The user data that must be in it; nothing when there must be none.
     pub user_data: Option<Vec<u8>>,
     /// How old it may be.
@@ -145,8 +145,10 @@ fn check(
     if document.user_data != policy.user_data {
         return Err(Refusal::UserData);
     }
-    if !policy.images.contains(&found) {
-        let what = match policy.images.iter().find(|image| image.pcr0 == found.pcr0) {
+    if let Some(images) = &policy.images
+        && !images.contains(&found)
+    {
+        let what = match images.iter().find(|image| image.pcr0 == found.pcr0) {
             None => "PCR 0",
             Some(image) if image.pcr1 != found.pcr1 => "PCR 1",
             Some(_) => "PCR 2",

@@ -39,7 +39,7 @@ fn a_recorded_document_is_authentic_up_to_awss_root() {
 
     // it was made for nobody in particular
     let policy = Policy {
-        images: vec![recorded_image(&document)],
+        images: Some(vec![recorded_image(&document)]),
         user_data: None,
         maximum_age: Duration::from_secs(60),
     };
@@ -184,11 +184,11 @@ const NOW: u64 = 2_000_000_000;
 
 fn policy() -> Policy {
     Policy {
-        images: vec![Image {
+        images: Some(vec![Image {
             pcr0: [1; 48],
             pcr1: [2; 48],
             pcr2: [3; 48],
-        }],
+        }]),
         user_data: None,
         maximum_age: Duration::from_secs(60),
     }

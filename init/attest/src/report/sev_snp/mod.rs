@@ -58,7 +58,8 @@ const POLICY_DEBUG: u64 = 1 << 19;
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// The launch measurements that are approved: firmware, kernel, initramfs and command line.
-    pub measurements: Vec<[u8; 48]>,
+    /// `None`: the caller judges [`VerifiedReport::measurement`].
+    pub measurements: Option<Vec<[u8; 48]>>,
     /// The least of every part of the platform's TCB.
     pub minimum_tcb: Tcb,
     /// The least privileged level (VMPL, 0 to 3) that may ask for the report. 0 but where a
@@ -103,7 +104,11 @@ pub(super) fn verify(
             maximum: policy.maximum_vmpl,
         });
     }
-    if !policy.measurements.contains(&report.measurement) {
+    if policy
+        .measurements
+        .as_ref()
+        .is_some_and(|approved| !approved.contains(&report.measurement))
+    {
         return Err(Refusal::Measurement {
             kind: KIND,
             what: "launch measurement",

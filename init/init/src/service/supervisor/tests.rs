@@ -71,9 +71,14 @@ fn a_service_starts_when_what_it_requires_is_up() {
     let mut scene = Scene::new();
     assert_eq!(
         scene.plan(),
-        [Command::Start(Name::State), Command::Start(Name::Configure)]
+        [
+            Command::Start(Name::State),
+            Command::Start(Name::Configure),
+            Command::Start(Name::Report)
+        ]
     );
     assert!(scene.plan().is_empty(), "nothing starts twice");
+    scene.exited(Name::Report, &Exit::Status(0));
     scene.exited(Name::Configure, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
     scene.exited(Name::State, &Exit::Status(0));
@@ -95,6 +100,57 @@ fn a_service_starts_when_what_it_requires_is_up() {
     assert!(scene.plan().is_empty());
     scene.exited(Name::Images, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
+}
+
+#[test]
+fn a_daemon_with_nothing_to_do_is_done_and_one_that_fails_is_not() {
+    let staker_starts = |report: &mut dyn FnMut(&mut Scene)| {
+        let mut scene = Scene::new();
+        scene.plan();
+        for name in [Name::State, Name::Configure] {
+            scene.exited(name, &Exit::Status(0));
+        }
+        scene.plan();
+        scene.ready(Name::Netd);
+        scene.exited(Name::Measure, &Exit::Status(0));
+        report(&mut scene);
+        let starts = scene.plan().contains(&Command::Start(Name::Staker));
+        (starts, scene.stage(Name::Report))
+    };
+    assert_eq!(staker_starts(&mut |_| {}), (false, "starting"));
+    assert_eq!(
+        staker_starts(&mut |scene| {
+            let ended = scene.exited(Name::Report, &Exit::Status(0));
+            assert_eq!(ended, Ended::Done);
+        }),
+        (true, "done")
+    );
+    let ready = |scene: &mut Scene| assert!(scene.ready(Name::Report));
+    assert_eq!(staker_starts(&mut { ready }), (true, "ready"));
+    // one that has taken up its work is missed when it ends
+    assert_eq!(
+        staker_starts(&mut |scene| {
+            ready(scene);
+            let ended = scene.exited(Name::Report, &Exit::Status(0));
+            assert!(matches!(ended, Ended::Failed { failures: 1, .. }));
+        }),
+        (false, "waiting")
+    );
+    // what is waited for is waited for some failures long
+    let fails = |times: u32| {
+        move |scene: &mut Scene| {
+            for failure in 1..=times {
+                scene.exited(Name::Report, &FAILED);
+                while failure < times && scene.stage(Name::Report) == "waiting" {
+                    scene.advance();
+                    scene.plan();
+                }
+            }
+        }
+    };
+    assert_eq!(staker_starts(&mut fails(1)), (false, "waiting"));
+    let settled = fails(FAILURES_TO_SETTLE);
+    assert_eq!(staker_starts(&mut { settled }), (true, "waiting"));
 }
 
 #[test]
@@ -241,6 +297,7 @@ fn what_does_not_end_is_killed_once_the_grace_is_over() {
 fn a_start_that_takes_too_long_is_a_failure() {
     let mut scene = Scene::new();
     scene.plan();
+    scene.exited(Name::Report, &Exit::Status(0));
     scene.exited(Name::State, &Exit::Status(0));
     scene.plan();
     scene.exited(Name::Configure, &FAILED);

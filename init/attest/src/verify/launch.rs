@@ -1,0 +1,177 @@
+//! How a machine was started, by the reports of its trusted execution environment.
+//!
+//! A report counts in two steps. It is authentic when it leads to a vendor's root, is over what the
+//! quote is over, and is of a machine that nobody looks into: [`Reports::check`]. What was launched is
+//! then looked for among the measurements of the release that the quote's register 11 names:
+//! [`Policy::launches`]. A release that lists none for the kind says nothing of the launch, and the
+//! report proves nothing of it.
+
+use std::fmt;
+
+use seal::release::Phase;
+use seal::tpm::crypto::Digest;
+use wire::master::RefusalCode;
+
+use super::{Fault, Policy, Release, Standing, Verified};
+use crate::report::{Kind, Refusal, Report, VerifiedReport};
+
+/// What an environment measures of a release at launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaunchMeasurement {
+    /// Which environment.
+    pub kind: Kind,
+    /// The launch measurement of SEV-SNP, MRTD of TDX, PCR 0 of Nitro.
+    pub digest: [u8; 48],
+}
+
+/// Whoever verifies reports of trusted execution environments.
+pub trait ReportVerifier: Send + Sync {
+    /// Verifies a report that must be over this data, at this time in seconds since 1970-01-01 UTC.
+    /// Which image was launched is not its business.
+    ///
+    /// # Errors
+    /// When it does not hold.
+    fn verify(
+        &self,
+        report: &Report,
+        qualifying_data: &Digest,
+        now: u64,
+    ) -> Result<VerifiedReport, Fault>;
+}
+
+/// What is asked of reports.
+pub struct Reports {
+    /// Who verifies those that come.
+    pub verifier: Box<dyn ReportVerifier>,
+    /// Whether a node without a report that proves its launch is refused.
+    pub required: bool,
+}
+
+/// What a report that holds says of a machine's launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Whose report it is.
+    pub kind: Kind,
+    /// Whether what was launched is what the release lists. Otherwise the release lists nothing for
+    /// this kind.
+    pub proven: bool,
+    /// The security version of the platform, for people to read.
+    pub platform: String,
+}
+
+impl fmt::Display for Launch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.proven {
+            "launched as the release lists"
+        } else {
+            "its launch is not proven: the release lists no measurement for it"
+        };
+        write!(formatter, "{} ({how})", self.kind)
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        let code = match &refusal {
+            Refusal::Debug(_) | Refusal::Migratable(_) => RefusalCode::TeeDebug,
+            Refusal::ReportData(_)
+            | Refusal::UserData
+            | Refusal::Stale { .. }
+            | Refusal::Future(_) => RefusalCode::TeeReportData,
+            Refusal::Firmware { .. } | Refusal::Status(_) | Refusal::Advisory(_) => {
+                RefusalCode::TeeFirmware
+            }
+            Refusal::Measurement { .. } => RefusalCode::TeeLaunch,
+            // what is missing is the master's to get
+            Refusal::NoCollateral => RefusalCode::Unavailable,
+            _ => RefusalCode::TeeReport,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+impl Reports {
+    /// Verifies every report.
+    pub(super) fn check(
+        &self,
+        reports: &[Report],
+        data: &Digest,
+        now: u64,
+    ) -> Result<Vec<VerifiedReport>, Fault> {
+        if self.required && reports.is_empty() {
+            return Err(Fault::new(
+                RefusalCode::TeeReportMissing,
+                "this master admits machines in a trusted execution environment alone (SEV-SNP, TDX or \
+                 Nitro), and no report of one came",
+            ));
+        }
+        reports
+            .iter()
+            .map(|report| self.verifier.verify(report, data, now))
+            .collect()
+    }
+}
+
+impl Policy {
+    /// What the reports say of the launch, by the releases that the chain knows. Empty where none came,
+    /// or where they are not looked at. To be asked beside [`Verified::release`], which says whether the
+    /// node runs a release that counts.
+    ///
+    /// # Errors
+    /// When something else was launched than the release lists, or nothing proves the launch and that
+    /// is required.
+    pub fn launches(
+        &self,
+        verified: &Verified,
+        releases: &[Release],
+    ) -> Result<Vec<Launch>, Fault> {
+        let Some(reports) = &self.reports else {
+            return Ok(Vec::new());
+        };
+        // one image can be several versions
+        let counts = |release: &&Release| {
+            Phase::Run.predict(&release.pcr11) == verified.image
+                && release.standing == Standing::Approved
+        };
+        let listed: Vec<_> = releases
+            .iter()
+            .filter(counts)
+            .flat_map(|release| &release.launch_measurements)
+            .collect();
+        let launch = |report: &VerifiedReport| {
+            let mut known = listed.iter().filter(|known| known.kind == report.kind);
+            let proven = known
+                .clone()
+                .any(|known| known.digest == report.measurement);
+            if !proven && known.next().is_some() {
+                return Err(Fault::new(
+                    RefusalCode::TeeLaunch,
+                    format!(
+                        "the {} report is of another launch than the release lists: its measurement is {}",
+                        report.kind,
+                        hex::encode(report.measurement)
+                    ),
+                ));
+            }
+            Ok(Launch {
+                kind: report.kind,
+                proven,
+                platform: report.platform.clone(),
+            })
+        };
+        let launches: Vec<Launch> = verified
+            .reports
+            .iter()
+            .map(launch)
+            .collect::<Result<_, _>>()?;
+        if reports.required && !launches.iter().any(|launch| launch.proven) {
+            return Err(Fault::new(
+                RefusalCode::TeeLaunchUnlisted,
+                "the release lists no launch measurement for this machine's trusted execution \
+                 environment, so that its report proves nothing of what was launched: have the \
+                 publisher approve the release with one",
+            ));
+        }
+        Ok(launches)
+    }
+}
