@@ -133,7 +133,7 @@ pub(super) fn seal_document(document: &Document, config: NodeConfig) -> Result<T
         .seal(LABEL, policy, recovery, &content.to_bytes()?)
         .map_err(KeepError::Seal)?;
     if !measured_boot::is_running() {
-        open(&mut sealer, &envelope, &place)?;
+        open(&mut sealer, &envelope, &place.name())?;
     }
     // shown before it is of use: a power cut after that takes another key, and shows that
     if let Some(key) = &new_key {
@@ -186,22 +186,22 @@ fn what_was_kept(sealer: &mut Sealer, place: &Place) -> Result<Kept, KeepError> 
     {
         return Ok(Kept::Content(Box::new(content), Box::new(envelope)));
     }
-    Ok(match open(sealer, &envelope, place) {
+    Ok(match open(sealer, &envelope, &place.name()) {
         Ok(content) => Kept::Content(Box::new(content), Box::new(envelope)),
         Err(KeepError::Locked { source, .. }) => Kept::Locked(source),
         Err(error) => return Err(error),
     })
 }
 
-fn open(sealer: &mut Sealer, envelope: &Envelope, place: &Place) -> Result<Content, KeepError> {
+fn open(sealer: &mut Sealer, envelope: &Envelope, place: &str) -> Result<Content, KeepError> {
     let locked = |source| KeepError::Locked {
-        place: place.name(),
+        place: place.to_owned(),
         source,
     };
     if envelope.label() == DOCUMENT_LABEL {
         let text = sealer.unseal(envelope, DOCUMENT_LABEL).map_err(locked)?;
         let text = std::str::from_utf8(&text)
-            .map_err(|_| KeepError::Configuration(format!("{}: not UTF-8", place.name())))?;
+            .map_err(|_| KeepError::Configuration(format!("{place}: not UTF-8")))?;
         return Ok(Content {
             document: Zeroizing::new(text.to_owned()),
             sui_key: None,
@@ -228,9 +228,22 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
         return Ok(Some(Taken { config, content }));
     }
     let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
-    let content = open(&mut sealer, &envelope, &place)?;
+    let content = open(&mut sealer, &envelope, &place.name())?;
     let config = parse(&place.name(), &content.document)?;
     bring_up_to_date(&mut sealer, &place, &envelope, config, content).map(Some)
+}
+
+/// Opens a file that was sealed elsewhere for this machine, where none is kept, and keeps it.
+pub(super) fn take_sealed(source: &str, envelope: &Envelope) -> Result<Taken, KeepError> {
+    let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
+    let place = Place::find()?;
+    let content = open(&mut sealer, envelope, source)?;
+    let config = parse(source, &content.document)?;
+    let taken = bring_up_to_date(&mut sealer, &place, envelope, config, content)?;
+    if place.read()?.is_none() {
+        place.write(envelope)?;
+    }
+    Ok(taken)
 }
 
 /// Seals anew what is sealed for less than this machine and this release can, and makes the TPM's key
@@ -259,7 +272,7 @@ fn bring_up_to_date(
         let sealed = sealer
             .seal(LABEL, policy, envelope.recovery(), &content.to_bytes()?)
             .map_err(KeepError::Seal)?;
-        open(sealer, &sealed, place)?;
+        open(sealer, &sealed, &place.name())?;
         place.write(&sealed)?;
         sealer
             .outdate_others(sealed.policy())
