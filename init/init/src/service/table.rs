@@ -302,7 +302,7 @@ static METADATA: Service = Service {
     degrades: DegradedReason::Configuration,
     failures: 1,
     start_limit: Some(Duration::from_secs(300)),
-    ..task(Name::Metadata, Some(Duration::from_secs(60)), true)
+    ..task(Name::Metadata, Some(Duration::from_secs(20)), true)
 };
 
 static STAKER: Service = Service {
