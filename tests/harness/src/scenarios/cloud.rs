@@ -195,7 +195,7 @@ fn seal_from_afar(context: &Context, root_key: &str, text: &str) -> Result<Vec<u
     let place = |name: &str| context.directory().join(name);
     std::fs::write(place("srk.pub"), format!("{root_key}\n")).context("cannot write srk.pub")?;
     std::fs::write(place("node.toml"), text).context("cannot write node.toml")?;
-    let status = Command::new(context.lab.programs.join("seal"))
+    let output = Command::new(context.lab.programs.join("seal"))
         .arg("--for")
         .arg(place("srk.pub"))
         .arg("--policy")
@@ -203,9 +203,14 @@ fn seal_from_afar(context: &Context, root_key: &str, text: &str) -> Result<Vec<u
         .arg(place("node.toml"))
         .arg("--output")
         .arg(place("node.sealed"))
-        .status()
+        .output()
         .context("cannot start seal")?;
-    ensure!(status.success(), "seal ended with {status}");
+    ensure!(
+        output.status.success(),
+        "seal ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     std::fs::read(place("node.sealed")).context("cannot read the sealed file")
 }
 
