@@ -24,6 +24,10 @@ Usage: ./build.sh COMMAND
                    (Ctrl-C stops it); --demo goes through the whole life without a keypress, prints
                    a timeline, and fails unless the machine powered off because of the slash
   slash            slash the running node's stake, from another terminal
+  reset [--disk PATH] [--yes]
+                   wipe a node's keys and state on purpose: those of the running node, from another
+                   terminal, or, with --disk, those on a disk (or its image) at the next start from it.
+                   Asks before it does so, unless told --yes
   test             every test
   test unit [--package CRATE]
                    the tests that need no machine
@@ -316,6 +320,20 @@ command_slash() {
     exec "$PROGRAMS/harness" slash "$@"
 }
 
+command_reset() {
+    local argument disk=0
+    for argument in "$@"; do
+        [[ $argument != --disk* ]] || disk=1
+    done
+    if [[ ! -x $PROGRAMS/harness ]]; then
+        # without a node that runs here, what resets a disk may have to be built first
+        ((disk)) || die "nothing was built yet: start a node with ./build.sh run, or name a disk with --disk"
+        prepare build
+        compile
+    fi
+    exec "$PROGRAMS/harness" reset "$@"
+}
+
 command_test() {
     case ${1:-} in
         unit)
@@ -471,7 +489,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | test | fuzz | image | seal | lock | check)
+        run | slash | reset | test | fuzz | image | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"

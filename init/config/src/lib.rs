@@ -5,6 +5,7 @@
 //! what was expected, and what to do; the values of secret fields are never repeated.
 
 mod certificates;
+mod cloud;
 mod document;
 mod error;
 mod redaction;
@@ -15,6 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use wire::Secret;
 
+pub use cloud::Cloud;
 pub use error::{ConfigError, Problem};
 pub use values::{Interface, Ipv4Cidr, TimeServer};
 
@@ -22,6 +24,11 @@ pub use values::{Interface, Ipv4Cidr, TimeServer};
 pub const VERSION: i64 = 1;
 /// The longest document, in bytes.
 pub const MAXIMUM_LENGTH: usize = 64 * 1024;
+/// The longest user data that a cloud may hand over, in bytes: room for the longest document, sealed, in
+/// base64.
+pub const MAXIMUM_USER_DATA: usize = 128 * 1024;
+/// Where the program `metadata` leaves the user data of a cloud for `init configure`.
+pub const METADATA_FILE: &str = "/run/daas/metadata/user-data";
 /// The smallest stake: 1 SUI, in MIST.
 pub const MINIMUM_STAKE_MIST: u64 = 1_000_000_000;
 /// Where the status page listens unless the configuration says otherwise.

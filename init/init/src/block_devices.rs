@@ -58,6 +58,12 @@ impl BlockDevice {
         )
     }
 
+    /// Whether nothing can be written to it; a device that is gone can't be either.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let path = Path::new(CLASS).join(&self.name).join("ro");
+        files::read_text(path, ATTRIBUTE_LIMIT).map_or(true, |text| text != "0")
+    }
+
     /// Opens it for reading. A drive that is still getting ready does not block.
     ///
     /// # Errors
@@ -107,9 +113,12 @@ pub(crate) fn all() -> io::Result<Vec<BlockDevice>> {
 
 /// Whether it is a disk that somebody could have written an image to.
 pub(crate) fn is_real_disk(device: &BlockDevice) -> bool {
-    device.partition_of.is_none()
-        && device.size > 0
-        && !VIRTUAL.iter().any(|prefix| device.name.starts_with(prefix))
+    device.partition_of.is_none() && is_real(device)
+}
+
+/// Whether it is a disk or a partition of one, and not made by the kernel itself.
+pub(crate) fn is_real(device: &BlockDevice) -> bool {
+    device.size > 0 && !VIRTUAL.iter().any(|prefix| device.name.starts_with(prefix))
 }
 
 #[cfg(test)]

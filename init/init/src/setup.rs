@@ -29,6 +29,9 @@ pub(crate) const NETD: u32 = 900;
 /// User and group of the program `staker`.
 pub(crate) const STAKER: u32 = 901;
 
+/// User and group of the program `metadata`.
+pub(crate) const METADATA: u32 = 902;
+
 /// A directory on `/run`.
 struct Directory {
     path: &'static str,
@@ -36,7 +39,7 @@ struct Directory {
     owner: u32,
 }
 
-const DIRECTORIES: [Directory; 7] = [
+const DIRECTORIES: [Directory; 8] = [
     Directory {
         path: "/run/daas",
         mode: 0o755,
@@ -56,6 +59,11 @@ const DIRECTORIES: [Directory; 7] = [
         path: "/run/daas/agent",
         mode: 0o700,
         owner: 0,
+    },
+    Directory {
+        path: "/run/daas/metadata",
+        mode: 0o700,
+        owner: METADATA,
     },
     Directory {
         path: "/run/netd",

@@ -70,6 +70,18 @@ impl StatusBoard {
         }
     }
 
+    /// Where the configuration still stands in the plain though it is sealed, and what to do.
+    pub(crate) fn set_plain_copy(&mut self, plain_copy: Option<String>) {
+        let plain_copy = plain_copy.map(|text| crate::log::visible(&text));
+        if self.status.plain_copy != plain_copy {
+            self.status.plain_copy = plain_copy;
+            self.changed = true;
+            if let Some(plain_copy) = &self.status.plain_copy {
+                warn!(plain_copy);
+            }
+        }
+    }
+
     /// How the state disk is encrypted.
     pub(crate) fn set_state_encryption(&mut self, state_encryption: Seal) {
         if self.status.state_encryption != state_encryption {

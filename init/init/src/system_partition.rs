@@ -30,6 +30,8 @@ const MAXIMUM_PARTITIONS: usize = 16;
 /// How often a mount is tried that another task is in the way of, and how far apart.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The file system of such a partition.
+pub(crate) const VFAT: &str = "vfat";
 /// For the node's owner alone, on a file system that can't say so: vfat(5), `umask`.
 const PRIVATE: &str = "0077";
 
@@ -184,26 +186,17 @@ impl SystemPartition {
     /// # Errors
     /// What the system says.
     pub(crate) fn forget(&self, name: &str) -> io::Result<bool> {
+        let path = path(name);
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut file = match openat(&self.0, path(name), flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let length = file.metadata()?.len();
-        io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
-        file.sync_all()?;
-        drop(file);
-        unlinkat(&self.0, path(name), AtFlags::empty())?;
-        self.sync().map(|()| true)
+        match openat(&self.0, &path, flags, Mode::empty()) {
+            Ok(file) => forget(&self.0, &path, File::from(file), DIRECTORY).map(|()| true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// What fsmount(2) gives is as a file of `O_PATH`: it can't be synced itself (open(2)).
     fn sync(&self) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(&self.0, DIRECTORY, flags, Mode::empty())?;
-        fsync(&directory)?;
-        Ok(syncfs(&directory)?)
+        sync(&self.0, DIRECTORY)
     }
 
     /// A folder in place of a partition, as fsmount(2) would give it.
@@ -212,6 +205,28 @@ impl SystemPartition {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Self(rustix::fs::open(folder, flags, Mode::empty()).unwrap())
     }
+}
+
+/// Overwrites a file of a mounted file system with zeros and removes it. `file` is open for writing,
+/// and `path` and `folder` are its own and its folder's, from the mount's root.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn forget(root: &OwnedFd, path: &str, mut file: File, folder: &str) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
+    file.sync_all()?;
+    drop(file);
+    unlinkat(root, path, AtFlags::empty())?;
+    sync(root, folder)
+}
+
+/// What fsmount(2) gives is as a file of `O_PATH`: it can't be synced itself (open(2)).
+fn sync(root: &OwnedFd, folder: &str) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(root, folder, flags, Mode::empty())?;
+    fsync(&directory)?;
+    Ok(syncfs(&directory)?)
 }
 
 /// What a file is written as before it takes its name.
@@ -226,19 +241,31 @@ fn path(name: &str) -> String {
 /// Mounts a partition, once nobody has it mounted the other way: tasks of a boot run side by side, and
 /// none keeps it for long.
 fn mount(partition: &BlockDevice, writing: bool) -> Result<SystemPartition, Errno> {
+    let attempt = || mount_detached(partition, VFAT, writing).map(SystemPartition);
     for _ in 1..ATTEMPTS {
-        match try_mount(partition, writing) {
+        match attempt() {
             Err(Errno::BUSY) => std::thread::sleep(PAUSE),
             other => return other,
         }
     }
-    try_mount(partition, writing)
+    attempt()
 }
 
-fn try_mount(partition: &BlockDevice, writing: bool) -> Result<SystemPartition, Errno> {
-    let context = fsopen("vfat", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(context.as_fd(), "source", partition.path())?;
-    fsconfig_set_string(context.as_fd(), "umask", PRIVATE)?;
+/// Mounts a file system that somebody else may have made: nothing on it is a device, runs, or gains
+/// rights. The mount is nowhere in the tree, and goes with what is returned.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn mount_detached(
+    device: &BlockDevice,
+    file_system: &str,
+    writing: bool,
+) -> Result<OwnedFd, Errno> {
+    let context = fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "source", device.path())?;
+    if file_system == VFAT {
+        fsconfig_set_string(context.as_fd(), "umask", PRIVATE)?;
+    }
     let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC
         | MountAttrFlags::MOUNT_ATTR_NOSUID;
@@ -247,7 +274,7 @@ fn try_mount(partition: &BlockDevice, writing: bool) -> Result<SystemPartition, 
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
     fsconfig_create(context.as_fd())?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(SystemPartition)
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 #[cfg(test)]

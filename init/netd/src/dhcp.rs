@@ -45,8 +45,8 @@ pub(crate) struct Dhcp {
 }
 
 impl Dhcp {
-    /// Begins on a link that is up. `node_id` is the host name that the server is told.
-    pub(crate) async fn start(link: &Link, node_id: &str) -> Result<Self, LeaseError> {
+    /// Begins on a link that is up. `node_id` is the host name that the server is told, if any.
+    pub(crate) async fn start(link: &Link, node_id: Option<&str>) -> Result<Self, LeaseError> {
         let client_error = |source| LeaseError::Client {
             link: link.name.clone(),
             source,
@@ -56,7 +56,9 @@ impl Dhcp {
         config
             .set_iface_mac_raw(&link.address)
             .map_err(client_error)?;
-        config.set_host_name(node_id);
+        if let Some(node_id) = node_id {
+            config.set_host_name(node_id);
+        }
         config.use_mac_as_client_id();
         let client = DhcpV4Client::init(config, None)
             .await

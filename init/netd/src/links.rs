@@ -1,5 +1,7 @@
 //! Links, addresses and routes by rtnetlink(7). The one module that knows its messages.
 
+mod metadata;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use config::Interface;

@@ -49,14 +49,14 @@ pub(crate) struct Network {
     links: Links,
     events: LinkEvents,
     config: NetworkConfig,
-    node_id: String,
+    node_id: Option<String>,
     /// The tasks of the candidates, by the link's index.
     tasks: HashMap<u32, JoinHandle<()>>,
     chosen: Option<Chosen>,
 }
 
 impl Network {
-    pub(crate) fn new(config: NetworkConfig, node_id: String) -> Result<Self, LinkError> {
+    pub(crate) fn new(config: NetworkConfig, node_id: Option<String>) -> Result<Self, LinkError> {
         let (links, events) = Links::open()?;
         let tasks = HashMap::new();
         Ok(Self {
@@ -72,6 +72,12 @@ impl Network {
     /// Runs until the kernel's socket is gone; tells what the network came to.
     pub(crate) async fn run(mut self, tell: Sender<NetworkEvent>) -> Result<(), LinkError> {
         self.links.loopback().await?;
+        if let Err(error) = self.links.guard_metadata(self.node_id.is_none()).await {
+            warn!(
+                error = chain(&error),
+                "nothing keeps pods from the metadata service of a cloud"
+            );
+        }
         let (sender, mut from_links) = channel(16);
         self.look(&sender).await?;
         loop {
@@ -285,13 +291,23 @@ fn ran_out(link: &Link) -> String {
 
 /// An error of a link, with its cause.
 fn told(link: &Link, error: &(dyn Error + 'static)) -> String {
+    format!("{}: {}", link.name, chain(error))
+}
+
+/// An error with its cause.
+fn chain(error: &(dyn Error + 'static)) -> String {
     let cause = error.source();
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{}: {error}{cause}", link.name)
+    format!("{error}{cause}")
 }
 
 /// Tells the settings of one link, and every change of them.
-async fn follow(link: Link, method: NetworkMethod, node_id: String, sender: Sender<FromLink>) {
+async fn follow(
+    link: Link,
+    method: NetworkMethod,
+    node_id: Option<String>,
+    sender: Sender<FromLink>,
+) {
     if let Some(settings) = Settings::from_configuration(&method) {
         let _ = sender
             .send(FromLink {
@@ -303,7 +319,7 @@ async fn follow(link: Link, method: NetworkMethod, node_id: String, sender: Send
         return std::future::pending().await;
     }
     loop {
-        let error = match Dhcp::start(&link, &node_id).await {
+        let error = match Dhcp::start(&link, node_id.as_deref()).await {
             Ok(mut dhcp) => loop {
                 let event = match dhcp.next().await {
                     Ok(LeaseEvent::Leased(settings)) => LinkEvent::Settings(settings),

@@ -7,7 +7,6 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use config::PublicConfig;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
@@ -15,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 use wire::status::{DegradedReason, Phase};
 
+use crate::NodeSettings;
 use crate::clock::{self, ClockError, Round, Source};
 use crate::clock_bounds::{self, Bounds};
 use crate::last_time;
@@ -49,7 +49,7 @@ async fn finished(round: &mut Option<ClockRound>) -> Result<Round, ClockError> {
 }
 
 /// Runs until a signal says to stop.
-pub(crate) async fn run(config: PublicConfig) -> Result<()> {
+pub(crate) async fn run(config: NodeSettings) -> Result<()> {
     let report = Report::from_environment().context("init's socket can't be used")?;
     let built = match clock_bounds::build_time(Path::new(clock_bounds::BUILD_TIME)) {
         Ok(built) => Some(built),
@@ -118,7 +118,7 @@ fn write_time() {
 
 /// What netd knows of network and clock, and whom it told of it.
 struct Keeper {
-    config: PublicConfig,
+    config: NodeSettings,
     /// When the image was made, and the last time that was kept before this program started.
     built: Option<SystemTime>,
     kept: Option<SystemTime>,
@@ -141,7 +141,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(config: PublicConfig, built: Option<SystemTime>, report: Report) -> Self {
+    fn new(config: NodeSettings, built: Option<SystemTime>, report: Report) -> Self {
         Self {
             config,
             built,

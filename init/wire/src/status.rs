@@ -193,6 +193,8 @@ pub struct NodeStatus {
     pub degraded: BTreeMap<DegradedReason, String>,
     /// How the configuration's secrets are kept.
     pub seal: Seal,
+    /// Where the configuration still stands in the plain though it is sealed, and what to do about it.
+    pub plain_copy: Option<String>,
     /// How the state disk is encrypted.
     pub state_encryption: Seal,
     /// Whether `k3s agent` is wanted, beside what stands of its process in `services`.
@@ -209,6 +211,7 @@ impl Default for NodeStatus {
             state: NodeState::Booting,
             degraded: BTreeMap::new(),
             seal: Seal::Unknown,
+            plain_copy: None,
             state_encryption: Seal::Unknown,
             agent: AgentRequest::Unasked,
             services: BTreeMap::new(),

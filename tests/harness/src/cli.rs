@@ -1,12 +1,16 @@
 //! The command line of the harness.
 
+use std::fs::File;
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::devnet::K3s;
 use crate::lab::Lab;
+use crate::reset;
 use crate::run::{self, RunOptions};
 use crate::runner::{self, Plan};
 use crate::scenarios::ALL;
@@ -41,6 +45,20 @@ enum Command {
         #[command(flatten)]
         devnet: DevnetFlags,
     },
+    /// Wipes keys and state: of the node that runs on the devnet, or at the next start from a disk.
+    Reset {
+        /// A disk, or its image, that no running machine has.
+        #[arg(long, value_name = "PATH", conflicts_with = "directory")]
+        disk: Option<PathBuf>,
+        /// Asks nothing.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        devnet: DevnetFlags,
+    },
+    /// Passes standard input and output on to a port of this host's: QEMU starts this.
+    #[command(hide = true)]
+    Connect { port: u16 },
     /// Runs scenarios.
     Test {
         #[command(flatten)]
@@ -116,6 +134,13 @@ impl CommandLine {
                 .await
             }
             Command::Slash { devnet } => run::slash(&devnet.directory).await,
+            Command::Reset {
+                disk: Some(disk),
+                yes,
+                ..
+            } => reset::disk(&disk, yes),
+            Command::Reset { yes, devnet, .. } => reset::running(&devnet.directory, yes).await,
+            Command::Connect { port } => connect(port),
             Command::Test { list: true, .. } => {
                 for scenario in ALL {
                     println!("{}\n    {}", scenario.name, scenario.shows);
@@ -146,6 +171,29 @@ impl CommandLine {
             }
         }
     }
+}
+
+/// Blocks, for it does nothing else. It ends with either side.
+fn connect(port: u16) -> Result<()> {
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("nobody listens at port {port}"))?;
+    let mut to = server.try_clone().context("no second handle")?;
+    std::thread::spawn(move || {
+        // each piece at once: whoever asks waits for the answer
+        let mut pipe = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        std::io::copy(&mut pipe, &mut to)?;
+        to.shutdown(Shutdown::Write)
+    });
+    let mut from = server;
+    let mut pipe = File::from(
+        std::io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("no standard output")?,
+    );
+    std::io::copy(&mut from, &mut pipe)
+        .map(drop)
+        .context("the connection broke off")
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! A node for people: its console in this terminal, a devnet beside it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chain::Verdict;
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::devnet::evidence::Demand;
 use crate::devnet::{Description, Devnet, DevnetOptions, K3s};
@@ -13,6 +16,7 @@ use crate::disk::Disk;
 use crate::lab::{DISK_SIZE, Lab, directory};
 use crate::node::{self, eventually, number_at};
 use crate::qemu::{Boot, Firmware, Machine, MachineOptions};
+use crate::reset::{Asker, Control};
 use crate::stops::Stops;
 use crate::terminal::{self, Key, RawMode};
 use crate::timeline;
@@ -20,6 +24,9 @@ use crate::tpm::{Authority, Tpm};
 
 /// Chunks of console output that may wait for a slow terminal.
 const CONSOLE_CHUNKS: usize = 1024;
+
+/// How long a node that is to be reset has to switch itself off: nothing of it is to be kept.
+const POWER_OFF: Duration = Duration::from_secs(120);
 
 /// How to run a node.
 pub struct RunOptions {
@@ -88,27 +95,113 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
         devnet.write_node_toml()?;
         disk.write_configuration(&devnet.sealed_node_toml()?)?;
     }
-    let (tap, bytes) = mpsc::channel(CONSOLE_CHUNKS);
-    let mut machine = Machine::start(&machine_options, place.path(), Some(tap)).await?;
-    devnet.set_health_port(machine.health_port())?;
-    say(&format!(
-        "status page: curl http://127.0.0.1:{}/health",
-        machine.health_port()
-    ));
-    let console = tokio::spawn(terminal::show(bytes));
-
+    let control = Control::listen(place.path().join("control"))?;
+    devnet.set_control(control.path())?;
+    let mut desk = Desk {
+        options: machine_options,
+        place,
+        disk,
+        control,
+        stops,
+    };
     let outcome = if options.demo {
-        tokio::select! {
-            outcome = live(&mut machine, &devnet, lab) => outcome,
-            () = stops.next() => Err(anyhow::anyhow!("stopped before the end of the demo")),
-        }
+        desk.demo(&mut devnet, lab).await
     } else {
-        say("slash the node from another terminal: ./build.sh slash");
-        say("Ctrl-C presses the power button; a second one cuts the power. The node's console:");
-        watch(&mut machine, &mut stops).await
+        desk.serve(&mut devnet, options.direct).await
     };
     Description::remove(&options.devnet);
-    finish(&machine, console, outcome).await
+    outcome
+}
+
+/// What a node's machine is switched on with, and by whom.
+struct Desk {
+    options: MachineOptions,
+    place: TempDir,
+    disk: Disk,
+    control: Control,
+    stops: Stops,
+}
+
+impl Desk {
+    async fn power_on(&self, devnet: &mut Devnet) -> Result<(Machine, JoinHandle<()>)> {
+        let (tap, bytes) = mpsc::channel(CONSOLE_CHUNKS);
+        let machine = Machine::start(&self.options, self.place.path(), Some(tap)).await?;
+        devnet.set_health_port(machine.health_port())?;
+        say(&format!(
+            "status page: curl http://127.0.0.1:{}/health",
+            machine.health_port()
+        ));
+        Ok((machine, tokio::spawn(terminal::show(bytes))))
+    }
+
+    async fn demo(&mut self, devnet: &mut Devnet, lab: &Lab) -> Result<()> {
+        let (mut machine, console) = self.power_on(devnet).await?;
+        let outcome = tokio::select! {
+            outcome = live(&mut machine, devnet, lab) => outcome,
+            () = self.stops.next() => Err(anyhow::anyhow!("stopped before the end of the demo")),
+        };
+        finish(&machine, console, outcome).await
+    }
+
+    /// Runs the node until it is off, or until it is off after as many resets as somebody asks for.
+    async fn serve(&mut self, devnet: &mut Devnet, direct: bool) -> Result<()> {
+        let raw = RawMode::enter();
+        let mut keys = Keys(raw.as_ref().map(RawMode::keys));
+        loop {
+            let (mut machine, console) = self.power_on(devnet).await?;
+            say("from another terminal: ./build.sh slash, ./build.sh reset");
+            say(
+                "Ctrl-C presses the power button; a second one cuts the power. The node's console:",
+            );
+            let outcome = watch(&mut machine, &mut self.stops, &self.control, &mut keys).await;
+            let (outcome, asker) = match outcome {
+                Ok(asker) => (Ok(()), asker),
+                Err(error) => (Err(error), None),
+            };
+            finish(&machine, console, outcome).await?;
+            drop(machine);
+            let Some(asker) = asker else {
+                return Ok(());
+            };
+            tokio::select! {
+                outcome = self.reset(devnet, direct, asker) => outcome?,
+                () = keys.interrupt() => bail!("stopped in the middle of a reset"),
+            }
+        }
+    }
+
+    /// Lets a machine that is off reset itself, and gives it its configuration again, as one that is new.
+    async fn reset(&self, devnet: &mut Devnet, direct: bool, mut asker: Asker) -> Result<()> {
+        if direct {
+            asker
+                .tell("a machine that was started without firmware has no boot menu to choose from")
+                .await;
+            bail!("a node that runs by --direct can't be reset: there is no boot menu");
+        }
+        self.disk.choose_reset(true)?;
+        asker.tell("the node is off; it resets itself").await;
+        let (mut machine, console) = self.power_on(devnet).await?;
+        let outcome = async {
+            machine
+                .expect("this node was reset, as it was asked to be")
+                .await?;
+            machine.wait_power_off().await
+        };
+        let outcome = outcome.await;
+        finish(&machine, console, outcome).await?;
+        ensure!(
+            !self.disk.resets()?,
+            "the boot menu still chooses the reset"
+        );
+        // as its administrator has to: the cluster still knows the node by a password that it has forgotten
+        devnet.cluster.remove_node(devnet.node_id()).await?;
+        self.disk.write_configuration(&devnet.sealed_node_toml()?)?;
+        asker
+            .tell("keys and state are wiped; the node starts as a new one, with its configuration")
+            .await;
+        asker.done().await;
+        Ok(())
+    }
 }
 
 /// Shows the rest of the console, then the timeline.
@@ -126,48 +219,82 @@ async fn finish(machine: &Machine, console: JoinHandle<()>, outcome: Result<()>)
     outcome
 }
 
-/// Passes keys to the console and waits for the machine's end.
-async fn watch(machine: &mut Machine, stops: &mut Stops) -> Result<()> {
-    let raw = RawMode::enter();
-    let mut keys = raw.as_ref().map(RawMode::keys);
+/// Passes keys to the console and waits for the machine's end. Who asked for a reset, if anybody did.
+async fn watch(
+    machine: &mut Machine,
+    stops: &mut Stops,
+    control: &Control,
+    keys: &mut Keys,
+) -> Result<Option<Asker>> {
+    let mut asker = None;
+    let mut off_by = None;
     let mut pressed = false;
     loop {
-        let key = async {
-            match &mut keys {
-                Some(keys) => keys.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let stop = tokio::select! {
             ended = machine.wait_shutdown() => {
-                drop(raw);
                 ended?;
                 say("the node has switched the machine off");
-                return Ok(());
+                return Ok(asker);
             }
-            key = key => match key {
-                Some(Key::Text(bytes)) => {
+            asked = control.next(), if asker.is_none() => {
+                asker = Some(asked);
+                say("somebody asks for a reset: power button pressed");
+                machine.press_power_button().await?;
+                off_by = Some(Instant::now() + POWER_OFF);
+                continue;
+            }
+            () = reached(off_by) => {
+                say("it does not switch itself off: the power is cut");
+                machine.cut_power().await?;
+                return Ok(asker);
+            }
+            key = keys.next() => match key {
+                Key::Text(bytes) => {
                     machine.type_bytes(&bytes)?;
                     false
                 }
-                Some(Key::Interrupt) => true,
-                None => {
-                    keys = None;
-                    false
-                }
+                Key::Interrupt => true,
             },
             () = stops.next() => true,
         };
         if stop && pressed {
-            drop(raw);
             say("the power is cut");
-            return machine.cut_power().await;
+            machine.cut_power().await?;
+            return Ok(None);
         }
         if stop {
             pressed = true;
             say("power button pressed; Ctrl-C once more cuts the power");
             machine.press_power_button().await?;
         }
+    }
+}
+
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a person types, for as long as there is a terminal.
+struct Keys(Option<mpsc::Receiver<Key>>);
+
+impl Keys {
+    /// Waits for the next key; for ever where there is no terminal.
+    async fn next(&mut self) -> Key {
+        if let Some(keys) = &mut self.0
+            && let Some(key) = keys.recv().await
+        {
+            return key;
+        }
+        self.0 = None;
+        std::future::pending().await
+    }
+
+    /// Waits for Ctrl-C; other keys are nobody's.
+    async fn interrupt(&mut self) {
+        while self.next().await != Key::Interrupt {}
     }
 }
 

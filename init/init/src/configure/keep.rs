@@ -171,7 +171,7 @@ fn seal_at(
         .seal(LABEL, policy, recovery, &content.to_bytes()?)
         .map_err(KeepError::Seal)?;
     if !measured_boot::is_running() {
-        open(sealer, &envelope, place)?;
+        open(sealer, &envelope, &place.name())?;
     }
     // shown before it is of use: a power cut after that takes another key, and shows that
     if let Some(key) = &new_key {
@@ -227,7 +227,7 @@ fn what_was_kept(sealer: &mut Sealer, place: &Place) -> Result<Kept, KeepError> 
     if let Some(content) = laid_out() {
         return Ok(Kept::Content(Box::new(content), Box::new(envelope)));
     }
-    Ok(match open(sealer, &envelope, place) {
+    Ok(match open(sealer, &envelope, &place.name()) {
         Ok(content) => Kept::Content(Box::new(content), Box::new(envelope)),
         Err(KeepError::Locked {
             recoverable,
@@ -254,14 +254,14 @@ fn laid_out() -> Option<Opened> {
 
 /// Opens a sealed file by the TPM or, where that can't be since the machine changed, by the recovery
 /// key that a person put into it.
-fn open(sealer: &mut Sealer, envelope: &Envelope, place: &Place) -> Result<Opened, KeepError> {
+fn open(sealer: &mut Sealer, envelope: &Envelope, place: &str) -> Result<Opened, KeepError> {
     open_or(sealer, envelope, place, recovery::find)
 }
 
 fn open_or(
     sealer: &mut Sealer,
     envelope: &Envelope,
-    place: &Place,
+    place: &str,
     find: impl FnOnce() -> Option<RecoveryKey>,
 ) -> Result<Opened, KeepError> {
     let label = match envelope.label() {
@@ -283,7 +283,7 @@ fn open_or(
             Ok(bytes) => {
                 let content = content_of(label, &bytes, place)?;
                 if content.sui_key.is_some() && is_locked_for_good(&source) {
-                    return Err(KeepError::KeyIsLost(place.name()));
+                    return Err(KeepError::KeyIsLost(place.to_owned()));
                 }
                 let error = crate::log::chain(&source);
                 warn!(error, "the configuration is opened by its recovery key");
@@ -292,22 +292,22 @@ fn open_or(
                     recovered: true,
                 });
             }
-            Err(error) => tracing::error!("{}: {}", place.name(), crate::log::chain(&error)),
+            Err(error) => tracing::error!("{place}: {}", crate::log::chain(&error)),
         }
     }
     Err(KeepError::Locked {
-        place: place.name(),
+        place: place.to_owned(),
         recoverable,
         source,
     })
 }
 
-fn content_of(label: &str, bytes: &[u8], place: &Place) -> Result<Content, KeepError> {
+fn content_of(label: &str, bytes: &[u8], place: &str) -> Result<Content, KeepError> {
     if label != DOCUMENT_LABEL {
         return Ok(Content::from_bytes(bytes)?);
     }
     let text = std::str::from_utf8(bytes)
-        .map_err(|_| KeepError::Configuration(format!("{}: not UTF-8", place.name())))?;
+        .map_err(|_| KeepError::Configuration(format!("{place}: not UTF-8")))?;
     Ok(Content {
         document: Zeroizing::new(text.to_owned()),
         sui_key: None,
@@ -333,9 +333,22 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
 }
 
 fn unseal_at(sealer: &mut Sealer, place: &Place, envelope: &Envelope) -> Result<Taken, KeepError> {
-    let opened = open(sealer, envelope, place)?;
+    let opened = open(sealer, envelope, &place.name())?;
     let config = parse(&place.name(), &opened.content.document)?;
     bring_up_to_date(sealer, place, envelope, config, opened)
+}
+
+/// Opens a file that was sealed elsewhere for this machine, where none is kept, and keeps it.
+pub(super) fn take_sealed(source: &str, envelope: &Envelope) -> Result<Taken, KeepError> {
+    let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
+    let place = Place::find()?;
+    let opened = open(&mut sealer, envelope, source)?;
+    let config = parse(source, &opened.content.document)?;
+    let taken = bring_up_to_date(&mut sealer, &place, envelope, config, opened)?;
+    if place.read()?.is_none() {
+        place.write(envelope)?;
+    }
+    Ok(taken)
 }
 
 /// Seals anew what is sealed for less than this machine and this release can, and makes the TPM's key
@@ -368,7 +381,7 @@ fn bring_up_to_date(
         let sealed = sealer
             .seal(LABEL, policy, envelope.recovery(), &content.to_bytes()?)
             .map_err(KeepError::Seal)?;
-        open(sealer, &sealed, place)?;
+        open(sealer, &sealed, &place.name())?;
         place.write(&sealed)?;
         sealer
             .outdate_others(sealed.policy())

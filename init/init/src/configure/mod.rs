@@ -2,11 +2,13 @@
 //! it out for those who read it.
 //!
 //! It runs as a child of PID 1, which starts it again until it succeeds. Its status says what
-//! happened: 0, or [`NOT_FOUND`], or [`INVALID`].
+//! happened: 0, or [`NOT_FOUND`], [`ASK_CLOUD`] or [`INVALID`].
 
+mod drive;
 mod esp;
 mod identity;
 mod keep;
+mod metadata;
 mod output;
 mod public_keys;
 pub(crate) mod recovery;
@@ -14,11 +16,12 @@ mod sealed;
 mod sources;
 #[cfg(test)]
 mod test_document;
+mod user_data;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use config::{NodeConfig, SealMethod};
+use config::{Cloud, NodeConfig, SealMethod};
 use seal::node::Content;
 use tracing::{error, info, warn};
 use wire::status::Seal;
@@ -26,7 +29,7 @@ use wire::status::Seal;
 use self::keep::{KeepError, Taken};
 pub(crate) use self::output::laid_out;
 pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
-use sources::{Document, Origin};
+use sources::{Document, Offer, Origin};
 
 use crate::system_partition::SystemPartition;
 use crate::{files, log};
@@ -35,6 +38,8 @@ use crate::{files, log};
 pub(crate) const NOT_FOUND: u8 = 10;
 /// The status when there is one that can't be used.
 pub(crate) const INVALID: u8 = 11;
+/// As [`NOT_FOUND`], on a machine in a cloud: its metadata service may have one.
+pub(crate) const ASK_CLOUD: u8 = 12;
 
 /// The configuration without its secrets, for everybody on the node.
 pub(crate) const PUBLIC_FILE: &str = "/run/daas/config/public.toml";
@@ -44,6 +49,9 @@ pub(crate) const SECRET_FILE: &str = "/run/daas/config/staker.toml";
 pub(crate) const KEY_FILE: &str = "/run/daas/config/sui-key";
 /// The name of a [`Seal`]: how the configuration is kept.
 pub(crate) const SEAL_FILE: &str = "/run/daas/config/seal";
+/// Where the configuration still stands in the plain though it is sealed, and what to do; not there when
+/// it stands nowhere.
+pub(crate) const PLAIN_COPY_FILE: &str = "/run/daas/config/plain-copy";
 
 /// Runs the task.
 pub(crate) fn run() -> ExitCode {
@@ -57,7 +65,13 @@ pub(crate) fn run() -> ExitCode {
                  these places, and it will be taken without a restart",
                 sources::DESCRIPTION
             );
-            ExitCode::from(NOT_FOUND)
+            match Cloud::of_this_machine() {
+                Some(cloud) => {
+                    info!(%cloud, "the cloud's metadata service is asked for one");
+                    ExitCode::from(ASK_CLOUD)
+                }
+                None => ExitCode::from(NOT_FOUND),
+            }
         }
         Err(error) => {
             error!("{error}");
@@ -71,36 +85,51 @@ struct Found {
     taken: Taken,
     seal: Seal,
     source: String,
+    /// Where it still stands in the plain.
+    plain_copy: Option<String>,
 }
 
 fn find() -> Result<Option<Found>, String> {
     let told = |error: KeepError| log::chain(&error);
-    let Some(document) = sources::find().map_err(|error| log::chain(&error))? else {
-        let taken = keep::unseal_document().map_err(told)?;
-        return Ok(taken.map(|taken| Found {
-            taken,
-            seal: Seal::Tpm,
-            source: "the sealed file".to_owned(),
-        }));
+    let unsealed = |source: &str, taken| Found {
+        taken,
+        seal: Seal::Tpm,
+        source: source.to_owned(),
+        plain_copy: None,
+    };
+    let document = match sources::find().map_err(|error| log::chain(&error))? {
+        Some(Offer::Plain(document)) => document,
+        other => {
+            // one that is kept comes before one that is offered: sealed anew, it has outdated the other
+            let kept = keep::unseal_document().map_err(told)?;
+            return match (kept, other) {
+                (Some(taken), _) => Ok(Some(unsealed("the sealed file", taken))),
+                (None, Some(Offer::Sealed(source, envelope))) => {
+                    let taken = keep::take_sealed(&source, &envelope).map_err(told)?;
+                    Ok(Some(unsealed(&source, taken)))
+                }
+                (None, _) => Ok(None),
+            };
+        }
     };
     // a line each: document, line, field, what was found and expected, and what to do
     let config = NodeConfig::parse(&document.source, &document.text)
         .map_err(|problems| problems.to_string())?;
-    let (taken, seal) = match config.public.seal {
+    let (taken, seal, plain_copy) = match config.public.seal {
         SealMethod::None => {
             keep::refuse_over_sealed(&document).map_err(told)?;
-            (in_the_plain(&document, config), Seal::None)
+            (in_the_plain(&document, config), Seal::None, None)
         }
         SealMethod::Tpm => {
             let taken = keep::seal_document(&document, config).map_err(told)?;
-            remove(&document);
-            (taken, Seal::Tpm)
+            (taken, Seal::Tpm, remove(&document))
         }
     };
     Ok(Some(Found {
         taken,
         seal,
         source: document.source,
+        plain_copy,
     }))
 }
 
@@ -122,7 +151,9 @@ fn lay_out(found: &Found) -> ExitCode {
         key: Path::new(KEY_FILE),
         seal: Path::new(SEAL_FILE),
     };
-    match output::write(&files, &config.public_toml, content, found.seal) {
+    let written = output::note(Path::new(PLAIN_COPY_FILE), found.plain_copy.as_deref())
+        .and_then(|()| output::write(&files, &config.public_toml, content, found.seal));
+    match written {
         Ok(()) => {
             let Found { seal, source, .. } = found;
             info!(source, node = config.public.node_id, %seal, "configuration taken");
@@ -135,29 +166,49 @@ fn lay_out(found: &Found) -> ExitCode {
     }
 }
 
-/// Overwrites and removes a document that is sealed now.
-fn remove(document: &Document) {
+/// Overwrites and removes a document that is sealed now. Where it still stands in the plain, if it
+/// does, and what to do about it.
+fn remove(document: &Document) -> Option<String> {
+    let source = &document.source;
     let removed = match &document.origin {
         Origin::Firmware => {
-            info!(
-                "the plain configuration stays with whoever runs this machine: it comes from the \
-                 firmware"
-            );
-            return;
+            return stays(format!(
+                "{source} stays with whoever runs this machine: take it away there"
+            ));
         }
         Origin::SystemPartition(partition) => SystemPartition::open_for_writing(partition)
             .and_then(|mounted| mounted.forget(esp::FILE).map(|_| ())),
+        Origin::Drive(drive) if drive.is_read_only() => {
+            return stays(format!(
+                "the drive {} can't be written to: detach it, or empty it",
+                drive.description()
+            ));
+        }
+        Origin::Drive(drive) => drive.forget(),
         Origin::State => files::forget(sources::STATE_FILE),
+        Origin::Metadata => {
+            if let Err(error) = metadata::forget() {
+                warn!(%error, "the copy of the user data on this machine can't be removed");
+            }
+            return stays(format!(
+                "{source} keeps it for as long as this machine has it as its user data: take it away \
+                 there"
+            ));
+        }
     };
     match removed {
-        Ok(()) => info!(
-            source = document.source,
-            "the plain configuration is overwritten and removed"
-        ),
-        Err(error) => warn!(
-            %error,
-            source = document.source,
-            "the plain configuration can't be removed: remove it by hand"
-        ),
+        Ok(()) => {
+            info!(source, "the plain configuration is overwritten and removed");
+            None
+        }
+        Err(error) => {
+            warn!(%error, source, "the plain configuration can't be removed");
+            stays(format!("{source} can't be removed: remove it by hand"))
+        }
     }
+}
+
+fn stays(place: String) -> Option<String> {
+    warn!("the configuration is sealed, and still stands in the plain: {place}");
+    Some(place)
 }

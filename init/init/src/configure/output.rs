@@ -45,6 +45,17 @@ pub(super) fn write(
     files::replace(files.public, public.as_bytes(), 0o644)
 }
 
+/// Writes a line for everybody on the node, or removes the one that is there.
+pub(super) fn note(path: &Path, line: Option<&str>) -> io::Result<()> {
+    match line {
+        Some(line) => files::replace(path, line.as_bytes(), 0o644),
+        None => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
 /// For its owner alone, from the first moment on: the mode comes with the file, the owner before
 /// the content.
 fn write_secret(path: &Path, content: &[u8], owner: Option<u32>) -> io::Result<()> {
@@ -87,6 +98,17 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    #[test]
+    fn a_note_comes_and_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("note");
+        note(&path, None).unwrap();
+        note(&path, Some("one")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        note(&path, None).unwrap();
+        assert!(!path.exists());
+    }
 
     #[test]
     fn the_secrets_are_for_the_staker_alone() {

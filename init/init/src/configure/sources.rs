@@ -4,16 +4,20 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use seal::envelope::Envelope;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::esp;
+use super::drive::Drive;
+use super::user_data::{UserData, recognise};
+use super::{drive, esp, metadata};
 use crate::block_devices::BlockDevice;
 use crate::modules::Loader;
 
 /// The places, for people.
 pub(super) const DESCRIPTION: &str = "the firmware item opt/k3s-daas/node.toml, daas/node.toml on \
-                                      every EFI system partition, /var/lib/daas/node.toml";
+                                      every EFI system partition, the user data of drives with the \
+                                      label cidata or config-2, /var/lib/daas/node.toml";
 
 /// What QEMU passes with `-fw_cfg name=opt/k3s-daas/node.toml,file=…`
 /// (Documentation/ABI/testing/sysfs-firmware-qemu_fw_cfg).
@@ -29,8 +33,21 @@ pub(crate) enum Origin {
     Firmware,
     /// A file on this partition.
     SystemPartition(BlockDevice),
+    /// The user data on a configuration drive.
+    Drive(Drive),
     /// A file on the state disk.
     State,
+    /// The user data that a cloud's metadata service has for this machine.
+    Metadata,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Offer {
+    /// A configuration in the plain.
+    Plain(Document),
+    /// One that was sealed elsewhere for this machine, and what errors call it.
+    Sealed(String, Box<Envelope>),
 }
 
 /// A configuration as it was found.
@@ -63,12 +80,15 @@ pub(crate) struct SourceError {
 }
 
 /// Looks everywhere.
-pub(super) fn find() -> Result<Option<Document>, SourceError> {
+pub(super) fn find() -> Result<Option<Offer>, SourceError> {
     if let Some(document) = firmware()? {
-        return Ok(Some(document));
+        return Ok(Some(Offer::Plain(document)));
     }
     if let Some(document) = esp::find()? {
-        return Ok(Some(document));
+        return Ok(Some(Offer::Plain(document)));
+    }
+    if let Some(offer) = drives() {
+        return Ok(Some(offer));
     }
     let document = file(
         "/var/lib/daas/node.toml",
@@ -78,9 +98,48 @@ pub(super) fn find() -> Result<Option<Document>, SourceError> {
     match document {
         Some(document) if document.is_remainder() => {
             super::remove(&document);
-            Ok(None)
         }
-        other => Ok(other),
+        Some(document) => return Ok(Some(Offer::Plain(document))),
+        None => {}
+    }
+    let name = metadata::name();
+    let bytes = metadata::read().map_err(failed(&name))?;
+    Ok(bytes.and_then(|bytes| offered(name, Origin::Metadata, &bytes)))
+}
+
+/// The first drive with something of ours. What is not is somebody else's: nothing to stop at.
+fn drives() -> Option<Offer> {
+    drive::all().into_iter().find_map(|drive| {
+        let name = drive.name();
+        match drive.read() {
+            Ok(Some(bytes)) => offered(name, Origin::Drive(drive), &bytes),
+            Ok(None) => {
+                tracing::info!(drive = drive.description(), "a drive without user data");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, drive = drive.description(), "a drive can't be read");
+                None
+            }
+        }
+    })
+}
+
+/// What user data offers; none: nothing of ours, which is told.
+fn offered(source: String, origin: Origin, bytes: &[u8]) -> Option<Offer> {
+    match recognise(bytes) {
+        Ok(UserData::Plain(text)) => Some(Offer::Plain(Document {
+            origin,
+            source,
+            text,
+        })),
+        Ok(UserData::Sealed(envelope)) => Some(Offer::Sealed(source, envelope)),
+        // zeros: the power failed while it was removed
+        Err(_) if !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) => None,
+        Err(not_ours) => {
+            tracing::warn!("{source}: {not_ours}");
+            None
+        }
     }
 }
 

@@ -171,6 +171,9 @@ impl Node {
                 if is_of_configuration(name, exit) {
                     self.supervisor.redo(Name::Configure, now);
                 }
+                if name == Name::Configure && !self.means_nothing(name, exit) {
+                    self.look_in_the_cloud(exit, now);
+                }
             }
         }
         if name == Name::K3s {
@@ -220,12 +223,25 @@ impl Node {
     /// That there is no configuration means nothing as long as one place to look at, the state
     /// disk, is not there yet.
     fn means_nothing(&self, name: Name, exit: &Exit) -> bool {
-        *exit == Exit::Status(i32::from(configure::NOT_FOUND)) && self.may_mean_nothing(name)
+        let not_found = [configure::NOT_FOUND, configure::ASK_CLOUD]
+            .iter()
+            .any(|status| *exit == Exit::Status(i32::from(*status)));
+        not_found && self.may_mean_nothing(name)
     }
 
     fn may_mean_nothing(&self, name: Name) -> bool {
         let state = self.supervisor.stage(Name::State);
         name == Name::Configure && matches!(state, Stage::Idle | Stage::Starting { .. })
+    }
+
+    /// There is no configuration that can be used. Where the machine is in a cloud, the network comes up
+    /// without one, and the cloud's metadata service is asked, again and again: what it has can change.
+    fn look_in_the_cloud(&mut self, exit: &Exit, now: Duration) {
+        if *exit == Exit::Status(i32::from(configure::ASK_CLOUD)) {
+            self.supervisor.set_unconfigured(true);
+            self.supervisor.want(Name::Metadata);
+        }
+        self.supervisor.redo(Name::Metadata, now);
     }
 
     /// When each daemon that was in trouble will have been up long enough to be out of it.
@@ -283,6 +299,8 @@ impl Node {
             }
             Name::Images => self.reach(Phase::Images),
             Name::Configure => self.configured(),
+            // what it has brought is one more place for the configuration
+            Name::Metadata => self.supervisor.hasten(Name::Configure, timeline::now()),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@ use wire::child::ToInit;
 use wire::status::{Phase, Seal};
 
 use super::{CONNECTION_PAUSE, Node};
-use crate::configure::{PUBLIC_FILE, SEAL_FILE};
+use crate::configure::{PLAIN_COPY_FILE, PUBLIC_FILE, SEAL_FILE};
 use crate::power::Reason;
 use crate::service::Name;
 use crate::wire_server::Received;
@@ -20,6 +20,9 @@ const AT_ONCE: usize = 32;
 const MAXIMUM_SENTENCE: usize = 512;
 /// How many refused messages of one process are told one by one.
 const TOLD_REFUSALS: u32 = 5;
+
+/// The longest sentence about a configuration that still stands in the plain, in bytes.
+const PLAIN_COPY_LIMIT: usize = 1024;
 
 impl Node {
     /// Takes the messages of a service, and sends what waits for it.
@@ -87,6 +90,9 @@ impl Node {
     /// The configuration is there: its public part is read again, since another process wrote it.
     pub(super) fn configured(&mut self) {
         self.board.set_seal(named_in(SEAL_FILE));
+        let plain_copy = files::read_text(PLAIN_COPY_FILE, PLAIN_COPY_LIMIT).ok();
+        self.board.set_plain_copy(plain_copy);
+        let was_unconfigured = self.leave_the_cloud_alone();
         let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
         let config = match text {
             Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
@@ -97,7 +103,7 @@ impl Node {
         };
         match config {
             Ok((config, text)) => {
-                if self.public_configuration.replace(text).is_some() {
+                if self.public_configuration.replace(text).is_some() || was_unconfigured {
                     info!("the configuration is another one: the network is set up anew");
                     let now = timeline::now();
                     if let Some(command) = self.supervisor.restart(Name::Netd, now) {
@@ -117,6 +123,20 @@ impl Node {
             // `init configure` has checked it: only a full tmpfs or a broken memory gets here
             Err(error) => error!(error, "the configuration that was taken can't be read"),
         }
+    }
+
+    /// There is a configuration: its metadata service has nothing more to say. Whether the network came up
+    /// without one.
+    fn leave_the_cloud_alone(&mut self) -> bool {
+        let was_unconfigured = self.supervisor.is_unconfigured();
+        if was_unconfigured {
+            self.supervisor.set_unconfigured(false);
+            if let Some(command) = self.supervisor.stop(Name::Metadata, timeline::now()) {
+                self.carry_out(command);
+            }
+            self.clear_trouble(Name::Metadata);
+        }
+        was_unconfigured
     }
 }
 

@@ -48,7 +48,7 @@ const NODE: &[Step] = &[
     Step::Group(Group::Pods, Some(PODS_GRACE)),
     Step::Services(&[Name::Images, Name::Containerd]),
     Step::Group(Group::Shims, None),
-    Step::Services(&[Name::Staker]),
+    Step::Services(&[Name::Metadata, Name::Staker]),
     Step::Services(&[
         Name::Report,
         Name::Netd,
@@ -242,7 +242,10 @@ mod tests {
         assert_eq!(plan.advance(&world, START), [Act::Kill(Group::Shims)]);
         assert!(plan.advance(&world, START).is_empty());
         world.groups.clear();
-        assert_eq!(plan.advance(&world, START), [Act::Stop(Name::Staker)]);
+        assert_eq!(
+            plan.advance(&world, START),
+            [Act::Stop(Name::Metadata), Act::Stop(Name::Staker)]
+        );
         world.services.pop();
         assert_eq!(
             plan.advance(&world, START),

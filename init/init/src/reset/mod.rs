@@ -8,14 +8,17 @@
 //! 2. the configuration on the boot disk's EFI system partition, sealed or plain, is overwritten and
 //!    removed;
 //! 3. the TPM's counters go on, so that copies of either that were made before never open again;
-//! 4. the disk is told to forget the rest of the state partition.
+//! 4. the disk is told to forget the rest of the state partition;
+//! 5. where the boot menu was set to choose the reset (`build.sh reset`), it chooses the node again.
 //!
 //! Each step can be done twice. A power cut between two leaves a machine that starts anew, or says
 //! that it is to be reset again.
 //!
 //! The machine powers off then, and does not restart: where the word stands on the command line for
-//! good, it would do all of this at every start.
+//! good, it would do all of this at every start. The last step is left out where another was not done: the
+//! next start tries again.
 
+mod menu;
 mod screen;
 
 use std::path::Path;
@@ -143,11 +146,22 @@ fn collect(
 }
 
 fn wipe_all(say: &mut dyn FnMut(Step)) {
-    let wiped = state::wipe(say);
-    configuration(say);
-    counters(say);
+    let mut complete = true;
+    let mut noting = |step: Step| {
+        complete &= matches!(step, Step::Done(_));
+        say(step);
+    };
+    let wiped = state::wipe(&mut noting);
+    configuration(&mut noting);
+    counters(&mut noting);
     if let Some(wiped) = wiped {
-        say(state::discard(&wiped));
+        noting(state::discard(&wiped));
+    }
+    if complete
+        && let Ok(Some(partition)) = system_partition::own()
+        && let Some(step) = menu::put_back(&partition)
+    {
+        say(step);
     }
 }
 

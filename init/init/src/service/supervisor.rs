@@ -23,6 +23,8 @@ pub(crate) enum Command {
 pub(crate) struct Supervisor {
     machines: Vec<Machine>,
     halted: bool,
+    /// Whether those start that don't need a configuration, though there is none.
+    unconfigured: bool,
 }
 
 impl Supervisor {
@@ -34,6 +36,7 @@ impl Supervisor {
                 .map(|service| Machine::new(service, Backoff::default()))
                 .collect(),
             halted: false,
+            unconfigured: false,
         }
     }
 
@@ -124,6 +127,16 @@ impl Supervisor {
         }
     }
 
+    /// Whether the services that don't need a configuration start without one.
+    pub(crate) fn set_unconfigured(&mut self, unconfigured: bool) {
+        self.unconfigured = unconfigured;
+    }
+
+    /// Whether they do.
+    pub(crate) const fn is_unconfigured(&self) -> bool {
+        self.unconfigured
+    }
+
     /// From now on nothing starts.
     pub(crate) fn halt(&mut self) {
         self.halted = true;
@@ -152,8 +165,10 @@ impl Supervisor {
             .machines
             .iter()
             .filter(|other| machine.service.after.contains(&other.service.name));
+        let spared = self.unconfigured && machine.service.unconfigured;
         !self.halted
-            && required.all(|name| self.stage(*name).is_up())
+            && required
+                .all(|name| self.stage(*name).is_up() || (spared && *name == Name::Configure))
             && earlier.all(Machine::is_settled)
     }
 

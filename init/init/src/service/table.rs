@@ -41,6 +41,8 @@ names! {
     Report = "report",
     /// Brings up the network and the clock.
     Netd = "netd",
+    /// Asks the metadata service of the cloud for a configuration.
+    Metadata = "metadata",
     /// Stakes, registers, reports.
     Staker = "staker",
     /// The Kubernetes agent.
@@ -69,6 +71,8 @@ pub(crate) struct Service {
     pub(crate) filtered: bool,
     /// What must be up before it starts. What goes down later stops nothing.
     pub(crate) requires: &'static [Name],
+    /// Whether it starts without a configuration, too, where the network may have one.
+    pub(crate) unconfigured: bool,
     /// What must be up before it starts, or have failed again and again.
     pub(crate) after: &'static [Name],
     pub(crate) kind: Kind,
@@ -171,6 +175,7 @@ impl Name {
             Self::Measure => &MEASURE,
             Self::Report => &REPORT,
             Self::Netd => &NETD,
+            Self::Metadata => &METADATA,
             Self::Staker => &STAKER,
             Self::K3s => &K3S,
         }
@@ -187,6 +192,7 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         user: None,
         filtered: false,
         requires: &[],
+        unconfigured: false,
         after: &[],
         kind: Kind::Task { again, quiet },
         automatic: true,
@@ -289,6 +295,7 @@ static NETD: Service = Service {
     }),
     filtered: true,
     requires: &[Name::Configure],
+    unconfigured: true,
     rights: Some(Rights {
         states: &[],
         degraded: &[DegradedReason::Network, DegradedReason::Clock],
@@ -297,6 +304,23 @@ static NETD: Service = Service {
         power_off: false,
     }),
     ..daemon(Name::Netd, Readiness::Notify)
+};
+
+static METADATA: Service = Service {
+    program: "/usr/bin/metadata",
+    cgroup: "system/metadata",
+    user: Some(User {
+        id: 902,
+        capabilities: Capabilities::NONE,
+    }),
+    filtered: true,
+    requires: &[Name::Netd],
+    // only where there is no configuration, on a machine in a cloud
+    automatic: false,
+    degrades: DegradedReason::Configuration,
+    failures: 1,
+    start_limit: Some(Duration::from_secs(300)),
+    ..task(Name::Metadata, Some(Duration::from_secs(20)), true)
 };
 
 static STAKER: Service = Service {
@@ -370,6 +394,7 @@ pub(crate) static SERVICES: &[&Service] = &[
     &MEASURE,
     &REPORT,
     &NETD,
+    &METADATA,
     &STAKER,
     &K3S,
 ];

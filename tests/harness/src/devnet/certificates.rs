@@ -12,9 +12,12 @@ use rcgen::{
 };
 use seal::tpm::crypto::sha256;
 
+use super::node::HOST;
+use crate::qemu::CLOUD_HOST;
+
 /// By what names a node and this host reach the devnet: in the machine, QEMU's user networking maps
-/// 10.0.2.2 to this host's loopback.
-const NAMES: [&str; 3] = ["127.0.0.1", "10.0.2.2", "localhost"];
+/// 10.0.2.2, or its counterpart in a cloud's network, to this host's loopback.
+const NAMES: [&str; 4] = ["127.0.0.1", HOST, CLOUD_HOST, "localhost"];
 
 /// A certificate authority that signs for the devnet's services, for as long as it runs.
 pub struct Authority {

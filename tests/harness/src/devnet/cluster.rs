@@ -150,42 +150,60 @@ impl Cluster {
         &self.master_token
     }
 
-    /// Gets a token for the master's service account, as `kubectl create token` does, by the
-    /// administrator's certificate. The double and a real k3s keep that at the same place.
+    /// Deletes a node's Node, and with it the password by which its server knows the node, as an
+    /// administrator does by `kubectl delete node`; one that is not there is deleted.
     ///
     /// # Errors
-    /// When the server does not answer, or has not applied its manifests in time.
-    pub async fn let_master_in(&self) -> Result<()> {
+    /// When the server does not answer, or refuses.
+    pub async fn remove_node(&self, name: &str) -> Result<()> {
+        let request = hyper::Request::delete(format!("/api/v1/nodes/{name}"));
+        let (status, text) = self.as_administrator(request, String::new()).await?;
+        ensure!(
+            status.is_success() || status == hyper::StatusCode::NOT_FOUND,
+            "the Node {name} is not deleted: {status}: {text}"
+        );
+        Ok(())
+    }
+
+    /// Asks the Kubernetes API by the administrator's certificate. The double and a real k3s keep that at
+    /// the same place.
+    async fn as_administrator(
+        &self,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<(hyper::StatusCode, String)> {
         let file = |name: &str| {
             let path = self.data.join("server/tls").join(name);
             std::fs::read_to_string(&path)
                 .with_context(|| format!("the k3s server has not written {}", path.display()))
         };
         let identity = Identity::from_pem(&file("client-admin.crt")?, &file("client-admin.key")?)?;
-        let tls = Arc::new(pinned_client(
-            file("server-ca.crt")?.as_bytes(),
-            Some(&identity),
-        )?);
+        let tls = pinned_client(file("server-ca.crt")?.as_bytes(), Some(&identity))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let request = request
+            .header("host", address.to_string())
+            .header("content-type", "application/json")
+            .body(http_body_util::Full::new(body.into()))?;
+        let answer = k3s_double::http::request(ServerUrl(address), Arc::new(tls), request).await?;
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok((answer.status(), text))
+    }
+
+    /// Gets a token for the master's service account, as `kubectl create token` does.
+    ///
+    /// # Errors
+    /// When the server does not answer, or has not applied its manifests in time.
+    pub async fn let_master_in(&self) -> Result<()> {
         let body = serde_json::json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": MASTER_TOKEN_SECONDS},
         });
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let ask = async || {
-            let request = hyper::Request::post(MASTER_ACCOUNT)
-                .header("host", address.to_string())
-                .header("content-type", "application/json")
-                .body(http_body_util::Full::new(body.to_string().into()))?;
-            let answer =
-                k3s_double::http::request(ServerUrl(address), Arc::clone(&tls), request).await?;
-            ensure!(
-                answer.status() == hyper::StatusCode::CREATED,
-                "{}: {}",
-                answer.status(),
-                String::from_utf8_lossy(answer.body())
-            );
-            let answer: serde_json::Value = serde_json::from_slice(answer.body())?;
+            let request = hyper::Request::post(MASTER_ACCOUNT);
+            let (status, text) = self.as_administrator(request, body.to_string()).await?;
+            ensure!(status == hyper::StatusCode::CREATED, "{status}: {text}");
+            let answer: serde_json::Value = serde_json::from_str(&text)?;
             let token = answer
                 .pointer("/status/token")
                 .and_then(serde_json::Value::as_str);

@@ -53,6 +53,8 @@ pub struct Description {
     pub node_address: String,
     /// The loopback port that leads to the node's `/health`, once a machine runs.
     pub health_port: Option<u16>,
+    /// The socket at which whoever runs the machine takes requests.
+    pub control: Option<PathBuf>,
 }
 
 impl Description {

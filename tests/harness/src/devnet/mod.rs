@@ -164,6 +164,7 @@ impl Devnet {
             node_key: node_key_file?,
             node_address: node_key.address().to_string(),
             health_port: None,
+            control: None,
         };
         let master_certificate = authority.issue("master", directory)?;
         let master = master::service(
@@ -220,6 +221,15 @@ impl Devnet {
     /// When it cannot be written.
     pub fn set_health_port(&mut self, port: u16) -> Result<()> {
         self.description.health_port = Some(port);
+        self.description.write(&self.directory)
+    }
+
+    /// Writes into `devnet.json` where requests about the machine are taken.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_control(&mut self, control: &Path) -> Result<()> {
+        self.description.control = Some(control.to_owned());
         self.description.write(&self.directory)
     }
 

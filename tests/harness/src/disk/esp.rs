@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fatfs::{FileSystem, FsOptions};
 use fscommon::{BufStream, StreamSlice};
 
@@ -17,6 +17,8 @@ const LABEL: &str = "esp";
 
 /// An entry of the boot menu that somebody adds.
 const OTHER_ENTRY: &str = "loader/entries/other.conf";
+/// What stands behind the name of a kernel image for its profile that resets (systemd-boot(7)).
+const RESET: &str = "@reset";
 
 impl Disk {
     fn esp(&self) -> Result<FileSystem<BufStream<StreamSlice<std::fs::File>>>> {
@@ -48,10 +50,11 @@ impl Disk {
                 .root_dir()
                 .create_file(path)
                 .with_context(|| format!("cannot create {path} on the ESP"))?;
-            file.truncate()
-                .with_context(|| format!("cannot truncate {path}"))?;
+            // what was there before goes last: a power cut leaves no empty file
             file.write_all(content)
                 .with_context(|| format!("cannot write {path}"))?;
+            file.truncate()
+                .with_context(|| format!("cannot truncate {path}"))?;
             file.flush()
                 .with_context(|| format!("cannot write {path}"))?;
         }
@@ -135,21 +138,55 @@ impl Disk {
     /// When the boot loader's configuration cannot be written.
     pub fn boot_as_it_is(&self) -> Result<()> {
         self.remove_from_esp(OTHER_ENTRY)?;
-        self.choose_reset(false)
+        self.write_to_esp(LOADER_CONFIGURATION_PATH, LOADER_CONFIGURATION.as_bytes())
     }
 
     /// Has the boot menu choose the entry that resets, as a person does with the arrow keys; or again the
-    /// one that boots by itself.
+    /// one that boots by itself. A node that has reset itself does the latter.
     ///
     /// # Errors
-    /// When the boot loader's configuration cannot be written.
+    /// When this is no disk of a node's, or the boot loader's configuration cannot be written.
     pub fn choose_reset(&self, reset: bool) -> Result<()> {
-        let text = if reset {
-            LOADER_CONFIGURATION.replace("default k3s-daas*.efi", "default k3s-daas*.efi@reset")
-        } else {
-            LOADER_CONFIGURATION.to_owned()
-        };
-        self.write_to_esp(LOADER_CONFIGURATION_PATH, text.as_bytes())
+        let text = self.boot_menu()?;
+        let chosen = text
+            .lines()
+            .map(|line| {
+                let entry = line.strip_prefix("default ").map(str::trim);
+                match entry.map(|entry| entry.trim_end_matches(RESET)) {
+                    Some(entry) if reset => format!("default {entry}{RESET}\n"),
+                    Some(entry) => format!("default {entry}\n"),
+                    None => format!("{line}\n"),
+                }
+            })
+            .collect::<String>();
+        self.write_to_esp(LOADER_CONFIGURATION_PATH, chosen.as_bytes())?;
+        self.sync()
+    }
+
+    /// Whether the boot menu chooses the entry that resets.
+    ///
+    /// # Errors
+    /// When this is no disk of a node's.
+    pub fn resets(&self) -> Result<bool> {
+        let text = self.boot_menu()?;
+        Ok(text
+            .lines()
+            .any(|line| line.starts_with("default ") && line.trim_end().ends_with(RESET)))
+    }
+
+    /// The boot loader's configuration, which chooses a kernel image of ours.
+    fn boot_menu(&self) -> Result<String> {
+        let no_node = "this is not a disk with an image of this system's";
+        let text = self
+            .read_from_esp(LOADER_CONFIGURATION_PATH)
+            .context(no_node)?;
+        let text = String::from_utf8(text).context(no_node)?;
+        let ours = |line: &str| line.starts_with("default k3s-daas");
+        ensure!(
+            text.lines().any(ours),
+            "{no_node}: {LOADER_CONFIGURATION_PATH} starts something else"
+        );
+        Ok(text)
     }
 
     /// Reads a file of the ESP.
@@ -194,5 +231,46 @@ mod tests {
         disk.remove_from_esp(CONFIGURATION).unwrap();
         assert!(disk.list_esp("daas").unwrap().is_empty());
         assert!(disk.remove_from_esp(CONFIGURATION).is_err());
+    }
+
+    #[test]
+    fn the_reset_is_chosen_once_and_on_a_node_s_disk_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = super::super::tests::sample(directory.path());
+        let extent = disk.partition(LABEL).unwrap();
+        let end = extent.start + extent.length;
+        let mut slice = StreamSlice::new(disk.open().unwrap(), extent.start, end).unwrap();
+        format_volume(&mut slice, FormatVolumeOptions::new()).unwrap();
+        assert!(disk.choose_reset(true).is_err(), "there is no boot menu");
+        disk.esp().unwrap().root_dir().create_dir("loader").unwrap();
+        let other = "default windows.efi\n";
+        disk.write_to_esp(LOADER_CONFIGURATION_PATH, other.as_bytes())
+            .unwrap();
+        assert!(disk.choose_reset(true).is_err(), "another system's menu");
+        let kept = disk.read_from_esp(LOADER_CONFIGURATION_PATH).unwrap();
+        assert_eq!(kept, other.as_bytes());
+
+        let ours = LOADER_CONFIGURATION.as_bytes();
+        disk.write_to_esp(LOADER_CONFIGURATION_PATH, ours).unwrap();
+        assert!(!disk.resets().unwrap());
+        for _ in 0..2 {
+            disk.choose_reset(true).unwrap();
+            assert!(disk.resets().unwrap());
+            let chosen = disk.read_from_esp(LOADER_CONFIGURATION_PATH).unwrap();
+            let chosen = String::from_utf8(chosen).unwrap();
+            assert!(
+                chosen.contains("\ndefault k3s-daas*.efi@reset\n"),
+                "{chosen}"
+            );
+        }
+        disk.choose_reset(false).unwrap();
+        assert_eq!(disk.read_from_esp(LOADER_CONFIGURATION_PATH).unwrap(), ours);
+    }
+
+    #[test]
+    fn what_is_no_disk_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Disk::existing(directory.path()).is_err());
+        assert!(Disk::existing(&directory.path().join("missing")).is_err());
     }
 }

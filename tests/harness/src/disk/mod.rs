@@ -1,12 +1,13 @@
 //! A machine's disk: a sparse copy of the built image, its partitions, and what scenarios do to them.
 
+pub mod drive;
 mod esp;
 mod state;
 
 pub use state::State;
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,6 +64,43 @@ impl Disk {
         );
         file.set_len(size).context("cannot grow the disk's copy")?;
         Ok(disk)
+    }
+
+    /// A disk that is there: an image, or a device that nothing else on this host uses.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is mounted.
+    pub fn existing(path: &Path) -> Result<Self> {
+        let disk = Self {
+            path: path.to_owned(),
+        };
+        let kind = std::fs::metadata(path)
+            .with_context(|| format!("cannot look at {}", path.display()))?
+            .file_type();
+        ensure!(
+            kind.is_file() || kind.is_block_device(),
+            "{} is neither a disk nor a disk's image",
+            path.display()
+        );
+        if kind.is_block_device() {
+            // open(2): for a device that is in use, such as by a mount, this is EBUSY
+            let exclusive = rustix::fs::OFlags::EXCL.bits().cast_signed();
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(exclusive)
+                .open(path)
+                .with_context(|| format!("cannot open {} for this alone", path.display()))?;
+        }
+        Ok(disk)
+    }
+
+    /// Has this host write all of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn sync(&self) -> Result<()> {
+        self.open()?.sync_all().context("cannot write the disk")
     }
 
     /// An empty disk.

@@ -1,9 +1,10 @@
 //! QEMU's command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{Accelerator, Firmware};
 use crate::tpm::Tpm;
@@ -12,6 +13,21 @@ use crate::tpm::Tpm;
 pub(super) const HEALTH_PORT: u16 = 8090;
 /// The network backend's name, for plugging its cable.
 pub(super) const NETWORK_DEVICE: &str = "net0";
+
+/// A network that has the address of a metadata service in it: QEMU redirects connections within it alone.
+const CLOUD_NETWORK: &str = "169.254.169.0/24";
+/// This host in that network.
+pub const CLOUD_HOST: &str = "169.254.169.2";
+const METADATA_ADDRESS: &str = "169.254.169.254:80";
+
+/// A cloud that a machine is in.
+#[derive(Clone, Debug)]
+pub struct CloudMachine {
+    /// Who made the machine, as its firmware says.
+    pub manufacturer: &'static str,
+    /// The metadata service, on this host.
+    pub metadata: SocketAddr,
+}
 
 /// What starts the machine.
 #[derive(Clone, Debug)]
@@ -38,6 +54,10 @@ pub struct MachineOptions {
     pub boot: Boot,
     /// Its disks, raw; the first is the one to boot from.
     pub disks: Vec<PathBuf>,
+    /// Optical drives with these media.
+    pub media: Vec<PathBuf>,
+    /// A cloud that the machine is in: its firmware says so, and its network has the metadata service.
+    pub cloud: Option<CloudMachine>,
     /// A configuration handed over by fw_cfg.
     pub configuration: Option<PathBuf>,
     /// What the machine's battery-backed clock says at power-on (`-rtc base=`), when not the truth.
@@ -59,6 +79,8 @@ impl MachineOptions {
             accelerator,
             boot,
             disks,
+            media: Vec::new(),
+            cloud: None,
             configuration: None,
             clock: None,
             reboots: false,
@@ -107,11 +129,14 @@ impl MachineOptions {
         arguments.take(["-mon", "chardev=monitor,mode=control"]);
         arguments.take(["-object", "rng-random,id=entropy,filename=/dev/urandom"]);
         arguments.take(["-device", "virtio-rng-pci,rng=entropy"]);
-        arguments.take([
-            "-netdev",
-            // port 0: the system chooses, and the monitor tells
-            &format!("user,id={NETWORK_DEVICE},hostfwd=tcp:127.0.0.1:0-:{HEALTH_PORT}"),
-        ]);
+        arguments.take(["-netdev", &self.network()?]);
+        if let Some(cloud) = &self.cloud {
+            // SMBIOS 3.7, type 1
+            arguments.take([
+                "-smbios",
+                &format!("type=1,manufacturer={}", cloud.manufacturer),
+            ]);
+        }
         // no option ROM: nothing boots over the network here
         arguments.take([
             "-device",
@@ -127,6 +152,14 @@ impl MachineOptions {
                 "-device",
                 &format!("virtio-blk-pci,drive=disk{index},bootindex={}", index + 1),
             ]);
+        }
+        for (index, medium) in self.media.iter().enumerate() {
+            let drive = format!(
+                "file={},format=raw,if=none,id=medium{index},readonly=on",
+                path(medium)?
+            );
+            let device = format!("ide-cd,drive=medium{index},bus=ide.{index}");
+            arguments.take(["-drive", &drive, "-device", &device]);
         }
         if let Some(socket) = tpm {
             let chardev = format!("socket,id=tpm,path={}", path(socket)?);
@@ -168,6 +201,24 @@ impl MachineOptions {
             }
         }
         Ok(arguments.0)
+    }
+}
+
+impl MachineOptions {
+    fn network(&self) -> Result<String> {
+        // port 0: the system chooses, and the monitor tells
+        let mut network =
+            format!("user,id={NETWORK_DEVICE},hostfwd=tcp:127.0.0.1:0-:{HEALTH_PORT}");
+        if let Some(cloud) = &self.cloud {
+            let harness = std::env::current_exe().context("the harness does not find itself")?;
+            // QEMU starts this program for each connection, and speaks to it over its standard streams
+            network.push_str(&format!(
+                ",net={CLOUD_NETWORK},guestfwd=tcp:{METADATA_ADDRESS}-cmd:{} connect {}",
+                path(&harness)?,
+                cloud.metadata.port()
+            ));
+        }
+        Ok(network)
     }
 }
 

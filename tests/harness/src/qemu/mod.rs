@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use accelerator::Accelerator;
-pub use command::{Boot, MachineOptions};
+pub use command::{Boot, CLOUD_HOST, CloudMachine, MachineOptions};
 pub use firmware::{Firmware, Owner};
 
 use crate::log::{Found, LineLog};

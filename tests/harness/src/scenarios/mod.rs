@@ -1,6 +1,7 @@
 //! What a node does, each scenario on machines and a devnet of its own.
 
 mod attested;
+mod cloud;
 mod configuration;
 mod firmware;
 mod life;
@@ -9,6 +10,7 @@ mod outages;
 mod partial_slash;
 mod privileges;
 mod recovery;
+mod reset;
 mod restart;
 mod root;
 mod sealed;
@@ -90,6 +92,14 @@ scenarios! {
     measured::secure_boot_starts_only_what_is_signed, false,
         "with Secure Boot and the owner's keys: the signed image boots and measures the same, an \
          unsigned one does not start";
+    cloud::metadata_service_gives_the_configuration, false,
+        "a machine in a cloud asks its metadata service for a configuration, and seals it; one that is in \
+         none asks nobody";
+    cloud::configuration_drive_is_taken_and_sealed, false,
+        "a configuration on a drive of NoCloud's or OpenStack's, plain or sealed for this machine, is taken \
+         and sealed; what can't be removed from there is told";
+    reset::running_node_is_reset_from_another_terminal, false,
+        "build.sh reset: a node that runs is switched off, wipes keys and state, and comes back as a new one";
     sealed_state::sealed_state_opens_for_its_own_machine_alone, false,
         "the state of a machine with a TPM is encrypted; another TPM, a cleared one, none, a damaged \
          header, a state in the plain: refused and left as it is";

@@ -130,7 +130,8 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
     let before = disk.copy(&context.directory().join("before.raw"))?;
 
     disk.write_configuration("version = 1\n")?;
-    disk.choose_reset(true)?;
+    crate::reset::disk(disk.path(), true)?;
+    ensure!(disk.resets()?, "the reset is not chosen");
     let mut machine = context.power_on(&options).await?;
     machine
         .expect("this node was reset, as it was asked to be")
@@ -155,8 +156,11 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
         "the state's start is still there"
     );
 
-    // it begins as a new one
-    disk.choose_reset(false)?;
+    // it begins as a new one: the node itself has put the boot menu's choice back
+    ensure!(
+        !disk.resets()?,
+        "the boot menu still chooses the reset: it would come at every start"
+    );
     seen(context, &options, MADE).await?;
     seen(context, &options, MOUNTED).await?;
     // and a copy of the disk from before opens no more

@@ -71,7 +71,7 @@ impl Node {
 
     fn recover(&self, sealer: &mut Sealer, key: Option<&RecoveryKey>) -> Result<Opened, KeepError> {
         let find = || key.map(|key| RecoveryKey::from_text(&key.to_text()).unwrap());
-        open_or(sealer, &self.kept(), &self.place(), find)
+        open_or(sealer, &self.kept(), &self.place().name(), find)
     }
 
     fn take(&self, sealer: &mut Sealer, text: &str) -> Result<Taken, KeepError> {
@@ -141,18 +141,18 @@ fn a_higher_release_outdates_what_was_sealed_whenever_the_power_fails() {
     // the new file is written, and the power fails before the counter goes on
     let newer = [0x77; 32];
     let mut sealer = node.boot(&newer, 1);
-    let opened = open(&mut sealer, &former, &node.place()).unwrap();
+    let opened = open(&mut sealer, &former, &node.place().name()).unwrap();
     let policy = sealer.outdating_policy(nv::COUNTER).unwrap();
     let sealed = sealer
         .seal(LABEL, policy, None, &opened.content.to_bytes().unwrap())
         .unwrap();
     node.place().write(&sealed).unwrap();
-    open(&mut sealer, &former, &node.place()).unwrap();
+    open(&mut sealer, &former, &node.place().name()).unwrap();
 
     let mut sealer = node.boot(&newer, 1);
     node.unseal(&mut sealer).unwrap();
     assert_eq!(node.kept().to_bytes(), sealed.to_bytes());
-    let error = open(&mut sealer, &former, &node.place()).unwrap_err();
+    let error = open(&mut sealer, &former, &node.place().name()).unwrap_err();
     assert!(chain(&error).contains("it is an older copy"), "{error:?}");
 
     // and the older release gets it no more

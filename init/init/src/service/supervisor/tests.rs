@@ -370,3 +370,48 @@ fn every_daemon_has_a_readiness_that_its_connection_serves() {
         }
     }
 }
+
+#[test]
+fn in_a_cloud_the_network_comes_up_without_a_configuration_and_nothing_else_does() {
+    let mut scene = Scene::new();
+    scene.plan();
+    scene.exited(Name::State, &Exit::Status(0));
+    scene.exited(Name::Configure, &Exit::Status(12));
+    assert_eq!(scene.plan(), [Command::Start(Name::Containerd)]);
+    scene.supervisor.set_unconfigured(true);
+    scene.supervisor.want(Name::Metadata);
+    assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
+    assert!(scene.ready(Name::Netd));
+    assert_eq!(scene.plan(), [Command::Start(Name::Metadata)]);
+    assert_eq!(scene.exited(Name::Metadata, &Exit::Status(0)), Ended::Done);
+    // what it brought is looked at at once, and once more each time it is asked again
+    scene.supervisor.hasten(Name::Configure, scene.now);
+    assert_eq!(scene.plan(), [Command::Start(Name::Configure)]);
+    scene.exited(Name::Configure, &Exit::Status(11));
+    scene.supervisor.redo(Name::Metadata, scene.now);
+    assert_eq!(scene.stage(Name::Metadata), "waiting");
+    while scene.stage(Name::Metadata) == "waiting" {
+        scene.advance();
+        if scene.plan().contains(&Command::Start(Name::Configure)) {
+            scene.exited(Name::Configure, &Exit::Status(11));
+        }
+    }
+    // then there is one: the network begins anew with it, and nobody asks the cloud any more
+    scene.supervisor.hasten(Name::Configure, scene.now);
+    assert_eq!(scene.plan(), [Command::Start(Name::Configure)]);
+    scene.exited(Name::Configure, &Exit::Status(0));
+    scene.supervisor.set_unconfigured(false);
+    let stop = scene.supervisor.stop(Name::Metadata, scene.now);
+    assert_eq!(stop, Some(Command::Terminate(Name::Metadata)));
+    let restart = scene.supervisor.restart(Name::Netd, scene.now);
+    assert_eq!(restart, Some(Command::Terminate(Name::Netd)));
+    assert_eq!(
+        scene.exited(Name::Metadata, &Exit::Signal(15)),
+        Ended::Stopped
+    );
+    assert_eq!(scene.exited(Name::Netd, &Exit::Status(0)), Ended::Stopped);
+    assert_eq!(
+        scene.plan(),
+        [Command::Start(Name::Measure), Command::Start(Name::Netd)]
+    );
+}

@@ -139,10 +139,16 @@ fn services_that_are_not_root_have_just_their_capabilities() {
         .iter()
         .filter_map(|service| Some((service.name, service.user?)))
         .collect();
-    let [(Name::Netd, netd), (Name::Staker, staker)] = users[..] else {
+    let [
+        (Name::Netd, netd),
+        (Name::Metadata, metadata),
+        (Name::Staker, staker),
+    ] = users[..]
+    else {
         panic!("{users:?}");
     };
     assert_eq!(staker.capabilities, Capabilities::NONE);
+    assert_eq!(metadata.capabilities, Capabilities::NONE);
     for service in SERVICES {
         assert_eq!(service.filtered, service.user.is_some());
     }

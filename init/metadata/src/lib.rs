@@ -1,0 +1,12 @@
+//! Asks the metadata service of a cloud for the user data of this machine, in which the node's
+//! configuration may stand.
+//!
+//! It understands nothing of what it gets: `init configure` does, which takes it from
+//! [`config::METADATA_FILE`]. It speaks to one address of the machine's own link, without TLS, as these
+//! services want it; only on a machine whose firmware names a cloud ([`config::Cloud`]), and only where no
+//! other place has a configuration: `init` sees to that.
+
+pub mod ask;
+pub mod http;
+pub mod place;
+pub mod retry;

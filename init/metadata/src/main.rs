@@ -1,0 +1,50 @@
+//! The program: asks, writes, ends. `init` starts it again later, for what a cloud has can change.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use config::{Cloud, METADATA_FILE};
+use metadata::http::{ADDRESS, Client};
+use metadata::{place, retry};
+use tracing::{error, info};
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let Some(cloud) = Cloud::of_this_machine() else {
+        error!("this machine's firmware names no cloud that is known here: nobody is asked");
+        return ExitCode::FAILURE;
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let asked = runtime.block_on(retry::user_data(&Client::new(ADDRESS), cloud));
+    let user_data = match asked {
+        Ok(user_data) => user_data,
+        Err(error) => {
+            error!("the metadata service of {cloud}: {}", retry::chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    match place::write(Path::new(METADATA_FILE), &user_data) {
+        Ok(()) => {
+            info!(%cloud, bytes = user_data.len(), "user data taken");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!("{METADATA_FILE} can't be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

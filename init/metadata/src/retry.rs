@@ -1,0 +1,44 @@
+//! Asks again while that can help: a cloud starts a machine before all that belongs to it is ready.
+
+use std::error::Error;
+use std::time::Duration;
+
+use config::Cloud;
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::ask::{self, AskError};
+use crate::http::Client;
+
+/// The waits between attempts, in seconds.
+const WAITS: [u64; 6] = [1, 2, 4, 8, 16, 30];
+
+/// Asks until there is user data, or until nothing more can come of it.
+///
+/// # Errors
+/// [`AskError`], that of the last attempt.
+pub async fn user_data(client: &Client, cloud: Cloud) -> Result<Zeroizing<Vec<u8>>, AskError> {
+    for seconds in WAITS {
+        match ask::user_data(client, cloud).await {
+            Err(error) if error.may_pass() => {
+                info!(again_in = seconds, "{}", chain(&error));
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+            }
+            ended => return ended,
+        }
+    }
+    ask::user_data(client, cloud).await
+}
+
+/// An error with its causes.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
