@@ -92,25 +92,25 @@ impl StakeReader for ChainLink {
             .await?
             .corroborated_releases(registry)
             .await?;
-        Ok(releases(known))
+        Ok(releases(&known))
     }
 }
 
 /// What the chain says of each release of a registry.
-fn releases(known: chain::Releases) -> Vec<Release> {
-    let minimum = known.minimum;
-    let release = |release: chain::Release| Release {
+fn releases(known: &chain::Releases) -> Vec<Release> {
+    let minimum = known.minimum.to_string();
+    let release = |release: &chain::Release| Release {
         version: release.version.to_string(),
         pcr11: release.pcr11,
         standing: if release.revoked {
             Standing::Revoked
-        } else if release.version < minimum {
+        } else if known.is_below_minimum(release) {
             Standing::BelowMinimum {
-                minimum: minimum.to_string(),
+                minimum: minimum.clone(),
             }
         } else {
             Standing::Approved
         },
     };
-    known.releases.into_iter().map(release).collect()
+    known.releases.iter().map(release).collect()
 }

@@ -58,13 +58,7 @@ impl<C: StakeReader> Master<C> {
         node_id: &str,
         verified: &Verified,
     ) -> Result<(), Refused> {
-        let Some(attestation) = &self.trust.attestation else {
-            return Ok(());
-        };
-        let registry = attestation.releases;
-        let releases = self
-            .ask_for_itself(|chain| chain.releases(registry))
-            .await?;
+        let releases = self.read_releases().await?;
         let release = verified.release(&releases)?;
         info!(
             node_id,

@@ -24,6 +24,7 @@ mod evidence;
 mod heartbeat;
 mod refusal;
 mod register;
+mod releases;
 mod sessions;
 
 #[cfg(test)]

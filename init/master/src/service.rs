@@ -29,6 +29,7 @@ use crate::chain_link::StakeReader;
 use crate::challenge::Challenges;
 use crate::join::Join;
 use crate::refusal::Refused;
+use crate::releases::KnownReleases;
 use crate::sessions::Sessions;
 use crate::trust::Trust;
 
@@ -55,6 +56,7 @@ pub struct Master<C> {
     pub(crate) join: Join,
     pub(crate) challenges: Challenges,
     pub(crate) sessions: Sessions,
+    pub(crate) releases: KnownReleases,
     /// Who the master is, and what it asks of nodes beside their stake.
     pub(crate) trust: Trust,
     reads: Semaphore,
@@ -79,6 +81,7 @@ impl<C: StakeReader> Master<C> {
             join,
             challenges: Challenges::new().map_err(|_| NoRandomNumbers)?,
             sessions: Sessions::default(),
+            releases: KnownReleases::default(),
             trust: Trust::default(),
             reads: Semaphore::new(MOST_READS),
             registrations: Semaphore::new(MOST_REGISTRATIONS),
