@@ -18,7 +18,7 @@ mod stake;
 mod transactions;
 
 pub use amount::Mist;
-pub use client::{Chain, Prepared, StakeTransaction, StakeWatch};
+pub use client::{Chain, PayoutTransaction, Prepared, StakeTransaction, StakeWatch};
 pub use error::{ChainError, KeyError, ParseError, SettingsError};
 pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
 pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};

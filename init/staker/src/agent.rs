@@ -22,6 +22,8 @@ pub(crate) enum Hold {
     Suspicion,
     /// The stake is below the pool's minimum.
     BelowMinimum,
+    /// The node leaves.
+    Leaving,
     /// The image that runs here does not count any more.
     Release,
 }

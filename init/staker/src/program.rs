@@ -158,6 +158,14 @@ fn assemble(
         .context("master.directory")?;
     let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount)
         .with_directory(directory);
+    let payout = public.chain.payout.as_deref().map(str::parse).transpose();
+    let payout = payout.context("chain.payout")?;
+    if payout.is_none() && config.identity.is_in_tpm() {
+        warn!(
+            "the Sui key is the TPM's, and chain.payout names no address: its coins can't leave this \
+             machine"
+        );
+    }
     let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
     let board = Board::new(init, &public.node_id);
     board.show_fullnodes(public.chain.fullnodes.len());
@@ -171,6 +179,8 @@ fn assemble(
             node_id: public.node_id.clone(),
             key,
             restake: public.chain.restake,
+            leave: public.chain.leave,
+            payout,
             prover: Prover::of_device(Path::new(prover::DEVICE), Path::new(prover::EVENT_LOG)),
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
