@@ -260,7 +260,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             signature: Base64(Vec::new()),
         };
         let bytes = request.signed_bytes().map_err(signing)?;
-        request.signature = self.sign(&bytes)?;
+        request.signature = self.sign(&bytes).await?;
         let answer = self
             .master
             .heartbeat(&session.channel, &self.seal_token()?, &request)
@@ -354,8 +354,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .ok_or(MasterError::NoSealToken)
     }
 
-    pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
-        let signature = self.key.sign_message(bytes).map_err(signing)?;
+    pub(crate) async fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
+        let signature = self.key.sign_message_aside(bytes).await.map_err(signing)?;
         STANDARD
             .decode(signature.to_string())
             .map(Base64)

@@ -64,7 +64,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             evidence: evidence.map(Base64),
             signature: Base64(Vec::new()),
         };
-        request.signature = self.sign(&request.signed_bytes().map_err(signing)?)?;
+        request.signature = self.sign(&request.signed_bytes().map_err(signing)?).await?;
         let answer = self.master.register(&channel, &request).await?;
         let hash = request_hash(&request).map_err(signing)?;
         if let Some(key) = key {

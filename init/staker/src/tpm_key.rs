@@ -76,6 +76,10 @@ impl Signer for TpmKey {
         self.public
     }
 
+    fn waits(&self) -> bool {
+        true
+    }
+
     /// The TPM takes its time: some ten milliseconds, on old ones some hundred.
     fn sign(&self, message: &[u8]) -> Result<SignatureBytes, KeyError> {
         let sign = || -> Result<_, Box<dyn std::error::Error>> {
