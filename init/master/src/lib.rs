@@ -19,6 +19,7 @@ pub mod service;
 pub mod settings;
 pub mod trust;
 
+mod addresses;
 mod challenge;
 mod evidence;
 mod heartbeat;
