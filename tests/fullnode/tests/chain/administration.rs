@@ -8,7 +8,7 @@ use fullnode::Administration;
 
 use crate::common::{Devnet, SUI, within};
 
-const URL: &str = "https://master.example.org:8443";
+pub(crate) const URL: &str = "https://master.example.org:8443";
 
 fn version(text: &str) -> ReleaseVersion {
     text.parse().unwrap()
@@ -24,14 +24,14 @@ fn release(text: &str, pcr11: u8) -> Release {
     }
 }
 
-struct Office {
-    devnet: Devnet,
-    chain: Chain,
-    ids: Administration,
+pub(crate) struct Office {
+    pub(crate) devnet: Devnet,
+    pub(crate) chain: Chain,
+    pub(crate) ids: Administration,
 }
 
 impl Office {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let devnet = Devnet::with_coins(&[10 * SUI]).await;
         Self {
             chain: devnet.chain().await,
@@ -44,7 +44,7 @@ impl Office {
         &self.devnet.slasher
     }
 
-    async fn register(&self, key: u8) -> Result<ObjectId, ChainError> {
+    pub(crate) async fn register(&self, key: u8) -> Result<ObjectId, ChainError> {
         within(self.chain.register_master_key(
             self.key(),
             self.ids.registrar_cap,
@@ -54,7 +54,7 @@ impl Office {
         .await
     }
 
-    async fn list(&self, enclave: ObjectId, url: &str) -> Result<(), ChainError> {
+    pub(crate) async fn list(&self, enclave: ObjectId, url: &str) -> Result<(), ChainError> {
         let (cap, directory) = (self.ids.admin_cap, self.ids.directory);
         within(
             self.chain
