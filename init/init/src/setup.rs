@@ -48,7 +48,7 @@ const DIRECTORIES: [Directory; 7] = [
         owner: 0,
     },
     Directory {
-        path: "/run/daas/evidence",
+        path: wire::paths::EVIDENCE,
         mode: 0o755,
         owner: 0,
     },
@@ -63,7 +63,7 @@ const DIRECTORIES: [Directory; 7] = [
         owner: NETD,
     },
     Directory {
-        path: "/run/staker",
+        path: wire::paths::STAKER_RUN,
         mode: 0o750,
         owner: STAKER,
     },

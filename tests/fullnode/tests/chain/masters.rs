@@ -18,8 +18,10 @@ type Spoil = fn(&mut GetObjectResult, Vec<u8>);
 const SPOILS: [Spoil; 3] = [
     // it is gone
     |result, _| {
-        let mut status = sui_rpc::proto::google::rpc::Status::default();
-        status.code = 5;
+        let status = sui_rpc::proto::google::rpc::Status {
+            code: 5,
+            ..Default::default()
+        };
         result.result = Some(Found::Error(status));
     },
     // it is of another layout

@@ -5,15 +5,12 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seal::envelope::Envelope;
-use seal::release::{MAX_FILE, ReleasePolicies};
+use seal::release::{MAX_FILE, POLICIES, ReleasePolicies};
 use seal::tpm::Tpm;
 use seal::tpm::transport::DEVICE;
 use thiserror::Error;
 
 use crate::control::Unsealed;
-
-/// What the publisher signed about the image that runs.
-const POLICIES: &str = "/run/daas/release/policies.json";
 
 /// The attempt cannot be made.
 #[derive(Debug, Error)]
