@@ -3,7 +3,7 @@
 //! [`Policy::check`] asks all that needs no chain: that the evidence is for this registration and this
 //! TLS connection; that the quote's key is a TPM's, beside an endorsement key that a manufacturer has
 //! certified; that the event log leads to the quoted registers; and what it says of Secure Boot. Which
-//! release it is, [`Verified::release`] finds among those that the chain knows. That the two keys are in
+//! release it is, [`Image::release`] finds among those that the chain knows. That the two keys are in
 //! one TPM is proved by opening what [`crate::token::seal`] makes.
 
 pub mod endorsement;
@@ -21,7 +21,7 @@ pub use self::{
     endorsement::{Roots, RootsError, certificate_digests},
     heartbeat::Boot,
     launch::{Launch, LaunchMeasurement, ReportVerifier, Reports},
-    release::{Release, Standing},
+    release::{Image, Release, Standing},
 };
 use crate::{
     channel::Claim,
@@ -74,12 +74,16 @@ pub struct Verified {
     pub key: Point,
     /// The number of times that the TPM was reset: another boot is another number.
     pub reset_count: u32,
+    /// The number of times that it came back from sleep since then.
+    pub restart_count: u32,
+    /// Milliseconds that it was powered.
+    pub clock: u64,
     /// The hash over the values of the registers.
     pub registers: Digest,
     /// Whether Secure Boot was on.
     pub secure_boot: bool,
     /// Register 11: image and boot phase.
-    image: Digest,
+    pub image: Image,
 }
 
 impl Policy {
@@ -131,9 +135,11 @@ impl Policy {
             attestation,
             key,
             reset_count: quoted.reset_count,
+            restart_count: quoted.restart_count,
+            clock: quoted.clock,
             registers,
             secure_boot,
-            image: register(evidence, 11)?,
+            image: Image::from_register(register(evidence, 11)?),
         })
     }
 

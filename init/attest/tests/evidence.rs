@@ -432,7 +432,11 @@ fn heartbeats_are_of_the_same_machine_boot_and_registers() {
     let boot = machine.verified().boot();
     let data = [heartbeat_data("s", 1, &[7; 32]).expect("small")];
     let beat = a_beat(&mut machine.tpm, "s", 1, &[7; 32]);
-    boot.check(&beat, &data).expect("good");
+    let next = boot.check(&beat, &data).expect("good");
+    assert!(
+        next.check(&beat, &data).is_ok(),
+        "its clock did not go back"
+    );
     let code = |beat: &HeartbeatQuote, data: &[[u8; 32]]| {
         boot.check(beat, data).expect_err("refused").code
     };
@@ -448,6 +452,17 @@ fn heartbeats_are_of_the_same_machine_boot_and_registers() {
     assert_eq!(code(&edited, &data), RefusalCode::QuoteSignature);
     edited.message.0.truncate(9);
     assert_eq!(code(&edited, &data), RefusalCode::EvidenceMalformed);
+    // the machine was started anew without a reset of its TPM, or the TPM's clock went back
+    let changes: [fn(&mut Verified); 2] = [
+        |verified| verified.restart_count += 1,
+        |verified| verified.clock = u64::MAX,
+    ];
+    for change in changes {
+        let mut before = machine.verified();
+        change(&mut before);
+        let fault = before.boot().check(&beat, &data).expect_err("refused");
+        assert_eq!(fault.code, RefusalCode::AnotherBoot, "{fault}");
+    }
     // something was measured since
     machine.tpm.extend_pcr(12, &[1; 32]).expect("extended");
     let changed = a_beat(&mut machine.tpm, "s", 1, &[7; 32]);

@@ -87,6 +87,9 @@ pub enum KeyError {
     /// The signer refused.
     #[error("the key does not sign")]
     Signing,
+    /// The signer takes too long.
+    #[error("the key does not sign in time")]
+    Slow,
     /// Another key signed.
     #[error("the signature was made by another key")]
     WrongSigner,

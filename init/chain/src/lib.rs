@@ -18,11 +18,11 @@ mod stake;
 mod transactions;
 
 pub use amount::Mist;
-pub use client::{Chain, Prepared, StakeTransaction, StakeWatch};
+pub use client::{Chain, PayoutTransaction, Prepared, StakeTransaction, StakeWatch};
 pub use error::{ChainError, KeyError, ParseError, SettingsError};
 pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
 pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;
-pub use release::{LaunchMeasurement, Release, ReleaseVerdict, ReleaseVersion, Releases, Tee};
+pub use release::{LaunchMeasurement, Release, ReleaseVersion, Releases, Tee};
 pub use settings::{ChainSettings, Timeouts};
 pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict, WatchEvent};

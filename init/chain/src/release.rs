@@ -53,19 +53,6 @@ pub enum Tee {
     Nitro,
 }
 
-/// What a measurement is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReleaseVerdict {
-    /// It is that of a release which counts.
-    Approved,
-    /// It is that of a release which was revoked.
-    Revoked,
-    /// It is that of a release below the least version that counts.
-    BelowMinimum,
-    /// No release has it.
-    Unknown,
-}
-
 /// A pool's registry of releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Releases {
@@ -76,44 +63,10 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// The release that leaves this value in PCR 11, and what it is worth; the value before the
-    /// node's own phases are measured.
-    ///
-    /// Where several have it, a revoked one decides: the image is the same.
-    pub fn find(&self, pcr11: &[u8; 32]) -> (ReleaseVerdict, Option<&Release>) {
-        let with_value = || {
-            self.releases
-                .iter()
-                .filter(|release| release.pcr11 == *pcr11)
-        };
-        if let Some(revoked) = with_value().find(|release| release.revoked) {
-            return (ReleaseVerdict::Revoked, Some(revoked));
-        }
-        match with_value().max_by_key(|release| release.version) {
-            Some(release) if release.version < self.minimum => {
-                (ReleaseVerdict::BelowMinimum, Some(release))
-            }
-            Some(release) => (ReleaseVerdict::Approved, Some(release)),
-            None => (ReleaseVerdict::Unknown, None),
-        }
-    }
-}
-
-impl ReleaseVerdict {
-    /// The word for it, as in status pages and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::Revoked => "revoked",
-            Self::BelowMinimum => "below-minimum",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for ReleaseVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+    /// Whether a release of the registry is below the least version that counts.
+    #[must_use]
+    pub fn is_below_minimum(&self, release: &Release) -> bool {
+        release.version < self.minimum
     }
 }
 
@@ -187,16 +140,6 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn release(text: &str, pcr11: u8, revoked: bool) -> Release {
-        Release {
-            version: version(text),
-            root_hash: [1; 32],
-            pcr11: [pcr11; 32],
-            launch_measurements: Vec::new(),
-            revoked,
-        }
-    }
-
     #[test]
     fn versions_have_one_form_and_an_order() {
         for text in ["0.0.0", "1.2.3", "4294967295.0.10"] {
@@ -218,43 +161,5 @@ mod tests {
         }
         assert!(version("0.9.9") < version("0.10.0"));
         assert!(version("1.0.0") > version("0.99.99"));
-    }
-
-    #[test]
-    fn a_measurement_is_judged_by_its_release() {
-        let releases = Releases {
-            minimum: version("0.2.0"),
-            releases: vec![
-                release("0.1.0", 1, false),
-                release("0.2.0", 2, false),
-                release("0.3.0", 3, true),
-                release("0.1.5", 4, true),
-            ],
-        };
-        for (pcr11, verdict, found) in [
-            (1, ReleaseVerdict::BelowMinimum, Some("0.1.0")),
-            (2, ReleaseVerdict::Approved, Some("0.2.0")),
-            (3, ReleaseVerdict::Revoked, Some("0.3.0")),
-            (4, ReleaseVerdict::Revoked, Some("0.1.5")),
-            (5, ReleaseVerdict::Unknown, None),
-        ] {
-            let (told, release) = releases.find(&[pcr11; 32]);
-            assert_eq!(told, verdict);
-            assert_eq!(release.map(|release| release.version), found.map(version));
-        }
-    }
-
-    #[test]
-    fn the_same_image_under_another_version_stays_revoked() {
-        let releases = Releases {
-            minimum: version("0.0.0"),
-            releases: vec![release("0.3.0", 3, true), release("0.3.1", 3, false)],
-        };
-        assert_eq!(releases.find(&[3; 32]).0, ReleaseVerdict::Revoked);
-        let releases = Releases {
-            minimum: version("0.3.1"),
-            releases: vec![release("0.3.1", 3, false), release("0.3.0", 3, false)],
-        };
-        assert_eq!(releases.find(&[3; 32]).0, ReleaseVerdict::Approved);
     }
 }

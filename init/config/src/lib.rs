@@ -119,6 +119,13 @@ pub struct ChainConfig {
     /// same key. Without it, a node whose stake was withdrawn stakes nothing and joins nothing; it
     /// says so, and what to do.
     pub restake: bool,
+    /// `payout`: the Sui address that a node which leaves sends its coins to, `0x` and 64 hexadecimal
+    /// digits. None: they stay with the node's key.
+    pub payout: Option<String>,
+    /// `leave`, false unless given: whether the node gives its stake up. It runs nothing, asks for the
+    /// stake, withdraws it when its time has come, sends all coins to `payout`, and powers off. Goes
+    /// before `restake`.
+    pub leave: bool,
 }
 
 /// Where the master is.

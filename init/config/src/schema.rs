@@ -70,6 +70,8 @@ struct Chain {
     stake_mist: Spanned<i64>,
     #[serde(default)]
     restake: bool,
+    payout: Option<Spanned<String>>,
+    leave: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -220,6 +222,10 @@ impl Checker<'_> {
         };
         let package = self.check("chain.package", &chain.package, values::object_id);
         let pool = self.check("chain.pool", &chain.pool, values::object_id);
+        let payout = match &chain.payout {
+            Some(value) => Some(self.check("chain.payout", value, values::address)?),
+            None => None,
+        };
         let amount = *chain.stake_mist.get_ref();
         let stake_mist = match values::stake(amount) {
             Ok(stake) => Some(stake),
@@ -237,6 +243,8 @@ impl Checker<'_> {
             pool: pool?,
             stake_mist: stake_mist?,
             restake: chain.restake,
+            payout,
+            leave: chain.leave.as_ref().is_some_and(|leave| *leave.get_ref()),
         })
     }
 
@@ -306,6 +314,18 @@ impl Checker<'_> {
         }
     }
 
+    /// Coins that a TPM's key took back would be out of reach for good.
+    fn leave(&mut self, chain: &Chain) {
+        let leave = chain.leave.as_ref().filter(|leave| *leave.get_ref());
+        if let (Some(leave), None) = (leave, &chain.payout) {
+            let why = Expectation::new(
+                "chain.payout beside it, where the key is the TPM's",
+                "say which Sui address the coins are for: nobody else can send them on",
+            );
+            self.add(Some(leave.span()), "chain.leave", "true".to_owned(), why);
+        }
+    }
+
     fn public(&mut self, document: &Document) -> Option<PublicConfig> {
         let seal = self.seal(document);
         let node_id = self.check("node.id", &document.node.id, values::node_id);
@@ -367,7 +387,11 @@ pub(crate) fn parse_node(source: &str, text: &str) -> Result<NodeConfig, ConfigE
     let identity = match &document.identity {
         Some(identity) => {
             let seal = public.as_ref().map(|public| public.seal);
-            checker.identity(identity.get_ref(), seal)
+            let checked = checker.identity(identity.get_ref(), seal);
+            if checked.as_ref().is_some_and(IdentityConfig::is_in_tpm) {
+                checker.leave(&document.chain);
+            }
+            checked
         }
         None => {
             let why = Expectation::new(

@@ -108,6 +108,46 @@ fn the_public_part_has_no_secret_and_reads_back() {
 }
 
 #[test]
+fn a_node_leaves_where_the_document_says_so_and_pays_out_to_an_address() {
+    let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
+    assert!(!config.public.chain.leave && config.public.chain.payout.is_none());
+    let address = format!("0x{}", "C3".repeat(32));
+    let fields = format!("= 1000000000\nleave = true\npayout = \"{address}\"");
+    let text = with("= 1000000000", &fields);
+    let config = NodeConfig::parse("node.toml", &text).expect("good");
+    assert!(config.public.chain.leave);
+    let lower = Some(address.to_lowercase());
+    assert_eq!(config.public.chain.payout, lower);
+    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
+    assert_eq!(public, config.public);
+    // a key that a person holds pays out where that person wants
+    NodeConfig::parse(
+        "node.toml",
+        &with("= 1000000000", "= 1000000000\nleave = true"),
+    )
+    .expect("good");
+    for wrong in ["", "0x1", &address[2..], &format!("0x{}", "00".repeat(32))] {
+        let fields = format!("= 1000000000\npayout = \"{wrong}\"");
+        let shown = problem(&with("= 1000000000", &fields));
+        assert!(shown.contains("17: chain.payout: "), "{shown}");
+        assert!(shown.contains("a Sui address"), "{shown}");
+    }
+}
+
+#[test]
+fn a_key_in_the_tpm_does_not_leave_with_coins_that_nobody_can_send_on() {
+    let in_tpm =
+        |fields: &str| with("= 1000000000", &format!("= 1000000000\n{fields}")).replace(KEY, "tpm");
+    let shown = problem(&in_tpm("leave = true"));
+    assert!(shown.contains("17: chain.leave: "), "{shown}");
+    assert!(shown.contains("chain.payout"), "{shown}");
+    let payout = format!("payout = \"0x{}\"", "c3".repeat(32));
+    for good in ["leave = false", &payout, &format!("{payout}\nleave = true")] {
+        NodeConfig::parse("node.toml", &in_tpm(good)).expect("good");
+    }
+}
+
+#[test]
 fn a_withdrawn_stake_is_made_anew_only_where_the_document_says_so() {
     let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
     assert!(!config.public.chain.restake);

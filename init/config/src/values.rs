@@ -269,6 +269,16 @@ pub(crate) fn object_id(text: &str) -> Result<String, Expectation> {
     }
 }
 
+pub(crate) fn address(text: &str) -> Result<String, Expectation> {
+    // of the same form; and the zero address is nobody's, too
+    object_id(text).map_err(|_| {
+        Expectation::new(
+            "a Sui address: \"0x\" and 64 hexadecimal digits",
+            "`sui client addresses` tells your own; what is sent to another can't be taken back",
+        )
+    })
+}
+
 pub(crate) fn chain_id(text: &str) -> Result<String, Expectation> {
     let mut digest = [0; DIGEST_LENGTH];
     if bs58::decode(text).onto(&mut digest) == Ok(DIGEST_LENGTH) {

@@ -15,18 +15,16 @@ use seal::tpm::error::Error as TpmError;
 use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
+use wire::paths::EVENT_LOG;
 
 use crate::configure::recovery;
 use crate::state::STATE_ENCRYPTION_FILE;
 use crate::tpm_device::{self, Presence};
 use crate::{files, log, owner, setup, state};
 
-/// What the publisher signed about this image.
-pub(crate) const POLICIES: &str = "/run/daas/release/policies.json";
+pub(crate) use seal::release::POLICIES;
 /// The publisher's key, which is measured.
 pub(crate) const RELEASE_KEY: &str = "/run/daas/release/key.pem";
-/// The firmware's and the stub's log of what they measured, for the staker.
-const EVENT_LOG: &str = "/run/daas/evidence/event-log";
 /// That the phase "run" has begun.
 const RUN_MARK: &str = "/run/daas/release/run";
 

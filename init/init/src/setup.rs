@@ -51,7 +51,7 @@ const DIRECTORIES: [Directory; 8] = [
         owner: 0,
     },
     Directory {
-        path: "/run/daas/evidence",
+        path: wire::paths::EVIDENCE,
         mode: 0o755,
         owner: 0,
     },
@@ -71,7 +71,7 @@ const DIRECTORIES: [Directory; 8] = [
         owner: NETD,
     },
     Directory {
-        path: "/run/staker",
+        path: wire::paths::STAKER_RUN,
         mode: 0o750,
         owner: STAKER,
     },

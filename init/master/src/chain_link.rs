@@ -93,14 +93,14 @@ impl StakeReader for ChainLink {
             .await?
             .corroborated_releases(registry)
             .await?;
-        Ok(releases(known))
+        Ok(releases(&known))
     }
 }
 
 /// What the chain says of each release of a registry.
-fn releases(known: chain::Releases) -> Vec<Release> {
-    let minimum = known.minimum;
-    let release = |release: chain::Release| Release {
+fn releases(known: &chain::Releases) -> Vec<Release> {
+    let minimum = known.minimum.to_string();
+    let release = |release: &chain::Release| Release {
         version: release.version.to_string(),
         pcr11: release.pcr11,
         launch_measurements: release
@@ -115,15 +115,15 @@ fn releases(known: chain::Releases) -> Vec<Release> {
             .collect(),
         standing: if release.revoked {
             Standing::Revoked
-        } else if release.version < minimum {
+        } else if known.is_below_minimum(release) {
             Standing::BelowMinimum {
-                minimum: minimum.to_string(),
+                minimum: minimum.clone(),
             }
         } else {
             Standing::Approved
         },
     };
-    known.releases.into_iter().map(release).collect()
+    known.releases.iter().map(release).collect()
 }
 
 /// The kind of report of a trusted execution environment; `None`: it is newer than this program.

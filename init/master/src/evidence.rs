@@ -59,13 +59,7 @@ impl<C: StakeReader> Master<C> {
         node_id: &str,
         verified: &Verified,
     ) -> Result<String, Refused> {
-        let Some(attestation) = &self.trust.attestation else {
-            return Ok(String::new());
-        };
-        let registry = attestation.releases;
-        let releases = self
-            .ask_for_itself(|chain| chain.releases(registry))
-            .await?;
+        let releases = self.read_releases().await?;
         let release = verified.release(&releases)?;
         let environment = self.environment(node_id, verified, &releases)?;
         info!(

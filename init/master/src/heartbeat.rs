@@ -13,7 +13,7 @@ use crate::refusal::Refused;
 use crate::service::{
     Master, NoRandomNumbers, check_header, check_name, check_signature, check_verdict,
 };
-use crate::sessions::Session;
+use crate::sessions::Attested;
 
 /// The longest `stake_status`, in bytes.
 const LONGEST_STATUS: usize = 32;
@@ -41,15 +41,25 @@ impl<C: StakeReader> Master<C> {
         let key = session.stake.node_key;
         check_signature(key, request.signed_bytes(), &request.signature)?;
         self.check_timestamp(request.timestamp)?;
+        let over = |refused: &Refused| {
+            if refused.code.ends_session() {
+                self.sessions.end(&request.session);
+            }
+        };
         let numbered = session.is_next(request.sequence);
-        if let Some(boot) = session.boot.as_ref().filter(|_| numbered) {
-            check_quote(&session, boot, request).inspect_err(|refused| {
-                if refused.code.ends_session() {
-                    self.sessions.end(&request.session);
-                }
-            })?;
+        let shown = match session.attested.as_ref().filter(|_| numbered) {
+            Some(attested) => Some(check_quote(attested, request).inspect_err(over)?),
+            None => None,
+        };
+        let counts = session.attested.as_ref();
+        let fault = counts.and_then(|attested| self.releases.fault(&attested.image));
+        if let Some(fault) = session.refused.clone().or(fault) {
+            let refused = Refused::from(fault);
+            over(&refused);
+            self.join.tokens.look_at_stakes();
+            return Err(refused);
         }
-        if !self.sessions.advance(&request.session, request.sequence) {
+        if !(self.sessions).advance(&request.session, request.sequence, shown) {
             return Err(Refused::new(
                 RefusalCode::Sequence,
                 "the sequence number is not above the last one",
@@ -84,7 +94,7 @@ impl<C: StakeReader> Master<C> {
                 "the node sees its stake differently"
             );
         }
-        let nonce = session.boot.is_some().then(fresh_nonce).transpose()?;
+        let nonce = session.attested.is_some().then(fresh_nonce).transpose()?;
         if let Some(nonce) = &nonce {
             self.sessions.expect(&request.session, nonce.clone());
         }
@@ -110,21 +120,19 @@ impl<C: StakeReader> Master<C> {
 }
 
 /// The quote is of the boot that the session began with, and over the nonce of the last answer.
-fn check_quote(session: &Session, boot: &Boot, request: &HeartbeatRequest) -> Result<(), Refused> {
+fn check_quote(attested: &Attested, request: &HeartbeatRequest) -> Result<Boot, Refused> {
     let Some(quote) = &request.quote else {
         return Err(Refused::new(
             RefusalCode::EvidenceMissing,
             "the session began with evidence, and the heartbeat has no quote",
         ));
     };
-    let data = session
-        .nonces
-        .iter()
+    let data = attested
+        .nonces()
         .map(|nonce| heartbeat_data(&request.session, request.sequence, nonce))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Refused::malformed(error.to_string()))?;
-    boot.check(quote, &data)
-        .map_err(|fault| Refused::new(fault.code, fault.message))
+    Ok(attested.boot.check(quote, &data)?)
 }
 
 fn fresh_nonce() -> Result<Vec<u8>, Refused> {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use attest::verify::Image;
 use chain::{Stake, Verdict};
 use tracing::error;
 use wire::Secret;
@@ -63,8 +64,13 @@ pub(crate) struct Issued {
 }
 
 impl JoinTokens {
-    /// A token for the node of a stake that stands, at `now` in Unix seconds.
-    pub(crate) async fn issue(&self, stake: &Stake, now: u64) -> Result<Issued, Refused> {
+    /// A token for the node of a stake that stands, which runs this image, at `now` in Unix seconds.
+    pub(crate) async fn issue(
+        &self,
+        stake: &Stake,
+        image: Option<Image>,
+        now: u64,
+    ) -> Result<Issued, Refused> {
         match self {
             Self::File(path) => match token(path) {
                 Ok(token) => Ok(Issued {
@@ -80,7 +86,7 @@ impl JoinTokens {
                     Err(Refused::unavailable(message))
                 }
             },
-            Self::Cluster(cluster) => match cluster.issue(stake, now).await {
+            Self::Cluster(cluster) => match cluster.issue(stake, image, now).await {
                 Ok(made) => Ok(Issued {
                     token: made.token,
                     secret: Some(made.secret),
@@ -112,7 +118,14 @@ impl JoinTokens {
 
     /// A stake was read: where it is gone, its Node has to go as well.
     pub(crate) fn stake_read(&self, verdict: Verdict) {
-        if let (Self::Cluster(cluster), true) = (self, is_gone(verdict)) {
+        if is_gone(verdict) {
+            self.look_at_stakes();
+        }
+    }
+
+    /// What stands behind a Node, its stake or its release, does not count any more.
+    pub(crate) fn look_at_stakes(&self) {
+        if let Self::Cluster(cluster) = self {
             cluster.look_at_stakes();
         }
     }

@@ -19,11 +19,13 @@ pub mod service;
 pub mod settings;
 pub mod trust;
 
+mod addresses;
 mod challenge;
 mod evidence;
 mod heartbeat;
 mod refusal;
 mod register;
+mod releases;
 mod sessions;
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ async fn live(settings: MasterSettings) -> anyhow::Result<()> {
     }
     tokio::select! {
         never = serve(listener, tls, Arc::clone(&master).router()) => match never {},
-        never = master.tend() => match never {},
+        never = Arc::clone(&master).tend() => match never {},
+        never = master.watch_releases() => match never {},
         _ = terminate.recv() => info!("SIGTERM: the master ends"),
         _ = interrupt.recv() => info!("SIGINT: the master ends"),
     }

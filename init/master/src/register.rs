@@ -13,6 +13,7 @@ use crate::chain_link::StakeReader;
 use crate::challenge::NonceFault;
 use crate::refusal::Refused;
 use crate::service::{Master, check_header, check_name, check_signature, check_verdict};
+use crate::sessions::Attested;
 
 /// The length of a session's name, in random bytes.
 const SESSION_LENGTH: usize = 16;
@@ -52,14 +53,24 @@ impl<C: StakeReader> Master<C> {
         self.check_stake(request, key, &stake)?;
         let mut message = format!("the stake {} of {} is active", stake.record, stake.amount);
         if let Some(verified) = &verified {
-            let environment = self.check_release(&request.node_id, verified).await?;
+            let environment = self
+                .check_release(&request.node_id, verified)
+                .await
+                .inspect_err(|refused| {
+                    if refused.code.is_about_the_release() {
+                        self.sessions.end_all_of(stake.record);
+                        self.join.tokens.look_at_stakes();
+                    }
+                })?;
             message = format!("{message}; trusted execution environment: {environment}");
         }
 
         let session = session_name()?;
         // first, so that of two requests with one nonce only one has a token made
         self.challenges.consume(nonce).map_err(refused_nonce)?;
-        let issued = self.join.tokens.issue(&stake, (self.clock)()).await?;
+        let image = verified.as_ref().map(|verified| verified.image);
+        let tokens = &self.join.tokens;
+        let issued = tokens.issue(&stake, image, (self.clock)()).await?;
         let answer = self.grant(
             request,
             verified.as_ref(),
@@ -81,7 +92,9 @@ impl<C: StakeReader> Master<C> {
             session,
             request.seal_token.clone(),
             stake,
-            verified.map(|verified| verified.boot()),
+            verified.map(|verified| {
+                Attested::new(verified.image, verified.boot(), request.nonce.0.clone())
+            }),
         );
         if !begun {
             self.join.tokens.take_back(issued).await;

@@ -1,10 +1,9 @@
 //! Connections: TLS, and bounds on their number, their size, and their time.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
+use crate::addresses::Addresses;
 use crate::service::{Peer, answer};
 use crate::settings::{MasterSettingsError, read_bounded, read_secret};
 
@@ -89,52 +89,11 @@ pub fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError
     Ok(Arc::new(config))
 }
 
-/// How many connections there are from each address.
-#[derive(Debug, Default)]
-struct Addresses(Mutex<HashMap<IpAddr, usize>>);
-
-/// A place taken by a connection, given back when it is dropped.
-struct Place {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Addresses {
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_insert(0);
-        if *count >= MOST_FROM_ONE {
-            return None;
-        }
-        *count += 1;
-        Some(Place {
-            addresses: Arc::clone(self),
-            address,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self
-            .addresses
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, router: Router) -> Infallible {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let addresses = Arc::new(Addresses::default());
+    let addresses = Arc::new(Addresses::new(MOST_FROM_ONE));
     loop {
         let Ok(permit) = Arc::clone(&places).acquire_owned().await else {
             // nobody closes it
@@ -191,25 +150,5 @@ async fn converse(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, ro
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = conversation.await {
         debug!(%peer, %error, "the connection broke");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_bounded_for_one_address_and_given_back() {
-        let addresses = Arc::new(Addresses::default());
-        let one: IpAddr = [192, 0, 2, 1].into();
-        let mut places: Vec<Place> = (0..MOST_FROM_ONE)
-            .map(|_| addresses.enter(one).expect("room"))
-            .collect();
-        assert!(addresses.enter(one).is_none());
-        assert!(addresses.enter([192, 0, 2, 2].into()).is_some());
-        places.pop();
-        assert!(addresses.enter(one).is_some());
-        places.clear();
-        assert!(addresses.0.lock().expect("alone").is_empty());
     }
 }

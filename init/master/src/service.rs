@@ -25,10 +25,12 @@ use wire::master::{
     SEAL_TOKEN_HEADER,
 };
 
+use crate::addresses::Addresses;
 use crate::chain_link::StakeReader;
 use crate::challenge::Challenges;
 use crate::join::Join;
 use crate::refusal::Refused;
+use crate::releases::KnownReleases;
 use crate::sessions::Sessions;
 use crate::trust::Trust;
 
@@ -36,6 +38,8 @@ use crate::trust::Trust;
 const CLOCK_TOLERANCE: u64 = 300;
 /// Registrations side by side, whose bodies can be long; more wait within their time.
 const MOST_REGISTRATIONS: usize = 64;
+/// Of these, from one address: nodes behind one address come back after their own pauses.
+pub(crate) const MOST_REGISTRATIONS_FROM_ONE: usize = 8;
 /// Reads of the chain side by side; more wait within their time.
 const MOST_READS: usize = 32;
 /// One read of the chain, waiting for a place included.
@@ -55,10 +59,12 @@ pub struct Master<C> {
     pub(crate) join: Join,
     pub(crate) challenges: Challenges,
     pub(crate) sessions: Sessions,
+    pub(crate) releases: KnownReleases,
     /// Who the master is, and what it asks of nodes beside their stake.
     pub(crate) trust: Trust,
     reads: Semaphore,
     registrations: Semaphore,
+    registering: Arc<Addresses>,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) clock: fn() -> u64,
 }
@@ -79,9 +85,11 @@ impl<C: StakeReader> Master<C> {
             join,
             challenges: Challenges::new().map_err(|_| NoRandomNumbers)?,
             sessions: Sessions::default(),
+            releases: KnownReleases::default(),
             trust: Trust::default(),
             reads: Semaphore::new(MOST_READS),
             registrations: Semaphore::new(MOST_REGISTRATIONS),
+            registering: Arc::new(Addresses::new(MOST_REGISTRATIONS_FROM_ONE)),
             clock,
         })
     }
@@ -266,6 +274,10 @@ async fn register<C: StakeReader>(
     Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Response {
+    let Some(_own_place) = master.registering.enter(peer.0.ip()) else {
+        let busy = "too many registrations from this address at once: come back later";
+        return finish::<()>(Err(Refused::unavailable(busy)), peer, "registration");
+    };
     // before the body is read: as many as have a place are in memory
     let _place = master.registrations.acquire().await;
     let headers = request.headers().clone();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use attest::verify::Boot;
+use attest::verify::{Boot, Fault, Image};
 use chain::{ObjectId, Stake};
 use tokio::time::Instant;
 
@@ -28,11 +28,44 @@ pub(crate) struct Session {
     heard: Instant,
     /// The last heartbeat's number.
     sequence: u64,
-    /// What every heartbeat must show, where the session began with evidence.
-    pub(crate) boot: Option<Boot>,
-    /// What the next heartbeat's quote is over: the nonce of the last answer, or of the one before,
-    /// should the last have been lost.
-    pub(crate) nonces: [Vec<u8>; 2],
+    /// What was verified, where the session began with evidence.
+    pub(crate) attested: Option<Attested>,
+    /// Why it is over: the next heartbeat is told.
+    pub(crate) refused: Option<Fault>,
+}
+
+/// What was verified of a node, and goes on being so with every heartbeat.
+#[derive(Debug, Clone)]
+pub(crate) struct Attested {
+    /// What it runs.
+    pub(crate) image: Image,
+    /// What every heartbeat must show.
+    pub(crate) boot: Boot,
+    /// What the next heartbeat's quote is over: the nonce of the last answer; the first one's, that of
+    /// the registration.
+    nonce: Vec<u8>,
+    /// The one before, should the last answer have been lost.
+    before: Option<Vec<u8>>,
+}
+
+impl Attested {
+    /// By evidence over this nonce.
+    pub(crate) fn new(image: Image, boot: Boot, nonce: Vec<u8>) -> Self {
+        Self {
+            image,
+            boot,
+            nonce,
+            before: None,
+        }
+    }
+
+    /// What the next heartbeat's quote can be over.
+    pub(crate) fn nonces(&self) -> impl Iterator<Item = &[u8]> {
+        [Some(&self.nonce), self.before.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Vec::as_slice)
+    }
 }
 
 impl Session {
@@ -60,7 +93,7 @@ impl Sessions {
         id: String,
         seal_token: String,
         stake: Stake,
-        boot: Option<Boot>,
+        attested: Option<Attested>,
     ) -> bool {
         let now = Instant::now();
         let mut sessions = self.lock();
@@ -89,8 +122,8 @@ impl Sessions {
             read: now,
             heard: now,
             sequence: 0,
-            boot,
-            nonces: Default::default(),
+            attested,
+            refused: None,
         };
         sessions.insert(id, session);
         true
@@ -101,12 +134,15 @@ impl Sessions {
         self.lock().get(id).cloned()
     }
 
-    /// Takes a heartbeat's number; `false` when it is not above the last one, or the session is
-    /// over.
-    pub(crate) fn advance(&self, id: &str, sequence: u64) -> bool {
+    /// Takes a heartbeat's number, and what its quote showed; `false` when it is not above the last
+    /// one, or the session is over.
+    pub(crate) fn advance(&self, id: &str, sequence: u64, shown: Option<Boot>) -> bool {
         match self.lock().get_mut(id) {
             Some(session) if sequence > session.sequence => {
                 session.sequence = sequence;
+                if let (Some(attested), Some(shown)) = (&mut session.attested, shown) {
+                    attested.boot = shown;
+                }
                 session.heard = Instant::now();
                 true
             }
@@ -116,10 +152,34 @@ impl Sessions {
 
     /// Keeps the nonce of the next heartbeat's quote.
     pub(crate) fn expect(&self, id: &str, nonce: Vec<u8>) {
-        if let Some(session) = self.lock().get_mut(id) {
-            let [current, before] = &mut session.nonces;
-            *before = std::mem::replace(current, nonce);
+        if let Some(session) = self.lock().get_mut(id)
+            && let Some(attested) = &mut session.attested
+        {
+            attested.before = Some(std::mem::replace(&mut attested.nonce, nonce));
         }
+    }
+
+    /// Ends the sessions of images that do not count: each is told at its next heartbeat. Gives the
+    /// names of their nodes, each of them once.
+    pub(crate) fn refuse_images(
+        &self,
+        fault: impl Fn(&Image) -> Option<Fault>,
+    ) -> Vec<(String, Fault)> {
+        let mut refused = Vec::new();
+        for session in self.lock().values_mut() {
+            let Some(attested) = session
+                .attested
+                .as_ref()
+                .filter(|_| session.refused.is_none())
+            else {
+                continue;
+            };
+            if let Some(fault) = fault(&attested.image) {
+                session.refused = Some(fault.clone());
+                refused.push((session.stake.node_id.clone(), fault));
+            }
+        }
+        refused
     }
 
     /// Keeps what was read of the stake.
@@ -180,7 +240,7 @@ mod tests {
         // another stake with the same name: not while the first is alive
         assert!(!begin(&sessions, "c", stake(2, "edge-0001")));
         tokio::time::advance(NAME_KEPT - Duration::from_secs(1)).await;
-        assert!(sessions.advance("b", 1));
+        assert!(sessions.advance("b", 1, None));
         tokio::time::advance(NAME_KEPT - Duration::from_secs(1)).await;
         assert!(!begin(&sessions, "c", stake(2, "edge-0001")));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -191,13 +251,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn numbers_only_grow() {
         let sessions = Sessions::default();
-        assert!(!sessions.advance("a", 1));
+        assert!(!sessions.advance("a", 1, None));
         assert!(begin(&sessions, "a", stake(1, "edge-0001")));
-        assert!(!sessions.advance("a", 0));
-        assert!(sessions.advance("a", 5));
-        assert!(!sessions.advance("a", 5));
-        assert!(!sessions.advance("a", 4));
-        assert!(sessions.advance("a", u64::MAX));
+        assert!(!sessions.advance("a", 0, None));
+        assert!(sessions.advance("a", 5, None));
+        assert!(!sessions.advance("a", 5, None));
+        assert!(!sessions.advance("a", 4, None));
+        assert!(sessions.advance("a", u64::MAX, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,14 +283,14 @@ mod tests {
                 read: Instant::now(),
                 heard: Instant::now(),
                 sequence: 0,
-                boot: None,
-                nonces: Default::default(),
+                attested: None,
+                refused: None,
             };
             sessions.lock().insert(format!("s{index}"), session);
         }
         tokio::time::advance(Duration::from_secs(1)).await;
         for index in (0..MOST_SESSIONS).filter(|index| *index != 77) {
-            assert!(sessions.advance(&format!("s{index}"), 1));
+            assert!(sessions.advance(&format!("s{index}"), 1, None));
         }
         assert!(begin(&sessions, "new", stake(u16::MAX, "edge-new")));
         assert!(sessions.get("s77").is_none());

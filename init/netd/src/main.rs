@@ -28,7 +28,7 @@ use tracing::{error, info};
 use wire::child::EXIT_CONFIGURATION;
 
 /// Where `init` puts the public part of the configuration.
-const CONFIGURATION: &str = "/run/daas/config/public.toml";
+const CONFIGURATION: &str = wire::paths::PUBLIC_CONFIGURATION;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()

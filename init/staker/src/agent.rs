@@ -22,6 +22,10 @@ pub(crate) enum Hold {
     Suspicion,
     /// The stake is below the pool's minimum.
     BelowMinimum,
+    /// The node leaves.
+    Leaving,
+    /// The image that runs here does not count any more.
+    Release,
 }
 
 /// The wish: where to join and with what, and what stands against it.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use wire::Secret;
 use wire::child::{PowerOffReason, ToInit};
+use wire::paths;
 use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase};
 
 use crate::seams::Init;
@@ -88,8 +89,8 @@ impl TpmReport {
             Some(text.trim().to_owned())
         };
         Some(Self {
-            storage_root_key: key("srk.pub")?,
-            endorsement_key: key("ek.pub")?,
+            storage_root_key: key(paths::name(paths::STORAGE_ROOT_KEY))?,
+            endorsement_key: key(paths::name(paths::ENDORSEMENT_KEY))?,
         })
     }
 }

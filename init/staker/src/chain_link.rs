@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use chain::{
-    ChainError, ChainSettings, Mist, NodeKey, ObjectId, Stake, StakeTransaction, WatchEvent,
+    Address, ChainError, ChainSettings, Mist, NodeKey, ObjectId, PayoutTransaction, Stake,
+    StakeTransaction, WatchEvent,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -51,6 +52,7 @@ impl ChainLink {
 
 impl Chain for ChainLink {
     type Transaction = StakeTransaction;
+    type Payout = PayoutTransaction;
 
     async fn find_stake(&self) -> Result<Option<Stake>, ChainError> {
         let chain = self.connection().await?;
@@ -119,6 +121,43 @@ impl Chain for ChainLink {
             tls_key_sha256: master.tls_key_sha256,
         };
         Ok(Some(masters.into_iter().map(known).collect()))
+    }
+
+    async fn request_unstake(&self, stake: &Stake) -> Result<(), ChainError> {
+        let chain = self.connection().await?;
+        chain.request_unstake(&self.key, stake).await.map(drop)
+    }
+
+    async fn withdraw(&self, stake: &Stake) -> Result<(), ChainError> {
+        let chain = self.connection().await?;
+        chain.withdraw(&self.key, stake.record).await.map(drop)
+    }
+
+    async fn prepare_payout(
+        &self,
+        receiver: Address,
+    ) -> Result<Option<PayoutTransaction>, ChainError> {
+        let chain = self.connection().await?;
+        chain.prepare_payout(&self.key, receiver).await
+    }
+
+    async fn payout_expired(&self, payout: &PayoutTransaction) -> Result<bool, ChainError> {
+        self.connection().await?.payout_expired(payout).await
+    }
+
+    async fn submit_payout(&self, payout: &PayoutTransaction) -> Result<(), ChainError> {
+        let chain = self.connection().await?;
+        chain.submit_payout(payout).await.map(drop)
+    }
+
+    fn encode_payout(&self, payout: &PayoutTransaction) -> Vec<u8> {
+        payout.to_bytes()
+    }
+
+    fn decode_payout(&self, bytes: &[u8], receiver: Address) -> Option<PayoutTransaction> {
+        PayoutTransaction::from_bytes(bytes)
+            .ok()
+            .filter(|payout| payout.is_for(self.key.public(), receiver))
     }
 
     async fn watch(&self, stake: &Stake) -> Result<BoxStream<'static, WatchEvent>, ChainError> {

@@ -1,5 +1,5 @@
-//! Write-ahead: the signed stake transaction is on disk before it is submitted, so that a node
-//! that loses power in between submits the same one again. Never two stakes for one node.
+//! Write-ahead: a signed transaction that moves coins is on disk before it is submitted, so that a
+//! node that loses power in between submits the same one again. Never two stakes for one node.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-/// The file's name in either directory.
-const FILE: &str = "stake-transaction";
+/// The files' names in either directory.
+const STAKE: &str = "stake-transaction";
+const PAYOUT: &str = "payout-transaction";
 /// The longest file that is read, in bytes; a Sui transaction is at most 128 KiB
 /// (protocol configuration, `max_tx_size_bytes`).
 const LONGEST: u64 = 256 * 1024;
@@ -51,11 +52,12 @@ struct Entry {
     transaction: Vec<u8>,
 }
 
-/// The pending stake transaction, in the first of some directories that takes it.
+/// The pending transaction of a kind, in the first of some directories that takes it.
 #[derive(Debug)]
 pub struct Journal {
     directories: Vec<PathBuf>,
     purpose: Purpose,
+    file: &'static str,
 }
 
 impl Journal {
@@ -65,6 +67,17 @@ impl Journal {
         Self {
             directories,
             purpose,
+            file: STAKE,
+        }
+    }
+
+    /// The one beside it, for what sends the coins on that are left.
+    #[must_use]
+    pub fn of_payout(&self) -> Self {
+        Self {
+            directories: self.directories.clone(),
+            purpose: self.purpose.clone(),
+            file: PAYOUT,
         }
     }
 
@@ -72,23 +85,23 @@ impl Journal {
     #[must_use]
     pub fn pending(&self) -> Option<Vec<u8>> {
         self.directories.iter().find_map(|directory| {
-            let path = directory.join(FILE);
+            let path = directory.join(self.file);
             let bytes = match read_bounded(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
                 Err(error) => {
-                    warn!(path = %path.display(), %error, "the kept stake transaction can't be read");
+                    warn!(path = %path.display(), %error, "the kept transaction can't be read");
                     return None;
                 }
             };
             match bcs::from_bytes::<Entry>(&bytes) {
                 Ok(entry) if entry.purpose.stakes_like(&self.purpose) => Some(entry.transaction),
                 Ok(_) => {
-                    warn!(path = %path.display(), "the kept stake transaction is for another configuration");
+                    warn!(path = %path.display(), "the kept transaction is for another configuration");
                     None
                 }
                 Err(_) => {
-                    warn!(path = %path.display(), "the kept stake transaction is damaged");
+                    warn!(path = %path.display(), "the kept transaction is damaged");
                     None
                 }
             }
@@ -107,7 +120,7 @@ impl Journal {
         let bytes = bcs::to_bytes(&entry).map_err(io::Error::other)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for directory in &self.directories {
-            match write_whole(directory, &bytes) {
+            match write_whole(directory, self.file, &bytes) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let text = format!("{}: {error}", directory.display());
@@ -118,15 +131,15 @@ impl Journal {
         Err(last)
     }
 
-    /// Forgets it: the stake is on chain, or never will be.
+    /// Forgets it: it was executed, or never will be.
     pub fn clear(&self) {
         for directory in &self.directories {
-            let path = directory.join(FILE);
+            let path = directory.join(self.file);
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    warn!(path = %path.display(), %error, "the stake transaction can't be removed");
+                    warn!(path = %path.display(), %error, "the transaction can't be removed");
                 }
             }
         }
@@ -144,8 +157,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn write_whole(directory: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = directory.join(format!("{FILE}.new"));
+fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.new"));
     let mut file = File::options()
         .write(true)
         .create(true)
@@ -154,7 +167,7 @@ fn write_whole(directory: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&temporary, directory.join(FILE))?;
+    fs::rename(&temporary, directory.join(name))?;
     File::open(directory)?.sync_all()
 }
 
@@ -187,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn a_payout_is_kept_beside_a_stake() {
+        let directory = tempfile::tempdir().unwrap();
+        let stake = Journal::new(vec![directory.path().into()], purpose(1));
+        let payout = stake.of_payout();
+        payout.keep(b"coins").unwrap();
+        assert_eq!(stake.pending(), None);
+        stake.clear();
+        assert_eq!(payout.pending().unwrap(), b"coins");
+    }
+
+    #[test]
     fn the_second_directory_serves_where_the_first_is_missing() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
@@ -214,10 +238,10 @@ mod tests {
             ..purpose(1)
         };
         assert_eq!(Journal::new(directories, other_pool).pending(), None);
-        fs::write(directory.path().join(FILE), [0xff; 64]).unwrap();
+        fs::write(directory.path().join(STAKE), [0xff; 64]).unwrap();
         assert_eq!(journal.pending(), None);
         let huge = vec![0; usize::try_from(LONGEST).unwrap() + 1];
-        fs::write(directory.path().join(FILE), huge).unwrap();
+        fs::write(directory.path().join(STAKE), huge).unwrap();
         assert_eq!(journal.pending(), None);
     }
 }

@@ -15,6 +15,7 @@
 //! | gone by one fullnode's word alone | runs nothing until that is confirmed or refuted |
 //! | gone for one fullnode, not for another | is degraded, and goes on |
 //! | not readable | is degraded, and goes on |
+//! | not wanted any more (`chain.leave = true`) | runs nothing, takes it back, sends all coins to `chain.payout`, and powers off |
 //!
 //! For a person there are commands beside it: see [`command`].
 
@@ -36,6 +37,7 @@ mod agent;
 mod backoff;
 mod doubt;
 mod funding;
+mod leave;
 mod membership;
 mod registration;
 mod token;

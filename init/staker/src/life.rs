@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use chain::{ChainError, NodeKey, Stake, Verdict};
+use chain::{Address, ChainError, NodeKey, Stake, Verdict};
 use tracing::{info, warn};
 use wire::child::PowerOffReason;
 use wire::status::{AgentRequest, DegradedReason, NodeState, Phase};
@@ -51,6 +51,10 @@ pub struct Identity {
     pub key: Rc<NodeKey>,
     /// Whether it stakes anew what was withdrawn.
     pub restake: bool,
+    /// Whether it gives its stake up.
+    pub leave: bool,
+    /// Where a node that leaves sends its coins.
+    pub payout: Option<Address>,
     /// Its TPM, which proves what it runs.
     pub prover: Prover,
 }
@@ -67,6 +71,10 @@ pub struct Staker<C, M, I, U> {
     pub(crate) journal: Journal,
     /// Whether a stake that was withdrawn is made anew.
     restake: bool,
+    /// Whether the stake is not wanted any more.
+    leaves: bool,
+    /// Where all coins are sent then.
+    pub(crate) payout: Option<Address>,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) clock: fn() -> u64,
     /// The stake, as last read.
@@ -113,6 +121,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             unconfirmed: RefCell::default(),
             funding_shown: Cell::default(),
             restake: identity.restake,
+            leaves: identity.leave,
+            payout: identity.payout,
         }
     }
 
@@ -131,6 +141,12 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 
     async fn live(&self) -> End {
+        if self.leaves {
+            return tokio::select! {
+                end = self.leave() => end,
+                never = self.keep_agent() => match never {},
+            };
+        }
         if let Err(end) = self.ensure_stake().await {
             return end;
         }
@@ -345,7 +361,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    async fn chain_works(&self) {
+    pub(crate) async fn chain_works(&self) {
         self.board.recover(DegradedReason::ChainUnreachable).await;
         self.board.recover(DegradedReason::BalanceShort).await;
         self.funding_shown.set(false);

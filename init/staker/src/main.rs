@@ -8,7 +8,7 @@ use staker::command::{self, Action};
 use tracing_subscriber::filter::LevelFilter;
 
 /// Where `init configure` leaves the whole configuration, for this program alone.
-const CONFIGURATION: &str = "/run/daas/config/staker.toml";
+const CONFIGURATION: &str = wire::paths::SECRET_CONFIGURATION;
 
 /// Stake, registration, heartbeat and slash watch of the node.
 #[derive(Parser)]

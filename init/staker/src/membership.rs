@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use wire::master::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use wire::status::{DegradedReason, NodeState, Phase};
 
+use crate::agent::Hold;
 use crate::backoff::Backoff;
 use crate::board::explain;
 use crate::life::{End, Judgement, Staker};
@@ -79,6 +80,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                         .reach(NodeState::Registered, Phase::Registered)
                         .await;
                     self.want_agent(grant.server, grant.join_token).await;
+                    self.release_agent(Hold::Release).await;
                     return Ok(registered.session);
                 }
                 Err(failure) => {
@@ -124,13 +126,30 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             | MasterError::InvalidAnswer { .. } => DegradedReason::MasterUnreachable,
         };
         self.recover_registration(Some(reason)).await;
-        self.board.degrade(reason, &explain(failure)).await;
+        match failure {
+            MasterError::Refused { code, .. } if code.is_about_the_release() => {
+                self.image_refused(failure).await;
+            }
+            _ => self.board.degrade(reason, &explain(failure)).await,
+        }
         if let MasterError::Refused { code, .. } = failure
             && is_about_the_stake(*code)
         {
             self.read_stake().await?;
         }
         Ok(())
+    }
+
+    /// The image does not count any more: agent and pods stop. The stake stays, and the node goes on
+    /// asking, as the chain can take the image back into its list, but for a revoked one.
+    async fn image_refused(&self, failure: &MasterError) {
+        let detail = format!(
+            "{}; agent and pods are stopped: boot this machine from a newer image; its stake stays",
+            explain(failure)
+        );
+        let reason = DegradedReason::RegistrationRefused;
+        self.board.degrade(reason, &detail).await;
+        self.hold_agent(Hold::Release, detail).await;
     }
 
     /// Takes back why registration failed, but for this one reason.
@@ -150,8 +169,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Reports every 30 seconds, the first time at once.
     async fn report(&self, session: &Session) -> Ended {
         let mut sequence = 0_u64;
-        // what the next quote is over: the first has the session's own name, which is as fresh
-        let mut nonce = Vec::new();
+        // what the next quote is over: the first, what the registration's was
+        let mut nonce = session.nonce.clone();
         let mut acknowledged = false;
         let token = self.seal_token().ok();
         let mut beats = interval(HEARTBEAT_INTERVAL);
@@ -179,6 +198,10 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     nonce = next;
                     acknowledged = true;
                     self.beat_went_well().await;
+                }
+                Err(failure @ MasterError::Refused { code, .. }) if code.is_about_the_release() => {
+                    self.image_refused(&failure).await;
+                    return Ended::Lost { acknowledged };
                 }
                 Err(MasterError::Refused { code, message }) if code.ends_session() => {
                     info!(%code, answer = message, "the session is over: registering again");
@@ -237,7 +260,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             signature: Base64(Vec::new()),
         };
         let bytes = request.signed_bytes().map_err(signing)?;
-        request.signature = self.sign(&bytes)?;
+        request.signature = self.sign(&bytes).await?;
         let answer = self
             .master
             .heartbeat(&session.channel, &self.seal_token()?, &request)
@@ -331,8 +354,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .ok_or(MasterError::NoSealToken)
     }
 
-    pub(crate) fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
-        let signature = self.key.sign_message(bytes).map_err(signing)?;
+    pub(crate) async fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
+        let signature = self.key.sign_message_aside(bytes).await.map_err(signing)?;
         STANDARD
             .decode(signature.to_string())
             .map(Base64)

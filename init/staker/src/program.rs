@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use chain::{ChainSettings, Mist, NodeKey};
 use config::{MAXIMUM_LENGTH, NodeConfig};
+use seal::release::POLICIES;
 use seal::tpm::transport::DEVICE;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 use wire::child::FromInit;
+use wire::paths;
 use zeroize::Zeroizing;
 
 use crate::board::{Board, TpmReport, explain};
@@ -24,17 +26,15 @@ use crate::journal::{Journal, Purpose};
 use crate::life::{Identity, Staker};
 use crate::master_client::MasterClient;
 use crate::page;
-use crate::prover::{self, Prover};
+use crate::prover::Prover;
 use crate::seams::Init as _;
 use crate::tee::Reporter;
-use crate::tpm_key::{self, TpmKey};
+use crate::tpm_key::TpmKey;
 use crate::usage::NodeMeter;
 
 /// Where the stake transaction is kept until it is on chain: on the state disk, or else on tmpfs,
 /// where it survives this program, but no power cut.
-const DIRECTORIES: &[&str] = &["/var/lib/daas/staker", "/run/staker"];
-/// Where `init` lays out what the TPM shows to others.
-const EVIDENCE: &str = "/run/daas/evidence";
+const DIRECTORIES: &[&str] = &[paths::STAKER_STATE, paths::STAKER_RUN];
 /// How long `init` has for its first status, before the life begins without it.
 const FIRST_STATUS: Duration = Duration::from_secs(2);
 
@@ -115,8 +115,8 @@ pub(crate) fn identity(
 ) -> anyhow::Result<(NodeKey, ChainSettings)> {
     let public = &config.public;
     let key = if config.identity.is_in_tpm() {
-        let stored = configuration.with_file_name(tpm_key::FILE);
-        TpmKey::load(&stored, Path::new(tpm_key::POLICIES), Path::new(DEVICE))
+        let stored = configuration.with_file_name(paths::name(paths::SUI_KEY));
+        TpmKey::load(&stored, Path::new(POLICIES), Path::new(DEVICE))
             .map(|key| NodeKey::from_signer(Arc::new(key)))
             .context("identity.sui_key is the TPM's")?
     } else {
@@ -159,10 +159,18 @@ fn assemble(
         .context("master.directory")?;
     let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount)
         .with_directory(directory);
+    let payout = public.chain.payout.as_deref().map(str::parse).transpose();
+    let payout = payout.context("chain.payout")?;
+    if payout.is_none() && config.identity.is_in_tpm() {
+        warn!(
+            "the Sui key is the TPM's, and chain.payout names no address: its coins can't leave this \
+             machine"
+        );
+    }
     let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
     let board = Board::new(init, &public.node_id);
     board.show_fullnodes(public.chain.fullnodes.len());
-    board.show_identity(&key.address(), TpmReport::read(Path::new(EVIDENCE)));
+    board.show_identity(&key.address(), TpmReport::read(Path::new(paths::EVIDENCE)));
     Ok(Staker::new(
         chain,
         master,
@@ -172,7 +180,9 @@ fn assemble(
             node_id: public.node_id.clone(),
             key,
             restake: public.chain.restake,
-            prover: Prover::of_device(Path::new(prover::DEVICE), Path::new(prover::EVENT_LOG))
+            leave: public.chain.leave,
+            payout,
+            prover: Prover::of_device(Path::new(DEVICE), Path::new(paths::EVENT_LOG))
                 .with_reporter(Reporter::default()),
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),

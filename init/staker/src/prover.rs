@@ -18,12 +18,6 @@ use wire::master::{Base64, Grant, HeartbeatQuote, SealedToken};
 
 use crate::tee::{Asking, Reporter, TeeReport};
 
-/// The kernel's resource manager of the TPM (Documentation/security/tpm), which belongs to this
-/// program's user.
-pub const DEVICE: &str = "/dev/tpmrm0";
-/// Where init leaves the firmware's event log.
-pub const EVENT_LOG: &str = "/run/daas/evidence/event-log";
-
 /// One piece of work of the TPM, waiting for its turn included. A slow TPM makes a key in seconds.
 const TPM_LIMIT: Duration = Duration::from_secs(60);
 

@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) channel: [u8; 32],
     /// Whether it began with evidence, so that each heartbeat has a quote.
     pub(crate) quoted: bool,
+    /// The master's nonce of the registration, which the first heartbeat's quote is over.
+    pub(crate) nonce: Vec<u8>,
 }
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
@@ -65,7 +67,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             evidence: evidence.map(Base64),
             signature: Base64(Vec::new()),
         };
-        request.signature = self.sign(&request.signed_bytes().map_err(signing)?)?;
+        request.signature = self.sign(&request.signed_bytes().map_err(signing)?).await?;
         let answer = self
             .master
             .register(&channel, &request)
@@ -91,6 +93,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 name: grant.session.clone(),
                 channel,
                 quoted,
+                nonce: request.nonce.0,
             },
             grant,
         })

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use chain::{ChainError, Stake, WatchEvent};
+use chain::{Address, ChainError, Stake, WatchEvent};
 use futures::stream::BoxStream;
 use wire::child::ToInit;
 use wire::master::{
@@ -16,6 +16,9 @@ use crate::prover::ProverError;
 pub trait Chain {
     /// A stake transaction, signed, but not yet submitted.
     type Transaction;
+
+    /// A transaction that sends all coins on, signed, but not yet submitted.
+    type Payout;
 
     /// This node's stake; `None`: it definitely has none.
     fn find_stake(&self) -> impl Future<Output = Result<Option<Stake>, ChainError>>;
@@ -63,6 +66,34 @@ pub trait Chain {
     /// The masters whose keys count now, by the pool's directory, corroborated by a second fullnode
     /// where two are configured; `None`: the configuration names no directory.
     fn masters(&self) -> impl Future<Output = Result<Option<Vec<KnownMaster>>, ChainError>>;
+
+    /// Asks for the stake back.
+    fn request_unstake(&self, stake: &Stake) -> impl Future<Output = Result<(), ChainError>>;
+
+    /// Takes the coins of a stake back whose time has come.
+    fn withdraw(&self, stake: &Stake) -> impl Future<Output = Result<(), ChainError>>;
+
+    /// Builds and signs the transaction that sends all coins to another account; `None`: there are
+    /// none that pay for their own sending.
+    fn prepare_payout(
+        &self,
+        receiver: Address,
+    ) -> impl Future<Output = Result<Option<Self::Payout>, ChainError>>;
+
+    /// Whether it can't be executed any more.
+    fn payout_expired(
+        &self,
+        payout: &Self::Payout,
+    ) -> impl Future<Output = Result<bool, ChainError>>;
+
+    /// Submits it; submitting the same one again sends nothing twice.
+    fn submit_payout(&self, payout: &Self::Payout) -> impl Future<Output = Result<(), ChainError>>;
+
+    /// The bytes to keep on disk before it is submitted. They hold no secret.
+    fn encode_payout(&self, payout: &Self::Payout) -> Vec<u8>;
+
+    /// What was kept, if it is for this receiver; `None`: it is not, or the bytes are damaged.
+    fn decode_payout(&self, bytes: &[u8], receiver: Address) -> Option<Self::Payout>;
 
     /// Tells what happens to the stake, until it is gone.
     fn watch(

@@ -13,11 +13,6 @@ use zeroize::Zeroizing;
 
 use crate::board::explain;
 
-/// What stands beside the configuration: the key as the TPM takes it, and what lets it sign.
-pub(crate) const FILE: &str = "sui-key";
-/// What the publisher signed about the image that runs.
-pub(crate) const POLICIES: &str = "/run/daas/release/policies.json";
-
 /// Why the TPM's key can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TpmKeyError {
@@ -74,6 +69,10 @@ impl TpmKey {
 impl Signer for TpmKey {
     fn public(&self) -> PublicKey {
         self.public
+    }
+
+    fn waits(&self) -> bool {
+        true
     }
 
     /// The TPM takes its time: some ten milliseconds, on old ones some hundred.

@@ -5,10 +5,10 @@
 
 mod common;
 
-use chain::Verdict;
+use chain::{Address, Chain, Mist, Verdict};
 use common::Authority;
-use common::devnet::{Devnet, JOIN_TOKEN, is_slashed, starts_agent};
-use wire::child::ToInit;
+use common::devnet::{Devnet, JOIN_TOKEN, Options, is_slashed, starts_agent};
+use wire::child::{PowerOffReason, ToInit};
 use wire::status::{DegradedReason, NodeState};
 
 #[tokio::test]
@@ -120,4 +120,57 @@ async fn a_master_with_another_root_gets_nothing() {
             assert!(!passed.iter().any(starts_agent), "{passed:?}");
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_node_leaves_and_sends_all_coins_on() {
+    let devnet = Devnet::new().await;
+    let master = devnet.master().await;
+    devnet
+        .live(&master, async |init| {
+            init.expect(starts_agent).await;
+        })
+        .await;
+    let payout = Address::from_bytes([0x33; 32]);
+    let leaving = || Options {
+        leave: true,
+        payout: Some(payout),
+        ..Options::default()
+    };
+    let waits = |message: &ToInit| matches!(message, ToInit::Degraded { detail, .. } if detail.contains("can be withdrawn at"));
+    devnet
+        .live_with(&master, leaving(), async |init| {
+            let passed = init.expect(waits).await;
+            assert!(!passed.iter().any(starts_agent), "{passed:?}");
+        })
+        .await;
+    // power is lost meanwhile; then the time has come
+    devnet.node.advance_clock(60 * 60 * 1000);
+    devnet
+        .live_at(&master, leaving(), in_two_hours, async |init| {
+            let left = |message: &ToInit| {
+                matches!(
+                    message,
+                    ToInit::PowerOff {
+                        reason: PowerOffReason::Unbonding,
+                        ..
+                    }
+                )
+            };
+            init.expect(left).await;
+        })
+        .await;
+    let chain = Chain::connect(&devnet.settings()).await.unwrap();
+    let own = chain.balance(devnet.operator().address()).await.unwrap();
+    let sent = chain.balance(payout).await.unwrap();
+    assert_eq!(own, Mist(0), "no dust");
+    // three coins, less what the transactions took
+    assert!(
+        sent > Mist(3 * Mist::PER_SUI - Mist::PER_SUI / 20),
+        "{sent}"
+    );
+}
+
+fn in_two_hours() -> u64 {
+    common::devnet::now() + 2 * 60 * 60
 }

@@ -84,7 +84,8 @@ named! {
         BalanceShort = "balance-short",
         /// The stake is below the pool's minimum.
         StakeBelowMinimum = "stake-below-minimum",
-        /// The stake was withdrawn before this boot: its owner has to say whether it is made anew.
+        /// The stake was withdrawn before this boot, and its owner has to say whether it is made anew; or the
+        /// node leaves.
         StakeWithdrawn = "stake-withdrawn",
         /// The chain refused what the node asked for, or answered what can't be.
         ChainRefused = "chain-refused",

@@ -14,6 +14,9 @@ use crate::evidence::REGISTERS;
 pub struct Boot {
     key: Point,
     reset_count: u32,
+    restart_count: u32,
+    /// Of the last quote, in milliseconds: the next one's is not below it.
+    clock: u64,
     registers: Digest,
 }
 
@@ -24,17 +27,20 @@ impl Verified {
         Boot {
             key: self.key,
             reset_count: self.reset_count,
+            restart_count: self.restart_count,
+            clock: self.clock,
             registers: self.registers,
         }
     }
 }
 
 impl Boot {
-    /// Verifies a heartbeat's quote, which must be over one of these data.
+    /// Verifies a heartbeat's quote, which must be over one of these data. Gives what the next one is
+    /// compared with.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn check(&self, quote: &HeartbeatQuote, data: &[Digest]) -> Result<(), Fault> {
+    pub fn check(&self, quote: &HeartbeatQuote, data: &[Digest]) -> Result<Self, Fault> {
         let quote = Quote {
             message: quote.message.0.clone(),
             signature: quote.signature.0.clone(),
@@ -57,13 +63,28 @@ impl Boot {
                 "the node was booted since it registered: register again",
             ));
         }
+        if quoted.restart_count != self.restart_count {
+            return Err(Fault::new(
+                RefusalCode::AnotherBoot,
+                "the node's TPM was started again since it registered: register again",
+            ));
+        }
+        if quoted.clock < self.clock {
+            return Err(Fault::new(
+                RefusalCode::AnotherBoot,
+                "the clock of the node's TPM went back: register again",
+            ));
+        }
         if quoted.pcr_digest != self.registers {
             return Err(Fault::new(
                 RefusalCode::RegistersChanged,
                 "the TPM's registers were extended since the node registered",
             ));
         }
-        Ok(())
+        Ok(Self {
+            clock: quoted.clock,
+            ..self.clone()
+        })
     }
 }
 
@@ -88,6 +109,8 @@ mod tests {
             let boot = Boot {
                 key: Point::from_sec1(&point).expect("a point"),
                 reset_count: 0,
+                restart_count: 0,
+                clock: 0,
                 registers: [0; 32],
             };
             let quote = HeartbeatQuote {

@@ -130,7 +130,7 @@ impl Policy {
         };
         // one image can be several versions
         let counts = |release: &&Release| {
-            Phase::Run.predict(&release.pcr11) == verified.image
+            Phase::Run.predict(&release.pcr11) == *verified.image.register()
                 && release.standing == Standing::Approved
         };
         let listed: Vec<_> = releases

@@ -5,6 +5,10 @@ use wire::master::RefusalCode;
 
 use super::{Fault, Verified};
 
+/// What a node runs: the value of its register 11, once the phase "run" is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image(Digest);
+
 /// A release that the chain knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
@@ -33,7 +37,30 @@ pub enum Standing {
 }
 
 impl Verified {
-    /// The release that the node runs, if it counts.
+    /// The release that the node runs, if it counts: see [`Image::release`].
+    ///
+    /// # Errors
+    /// When none is known, or it does not count.
+    pub fn release<'a>(&self, releases: &'a [Release]) -> Result<&'a Release, Fault> {
+        self.image.release(releases)
+    }
+}
+
+impl Image {
+    /// From register 11, as quoted.
+    #[must_use]
+    pub const fn from_register(value: Digest) -> Self {
+        Self(value)
+    }
+
+    /// Register 11, as quoted.
+    #[must_use]
+    pub const fn register(&self) -> &Digest {
+        &self.0
+    }
+
+    /// The release that is this image, if it counts. Asked when a node registers, and again and again
+    /// for as long as it is part of the cluster.
     ///
     /// # Errors
     /// When none is known, or it does not count.
@@ -41,7 +68,7 @@ impl Verified {
         let runs = || {
             releases
                 .iter()
-                .filter(|release| Phase::Run.predict(&release.pcr11) == self.image)
+                .filter(|release| Phase::Run.predict(&release.pcr11) == self.0)
         };
         // several versions can be one image: it stays revoked under another version, and else counts
         // by the one that does
@@ -72,7 +99,7 @@ impl Verified {
                 RefusalCode::ReleaseUnknown,
                 format!(
                     "no release on chain leads to the node's register 11, which is {}",
-                    hex::encode(self.image)
+                    hex::encode(self.0)
                 ),
             ),
         }

@@ -180,7 +180,7 @@ impl Chain {
             .min(left)
             .min(plan.most_gas());
         let transaction = build(budget)?;
-        let signature: UserSignature = key.sign_transaction(&transaction)?;
+        let signature: UserSignature = key.sign_transaction(&transaction).await?;
         Ok(SignedTransaction {
             transaction,
             signatures: vec![signature],

@@ -20,11 +20,13 @@ impl Chain {
     /// The current masters of the pool: those that its directory lists and whose enclave's key is
     /// not retired, when two fullnodes say the same, or one where only one is configured.
     ///
-    /// A master that is listed and not current is left out; an empty list is a definite answer.
+    /// A master that is listed and not current is left out; an empty list is a definite answer. So is
+    /// one whose enclave can't be read or is not as the directory says, with a warning: one of them
+    /// does not keep the others.
     ///
     /// # Errors
     /// [`ChainError::NotFound`] and [`ChainError::WrongObject`] where the object is no directory
-    /// of the package and the pool; [`ChainError::Disagreement`] where fullnodes say different
+    /// of the package and the pool, or where none of its masters is current and one can't be used; [`ChainError::Disagreement`] where fullnodes say different
     /// things; else what a fullnode failed with where too few answer.
     pub async fn corroborated_masters(
         &self,
@@ -130,36 +132,68 @@ impl Chain {
             .iter()
             .map(|master| master.enclave)
             .collect();
+        let mut faults = Faults::default();
         let mut enclaves = Vec::with_capacity(listed);
-        for (object, id) in fullnode.objects(&ids).await?.into_iter().zip(&ids) {
-            let object = present(object, "enclave", ObjectId::from(*id))?;
-            let enclave: abi::Enclave = object.decode(self.inner.package)?;
-            version_known(&object, abi::Enclave::NAME, enclave.version)?;
-            enclaves.push((object, enclave));
+        for (object, (id, listed)) in
+            (fullnode.objects(&ids).await?.into_iter()).zip(ids.iter().zip(&directory.masters))
+        {
+            let enclave = self.decode_enclave(object, *id);
+            if let Some((object, enclave)) = faults.keep(id, enclave) {
+                enclaves.push((object, enclave, listed));
+            }
         }
         let ids: BTreeSet<SuiAddress> =
-            enclaves.iter().map(|(_, enclave)| enclave.config).collect();
+            (enclaves.iter().map(|(_, enclave, _)| enclave.config)).collect();
         let ids: Vec<SuiAddress> = ids.into_iter().collect();
+        let objects = match ids.as_slice() {
+            [] => Vec::new(),
+            ids => fullnode.objects(ids).await?,
+        };
         let mut configs = BTreeMap::new();
-        for (object, id) in fullnode.objects(&ids).await?.into_iter().zip(&ids) {
-            let object = present(object, "enclave configuration", ObjectId::from(*id))?;
-            let config: abi::EnclaveConfig = object.decode(self.inner.package)?;
-            version_known(&object, abi::EnclaveConfig::NAME, config.version)?;
-            configs.insert(*id, config);
+        for (object, id) in objects.into_iter().zip(&ids) {
+            let config = self.decode_config(object, *id);
+            configs.extend(faults.keep(id, config).map(|config| (*id, config)));
         }
         let mut masters = Vec::with_capacity(listed);
-        for (listed, (object, enclave)) in directory.masters.iter().zip(&enclaves) {
+        for (object, enclave, listed) in &enclaves {
             let Some(config) = configs.get(&enclave.config) else {
                 continue;
             };
             match self.not_current(enclave, config) {
-                None => masters.push(master(object, listed, enclave)?),
+                None => {
+                    masters.extend(faults.keep(&listed.enclave, master(object, listed, enclave)))
+                }
                 Some(why) => {
                     tracing::debug!(url = ?listed.url, enclave = %object.id, why, "not current");
                 }
             }
         }
-        Ok(masters)
+        match faults.0 {
+            Some(fault) if masters.is_empty() => Err(fault),
+            _ => Ok(masters),
+        }
+    }
+
+    fn decode_enclave(
+        &self,
+        object: Option<ObjectView>,
+        id: SuiAddress,
+    ) -> Result<(ObjectView, abi::Enclave), ChainError> {
+        let object = present(object, "enclave", id.into())?;
+        let enclave: abi::Enclave = object.decode(self.inner.package)?;
+        version_known(&object, abi::Enclave::NAME, enclave.version)?;
+        Ok((object, enclave))
+    }
+
+    fn decode_config(
+        &self,
+        object: Option<ObjectView>,
+        id: SuiAddress,
+    ) -> Result<abi::EnclaveConfig, ChainError> {
+        let object = present(object, "enclave configuration", id.into())?;
+        let config: abi::EnclaveConfig = object.decode(self.inner.package)?;
+        version_known(&object, abi::EnclaveConfig::NAME, config.version)?;
+        Ok(config)
     }
 
     /// Why an enclave's key does not count; `None` where it does.
@@ -277,6 +311,23 @@ impl Chain {
             format!("pool {}", self.inner.pool),
             format!("pool {pool}"),
         ))
+    }
+}
+
+/// What is wrong with masters that a directory lists: each is told, the first is kept.
+#[derive(Default)]
+struct Faults(Option<ChainError>);
+
+impl Faults {
+    fn keep<T>(&mut self, object: &SuiAddress, read: Result<T, ChainError>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(fault) => {
+                tracing::warn!(%object, %fault, "a listed master can't be used, and is left out");
+                self.0.get_or_insert(fault);
+                None
+            }
+        }
     }
 }
 

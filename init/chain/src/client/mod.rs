@@ -5,6 +5,7 @@ mod confirm;
 mod find;
 mod gas;
 mod governance;
+mod payout;
 mod read;
 mod submit;
 mod transact;
@@ -23,6 +24,7 @@ use crate::rpc::Fullnode;
 use crate::settings::{ChainSettings, Timeouts};
 use crate::stake::Pool;
 
+pub use payout::PayoutTransaction;
 pub use submit::{Prepared, StakeTransaction};
 pub use watch::StakeWatch;
 

@@ -7,8 +7,11 @@ mod signer;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sui_sdk_types::{PersonalMessage, Transaction, UserSignature};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::error::KeyError;
@@ -19,14 +22,24 @@ pub use signature::MessageSignature;
 use signer::{Ed25519, Secp256r1};
 pub use signer::{SignatureBytes, Signer};
 
+/// One signature, waiting for its turn included.
+const SIGNING_LIMIT: Duration = Duration::from_secs(60);
+
 /// A node's key pair, wherever its secret half is. It never prints it.
 #[derive(Clone)]
-pub struct NodeKey(Arc<dyn Signer>);
+pub struct NodeKey {
+    signer: Arc<dyn Signer>,
+    /// One signature at a time on a thread of its own.
+    turn: Arc<Semaphore>,
+}
 
 impl NodeKey {
     /// A key whose secret half is somewhere else, such as in a TPM.
     pub fn from_signer(signer: Arc<dyn Signer>) -> Self {
-        Self(signer)
+        Self {
+            signer,
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Reads a private key in either form of `sui keytool`: `suiprivkey1…`, which
@@ -53,10 +66,10 @@ impl NodeKey {
     fn from_payload(payload: &import::Payload) -> Result<Self, KeyError> {
         let (flag, secret) = payload.parts();
         if flag == Ed25519::FLAG {
-            return Ok(Self(Arc::new(Ed25519::new(secret))));
+            return Ok(Self::from_signer(Arc::new(Ed25519::new(secret))));
         }
         if flag == Secp256r1::FLAG {
-            return Secp256r1::new(secret).map(|key| Self(Arc::new(key)));
+            return Secp256r1::new(secret).map(|key| Self::from_signer(Arc::new(key)));
         }
         Err(KeyError::Scheme { flag })
     }
@@ -66,7 +79,7 @@ impl NodeKey {
     /// # Errors
     /// [`KeyError::Random`] where the system has none to give.
     pub fn generate() -> Result<Self, KeyError> {
-        Ok(Self(Arc::new(Ed25519::new(&*random()?))))
+        Ok(Self::from_signer(Arc::new(Ed25519::new(&*random()?))))
     }
 
     /// A new secp256r1 (P-256) key, as a TPM holds them, from the operating system's random
@@ -78,7 +91,7 @@ impl NodeKey {
         loop {
             // all but one in 2^32 numbers are keys
             match Secp256r1::new(&*random()?) {
-                Ok(key) => return Ok(Self(Arc::new(key))),
+                Ok(key) => return Ok(Self::from_signer(Arc::new(key))),
                 Err(KeyError::Secret) => {}
                 Err(error) => return Err(error),
             }
@@ -90,12 +103,12 @@ impl NodeKey {
     /// # Errors
     /// [`KeyError::NotExportable`] where the secret is not in this process.
     pub fn to_suiprivkey(&self) -> Result<Zeroizing<String>, KeyError> {
-        import::to_suiprivkey(&self.0.export()?)
+        import::to_suiprivkey(&self.signer.export()?)
     }
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        self.0.public()
+        self.signer.public()
     }
 
     /// The account that this key controls.
@@ -104,7 +117,7 @@ impl NodeKey {
     }
 
     /// Signs a message as Sui's wallets do ("personal message": its own intent prefix), so that
-    /// a signature over a message is never one over a transaction.
+    /// a signature over a message is never one over a transaction. Waits where the signer does.
     ///
     /// # Errors
     /// [`KeyError::Signing`] where the signer refuses.
@@ -113,14 +126,48 @@ impl NodeKey {
         self.sign(&digest).map(MessageSignature)
     }
 
-    /// Signs a transaction.
-    pub(crate) fn sign_transaction(&self, tx: &Transaction) -> Result<UserSignature, KeyError> {
-        self.sign(&tx.signing_digest())
+    /// As [`Self::sign_message`], while other tasks go on.
+    ///
+    /// # Errors
+    /// [`KeyError::Signing`] where the signer refuses, [`KeyError::Slow`] after a minute.
+    pub async fn sign_message_aside(&self, message: &[u8]) -> Result<MessageSignature, KeyError> {
+        let digest = PersonalMessage(message.into()).signing_digest();
+        self.sign_aside(digest).await.map(MessageSignature)
+    }
+
+    /// Signs a transaction, while other tasks go on.
+    pub(crate) async fn sign_transaction(
+        &self,
+        tx: &Transaction,
+    ) -> Result<UserSignature, KeyError> {
+        self.sign_aside(tx.signing_digest()).await
     }
 
     fn sign(&self, digest: &[u8; 32]) -> Result<UserSignature, KeyError> {
-        let signature = self.0.sign(digest)?;
+        let signature = self.signer.sign(digest)?;
         self.public().user_signature(&signature)
+    }
+
+    /// The turn is kept until the signer is done, even where nobody waits for it any more: one that
+    /// hangs holds one thread and no more.
+    async fn sign_aside(&self, digest: [u8; 32]) -> Result<UserSignature, KeyError> {
+        if !self.signer.waits() {
+            return self.sign(&digest);
+        }
+        let whole = async {
+            let turn = Arc::clone(&self.turn).acquire_owned().await;
+            let turn = turn.map_err(|_error| KeyError::Signing)?;
+            let key = self.clone();
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                key.sign(&digest)
+            })
+            .await
+            .map_err(|_error| KeyError::Signing)?
+        };
+        timeout(SIGNING_LIMIT, whole)
+            .await
+            .map_err(|_error| KeyError::Slow)?
     }
 }
 

@@ -25,6 +25,12 @@ pub trait Signer: Send + Sync {
     /// [`KeyError::Signing`] where it can't.
     fn sign(&self, message: &[u8]) -> Result<SignatureBytes, KeyError>;
 
+    /// Whether [`Self::sign`] waits for something outside of this process: it is then called on a thread
+    /// of its own wherever something else is to go on.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// The scheme's flag byte and the secret itself, where it can be had.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ impl Signer for High {
     }
 
     fn sign(&self, message: &[u8]) -> Result<SignatureBytes, KeyError> {
-        let low = self.0.0.sign(message)?;
+        let low = self.0.signer.sign(message)?;
         let low = p256::ecdsa::Signature::from_slice(&low).unwrap();
         let low = low.normalize_s().unwrap_or(low);
         let high = p256::ecdsa::Signature::from_scalars(low.r(), -low.s()).unwrap();
@@ -133,7 +133,7 @@ fn keys_of_the_keystore_are_read() {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     for key in [NodeKey::from_suiprivkey(TEXT).unwrap(), p256()] {
-        let payload = key.0.export().unwrap();
+        let payload = key.signer.export().unwrap();
         let (flag, secret) = payload.parts();
         let entry = STANDARD.encode([&[flag][..], secret].concat());
         for text in [entry.clone(), format!("\"{entry}\"\n")] {
@@ -153,4 +153,69 @@ fn keys_of_the_keystore_are_read() {
     }
     let zero = STANDARD.encode([&[2][..], &[0; 32]].concat());
     assert!(matches!(NodeKey::import(&zero), Err(KeyError::Secret)));
+}
+
+/// A signer that waits, as one in a TPM does, until it is let on.
+struct Waiting {
+    key: NodeKey,
+    gate: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Signer for Waiting {
+    fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    fn waits(&self) -> bool {
+        true
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<SignatureBytes, KeyError> {
+        let _ = self.gate.lock().map(|gate| gate.recv());
+        self.key.signer.sign(message)
+    }
+}
+
+fn waiting() -> (NodeKey, std::sync::mpsc::Sender<()>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let signer = Waiting {
+        key: NodeKey::generate().unwrap(),
+        gate: std::sync::Mutex::new(receiver),
+    };
+    (NodeKey::from_signer(Arc::new(signer)), sender)
+}
+
+/// On one thread, as the staker runs: what lets the signer on comes after it began to wait.
+#[tokio::test]
+async fn a_signer_that_waits_does_not_keep_others_from_their_work() {
+    let (key, gate) = waiting();
+    let others = async {
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+            gate.send(()).unwrap();
+        }
+    };
+    let sign = key.sign_message_aside(b"m");
+    let ((), signature, again) = tokio::join!(others, sign, key.sign_message_aside(b"n"));
+    key.public()
+        .verify_message(b"m", &signature.unwrap())
+        .unwrap();
+    key.public().verify_message(b"n", &again.unwrap()).unwrap();
+}
+
+/// The one that hangs holds its thread; whoever comes after it waits for its turn in vain, and no
+/// further thread is taken.
+#[tokio::test(start_paused = true)]
+async fn a_signer_that_hangs_is_given_up() {
+    let (key, gate) = waiting();
+    for _ in 0..2 {
+        let late = async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(SIGNING_LIMIT).await;
+        };
+        let (signature, ()) = tokio::join!(key.sign_message_aside(b"m"), late);
+        assert!(matches!(signature, Err(KeyError::Slow)));
+    }
+    assert_eq!(key.turn.available_permits(), 0);
+    drop(gate);
 }

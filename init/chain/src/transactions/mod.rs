@@ -80,6 +80,8 @@ pub(crate) enum Plan {
     Withdraw { pool: Shared, record: Shared },
     /// Send coins to another account.
     Send { amount: u64, receiver: Address },
+    /// Send all coins that pay for gas, but for what the gas takes, to another account.
+    SendAll { receiver: Address },
     /// Merge coins into those that pay for gas.
     Consolidate { coins: Vec<ObjectReference> },
     /// Change what the pool's administrator keeps.
@@ -240,6 +242,11 @@ impl Plan {
                 let coins = tx.payment(*amount);
                 let receiver = tx.builder.pure(receiver);
                 tx.builder.transfer_objects(coins, receiver);
+            }
+            Self::SendAll { receiver } => {
+                let coins = tx.builder.gas();
+                let receiver = tx.builder.pure(receiver);
+                tx.builder.transfer_objects(vec![coins], receiver);
             }
             Self::Consolidate { coins } => {
                 let merged = coins.iter().map(|coin| tx.owned(coin)).collect();

@@ -3,9 +3,10 @@
 //! The partition that configurations are dropped on is anybody's who holds the disk. Another document
 //! must not set the node's key to work for another chain or master. So it is taken only from somebody
 //! who holds the node's key, or, where the key is the TPM's and nobody holds it, if it says the same of
-//! all that the key is used for.
+//! all that the key is used for. The one thing it may say anew is that the node leaves: the coins then
+//! go to the address that was there when the key was born.
 
-use config::{NodeConfig, PublicConfig};
+use config::{ChainConfig, NodeConfig, PublicConfig};
 
 /// Whether a document may take the place of the one that is sealed.
 pub(super) fn may_replace(sealed: &NodeConfig, new: &NodeConfig) -> bool {
@@ -16,7 +17,11 @@ pub(super) fn may_replace(sealed: &NodeConfig, new: &NodeConfig) -> bool {
 }
 
 fn same_duties(one: &PublicConfig, other: &PublicConfig) -> bool {
-    one.node_id == other.node_id && one.chain == other.chain && one.master == other.master
+    let but_for_leaving = ChainConfig {
+        leave: one.chain.leave,
+        ..other.chain.clone()
+    };
+    one.node_id == other.node_id && one.chain == but_for_leaving && one.master == other.master
 }
 
 #[cfg(test)]
@@ -50,5 +55,23 @@ mod tests {
             assert_ne!(changed, document("tpm"), "{from}");
             assert!(!may_replace(&before, &parse(&changed)), "{to}");
         }
+    }
+
+    #[test]
+    fn the_tpms_key_leaves_and_pays_out_to_the_address_that_it_was_born_with() {
+        let with = |fields: &str| {
+            let amount = "= 1000000000";
+            parse(&document("tpm").replacen(amount, &format!("{amount}\n{fields}"), 1))
+        };
+        let payout = |byte: &str| format!("payout = \"0x{}\"", byte.repeat(32));
+        let before = with(&payout("c3"));
+        let leaving = |byte: &str| with(&format!("{}\nleave = true", payout(byte)));
+        assert!(may_replace(&before, &leaving("c3")));
+        assert!(may_replace(&leaving("c3"), &before));
+        // whoever holds the disk does not get the coins
+        assert!(!may_replace(&before, &leaving("c4")));
+        assert!(!may_replace(&before, &with(&payout("c4"))));
+        assert!(!may_replace(&with(""), &leaving("c3")));
+        assert!(!may_replace(&before, &with("")));
     }
 }

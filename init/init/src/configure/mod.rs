@@ -42,11 +42,11 @@ pub(crate) const INVALID: u8 = 11;
 pub(crate) const ASK_CLOUD: u8 = 12;
 
 /// The configuration without its secrets, for everybody on the node.
-pub(crate) const PUBLIC_FILE: &str = "/run/daas/config/public.toml";
+pub(crate) const PUBLIC_FILE: &str = wire::paths::PUBLIC_CONFIGURATION;
 /// The whole of it, for the staker alone.
-pub(crate) const SECRET_FILE: &str = "/run/daas/config/staker.toml";
+pub(crate) const SECRET_FILE: &str = wire::paths::SECRET_CONFIGURATION;
 /// The TPM's key and what lets it sign, for the staker alone.
-pub(crate) const KEY_FILE: &str = "/run/daas/config/sui-key";
+pub(crate) const KEY_FILE: &str = wire::paths::SUI_KEY;
 /// The name of a [`Seal`]: how the configuration is kept.
 pub(crate) const SEAL_FILE: &str = "/run/daas/config/seal";
 /// Where the configuration still stands in the plain though it is sealed, and what to do; not there when

@@ -3,15 +3,12 @@
 use std::path::Path;
 
 use tracing::{debug, info, warn};
+use wire::paths::{ENDORSEMENT_KEY, STORAGE_ROOT_KEY};
 
 use super::sealed::Place;
 use crate::files;
 use crate::sealing::{Sealer, hex_digits};
 
-/// For the staker's page.
-const STORAGE_ROOT_KEY: &str = "/run/daas/evidence/srk.pub";
-/// For the staker's page.
-const ENDORSEMENT_KEY: &str = "/run/daas/evidence/ek.pub";
 /// For a person who takes the disk or the stick to the machine on which they seal.
 const FILE: &str = "srk.pub";
 

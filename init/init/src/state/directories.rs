@@ -44,12 +44,12 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/lib/daas/cni", 0o755),
     root("/var/lib/daas/cni/net.d", 0o755),
     Directory {
-        path: "/var/lib/daas/netd",
+        path: wire::paths::NETD_STATE,
         mode: 0o700,
         owner: NETD,
     },
     Directory {
-        path: "/var/lib/daas/staker",
+        path: wire::paths::STAKER_STATE,
         mode: 0o700,
         owner: STAKER,
     },

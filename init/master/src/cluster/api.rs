@@ -170,28 +170,27 @@ impl Api {
         labels: &Value,
     ) -> Result<(), ClusterError> {
         let patch = json!({"metadata": {"uid": node.uid, "labels": labels}});
+        self.patch_node(&node.name, patch).await.map(drop)
+    }
+
+    /// Has the scheduler send nothing more to this very Node, as it was seen. Gives how it is then.
+    pub(super) async fn cordon_node(&self, node: &Metadata) -> Result<Metadata, ClusterError> {
+        let patch = json!({"metadata": seen(node), "spec": {"unschedulable": true}});
         self.patch_node(&node.name, patch).await
     }
 
-    /// Has the scheduler send nothing more to this very Node.
-    pub(super) async fn cordon_node(&self, node: &Metadata) -> Result<(), ClusterError> {
-        let patch = json!({"metadata": {"uid": node.uid}, "spec": {"unschedulable": true}});
-        self.patch_node(&node.name, patch).await
-    }
-
-    async fn patch_node(&self, name: &str, patch: Value) -> Result<(), ClusterError> {
+    async fn patch_node(&self, name: &str, patch: Value) -> Result<Metadata, ClusterError> {
         let path = format!("{NODES}/{name}");
         let body = Some(("application/merge-patch+json", patch));
-        self.call(Method::PATCH, &path, METADATA, body)
-            .await
-            .map(drop)
+        let answer = self.call(Method::PATCH, &path, METADATA, body).await?;
+        read::<Named>("PATCH Node", &answer).map(|named| named.metadata)
     }
 
-    /// Deletes this very Node; one that is gone already is deleted.
+    /// Deletes this very Node, as it was seen; one that is gone already is deleted.
     pub(super) async fn delete_node(&self, node: &Metadata) -> Result<(), ClusterError> {
         let path = format!("{NODES}/{}", node.name);
         let options = json!({
-            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": node.uid},
+            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": seen(node),
         });
         let body = Some(("application/json", options));
         gone(
@@ -291,6 +290,12 @@ fn bearer(path: &std::path::Path) -> Result<HeaderValue, ClusterError> {
             path: path.to_owned(),
         }),
     }
+}
+
+/// The Node and the version of it that a change is for: one that was changed since, be it by another
+/// master, is left alone.
+fn seen(node: &Metadata) -> Value {
+    json!({"uid": node.uid, "resourceVersion": node.resource_version})
 }
 
 fn gone(answer: Result<Vec<u8>, ClusterError>) -> Result<(), ClusterError> {

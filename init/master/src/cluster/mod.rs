@@ -6,8 +6,9 @@
 //!
 //! - a token is a Secret `bootstrap-token-<id>` in `kube-system`, labelled as the master's and
 //!   with its node; it goes when the Node has come, or when its time is over;
-//! - a Node that came with such a token carries its stake's record in labels that its kubelet
-//!   can't change; when that stake is gone, the Node is cordoned, then deleted;
+//! - a Node that came with such a token carries its stake's record, and the image that it proved to
+//!   run, in labels that its kubelet can't change; when the stake is gone, or the image's release
+//!   counts no more, the Node is cordoned, then deleted;
 //! - an empty Secret `k3s-daas-removed-<node>` remembers whose Node was deleted, for as long as its
 //!   kubelet's certificate could bring it back.
 //!
@@ -26,7 +27,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chain::{ObjectId, Stake};
+use attest::verify::Image;
+use chain::Stake;
 use reqwest::StatusCode;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -38,7 +40,7 @@ pub use settings::{Credentials, KubernetesSettings};
 
 use crate::settings::MasterSettingsError;
 use api::Api;
-use objects::{Arrival, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};
+use objects::{Arrival, Backing, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};
 use token::BootstrapToken;
 
 /// How long a token is good. A node joins within a minute or two of its registration, and
@@ -186,14 +188,19 @@ impl Cluster {
         })
     }
 
-    /// Makes a token for the node of a stake, at `now` in Unix seconds. Tokens that were made for
-    /// it before are taken back.
+    /// Makes a token for the node of a stake that runs this image, at `now` in Unix seconds. Tokens
+    /// that were made for it before are taken back.
     ///
     /// # Errors
     /// [`ClusterError`]. A call that broke off may leave a Secret behind, which goes as those do
     /// whose nodes never come.
-    pub(crate) async fn issue(&self, stake: &Stake, now: u64) -> Result<Made, ClusterError> {
-        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(stake, now))
+    pub(crate) async fn issue(
+        &self,
+        stake: &Stake,
+        image: Option<Image>,
+        now: u64,
+    ) -> Result<Made, ClusterError> {
+        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(stake, image, now))
             .await
             .map_err(|_| ClusterError::Slow)?;
         if matches!(made, Err(ClusterError::NameLeaving { .. })) {
@@ -204,7 +211,16 @@ impl Cluster {
         Ok(made)
     }
 
-    async fn make(&self, stake: &Stake, now: u64) -> Result<Made, ClusterError> {
+    async fn make(
+        &self,
+        stake: &Stake,
+        image: Option<Image>,
+        now: u64,
+    ) -> Result<Made, ClusterError> {
+        let backing = Backing {
+            stake: stake.record,
+            image,
+        };
         let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={}", stake.node_id);
         let (authorities, before, node) = tokio::try_join!(
             self.api.authorities(),
@@ -213,7 +229,7 @@ impl Cluster {
         )?;
         let authority = token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
         if let Some(node) = &node {
-            self.check_name(node, &before, stake).await?;
+            self.check_name(node, &before, backing).await?;
         }
         for secret in &before {
             self.api.delete_secret(&secret.name).await?;
@@ -221,7 +237,7 @@ impl Cluster {
         let note = Note {
             kind: TOKEN,
             node: stake.node_id.clone(),
-            stake: stake.record,
+            backing,
             expires: later(now, LIFE)?,
             known: node.as_ref().map(Known::of),
         };
@@ -264,32 +280,35 @@ impl Cluster {
         &self,
         node: &Node,
         before: &[objects::Metadata],
-        stake: &Stake,
+        backing: Backing,
     ) -> Result<(), ClusterError> {
-        let name = || stake.node_id.clone();
-        match objects::stake_of(&node.metadata) {
-            Some(record) if record == stake.record => return Ok(()),
+        let name = || node.metadata.name.clone();
+        match Backing::of(&node.metadata) {
+            Some(labelled) if labelled == backing => return Ok(()),
+            // it was let in anew, perhaps with another image
+            Some(labelled) if labelled.stake == backing.stake => {
+                return self.label(&node.metadata, backing).await;
+            }
             Some(_) => return Err(ClusterError::NameLeaving { node: name() }),
             None => {}
         }
         // it may have come only now, or come back, and not have its labels yet
         let came = before.iter().any(|secret| {
             Note::of(secret).is_some_and(|note| {
-                note.stake == stake.record
+                note.backing.stake == backing.stake
                     && note.arrival(secret.creation_timestamp, node) == Arrival::New
             })
         });
         if !came {
             return Err(ClusterError::NameTaken { node: name() });
         }
-        self.label(&node.metadata, stake.record).await
+        self.label(&node.metadata, backing).await
     }
 
-    /// Has a Node carry its stake's record.
-    async fn label(&self, node: &objects::Metadata, record: ObjectId) -> Result<(), ClusterError> {
-        let [(high, high_value), (low, low_value)] = objects::stake_labels(record);
-        let labels = json!({high: high_value, low: low_value});
-        self.api.label_node(node, &labels).await?;
+    /// Has a Node carry what it was let in by.
+    async fn label(&self, node: &objects::Metadata, backing: Backing) -> Result<(), ClusterError> {
+        self.api.label_node(node, &backing.labels()).await?;
+        let record = backing.stake;
         info!(node = node.name, %record, "the Node carries its stake's record");
         Ok(())
     }
@@ -302,25 +321,27 @@ impl Cluster {
         }
     }
 
-    /// Has the stakes of all Nodes read soon: one of them is said to be gone.
+    /// Has the stakes of all Nodes read soon: one of them is said to be gone, or a release is.
     pub(crate) fn look_at_stakes(&self) {
         self.stakes.store(true, Ordering::Relaxed);
         self.waker.notify_one();
     }
 
-    /// Cordons a Node whose stake is gone, then deletes it, and remembers that.
+    /// Cordons a Node that nothing stands for any more, then deletes it, and remembers that: the Node
+    /// as it was seen, and no other of its name.
     async fn remove(
         &self,
         node: &objects::Metadata,
-        stake: &Stake,
+        backing: Backing,
+        why: &str,
         now: u64,
     ) -> Result<(), ClusterError> {
-        self.api.cordon_node(node).await?;
-        info!(node = node.name, stake = %stake.record, verdict = %stake.verdict, "Node cordoned");
+        let node = &self.api.cordon_node(node).await?;
+        info!(node = node.name, stake = %backing.stake, why, "Node cordoned");
         let note = Note {
             kind: REMOVED,
             node: node.name.clone(),
-            stake: stake.record,
+            backing,
             expires: later(now, REMEMBERED)?,
             known: None,
         };
@@ -339,7 +360,7 @@ impl Cluster {
             created => drop(created?),
         }
         self.api.delete_node(node).await?;
-        info!(node = node.name, stake = %stake.record, verdict = %stake.verdict, "Node deleted");
+        info!(node = node.name, stake = %backing.stake, why, "Node deleted");
         Ok(())
     }
 }

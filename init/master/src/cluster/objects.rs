@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use attest::verify::Image;
 use chain::ObjectId;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,6 +24,8 @@ pub(super) const TOKEN: &str = "token";
 pub(super) const REMOVED: &str = "removed";
 /// The annotation with the stake's record.
 const STAKE: &str = "k3s-daas.local/stake";
+/// The annotation with the image that the node ran when it was let in, where it proved that.
+const IMAGE: &str = "k3s-daas.local/image";
 /// The annotation with the time at which a Secret is over, RFC 3339.
 const EXPIRES: &str = "k3s-daas.local/expires";
 /// The annotations with what was known of the Node when the token was made.
@@ -33,6 +37,9 @@ const NODE_HEARTBEAT: &str = "k3s-daas.local/node-heartbeat";
 /// keeps labels of this suffix from it.
 pub(super) const STAKE_HIGH: &str = "k3s-daas.node-restriction.kubernetes.io/stake-high";
 pub(super) const STAKE_LOW: &str = "k3s-daas.node-restriction.kubernetes.io/stake-low";
+/// The same for the image that the node ran when it was let in: its register 11.
+pub(super) const IMAGE_HIGH: &str = "k3s-daas.node-restriction.kubernetes.io/image-high";
+pub(super) const IMAGE_LOW: &str = "k3s-daas.node-restriction.kubernetes.io/image-low";
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
@@ -63,6 +70,9 @@ pub(super) struct Metadata {
     pub(super) name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) uid: String,
+    /// Another after each change; the master writes none.
+    #[serde(skip_serializing)]
+    pub(super) resource_version: String,
     #[serde(skip_serializing, deserialize_with = "timestamp")]
     pub(super) creation_timestamp: Option<OffsetDateTime>,
     #[serde(deserialize_with = "null_as_default")]
@@ -123,19 +133,47 @@ impl Node {
     }
 }
 
-/// The stake that a Node's labels name.
-pub(super) fn stake_of(metadata: &Metadata) -> Option<ObjectId> {
-    let part = |label| metadata.labels.get(label).filter(|part| part.len() == 32);
-    format!("0x{}{}", part(STAKE_HIGH)?, part(STAKE_LOW)?)
-        .parse()
-        .ok()
+/// What a Node is let in by, and goes without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backing {
+    /// The record of its stake.
+    pub(super) stake: ObjectId,
+    /// What it runs, where it proved that.
+    pub(super) image: Option<Image>,
 }
 
-/// The labels that name a stake.
-pub(super) fn stake_labels(record: ObjectId) -> [(&'static str, String); 2] {
-    let text = record.to_string();
-    let (high, low) = text.trim_start_matches("0x").split_at(32);
-    [(STAKE_HIGH, high.to_owned()), (STAKE_LOW, low.to_owned())]
+impl Backing {
+    /// What a Node's labels name.
+    pub(super) fn of(metadata: &Metadata) -> Option<Self> {
+        let halves = |high, low| {
+            let half = |label| metadata.labels.get(label).filter(|half| half.len() == 32);
+            Some(format!("{}{}", half(high)?, half(low)?))
+        };
+        let image = halves(IMAGE_HIGH, IMAGE_LOW);
+        Some(Self {
+            stake: format!("0x{}", halves(STAKE_HIGH, STAKE_LOW)?)
+                .parse()
+                .ok()?,
+            image: image.and_then(|image| parse_image(&image)),
+        })
+    }
+
+    /// The labels that name it; `null` takes away what does not stand there any more.
+    pub(super) fn labels(&self) -> Value {
+        let stake = self.stake.to_string();
+        let (stake_high, stake_low) = stake.trim_start_matches("0x").split_at(32);
+        let image = self.image.map(|image| hex::encode(image.register()));
+        let (image_high, image_low) = image.as_ref().map(|image| image.split_at(32)).unzip();
+        json!({
+            STAKE_HIGH: stake_high, STAKE_LOW: stake_low,
+            IMAGE_HIGH: image_high, IMAGE_LOW: image_low,
+        })
+    }
+}
+
+fn parse_image(text: &str) -> Option<Image> {
+    let bytes = hex::decode(text).ok()?;
+    Some(Image::from_register(bytes.try_into().ok()?))
 }
 
 /// What a Secret of the master is about, kept in its labels and annotations: nobody has to read
@@ -145,7 +183,7 @@ pub(super) struct Note {
     /// [`TOKEN`] or [`REMOVED`].
     pub(super) kind: &'static str,
     pub(super) node: String,
-    pub(super) stake: ObjectId,
+    pub(super) backing: Backing,
     pub(super) expires: OffsetDateTime,
     /// The Node of this name that was there before.
     pub(super) known: Option<Known>,
@@ -182,9 +220,12 @@ impl Note {
     /// The metadata of its Secret.
     pub(super) fn metadata(&self, name: String) -> Metadata {
         let mut annotations = BTreeMap::from([
-            (STAKE.to_owned(), self.stake.to_string()),
+            (STAKE.to_owned(), self.backing.stake.to_string()),
             (EXPIRES.to_owned(), rfc3339(self.expires)),
         ]);
+        if let Some(image) = &self.backing.image {
+            annotations.insert(IMAGE.to_owned(), hex::encode(image.register()));
+        }
         if let Some(known) = &self.known {
             annotations.insert(NODE_UID.to_owned(), known.uid.clone());
             annotations.insert(NODE_HEARTBEAT.to_owned(), known.heartbeat.clone());
@@ -213,7 +254,10 @@ impl Note {
                 .get(NODE)
                 .filter(|node| check_name(node).is_ok())?
                 .clone(),
-            stake: annotation(STAKE)?.parse().ok()?,
+            backing: Backing {
+                stake: annotation(STAKE)?.parse().ok()?,
+                image: annotation(IMAGE).and_then(|image| parse_image(&image)),
+            },
             expires: OffsetDateTime::parse(&annotation(EXPIRES)?, &Rfc3339).ok()?,
             known: annotation(NODE_UID).map(|uid| Known {
                 uid,
@@ -225,9 +269,9 @@ impl Note {
     /// Whether the node has come with the token of this Secret, made at `made`. Both times are
     /// the API server's.
     pub(super) fn arrival(&self, made: Option<OffsetDateTime>, node: &Node) -> Arrival {
-        let ours = match stake_of(&node.metadata) {
-            Some(stake) if stake != self.stake => return Arrival::Waiting,
-            stake => stake.is_some(),
+        let ours = match Backing::of(&node.metadata) {
+            Some(backing) if backing.stake != self.backing.stake => return Arrival::Waiting,
+            backing => backing.is_some(),
         };
         let before = self.known.as_ref().map(|known| known.uid.as_str());
         let created = node.metadata.creation_timestamp;
@@ -262,6 +306,18 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_700_000_000 + seconds).unwrap()
     }
 
+    fn backing(stake: ObjectId) -> Backing {
+        let image = Some(Image::from_register([0x0c; 32]));
+        Backing { stake, image }
+    }
+
+    fn labels(backing: Backing) -> BTreeMap<String, String> {
+        let labels: BTreeMap<String, Option<String>> =
+            serde_json::from_value(backing.labels()).unwrap();
+        let given = |(key, value): (String, Option<String>)| Some((key, value?));
+        labels.into_iter().filter_map(given).collect()
+    }
+
     fn node(
         uid: &str,
         created: i64,
@@ -269,13 +325,13 @@ mod tests {
         heartbeat: &str,
         stake: Option<ObjectId>,
     ) -> Node {
-        let labels = stake.map(stake_labels).into_iter().flatten();
+        let labels = stake.map(|stake| labels(backing(stake)));
         Node {
             metadata: Metadata {
                 name: "edge-0001".to_owned(),
                 uid: uid.to_owned(),
                 creation_timestamp: Some(time(created)),
-                labels: labels.map(|(key, value)| (key.to_owned(), value)).collect(),
+                labels: labels.unwrap_or_default(),
                 ..Metadata::default()
             },
             status: Status {
@@ -311,7 +367,7 @@ mod tests {
         let note = Note {
             kind: TOKEN,
             node: "edge-0001".to_owned(),
-            stake: ObjectId::from_bytes([7; 32]),
+            backing: backing(ObjectId::from_bytes([7; 32])),
             expires: time(900),
             known: Some(Known::of(&node("u", 0, "True", "then", None))),
         };
@@ -328,17 +384,26 @@ mod tests {
     }
 
     #[test]
-    fn a_stake_fits_into_labels() {
+    fn stake_and_image_fit_into_labels() {
         let mut bytes = [0x0a; 32];
         bytes[0] = 0;
         let record = ObjectId::from_bytes(bytes);
         let mut node = node("u", 0, "True", "", Some(record));
-        assert_eq!(stake_of(&node.metadata), Some(record));
-        for (label, value) in stake_labels(record) {
+        assert_eq!(Backing::of(&node.metadata), Some(backing(record)));
+        for (label, value) in &node.metadata.labels {
             assert!(label.split_once('/').unwrap().1.len() <= 63 && value.len() <= 63);
         }
+        // what is no image is none, and what is no stake is nothing
+        let plain = Backing {
+            image: None,
+            ..backing(record)
+        };
+        assert_eq!(plain.labels()[IMAGE_LOW], Value::Null);
+        let cut = node.metadata.labels.remove(IMAGE_LOW);
+        assert!(cut.is_some());
+        assert_eq!(Backing::of(&node.metadata), Some(plain));
         node.metadata.labels.remove(STAKE_LOW);
-        assert_eq!(stake_of(&node.metadata), None);
+        assert_eq!(Backing::of(&node.metadata), None);
     }
 
     #[test]
@@ -347,7 +412,7 @@ mod tests {
         let note = |known| Note {
             kind: TOKEN,
             node: "edge-0001".to_owned(),
-            stake,
+            backing: backing(stake),
             expires: time(900),
             known,
         };

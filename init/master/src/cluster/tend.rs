@@ -1,18 +1,21 @@
 //! What goes on in the background: tokens go when their nodes have come or their time is over,
-//! Nodes go when their stakes are gone.
+//! Nodes go when their stakes are gone, or the releases that they run.
 //!
-//! A Node is removed for what the chain says of its stake, never for being silent: an outage is
-//! no slash.
+//! A Node is removed for what the chain says of its stake or its release, never for being silent: an
+//! outage is no slash.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{ChainError, ObjectId};
+use attest::verify::Fault;
+use chain::{ChainError, ObjectId, Verdict};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use super::objects::{Arrival, MANAGED_BY, MASTER, Metadata, Note, STAKE_HIGH, TOKEN, stake_of};
+use super::objects::{
+    Arrival, Backing, MANAGED_BY, MASTER, Metadata, NODE, Note, STAKE_HIGH, TOKEN,
+};
 use super::{Cluster, ClusterError, later};
 use crate::chain_link::StakeReader;
 use crate::service::Master;
@@ -53,6 +56,23 @@ struct Round {
 impl Round {
     fn note(&mut self, failure: impl Into<RoundError>) {
         self.failure.get_or_insert(failure.into());
+    }
+}
+
+/// What a Node or a token was let in by, and is without now.
+enum Gone {
+    /// The stake.
+    Stake(Verdict),
+    /// The release.
+    Release(Fault),
+}
+
+impl Gone {
+    fn why(&self) -> String {
+        match self {
+            Self::Stake(verdict) => format!("the stake is {verdict}"),
+            Self::Release(fault) => fault.message.clone(),
+        }
     }
 }
 
@@ -139,7 +159,7 @@ impl<C: StakeReader> Master<C> {
         self.round(cluster, true).await.failure
     }
 
-    /// Reads the stakes behind all Nodes, tokens, and Nodes that were removed before.
+    /// Looks at what stands behind all Nodes, tokens, and Nodes that were removed before.
     async fn tend_stakes(
         &self,
         cluster: &Cluster,
@@ -148,25 +168,22 @@ impl<C: StakeReader> Master<C> {
         round: &mut Round,
     ) -> Result<(), RoundError> {
         for node in cluster.api.nodes(STAKE_HIGH).await? {
-            let Some(record) = stake_of(&node) else {
+            let Some(backing) = Backing::of(&node) else {
                 error!(node = node.name, "the Node's labels name no stake");
                 continue;
             };
-            self.tend_node(cluster, &node, record, now, round).await?;
+            self.tend_node(cluster, &node, backing, now, round).await?;
         }
         for (secret, note) in open {
             if note.kind == TOKEN {
-                if let Some(stake) = self.over(note.stake, round).await? {
+                if let Some(gone) = self.gone(note.backing, round).await? {
                     cluster.api.delete_secret(&secret.name).await?;
-                    info!(node = note.node, verdict = %stake.verdict, "token taken back");
+                    info!(node = note.node, why = gone.why(), "token taken back");
                 }
                 continue;
             }
-            let node = cluster.api.node(&note.node).await?;
-            let back =
-                node.filter(|node| note.arrival(secret.creation_timestamp, node) == Arrival::New);
-            if let Some(node) = back {
-                self.tend_node(cluster, &node.metadata, note.stake, now, round)
+            if let Some(node) = cluster.returned(secret, note).await? {
+                self.tend_node(cluster, &node, note.backing, now, round)
                     .await?;
             } else if is_over(note, now)? {
                 cluster.api.delete_secret(&secret.name).await?;
@@ -179,19 +196,34 @@ impl<C: StakeReader> Master<C> {
         &self,
         cluster: &Cluster,
         node: &Metadata,
-        record: ObjectId,
+        backing: Backing,
         now: u64,
         round: &mut Round,
     ) -> Result<(), RoundError> {
-        let Some(stake) = self.over(record, round).await? else {
+        let Some(gone) = self.gone(backing, round).await? else {
             return Ok(());
         };
         // one Node that can't be removed does not keep the others
-        match cluster.remove(node, &stake, now).await {
-            Ok(()) => self.sessions.end_all_of(record),
+        match cluster.remove(node, backing, &gone.why(), now).await {
+            Ok(()) => {
+                // what was refused for its release is told so at its next heartbeat
+                if matches!(gone, Gone::Stake(_)) {
+                    self.sessions.end_all_of(backing.stake);
+                }
+            }
             Err(failure) => round.note(failure),
         }
         Ok(())
+    }
+
+    /// What does not stand behind a Node any more.
+    async fn gone(&self, backing: Backing, round: &mut Round) -> Result<Option<Gone>, RoundError> {
+        let fault = backing.image.and_then(|image| self.releases.fault(&image));
+        if let Some(fault) = fault {
+            return Ok(Some(Gone::Release(fault)));
+        }
+        let stake = self.over(backing.stake, round).await?;
+        Ok(stake.map(|stake| Gone::Stake(stake.verdict)))
     }
 
     /// The stake of a record where it is gone. What the fullnodes do not agree on is left for the
@@ -215,6 +247,32 @@ impl<C: StakeReader> Master<C> {
 }
 
 impl Cluster {
+    /// A Node that was removed and is back by its kubelet's certificate. One that came with a token is
+    /// none, whoever has it: it gets its labels from that.
+    pub(super) async fn returned(
+        &self,
+        secret: &Metadata,
+        note: &Note,
+    ) -> Result<Option<Metadata>, ClusterError> {
+        let back = self.api.node(&note.node).await?;
+        let back =
+            back.filter(|node| note.arrival(secret.creation_timestamp, node) == Arrival::New);
+        let Some(node) = back else {
+            return Ok(None);
+        };
+        // after the Node: whoever came with a token had it before, and a note that was there then has
+        // gone with it. A token that is gone by now has left labels, and so another version of the
+        // Node, which is not removed.
+        let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={}", note.node);
+        let now = self.api.secrets(&of_node).await?;
+        let stays = now.iter().any(|other| other.uid == secret.uid);
+        let token = now
+            .iter()
+            .filter_map(Note::of)
+            .any(|other| other.kind == TOKEN);
+        Ok((stays && !token).then_some(node.metadata))
+    }
+
     /// Whether a token has gone: its node has come, or its time is over.
     async fn tend_token(
         &self,
@@ -227,7 +285,7 @@ impl Cluster {
             note.arrival(secret.creation_timestamp, node)
         });
         match (arrival, &node) {
-            (Arrival::New, Some(node)) => self.label(&node.metadata, note.stake).await?,
+            (Arrival::New, Some(node)) => self.label(&node.metadata, note.backing).await?,
             (Arrival::Waiting, _) if !is_over(note, now)? => return Ok(false),
             _ => {}
         }

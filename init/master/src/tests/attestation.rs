@@ -64,6 +64,8 @@ pub(super) struct Machine {
     swtpm: Swtpm,
     tpm: Tpm,
     log: Vec<u8>,
+    /// Of the last registration.
+    nonce: Vec<u8>,
 }
 
 impl Machine {
@@ -76,7 +78,12 @@ impl Machine {
     fn boot(swtpm: Swtpm) -> Self {
         let log = Firmware::default().boot(&swtpm, &STUB);
         let tpm = swtpm.open();
-        Self { swtpm, tpm, log }
+        Self {
+            swtpm,
+            tpm,
+            log,
+            nonce: Vec::new(),
+        }
     }
 
     /// Evidence as this node would make it for a nonce and a channel.
@@ -104,6 +111,7 @@ impl Machine {
     async fn registration(&mut self, world: &World) -> RegisterRequest {
         let mut request = world.a_registration().await;
         request.evidence = Some(self.evidence(&request.nonce, TLS_KEY));
+        self.nonce = request.nonce.0.clone();
         signed(request)
     }
 
@@ -124,6 +132,11 @@ impl Machine {
             .unwrap();
         assert!(answer.join_token.is_none() && answer.session.is_none());
         token::open(&mut self.tpm, &hash, &answer.sealed_token.unwrap()).unwrap()
+    }
+
+    /// A heartbeat that is quoted over the nonce of the registration, as the first one is.
+    fn early_beat(&mut self, session: &str, sequence: u64) -> HeartbeatRequest {
+        self.beat(session, sequence, &self.nonce.clone())
     }
 
     fn beat(&mut self, session: &str, sequence: u64, nonce: &[u8]) -> HeartbeatRequest {
@@ -269,7 +282,7 @@ async fn each_heartbeat_is_quoted_over_the_nonce_of_the_answer_before() {
     let world = world(true);
     let mut machine = Machine::new();
     let session = machine.session(&world).await;
-    let first = nonce(&world.beat(&machine.beat(&session, 1, &[])).await);
+    let first = nonce(&world.beat(&machine.early_beat(&session, 1)).await);
     let beat = machine.beat(&session, 2, &first);
     let second = nonce(&world.beat(&beat).await);
     assert_ne!(first, second);
@@ -278,33 +291,40 @@ async fn each_heartbeat_is_quoted_over_the_nonce_of_the_answer_before() {
     // a replay moves nothing
     world.beat(&beat).await.refused(401, "sequence");
     nonce(&world.beat(&machine.beat(&session, 4, &third)).await);
+    // the registration's nonce served for the first one, and for no later one
+    let late = machine.early_beat(&session, 5);
+    world.beat(&late).await.refused(401, "quote-nonce");
 }
 
 #[tokio::test]
 async fn a_heartbeat_of_something_else_ends_the_session() {
     /// Changes a machine, and gives the heartbeat that it then makes.
     type Change = fn(Machine, &str) -> HeartbeatRequest;
-    let cases: [(&str, Change); 6] = [
+    let cases: [(&str, Change); 7] = [
         ("evidence-missing", |_, session| a_beat(session, 2)),
         // an old quote under a new number
         ("quote-nonce", |mut machine, session| {
-            let old = machine.beat(session, 1, &[]);
+            let old = machine.early_beat(session, 1);
             signed_beat(HeartbeatRequest { sequence: 2, ..old })
+        }),
+        // over no nonce at all
+        ("quote-nonce", |mut machine, session| {
+            machine.beat(session, 2, &[])
         }),
         // another node's
         ("quote-signature", |_, session| {
-            Machine::new().beat(session, 2, &[])
+            Machine::new().beat(session, 2, &[1; 32])
         }),
         ("another-boot", |mut machine, session| {
             machine.swtpm.power_cycle();
-            Machine::boot(machine.swtpm).beat(session, 2, &[])
+            Machine::boot(machine.swtpm).beat(session, 2, &machine.nonce)
         }),
         ("registers-changed", |mut machine, session| {
             machine.tpm.extend_pcr(11, &[1; 32]).unwrap();
-            machine.beat(session, 2, &[])
+            machine.early_beat(session, 2)
         }),
         ("evidence-malformed", |mut machine, session| {
-            let mut beat = machine.beat(session, 2, &[]);
+            let mut beat = machine.early_beat(session, 2);
             beat.quote.as_mut().unwrap().message.0.truncate(9);
             signed_beat(beat)
         }),
@@ -313,7 +333,7 @@ async fn a_heartbeat_of_something_else_ends_the_session() {
         let world = world(true);
         let mut machine = Machine::new();
         let session = machine.session(&world).await;
-        let answer = world.beat(&machine.beat(&session, 1, &[])).await;
+        let answer = world.beat(&machine.early_beat(&session, 1)).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         let beat = change(machine, &session);
         world.beat(&beat).await.refused(401, code);
@@ -326,4 +346,95 @@ async fn a_heartbeat_of_something_else_ends_the_session() {
 fn evidence_of_any_length_fits_into_a_registration() {
     let encoded = attest::evidence::MAXIMUM_EVIDENCE.div_ceil(3) * 4;
     assert!(encoded + MAXIMUM_BODY <= MAXIMUM_REGISTRATION);
+}
+
+/// A session ends where a registration would be refused, at the next heartbeat.
+#[tokio::test]
+async fn a_release_that_counts_no_more_ends_the_session() {
+    let minimum = "2.0.0".to_owned();
+    for (releases, code) in [
+        (vec![a_release(Standing::Revoked)], "release-revoked"),
+        (
+            vec![a_release(Standing::BelowMinimum { minimum })],
+            "release-below-minimum",
+        ),
+        (Vec::new(), "release-unknown"),
+    ] {
+        let world = world(true);
+        let mut machine = Machine::new();
+        let session = machine.session(&world).await;
+        let first = nonce(&world.beat(&machine.early_beat(&session, 1)).await);
+        world.master.look_at_releases().await.unwrap();
+        let second = nonce(&world.beat(&machine.beat(&session, 2, &first)).await);
+
+        world.change(|state| state.releases = releases);
+        world.master.look_at_releases().await.unwrap();
+        let beat = machine.beat(&session, 3, &second);
+        world.beat(&beat).await.refused(401, code);
+        world.beat(&beat).await.refused(401, "session");
+        let request = machine.registration(&world).await;
+        world.register(&request).await.refused(401, code);
+    }
+}
+
+/// What one registration reads is news for all sessions.
+#[tokio::test]
+async fn a_registration_that_is_refused_for_its_release_ends_the_session_before() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let session = machine.session(&world).await;
+    world.change(|state| state.releases = vec![a_release(Standing::Revoked)]);
+    let request = machine.registration(&world).await;
+    world
+        .register(&request)
+        .await
+        .refused(401, "release-revoked");
+    assert!(!world.master.sessions.any());
+    world
+        .beat(&machine.early_beat(&session, 1))
+        .await
+        .refused(401, "session");
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_read_ends_no_session() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let session = machine.session(&world).await;
+    world.change(|state| {
+        state.releases = vec![a_release(Standing::Revoked)];
+        state.registry_failure = Some(|| ChainError::Disagreement {
+            record: REGISTRY,
+            claim: "this list of releases",
+            agreeing: 1,
+            needed: 2,
+            contrary: "another fullnode shows it otherwise".to_owned(),
+        });
+    });
+    assert!(world.master.look_at_releases().await.is_err());
+    nonce(&world.beat(&machine.early_beat(&session, 1)).await);
+}
+
+/// Also without a cluster to tend.
+#[tokio::test(start_paused = true)]
+async fn the_registry_is_looked_at_in_the_background() {
+    let world = world(true);
+    let mut machine = Machine::new();
+    let session = machine.session(&world).await;
+    let watch = tokio::spawn(Arc::clone(&world.master).watch_releases());
+    let gone: fn() -> ChainError = unreachable;
+    for failure in [Some(gone), None] {
+        world.change(|state| {
+            state.releases = vec![a_release(Standing::Revoked)];
+            state.registry_failure = failure;
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let session = world.master.sessions.get(&session).unwrap();
+        assert_eq!(session.refused.is_some(), failure.is_none());
+    }
+    watch.abort();
+    world
+        .beat(&machine.early_beat(&session, 1))
+        .await
+        .refused(401, "release-revoked");
 }

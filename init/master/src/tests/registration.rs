@@ -1,6 +1,7 @@
 //! Challenges and registrations.
 
 use super::*;
+use crate::service::MOST_REGISTRATIONS_FROM_ONE;
 
 #[tokio::test]
 async fn a_good_stake_gets_the_token() {
@@ -268,4 +269,50 @@ async fn other_methods_are_refused_and_health_is_shown() {
         let response = answer(Arc::clone(&world.master).router(), request).await;
         assert_eq!(response.status().as_u16(), status);
     }
+}
+
+/// A body of which nothing ever comes.
+struct Dripping;
+
+impl hyper::body::Body for Dripping {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+/// Whoever lets bodies drip has few places, and takes none from others.
+#[tokio::test(start_paused = true)]
+async fn one_address_does_not_take_all_places() {
+    let world = World::new();
+    let send = |host: u8, body: Body| {
+        let peer = Peer(([192, 0, 2, host], 4711).into());
+        let request = Request::post(REGISTER_PATH).extension(peer);
+        let request = request.body(body).unwrap();
+        let router = Arc::clone(&world.master).router();
+        tokio::spawn(async move { Answer::of(answer(router, request).await).await })
+    };
+    let slow: Vec<_> = (0..MOST_REGISTRATIONS_FROM_ONE)
+        .map(|_| send(1, Body::new(Dripping)))
+        .collect();
+    // they are in before the next one is
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let answer = send(1, Body::from("{}")).await.unwrap();
+    answer.refused(503, "unavailable");
+    send(2, Body::from("{}"))
+        .await
+        .unwrap()
+        .refused(400, "malformed");
+    for slow in slow {
+        slow.await.unwrap().refused(408, "malformed");
+    }
+    send(1, Body::from("{}"))
+        .await
+        .unwrap()
+        .refused(400, "malformed");
 }

@@ -253,3 +253,59 @@ async fn a_stop_that_init_does_not_follow_is_asked_for_again() {
     };
     world.live(script).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_release_stops_the_agent_until_another_image_is_taken() {
+    for code in [
+        RefusalCode::ReleaseRevoked,
+        RefusalCode::ReleaseBelowMinimum,
+        RefusalCode::ReleaseUnknown,
+    ] {
+        let world = World::staked();
+        let script = async {
+            sleep(Duration::from_secs(15)).await;
+            assert_eq!(world.agents_started(), 1);
+            {
+                let mut desk = world.master.desk.borrow_mut();
+                desk.refuse_heartbeats.push_back(refused(code));
+                desk.refuse_registrations = (0..10_000).map(|_| refused(code)).collect();
+            }
+            sleep(20 * MINUTE).await;
+            // told once, stopped once, tried again at the usual pace
+            assert_eq!(world.agents_stopped(), 1);
+            assert_eq!(world.agents_started(), 1);
+            assert_eq!(world.degraded(DegradedReason::RegistrationRefused), 1);
+            let told = |message: &ToInit| matches!(message, ToInit::Degraded { detail, .. } if detail.contains("newer image"));
+            assert_eq!(world.told(told), 1);
+            assert!(
+                (12..60).contains(&world.registrations()),
+                "{}",
+                world.registrations()
+            );
+            assert!(world.still_on());
+            assert_eq!(
+                world.chain.ledger.borrow().prepared.len(),
+                0,
+                "the stake stays"
+            );
+            // another image is the same node
+            world.master.desk.borrow_mut().refuse_registrations.clear();
+            sleep(5 * MINUTE).await;
+            assert_eq!(world.agents_started(), 2);
+            assert_eq!(world.recovered(DegradedReason::RegistrationRefused), 1);
+        };
+        world.live(script).await;
+    }
+}
+
+/// Nothing runs, so nothing is stopped.
+#[tokio::test(start_paused = true)]
+async fn a_revoked_release_is_refused_at_the_first_registration() {
+    let world = World::staked();
+    world.master.desk.borrow_mut().refuse_registrations =
+        [refused(RefusalCode::ReleaseRevoked)].into();
+    world.live(sleep(MINUTE)).await;
+    assert_eq!(world.degraded(DegradedReason::RegistrationRefused), 1);
+    assert_eq!(world.agents_stopped(), 0);
+    assert_eq!(world.agents_started(), 1);
+}

@@ -18,9 +18,15 @@ use crate::life::{Identity, Staker};
 use crate::prover::Prover;
 use crate::seams::MasterError;
 
+mod leave;
 mod membership;
 mod stake;
 mod trust;
+
+thread_local! {
+    /// From when on the nodes' clock runs; it stands where nobody said so.
+    static STARTED: std::cell::Cell<Option<tokio::time::Instant>> = const { std::cell::Cell::new(None) };
+}
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -31,6 +37,8 @@ struct World {
     init: Recorder,
     directory: tempfile::TempDir,
     restake: bool,
+    leave: bool,
+    payout: Option<chain::Address>,
 }
 
 impl World {
@@ -42,6 +50,8 @@ impl World {
             init: Recorder::default(),
             directory: tempfile::tempdir().expect("a directory"),
             restake: false,
+            leave: false,
+            payout: None,
             key,
         }
     }
@@ -70,10 +80,12 @@ impl World {
                 node_id: "edge-0001".to_owned(),
                 key: Rc::clone(&self.key),
                 restake: self.restake,
+                leave: self.leave,
+                payout: self.payout,
                 prover: Prover::none(),
             },
             Journal::new(vec![self.directory.path().into()], purpose),
-            || 1_700_000_000,
+            || 1_700_000_000 + STARTED.get().map_or(0, |start| start.elapsed().as_secs()),
         )
     }
 

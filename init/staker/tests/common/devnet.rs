@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use chain::{Chain, ChainId, ChainSettings, Mist, NodeKey, ObjectId};
+use chain::{Address, Chain, ChainId, ChainSettings, Mist, NodeKey, ObjectId};
 use fullnode::{Account, Config, Genesis, Node, Running};
 use master::join::{Join, JoinTokens};
 use master::service::Master;
@@ -49,6 +49,10 @@ pub(crate) struct Options {
     pub(crate) prover: Prover,
     /// Whether the master's key is looked for in the directory on chain.
     pub(crate) directory: bool,
+    /// Whether the node leaves, and where its coins go then.
+    pub(crate) leave: bool,
+    pub(crate) payout: Option<Address>,
+    pub(crate) clock: fn() -> u64,
 }
 
 impl Default for Options {
@@ -57,6 +61,9 @@ impl Default for Options {
             root: None,
             prover: Prover::none(),
             directory: false,
+            leave: false,
+            payout: None,
+            clock: now,
         }
     }
 }
@@ -176,6 +183,18 @@ impl Devnet {
         self.run(0, master, options, script).await
     }
 
+    /// The same, on a machine with another clock.
+    pub(crate) async fn live_at<T>(
+        &self,
+        master: &Server,
+        options: Options,
+        clock: fn() -> u64,
+        script: impl AsyncFnOnce(&mut Init) -> T,
+    ) -> T {
+        let options = Options { clock, ..options };
+        self.run(0, master, options, script).await
+    }
+
     pub(crate) async fn live_with_root<T>(
         &self,
         master: &Server,
@@ -224,10 +243,12 @@ impl Devnet {
                 node_id,
                 key,
                 restake: false,
+                leave: options.leave,
+                payout: options.payout,
                 prover: options.prover,
             },
             Journal::new(vec![state], purpose),
-            now,
+            options.clock,
         );
         let mut init = Init {
             connection: nonblocking(ours.into()),

@@ -122,6 +122,15 @@ codes! {
 }
 
 impl RefusalCode {
+    /// Whether the image that the node runs does not count: nothing but another image mends it.
+    #[must_use]
+    pub const fn is_about_the_release(self) -> bool {
+        matches!(
+            self,
+            Self::ReleaseUnknown | Self::ReleaseRevoked | Self::ReleaseBelowMinimum
+        )
+    }
+
     /// Whether a heartbeat that is refused by this code ends its session: the node registers again.
     #[must_use]
     pub const fn ends_session(self) -> bool {
@@ -135,7 +144,7 @@ impl RefusalCode {
                 | Self::QuoteNonce
                 | Self::RegistersChanged
                 | Self::AnotherBoot
-        )
+        ) || self.is_about_the_release()
     }
 }
 

@@ -1,14 +1,14 @@
 //! Masters and releases: what the administrator sends, and what nodes and masters read of it.
 
 use chain::{
-    Chain, ChainError, LaunchMeasurement, Master, NodeKey, ObjectId, Release, ReleaseVerdict,
-    ReleaseVersion, Tee, Timeouts,
+    Chain, ChainError, LaunchMeasurement, Master, NodeKey, ObjectId, Release, ReleaseVersion, Tee,
+    Timeouts,
 };
 use fullnode::Administration;
 
 use crate::common::{Devnet, SUI, within};
 
-const URL: &str = "https://master.example.org:8443";
+pub(crate) const URL: &str = "https://master.example.org:8443";
 
 fn version(text: &str) -> ReleaseVersion {
     text.parse().unwrap()
@@ -24,14 +24,14 @@ fn release(text: &str, pcr11: u8) -> Release {
     }
 }
 
-struct Office {
-    devnet: Devnet,
-    chain: Chain,
-    ids: Administration,
+pub(crate) struct Office {
+    pub(crate) devnet: Devnet,
+    pub(crate) chain: Chain,
+    pub(crate) ids: Administration,
 }
 
 impl Office {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let devnet = Devnet::with_coins(&[10 * SUI]).await;
         Self {
             chain: devnet.chain().await,
@@ -44,7 +44,7 @@ impl Office {
         &self.devnet.slasher
     }
 
-    async fn register(&self, key: u8) -> Result<ObjectId, ChainError> {
+    pub(crate) async fn register(&self, key: u8) -> Result<ObjectId, ChainError> {
         within(self.chain.register_master_key(
             self.key(),
             self.ids.registrar_cap,
@@ -54,7 +54,7 @@ impl Office {
         .await
     }
 
-    async fn list(&self, enclave: ObjectId, url: &str) -> Result<(), ChainError> {
+    pub(crate) async fn list(&self, enclave: ObjectId, url: &str) -> Result<(), ChainError> {
         let (cap, directory) = (self.ids.admin_cap, self.ids.directory);
         within(
             self.chain
@@ -79,12 +79,15 @@ impl Office {
         .map(|_executed| ())
     }
 
-    async fn verdict(&self, pcr11: u8) -> ReleaseVerdict {
-        within(self.chain.corroborated_releases(self.ids.release_registry))
+    /// Whether the release with this value in PCR 11 was revoked, and whether it is below the
+    /// minimum; `None`: there is none.
+    async fn standing(&self, pcr11: u8) -> Option<(bool, bool)> {
+        let releases = within(self.chain.corroborated_releases(self.ids.release_registry))
             .await
-            .unwrap()
-            .find(&[pcr11; 32])
-            .0
+            .unwrap();
+        let mut all = releases.releases.iter();
+        let found = all.find(|release| release.pcr11 == [pcr11; 32])?;
+        Some((found.revoked, releases.is_below_minimum(found)))
     }
 }
 
@@ -224,7 +227,7 @@ async fn keys_of_a_version_below_the_minimum_do_not_count() {
 #[tokio::test]
 async fn a_release_is_approved_revoked_outdated_and_removed() {
     let office = Office::open().await;
-    assert_eq!(office.verdict(1).await, ReleaseVerdict::Unknown);
+    assert_eq!(office.standing(1).await, None);
     let measured = Release {
         launch_measurements: vec![
             LaunchMeasurement {
@@ -257,18 +260,18 @@ async fn a_release_is_approved_revoked_outdated_and_removed() {
     within(office.chain.set_minimum_release(key, cap, version("0.2.0")))
         .await
         .unwrap();
-    for (pcr11, verdict) in [
-        (1, ReleaseVerdict::BelowMinimum),
-        (2, ReleaseVerdict::Approved),
-        (3, ReleaseVerdict::Revoked),
-        (4, ReleaseVerdict::Unknown),
+    for (pcr11, standing) in [
+        (1, Some((false, true))),
+        (2, Some((false, false))),
+        (3, Some((true, false))),
+        (4, None),
     ] {
-        assert_eq!(office.verdict(pcr11).await, verdict);
+        assert_eq!(office.standing(pcr11).await, standing);
     }
     within(office.chain.remove_release(key, cap, version("0.1.0")))
         .await
         .unwrap();
-    assert_eq!(office.verdict(1).await, ReleaseVerdict::Unknown);
+    assert_eq!(office.standing(1).await, None);
 }
 
 #[tokio::test]
@@ -436,7 +439,7 @@ async fn an_upgraded_registry_is_read_and_not_changed() {
     let enclave = office.register(0x71).await.unwrap();
     office.list(enclave, URL).await.unwrap();
     office.devnet.node.migrate(2);
-    assert_eq!(office.verdict(1).await, ReleaseVerdict::Approved);
+    assert_eq!(office.standing(1).await, Some((false, false)));
     assert_eq!(office.masters().await.len(), 1);
     let error = office.approve(&release("0.2.0", 2)).await.unwrap_err();
     assert!(matches!(error, ChainError::Upgraded { .. }), "{error}");

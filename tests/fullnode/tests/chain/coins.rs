@@ -154,3 +154,51 @@ async fn many_coins_that_are_too_little_are_not_merged() {
     assert_eq!(missing, Mist(720_000_000));
     assert_eq!(devnet.node.executed_transactions(), 0);
 }
+
+#[tokio::test]
+async fn all_coins_are_sent_on_and_no_dust_is_left() {
+    let devnet = Devnet::with_coins(&[5 * SUI, SUI, 1]).await;
+    let chain = devnet.chain().await;
+    let key = &devnet.operator;
+    let receiver = chain::Address::from_bytes([0x33; 32]);
+    let prepared = within(chain.prepare_payout(key, receiver)).await.unwrap();
+    let payout = prepared.unwrap();
+    assert!(payout.is_for(key.public(), receiver));
+    assert!(!payout.is_for(key.public(), key.address()));
+    assert_eq!(devnet.node.executed_transactions(), 0);
+    // as it comes back from the disk, after a power cut, and once more
+    let kept = chain::PayoutTransaction::from_bytes(&payout.to_bytes()).unwrap();
+    assert!(!within(chain.payout_expired(&kept)).await.unwrap());
+    let first = within(chain.submit_payout(&kept)).await.unwrap();
+    let again = within(chain.submit_payout(&payout)).await.unwrap();
+    assert_eq!(first.transaction, again.transaction);
+    assert_eq!(devnet.node.executed_transactions(), 1);
+    assert_eq!(devnet.balance(key.address()).await, Mist(0));
+    let sent = devnet.balance(receiver).await;
+    assert_eq!(sent.0, 6 * SUI + 1 - first.gas.0);
+    assert!(first.gas < Mist(SUI / 50), "{}", first.gas);
+    // nothing is left, and that is no failure
+    assert!(
+        within(chain.prepare_payout(key, receiver))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(chain::PayoutTransaction::from_bytes(&[0xff; 64]).is_err());
+}
+
+/// The largest go first.
+#[tokio::test]
+async fn more_coins_than_one_transaction_takes_are_sent_on_by_several() {
+    let devnet = Devnet::with_coins(&vec![SUI / 100; 300]).await;
+    let chain = devnet.chain().await;
+    let key = &devnet.operator;
+    let receiver = chain::Address::from_bytes([0x33; 32]);
+    let mut transactions = 0;
+    while let Some(payout) = within(chain.prepare_payout(key, receiver)).await.unwrap() {
+        within(chain.submit_payout(&payout)).await.unwrap();
+        transactions += 1;
+    }
+    assert_eq!(transactions, 2);
+    assert_eq!(devnet.balance(key.address()).await, Mist(0));
+}

@@ -10,6 +10,7 @@ mod coins;
 mod commands;
 mod evidence;
 mod lies;
+mod masters;
 mod refusals;
 mod round_trips;
 mod stake;

@@ -48,6 +48,14 @@ pub(super) async fn attested_node_joins_until_its_release_is_revoked(
         "the stake is another after a restart"
     );
     devnet.revoke_release(RELEASE).await?;
+    second
+        .expect("degraded=registration-refused detail=.*revoked.*newer image")
+        .await?;
+    ended(&second, &devnet).await?;
+    ensure!(
+        devnet.stake().await? == stake,
+        "the stake is another after its release was revoked"
+    );
     second.cut_power().await?;
     drop(second);
 
@@ -60,6 +68,28 @@ pub(super) async fn attested_node_joins_until_its_release_is_revoked(
         "a node with a revoked release has joined"
     );
     third.cut_power().await
+}
+
+/// Without a restart: agent and pods are stopped, and the Node is not in the cluster any more.
+async fn ended(machine: &Machine, devnet: &Devnet) -> Result<()> {
+    eventually(
+        "a revoked release ends what runs",
+        machine.patience(),
+        || async {
+            let health = health(machine).await?;
+            ensure!(
+                text_at(&health, "/agent") == "stopped",
+                "/health says {health}"
+            );
+            let node = devnet.cluster.node(devnet.node_id()).await?;
+            ensure!(
+                node.as_ref().is_none_or(|node| !node.registered),
+                "the server says {node:?}"
+            );
+            Ok(())
+        },
+    )
+    .await
 }
 
 async fn check_health(machine: &Machine) -> Result<()> {

@@ -276,7 +276,9 @@ async fn options(request: Request<Incoming>) -> Result<Value, Refusal> {
 
 fn refusal(error: NodesError) -> Refusal {
     let status = match error {
-        NodesError::Exists(_) | NodesError::Precondition(_) => StatusCode::CONFLICT,
+        NodesError::Exists(_) | NodesError::Precondition(_) | NodesError::Modified(_) => {
+            StatusCode::CONFLICT
+        }
         NodesError::Missing(_) => StatusCode::NOT_FOUND,
         NodesError::Invalid(_) => StatusCode::BAD_REQUEST,
         NodesError::Object(_) => StatusCode::UNPROCESSABLE_ENTITY,

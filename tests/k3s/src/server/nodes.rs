@@ -56,6 +56,12 @@ pub enum NodesError {
     /// Another Node of the same name.
     #[error("the UID in the precondition does not match the UID of nodes {0:?}")]
     Precondition(String),
+    /// Another version of it than the one that the caller has seen.
+    #[error(
+        "Operation cannot be fulfilled on nodes {0:?}: the object has been modified; please apply your \
+         changes to the latest version and try again"
+    )]
+    Modified(String),
 }
 
 /// All nodes.
@@ -203,7 +209,13 @@ impl Nodes {
             let missing = || NodesError::Missing(name.to_owned());
             let object = node.object.as_mut().ok_or_else(missing)?;
             let before = object.clone();
+            let version = objects::version(&before);
+            // a version in a patch is a precondition, as in the real API
+            if objects::version(patch).is_some_and(|wanted| Some(wanted) != version) {
+                return Err(NodesError::Modified(name.to_owned()));
+            }
             objects::merge(object, patch);
+            objects::renew(object, version);
             objects::check_metadata(object)?;
             objects::strings(object, "labels")?;
             let kept = [
@@ -235,10 +247,16 @@ impl Nodes {
         let mut nodes = self.lock();
         let missing = || NodesError::Missing(name.to_owned());
         let object = nodes.get(name).and_then(|node| node.object.as_ref());
-        let uid = object.ok_or_else(missing)?.pointer("/metadata/uid");
-        let wanted = options.pointer("/preconditions/uid");
-        if wanted.is_some() && wanted != uid {
+        let object = object.ok_or_else(missing)?;
+        let holds = |field: &str| {
+            let wanted = options.pointer(&format!("/preconditions/{field}"));
+            wanted.is_none() || wanted == object.pointer(&format!("/metadata/{field}"))
+        };
+        if !holds("uid") {
             return Err(NodesError::Precondition(name.to_owned()));
+        }
+        if !holds("resourceVersion") {
+            return Err(NodesError::Modified(name.to_owned()));
         }
         let mut changed = nodes.clone();
         changed.remove(name);
@@ -260,6 +278,8 @@ impl Nodes {
                 .object
                 .as_mut()
                 .ok_or_else(|| NodesError::Missing(name.to_owned()))?;
+            let version = objects::version(object).map(str::to_owned);
+            objects::renew(object, version.as_deref());
             let kept = object
                 .as_object_mut()
                 .ok_or(NodesError::Invalid("not an object"))?
@@ -382,6 +402,27 @@ mod tests {
             Err(NodesError::Password)
         ));
         nodes.check_password("edge-0002", "second").unwrap();
+    }
+
+    #[test]
+    fn a_version_that_was_seen_is_a_precondition() {
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = load(folder.path());
+        let node = json!({"kind": "Node", "metadata": {"name": "x"}});
+        let node = nodes.create("edge-0001", node).unwrap();
+        let seen = node.pointer("/metadata/resourceVersion").unwrap();
+        let cordon =
+            json!({"metadata": {"resourceVersion": seen}, "spec": {"unschedulable": true}});
+        nodes.patch("edge-0001", &cordon).unwrap();
+        let again = nodes.patch("edge-0001", &cordon);
+        assert!(matches!(again, Err(NodesError::Modified(_))));
+        let options = |version: &Value| json!({"preconditions": {"resourceVersion": version}});
+        let outdated = nodes.delete("edge-0001", &options(seen));
+        assert!(matches!(outdated, Err(NodesError::Modified(_))));
+        let status = json!({"phase": "Running"});
+        let node = nodes.update_status("edge-0001", &status).unwrap();
+        let seen = node.pointer("/metadata/resourceVersion").unwrap();
+        nodes.delete("edge-0001", &options(seen)).unwrap();
     }
 
     #[test]

@@ -152,7 +152,22 @@ pub(super) fn stamp(object: &mut Value) -> Result<(), ObjectError> {
         metadata.insert("uid".into(), json!(uid));
         metadata.insert("creationTimestamp".into(), json!(now()));
     }
+    renew(object, None);
     Ok(())
+}
+
+/// The version of an object, another after each change.
+pub(super) fn version(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/resourceVersion")?.as_str()
+}
+
+/// Gives an object that was changed the version after the one it had `before`.
+pub(super) fn renew(object: &mut Value, before: Option<&str>) {
+    let number = before.and_then(|before| before.parse::<u64>().ok());
+    let next = number.unwrap_or_default() + 1;
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".into(), json!(next.to_string()));
+    }
 }
 
 /// Now, in whole seconds of UTC, as metadata has it.

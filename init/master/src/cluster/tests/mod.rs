@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use attest::verify::{Image, Release, Standing};
 use axum::http::StatusCode;
 use chain::{ObjectId, SealToken, Verdict};
 use http_body_util::Full;
@@ -20,16 +21,22 @@ use k3s_double::tls::{Identity, pinned_client};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::objects::{Named, stake_of};
+use super::objects::{Backing, Metadata, Named, Note};
 use super::*;
 use crate::join::JoinTokens;
 use crate::tests::{World, a_stake, unreachable};
 
 mod nodes;
+mod releases;
 mod tokens;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a node without evidence is let in by.
+const BACKING: Backing = Backing {
+    stake: ObjectId::from_bytes([7; 32]),
+    image: None,
+};
 const RIGHTS: &str = include_str!("../../../rbac.json");
 
 /// The double, and what its administrator sees.
@@ -161,6 +168,12 @@ impl K3s {
         assert_eq!(status, 200, "{list}");
         // without any, the list is null
         list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The metadata of the Node.
+    async fn metadata(&self) -> Metadata {
+        let node: Named = serde_json::from_value(self.node().await.unwrap()).unwrap();
+        node.metadata
     }
 
     async fn node(&self) -> Option<Value> {

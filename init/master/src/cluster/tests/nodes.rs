@@ -25,8 +25,7 @@ async fn a_node_that_is_not_labelled_yet_can_register_again() {
     let folder = TempDir::new().unwrap();
     k3s.come(folder.path(), &world.token().await).await;
     world.token().await;
-    let node: Named = serde_json::from_value(k3s.node().await.unwrap()).unwrap();
-    assert_eq!(stake_of(&node.metadata), Some(a_stake().record));
+    assert_eq!(Backing::of(&k3s.metadata().await), Some(BACKING));
 }
 
 #[tokio::test]

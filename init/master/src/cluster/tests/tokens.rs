@@ -29,7 +29,7 @@ async fn a_node_gets_a_token_of_its_own_which_goes_when_the_node_has_come() {
     assert_eq!(world.look().await, None);
     assert!(k3s.secrets("token").await.is_empty());
     let node: Named = serde_json::from_value(k3s.node().await.unwrap()).unwrap();
-    assert_eq!(stake_of(&node.metadata), Some(a_stake().record));
+    assert_eq!(Backing::of(&node.metadata), Some(BACKING));
     let thief = TempDir::new().unwrap();
     assert!(is_unauthorized(k3s.join(thief.path(), &token).await));
 }
@@ -169,12 +169,12 @@ async fn a_client_certificate_serves_as_well_and_another_authority_does_not() {
     };
     Cluster::open(&settings)
         .unwrap()
-        .issue(&a_stake(), seconds())
+        .issue(&a_stake(), None, seconds())
         .await
         .unwrap();
     settings.root_certificate = k3s.tls("client-ca.crt");
     let other = Cluster::open(&settings).unwrap();
-    let error = other.issue(&a_stake(), seconds()).await.unwrap_err();
+    let error = other.issue(&a_stake(), None, seconds()).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
 
     let exposed = k3s.folder.path().join("exposed.key");

@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seal::envelope::Envelope;
-use seal::release::{MAX_FILE, Phase, ReleasePolicies};
+use seal::release::{MAX_FILE, POLICIES, Phase, ReleasePolicies};
 use seal::tpm::crypto::Digest;
 use seal::tpm::error::Error as TpmError;
 use seal::tpm::transport::{DEVICE, Device, Transport};
@@ -14,9 +14,6 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::control::Unsealed;
-
-/// What the publisher signed about the image that runs.
-const POLICIES: &str = "/run/daas/release/policies.json";
 
 /// The attempt cannot be made.
 #[derive(Debug, Error)]
