@@ -16,6 +16,7 @@ use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
 use wire::paths::EVENT_LOG;
+use wire::status::Seal;
 
 use crate::configure::recovery;
 use crate::state::STATE_ENCRYPTION_FILE;
@@ -169,7 +170,9 @@ pub(crate) fn prepare() {
 /// the configuration's. To be called when what is sealed is out; it measures once, however often it is
 /// called.
 pub(crate) fn run() -> ExitCode {
-    if !is_running() {
+    let owner = owner::check();
+    // nobody else's key is to open the state
+    if owner.is_ok() && !is_running() {
         adopt_recovery_key();
     }
     if let Err(error) = end_boot_phase() {
@@ -180,7 +183,7 @@ pub(crate) fn run() -> ExitCode {
     if Path::new(STATE_ENCRYPTION_FILE).exists() {
         recovery::forget();
     }
-    match owner::check() {
+    match owner {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", log::chain(&error));
@@ -191,6 +194,11 @@ pub(crate) fn run() -> ExitCode {
 
 /// The recovery key that opens the configuration is to open the state, too. The state was there first.
 fn adopt_recovery_key() {
+    let encryption = files::read_text(STATE_ENCRYPTION_FILE, MAX_FILE).unwrap_or_default();
+    if encryption.parse() != Ok(Seal::Tpm) {
+        // none that is this configuration's is open
+        return;
+    }
     let key = recovery::public().map_err(|error| log::chain(&error));
     let adopted = key.and_then(|key| {
         let Some(key) = key else {

@@ -2,6 +2,9 @@
 //!
 //! Where a configuration lies, anybody who holds the disk can put another. That one gets no secret of
 //! the former, and must not get the former's state either: no agent and no staker starts beside it.
+//!
+//! Nor does a state that somebody else has made get an owner's configuration: what names the owner is
+//! a hash over a secret that lies sealed, and a state of an earlier boot that names none is made anew.
 
 use std::io;
 use std::path::Path;
@@ -37,6 +40,16 @@ pub(crate) enum OwnerError {
     File(#[source] io::Error),
 }
 
+/// Whether the state that is mounted names an owner. One that does not was used by nothing but what runs
+/// without a configuration. What can't be looked at is for [`check`] to tell.
+pub(crate) fn is_settled() -> bool {
+    has_owner(Path::new(FILE))
+}
+
+fn has_owner(file: &Path) -> bool {
+    !matches!(file.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Whether the state is this configuration's. A new one becomes so. A state that lies in the plain is
 /// anybody's anyway.
 pub(crate) fn check() -> Result<(), OwnerError> {
@@ -47,12 +60,13 @@ pub(crate) fn check() -> Result<(), OwnerError> {
     settle(Path::new(FILE), &of_configuration()?)
 }
 
-/// The owner that the configuration names: its Sui key, which only its hash shows.
+/// The owner that the configuration names: its Sui key, which only its hash shows. Of a key in the TPM
+/// the public part is anybody's, and what lets it sign is hashed with it.
 fn of_configuration() -> Result<Digest, OwnerError> {
     let content = laid_out().ok_or(OwnerError::Configuration)?;
     if let Some(key) = &content.sui_key {
         let key = key.to_signing_key();
-        return Ok(sha256(&[DOMAIN, b"/tpm", &key.object().public]));
+        return Ok(sha256(&[DOMAIN, b"/tpm", key.auth(), &key.object().public]));
     }
     let config = NodeConfig::parse("staker.toml", &content.document)
         .map_err(|_| OwnerError::Configuration)?;
@@ -80,8 +94,10 @@ mod tests {
     fn the_first_owner_stays() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("owner");
+        assert!(!has_owner(&file));
         settle(&file, &[1; 32]).unwrap();
         settle(&file, &[1; 32]).unwrap();
+        assert!(has_owner(&file));
         let error = settle(&file, &[2; 32]).unwrap_err();
         assert!(matches!(error, OwnerError::Another));
         settle(&file, &[1; 32]).unwrap();

@@ -26,7 +26,7 @@ pub(crate) const DIRECTORY: &str = "daas";
 /// `CONFIG_FAT_DEFAULT_IOCHARSET` of Debian's kernels.
 const MODULES: [&str; 4] = ["vfat", "nls_cp437", "nls_ascii", "nls_utf8"];
 /// How many partitions are looked at.
-const MAXIMUM_PARTITIONS: usize = 16;
+pub(crate) const MAXIMUM_PARTITIONS: usize = 16;
 /// How often a mount is tried that another task is in the way of, and how far apart.
 const ATTEMPTS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);

@@ -57,8 +57,9 @@ impl<C: StakeReader> Master<C> {
                 .check_release(&request.node_id, verified)
                 .await
                 .inspect_err(|refused| {
-                    if refused.code.is_about_the_release() {
-                        self.sessions.end_all_of(stake.record);
+                    // a round over all Nodes is not for everybody to begin
+                    if refused.code.is_about_the_release() && self.sessions.end_all_of(stake.record)
+                    {
                         self.join.tokens.look_at_stakes();
                     }
                 })?;

@@ -195,10 +195,12 @@ impl Sessions {
         self.lock().remove(id);
     }
 
-    /// Ends every session of a stake.
-    pub(crate) fn end_all_of(&self, record: ObjectId) {
-        self.lock()
-            .retain(|_, session| session.stake.record != record);
+    /// Ends every session of a stake; whether there was any.
+    pub(crate) fn end_all_of(&self, record: ObjectId) -> bool {
+        let mut sessions = self.lock();
+        let before = sessions.len();
+        sessions.retain(|_, session| session.stake.record != record);
+        sessions.len() < before
     }
 
     /// Whether there are any.

@@ -21,7 +21,12 @@ fn same_duties(one: &PublicConfig, other: &PublicConfig) -> bool {
         leave: one.chain.leave,
         ..other.chain.clone()
     };
-    one.node_id == other.node_id && one.chain == but_for_leaving && one.master == other.master
+    one.node_id == other.node_id
+        && one.chain == but_for_leaving
+        && one.master == other.master
+        // the one would have a key shown that opens everything, the others name a witness for the time
+        && one.recovery_key == other.recovery_key
+        && one.time_servers == other.time_servers
 }
 
 #[cfg(test)]
@@ -55,6 +60,10 @@ mod tests {
             assert_ne!(changed, document("tpm"), "{from}");
             assert!(!may_replace(&before, &parse(&changed)), "{to}");
         }
+        let recovery = document("tpm").replacen('\n', "\nrecovery_key = true\n", 1);
+        assert!(!may_replace(&before, &parse(&recovery)));
+        let time = document("tpm") + "[time]\nservers = [\"192.0.2.123\"]\n";
+        assert!(!may_replace(&before, &parse(&time)));
     }
 
     #[test]

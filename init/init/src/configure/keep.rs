@@ -4,6 +4,7 @@ use config::NodeConfig;
 use seal::envelope::{self, Envelope, RecoveryKey};
 use seal::node::{Content, DOCUMENT_LABEL, LABEL, Malformed, StoredKey};
 use seal::release::Phase;
+use seal::tpm::crypto::Point;
 use seal::tpm::policy::Policy;
 use seal::tpm::{self, nv};
 use thiserror::Error;
@@ -71,6 +72,8 @@ pub(super) enum KeepError {
 pub(super) struct Taken {
     pub(super) config: NodeConfig,
     pub(super) content: Content,
+    /// The public part of the recovery key that opens it, too, where it was opened in this run.
+    pub(super) recovery: Option<Point>,
 }
 
 /// What was kept before.
@@ -117,7 +120,9 @@ fn seal_at(
     document: &Document,
     config: NodeConfig,
 ) -> Result<Taken, KeepError> {
-    let (sui_key, recovery) = match what_was_kept(sealer, place)? {
+    let kept = what_was_kept(sealer, place)?;
+    let replaces = matches!(kept, Kept::Content(..));
+    let (sui_key, recovery) = match kept {
         Kept::Content(opened, envelope) if *opened.content.document == *document.text => {
             return bring_up_to_date(sealer, place, &envelope, config, *opened);
         }
@@ -166,7 +171,12 @@ fn seal_at(
         _ => None,
     };
     let recovery = recovery.or_else(|| new_key.as_ref().map(RecoveryKey::public));
-    let policy = sealer.policy(nv::COUNTER).map_err(KeepError::Counter)?;
+    // what it takes the place of opens no more
+    let policy = match replaces {
+        true => sealer.outdating_policy(nv::COUNTER),
+        false => sealer.policy(nv::COUNTER),
+    };
+    let policy = policy.map_err(KeepError::Counter)?;
     let envelope = sealer
         .seal(LABEL, policy, recovery, &content.to_bytes()?)
         .map_err(KeepError::Seal)?;
@@ -178,8 +188,15 @@ fn seal_at(
         recovery::show(key).map_err(KeepError::Recovery)?;
     }
     place.write(&envelope)?;
+    sealer
+        .outdate_others(envelope.policy())
+        .map_err(KeepError::Counter)?;
     info!(place = place.name(), "the configuration is sealed");
-    Ok(Taken { config, content })
+    Ok(Taken {
+        config,
+        content,
+        recovery,
+    })
 }
 
 /// Whether what was sealed opens at no boot of this machine, whatever is done about it. What opens
@@ -326,7 +343,11 @@ pub(super) fn unseal_document() -> Result<Option<Taken>, KeepError> {
     };
     if let Some(Opened { content, .. }) = laid_out() {
         let config = parse(&place.name(), &content.document)?;
-        return Ok(Some(Taken { config, content }));
+        return Ok(Some(Taken {
+            config,
+            content,
+            recovery: None,
+        }));
     }
     let mut sealer = Sealer::open().map_err(KeepError::CannotUnseal)?;
     unseal_at(&mut sealer, &place, &envelope).map(Some)
@@ -365,8 +386,13 @@ fn bring_up_to_date(
         recovered,
     } = opened;
     if measured_boot::is_running() {
-        return Ok(Taken { config, content });
+        return Ok(Taken {
+            config,
+            content,
+            recovery: None,
+        });
     }
+    let recovery = envelope.recovery();
     let wants_key = config.identity.is_in_tpm() && content.sui_key.is_none();
     if wants_key {
         content.sui_key = Some(make_key(sealer)?);
@@ -379,7 +405,7 @@ fn bring_up_to_date(
             .map_err(KeepError::Counter)?;
         let floor = policy.floor;
         let sealed = sealer
-            .seal(LABEL, policy, envelope.recovery(), &content.to_bytes()?)
+            .seal(LABEL, policy, recovery, &content.to_bytes()?)
             .map_err(KeepError::Seal)?;
         open(sealer, &sealed, &place.name())?;
         place.write(&sealed)?;
@@ -395,7 +421,11 @@ fn bring_up_to_date(
             .outdate_others(envelope.policy())
             .map_err(KeepError::Counter)?;
     }
-    Ok(Taken { config, content })
+    Ok(Taken {
+        config,
+        content,
+        recovery,
+    })
 }
 
 /// A Sui key that is born in the TPM and never leaves it. It signs once the node runs, for images of

@@ -31,7 +31,7 @@ pub(crate) use self::output::laid_out;
 pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
 use sources::{Document, Offer, Origin};
 
-use crate::system_partition::SystemPartition;
+use crate::system_partition::{self, SystemPartition};
 use crate::{files, log};
 
 /// The status when there is no configuration.
@@ -98,18 +98,33 @@ fn find() -> Result<Option<Found>, String> {
         plain_copy: None,
     };
     let document = match sources::find().map_err(|error| log::chain(&error))? {
-        Some(Offer::Plain(document)) => document,
+        Some(Offer::Plain(document)) if !document.is_for_a_first_boot() => document,
         other => {
-            // one that is kept comes before one that is offered: sealed anew, it has outdated the other
+            // one that is kept comes before one that is offered: a sealed one it has outdated, and a
+            // plain one that can't be removed would undo what came after it, at each boot
             let kept = keep::unseal_document().map_err(told)?;
-            return match (kept, other) {
-                (Some(taken), _) => Ok(Some(unsealed("the sealed file", taken))),
+            match (kept, other) {
+                (Some(taken), Some(Offer::Plain(document))) => {
+                    if *taken.content.document != *document.text {
+                        warn!(
+                            source = document.source,
+                            "what is offered there is another configuration than the sealed one, and \
+                             is not taken: put it on the EFI system partition, or reset the node"
+                        );
+                    }
+                    return Ok(Some(Found {
+                        plain_copy: remove(&document),
+                        ..unsealed("the sealed file", taken)
+                    }));
+                }
+                (Some(taken), _) => return Ok(Some(unsealed("the sealed file", taken))),
                 (None, Some(Offer::Sealed(source, envelope))) => {
                     let taken = keep::take_sealed(&source, &envelope).map_err(told)?;
-                    Ok(Some(unsealed(&source, taken)))
+                    return Ok(Some(unsealed(&source, taken)));
                 }
-                (None, _) => Ok(None),
-            };
+                (None, Some(Offer::Plain(document))) => document,
+                (None, None) => return Ok(None),
+            }
         }
     };
     // a line each: document, line, field, what was found and expected, and what to do
@@ -122,7 +137,7 @@ fn find() -> Result<Option<Found>, String> {
         }
         SealMethod::Tpm => {
             let taken = keep::seal_document(&document, config).map_err(told)?;
-            (taken, Seal::Tpm, remove(&document))
+            (taken, Seal::Tpm, remove_all(&document))
         }
     };
     Ok(Some(Found {
@@ -140,17 +155,25 @@ fn in_the_plain(document: &Document, config: NodeConfig) -> Taken {
             document: document.text.clone(),
             sui_key: None,
         },
+        recovery: None,
     }
 }
 
 fn lay_out(found: &Found) -> ExitCode {
-    let Taken { config, content } = &found.taken;
+    let Taken {
+        config,
+        content,
+        recovery,
+    } = &found.taken;
     let files = output::Files {
         public: Path::new(PUBLIC_FILE),
         secret: Path::new(SECRET_FILE),
         key: Path::new(KEY_FILE),
         seal: Path::new(SEAL_FILE),
     };
+    if let Some(Err(error)) = recovery.as_ref().map(recovery::keep_public) {
+        warn!(%error, "the recovery key will not open the state");
+    }
     let written = output::note(Path::new(PLAIN_COPY_FILE), found.plain_copy.as_deref())
         .and_then(|()| output::write(&files, &config.public_toml, content, found.seal));
     match written {
@@ -164,6 +187,26 @@ fn lay_out(found: &Found) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Overwrites and removes a document that is sealed now, and copies of it in other places, as on the
+/// stick that it came with and on the disk. Where it still stands in the plain, as [`remove`] says.
+fn remove_all(document: &Document) -> Option<String> {
+    let mut left = remove(document);
+    for _ in 0..system_partition::MAXIMUM_PARTITIONS {
+        match sources::find() {
+            Ok(Some(Offer::Plain(copy))) if *copy.text == *document.text => match remove(&copy) {
+                None => {}
+                // it would be found again
+                some => {
+                    left = left.or(some);
+                    break;
+                }
+            },
+            _ => break,
+        }
+    }
+    left
 }
 
 /// Overwrites and removes a document that is sealed now. Where it still stands in the plain, if it

@@ -1,16 +1,17 @@
 //! The recovery key: shown once when it is made, and taken back from a person when the TPM can't open
 //! what it sealed, as after a change of the firmware.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 
 use seal::envelope::{self, RecoveryKey};
 use seal::tpm::crypto::Point;
 use seal::tpm::policy::Unsatisfied;
 use zeroize::Zeroizing;
 
-use super::sealed::{Place, PlaceError};
 use crate::block_devices::BlockDevice;
+use crate::files;
 use crate::log;
 use crate::system_partition::{self, DIRECTORY, SystemPartition};
 
@@ -18,6 +19,8 @@ use crate::system_partition::{self, DIRECTORY, SystemPartition};
 const CONSOLE: &str = "/dev/console";
 /// Below [`DIRECTORY`] on an EFI system partition: the key as it was shown.
 pub(crate) const FILE: &str = "recovery.key";
+/// The public part of the configuration's key, for `init measure`.
+const PUBLIC: &str = "/run/daas/release/recovery-key";
 /// Longer than a key with any white space that a person adds.
 const LIMIT: usize = 1024;
 /// What a person can do where a key was made.
@@ -93,16 +96,30 @@ pub(crate) fn forget() {
     }
 }
 
-/// The public part of the key that opens the sealed configuration; none: no such key was asked for.
+/// Keeps the public part of the key that opens the configuration which was taken, for the state. Nothing
+/// vouches for that part in a file that was not opened.
 ///
 /// # Errors
-/// [`PlaceError`].
-pub(crate) fn public() -> Result<Option<Point>, PlaceError> {
-    match Place::find() {
-        Ok(place) => Ok(place.read()?.and_then(|envelope| envelope.recovery())),
-        Err(PlaceError::None) => Ok(None),
-        Err(error) => Err(error),
+/// What the system says.
+pub(super) fn keep_public(key: &Point) -> io::Result<()> {
+    if let Some(directory) = Path::new(PUBLIC).parent() {
+        fs::create_dir_all(directory)?;
     }
+    files::replace(PUBLIC, &key.to_sec1(), 0o600)
+}
+
+/// What [`keep_public`] kept; none: no such key was asked for.
+///
+/// # Errors
+/// What the system says; `InvalidData` for what is no such key.
+pub(crate) fn public() -> io::Result<Option<Point>> {
+    let bytes = match files::read_bounded(PUBLIC, LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    Point::from_sec1(&bytes)
+        .map(Some)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn partitions() -> Vec<BlockDevice> {

@@ -151,9 +151,15 @@ impl Place {
         let mounted = self.open_for_writing().map_err(self.failed("mounted"))?;
         for name in SET_ASIDE {
             if mounted.read(name).map_err(self.failed("read"))?.is_none() {
-                mounted
-                    .rename(FILE, name)
-                    .map_err(self.failed("written to"))?;
+                // after a power cut it can be there under the other name alone
+                for from in [FILE, &temporary_name(FILE)] {
+                    if mounted
+                        .rename(from, name)
+                        .map_err(self.failed("written to"))?
+                    {
+                        break;
+                    }
+                }
                 return Ok(name);
             }
         }

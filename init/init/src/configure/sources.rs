@@ -168,6 +168,16 @@ fn file(name: &str, origin: Origin, path: &Path) -> Result<Option<Document>, Sou
 }
 
 impl Document {
+    /// Whether it is one that stays where it is, boot for boot, and which nobody gives anew: it says what
+    /// a node without a configuration begins with.
+    pub(super) fn is_for_a_first_boot(&self) -> bool {
+        match &self.origin {
+            Origin::Drive(drive) => drive.is_read_only(),
+            Origin::Metadata => true,
+            Origin::Firmware | Origin::SystemPartition(_) | Origin::State => false,
+        }
+    }
+
     /// Whether the power failed while it was removed: it is nothing but zeros then.
     pub(super) fn is_remainder(&self) -> bool {
         !self.text.is_empty() && self.text.bytes().all(|byte| byte == 0)

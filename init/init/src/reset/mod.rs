@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use seal::tpm::{Tpm, error::Error as TpmError, nv, transport};
 
 use crate::command_line::CommandLine;
-use crate::configure::{SEALED_FILE, SET_ASIDE};
+use crate::configure::{SEALED_FILE, SET_ASIDE, recovery};
 use crate::failure::{PET_PAUSE, RESTART_AFTER, pet, stand, write_to_consoles};
 use crate::log::LogQueue;
 use crate::power::{Watchdog, power_off};
@@ -185,9 +185,16 @@ fn configuration(say: &mut dyn FnMut(Step)) {
 
 fn forget_configuration(mounted: &SystemPartition, partition: &str, say: &mut dyn FnMut(Step)) {
     let mut found = false;
-    let temporary = [temporary_name(SEALED_FILE), temporary_name(DOCUMENT)];
+    let temporary = [
+        temporary_name(SEALED_FILE),
+        temporary_name(DOCUMENT),
+        temporary_name(recovery::FILE),
+    ];
     let names = temporary.iter().map(String::as_str);
-    for name in names.chain([SEALED_FILE, DOCUMENT]).chain(SET_ASIDE) {
+    for name in names
+        .chain([SEALED_FILE, DOCUMENT, recovery::FILE])
+        .chain(SET_ASIDE)
+    {
         let file = format!("{partition}:{DIRECTORY}/{name}");
         match mounted.forget(name) {
             Ok(true) => say(Step::Done(format!("{file} is overwritten and removed"))),

@@ -34,6 +34,7 @@ fn every_form_of_the_configuration_goes_and_the_boot_loader_s_files_stay() {
         "node.sealed.old",
         "node.toml",
         "node.toml.new",
+        "recovery.key",
     ];
     for name in gone.iter().chain(&["srk.pub"]) {
         fs::write(place.join(name), b"secret").unwrap();

@@ -52,7 +52,7 @@ pub(crate) use wipe::{discard, wipe};
 use wire::status::Seal;
 
 use crate::sealing::Sealer;
-use crate::{configure, files, identity, log, mounts};
+use crate::{configure, files, identity, log, mounts, owner};
 
 const MOUNT_POINT: &str = "/var";
 /// The name of a [`Seal`]: how the state is encrypted.
@@ -148,7 +148,10 @@ fn mount_state() -> Result<(), StateError> {
             open(&mut partition, None, target, size)
         }
         (Action::OpenSealed(sealed), Machine::Seals(mut sealer)) => {
-            open_sealed(&mut partition, &mut sealer, &sealed)
+            match open_sealed(&mut partition, &mut sealer, &sealed)? {
+                Owned::Yes => Ok(()),
+                Owned::No => create(&mut partition, Machine::Seals(sealer)),
+            }
         }
         (Action::OpenSealed(_), Machine::Cannot(why)) => Err(StateError::Unable { device, why }),
     }
@@ -304,12 +307,19 @@ fn open_for_writing(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Opens an encrypted state of an earlier boot.
+/// Whether a state of an earlier boot names an owner.
+enum Owned {
+    Yes,
+    No,
+}
+
+/// Opens an encrypted state of an earlier boot. One that names no owner was never a configured node's, or
+/// was put there by somebody who knows its key: it is left again, to be made anew.
 fn open_sealed(
     partition: &mut StatePartition,
     sealer: &mut Sealer,
     sealed: &Sealed,
-) -> Result<(), StateError> {
+) -> Result<Owned, StateError> {
     let device = partition.device().path();
     let opened = sealed.open(&device, sealer, configure::recovery::find)?;
     let volume = &opened.volume;
@@ -317,9 +327,14 @@ fn open_sealed(
         let size = look_into(&device, &target)?;
         open(partition, Some(volume), target, size)
     });
-    if mounted.is_err() {
+    if let Err(error) = mounted {
         give_up(true);
-        return mounted;
+        return Err(error);
+    }
+    if !owner::is_settled() {
+        tracing::info!("the state of an earlier boot has no owner: it is made anew");
+        give_up(true);
+        return Ok(Owned::No);
     }
     // A state whose header is as it was is still a state.
     if let Err(error) = sealed.keep(&device, sealer, &opened) {
@@ -328,7 +343,7 @@ fn open_sealed(
             log::chain(&error)
         );
     }
-    Ok(())
+    Ok(Owned::Yes)
 }
 
 /// Lets a recovery key, whose public part this is, open the state, too. The state must be open, and the

@@ -46,6 +46,11 @@ impl Sealed {
     ) -> Result<Opened, StateError> {
         let envelope = Envelope::from_bytes(&self.header.envelope)
             .map_err(|error| refused(device.to_owned(), error, false))?;
+        if envelope.is_from_afar() {
+            // whoever made it knows the volume's key
+            let error = envelope::Error::Edited("it was sealed elsewhere, and a state never is");
+            return Err(refused(device.to_owned(), error, false));
+        }
         let error = match volume::open(sealer, &envelope) {
             Ok(volume) => {
                 return Ok(Opened {

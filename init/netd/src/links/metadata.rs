@@ -16,8 +16,10 @@ use super::{LinkError, Links, failed};
 /// Where every cloud that the program `metadata` knows has the service: an address of the link alone
 /// (RFC 3927).
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-/// Where Amazon EC2 and Google have it by IPv6, where a customer switches that on. Nothing here asks there.
-const ADDRESSES_V6: [Ipv6Addr; 2] = [
+/// Where Amazon EC2 and Google have it by IPv6, where a customer switches that on, and OpenStack on the
+/// link. Nothing here asks there.
+const ADDRESSES_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
@@ -36,6 +38,25 @@ impl Links {
     /// Refuses the service to pods and to everything else on this machine, but for the program that asks
     /// it for a configuration, as long as there is none.
     pub(crate) async fn guard_metadata(&self, unconfigured: bool) -> Result<(), LinkError> {
+        let mut allowed = rule(&self.0, ALLOW, RuleAction::ToTable);
+        allowed.message_mut().attributes.extend([
+            // what starts on this machine, by that user
+            RuleAttribute::Iifname("lo".to_owned()),
+            RuleAttribute::UidRange(RuleUidRange {
+                start: METADATA,
+                end: METADATA,
+            }),
+        ]);
+        if !unconfigured {
+            // first: whatever else fails, this way does not stay open
+            let message = allowed.message_mut().clone();
+            match self.0.rule().del(message).execute().await {
+                Err(error) if code(&error) != Some(NOT_THERE) => {
+                    return Err(failed("closing the way to the metadata service")(error));
+                }
+                _ => {}
+            }
+        }
         let refused = allow_existing(
             rule(&self.0, REFUSE, RuleAction::Unreachable)
                 .execute()
@@ -50,26 +71,11 @@ impl Links {
             let refused = allow_existing(request.execute().await);
             refused.map_err(failed("refusing the metadata service by IPv6 to pods"))?;
         }
-        let mut allowed = rule(&self.0, ALLOW, RuleAction::ToTable);
-        allowed.message_mut().attributes.extend([
-            // what starts on this machine, by that user
-            RuleAttribute::Iifname("lo".to_owned()),
-            RuleAttribute::UidRange(RuleUidRange {
-                start: METADATA,
-                end: METADATA,
-            }),
-        ]);
         if unconfigured {
             let allowed = allow_existing(allowed.execute().await);
             return allowed.map_err(failed("opening the way to the metadata service"));
         }
-        let message = allowed.message_mut().clone();
-        match self.0.rule().del(message).execute().await {
-            Err(error) if code(&error) != Some(NOT_THERE) => {
-                Err(failed("closing the way to the metadata service")(error))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -114,7 +120,7 @@ fn code(error: &rtnetlink::Error) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, SocketAddrV4};
+    use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
     use std::process::Command;
 
     use rtnetlink::RouteMessageBuilder;
@@ -137,9 +143,17 @@ mod tests {
         }
     }
 
-    /// The same by IPv6, at both addresses.
-    fn ways_by_v6() -> [Result<(), Errno>; 2] {
-        ADDRESSES_V6.map(|address| way_to((address, PORT).into(), AddressFamily::INET6))
+    /// How many addresses there are by IPv6.
+    const COUNT_V6: usize = ADDRESSES_V6.len();
+
+    /// The same by IPv6, at each address.
+    fn ways_by_v6() -> [Result<(), Errno>; COUNT_V6] {
+        ADDRESSES_V6.map(|address| {
+            // one of the link alone needs to know which
+            let link = u32::from(address.is_unicast_link_local());
+            let address = SocketAddrV6::new(address, PORT, 0, link);
+            way_to(address.into(), AddressFamily::INET6)
+        })
     }
 
     /// As [`way`], for the program `metadata`.
@@ -168,14 +182,14 @@ mod tests {
                 .build();
             let route = links.0.route().add(everything).execute();
             route.await.expect("a route");
-            assert_eq!(ways_by_v6(), [Ok(()); 2], "the route leads there");
+            assert_eq!(ways_by_v6(), [Ok(()); COUNT_V6], "the route leads there");
         }
         // twice: this program may have run before
         for _ in 0..2 {
             links.guard_metadata(true).await.expect("rules");
             assert_eq!(way(PORT), Err(Errno::NETUNREACH));
             if has_ipv6() {
-                assert_eq!(ways_by_v6(), [Err(Errno::NETUNREACH); 2]);
+                assert_eq!(ways_by_v6(), [Err(Errno::NETUNREACH); COUNT_V6]);
             }
             assert_eq!(way(53), Ok(()), "name servers may be there");
             assert_eq!(way_of_the_program(), Ok(()));

@@ -57,10 +57,12 @@ pub(super) async fn configuration_drive_is_taken_and_sealed(context: &Context) -
     machine.cut_power().await?;
     drop(machine);
 
-    // the same on a drive that can be written to: it goes from there
+    // a newer one on a drive that can be written to, and on the disk: it goes from both
+    let newer = format!("{text}\n# newer\n");
+    disk.write_configuration(&newer)?;
     let image = context.directory().join("drive.raw");
     let path = "openstack/latest/user_data";
-    drive::fat(&image, "config-2", path, text.as_bytes())?;
+    drive::fat(&image, "config-2", path, newer.as_bytes())?;
     let mut second = options.clone();
     second.disks.push(image.clone());
     let mut machine = context.power_on(&second).await?;
@@ -74,12 +76,27 @@ pub(super) async fn configuration_drive_is_taken_and_sealed(context: &Context) -
         drive::read_fat(&image, path)?.is_none(),
         "the configuration is still on the drive"
     );
+    ensure!(
+        !disk.list_esp("daas")?.contains(&"node.toml".to_owned()),
+        "the configuration is still on the disk"
+    );
     let left = std::fs::read(&image).context("cannot read the drive")?;
     let key = devnet.node_key().to_suiprivkey()?;
     ensure!(
         memchr::memmem::find(&left, key.as_bytes()).is_none(),
         "the node's key is still on the drive"
     );
+
+    // the drive that still has the older one does not undo it
+    let mut machine = context.power_on(&first).await?;
+    machine
+        .expect("is another configuration than the sealed one, and is not taken")
+        .await?;
+    machine
+        .expect(r#"configuration taken source="?the sealed file"#)
+        .await?;
+    machine.cut_power().await?;
+    drop(machine);
 
     // one that was sealed for this machine elsewhere, where the node has lost its own: no secret goes over
     let sealed = seal_from_afar(context, &root_key, &text)?;

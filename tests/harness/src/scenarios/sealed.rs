@@ -310,8 +310,11 @@ pub(super) async fn another_machine_unseals_nothing(context: &Context) -> Result
 
     // and in its place it gets no state
     node.disk.remove_from_esp(SEALED)?;
-    node.disk.write_configuration(&foreign)?;
+    let head = node.disk.read("state", CHUNK)?;
+    node.disk
+        .write_configuration(&format!("recovery_key = true\n{foreign}"))?;
     let mut machine = context.power_on(&node.options).await?;
+    machine.expect("RECOVERY KEY, shown this once").await?;
     machine
         .expect("degraded=service detail=.*the state belongs to another configuration")
         .await?;
@@ -321,6 +324,10 @@ pub(super) async fn another_machine_unseals_nothing(context: &Context) -> Result
     );
     machine.cut_power().await?;
     drop(machine);
+    ensure!(
+        node.disk.read("state", CHUNK)? == head,
+        "somebody else's recovery key was let near the state's"
+    );
     node.disk.write_to_esp(SEALED, &genuine)?;
 
     // its own machine, whose TPM was cleared

@@ -23,6 +23,7 @@ const MADE: &str = r"state INFO making the state file system device=\S+ encrypte
 const MOUNTED: &str = r"state INFO state mounted encryption=tpm";
 
 pub(super) async fn sealed_state_opens_for_its_own_machine_alone(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
     let tpm = context.tpm().await?;
 
     // a state in the plain: somebody may have put it there
@@ -48,6 +49,16 @@ pub(super) async fn sealed_state_opens_for_its_own_machine_alone(context: &Conte
         console.contains("making the state file system"),
         "a half-made state was taken for one"
     );
+    // nobody's yet: whoever knew its key could have put it there
+    disk.write_configuration(&devnet.sealed_node_toml()?)?;
+    let machine = context.power_on(&options).await?;
+    machine
+        .expect("the state of an earlier boot has no owner: it is made anew")
+        .await?;
+    machine.expect(MOUNTED).await?;
+    // the configuration has it now
+    machine.expect("started service=staker").await?;
+    drop(machine);
     let head = disk.read(STATE, HEAD)?;
     ensure!(
         HEADERS.iter().all(|at| usize::try_from(*at)

@@ -208,6 +208,11 @@ fn only_the_keys_holder_puts_another_document_in_its_place() {
     let taken = node.take(&mut sealer, &network).unwrap();
     assert_eq!(key(&taken), key(&former));
     assert_ne!(node.kept().to_bytes(), before);
+    // and what it took the place of opens no more
+    let before = Envelope::from_bytes(&before).unwrap();
+    let error = open(&mut sealer, &before, &node.place().name()).unwrap_err();
+    assert!(chain(&error).contains("it is an older copy"), "{error:?}");
+    node.unseal(&mut sealer).unwrap();
 }
 
 #[test]

@@ -157,3 +157,23 @@ fn a_state_learns_the_configurations_recovery_key_once() {
     let mut sealer = node.boot(8);
     assert!(node.open(&mut sealer, Some(&key)).unwrap().recovered);
 }
+
+#[test]
+fn a_state_that_was_sealed_elsewhere_is_somebody_elses() {
+    let mut node = Node::new(None);
+    let mut sealer = node.boot(7);
+    let root = sealer.tpm.storage_root_key().unwrap();
+    let sealing = envelope::Sealing {
+        label: "state",
+        policy: node.publisher.policy(0, None),
+        recovery: None,
+    };
+    let content = [&4096_u32.to_be_bytes()[..], node.volume.key()].concat();
+    let planted = Envelope::seal_for(root.public(), &sealing, &content).unwrap();
+    node.sealed()
+        .followed_by(planted.to_bytes())
+        .write(node.device())
+        .unwrap();
+    let refused = node.open(&mut sealer, None).map(|_| ());
+    assert_eq!(refused, Err((Refusal::Edited, false)));
+}
