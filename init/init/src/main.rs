@@ -36,6 +36,7 @@ mod gpt;
 mod identity;
 mod initramfs;
 mod log;
+mod measure;
 mod measured_boot;
 mod modules;
 mod mounts;
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
         Some("state") => state::run(),
         Some("configure") => configure::run(),
-        Some("measure") => measured_boot::run(),
+        Some("measure") => measure::run(),
         Some("report") => report::run(),
         _ => {
             tracing::error!(

@@ -8,7 +8,6 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::ExitCode;
 
 use seal::release::{MAX_FILE, Phase, ReleasePolicies};
 use seal::tpm::error::Error as TpmError;
@@ -16,12 +15,9 @@ use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
 use wire::paths::EVENT_LOG;
-use wire::status::Seal;
 
-use crate::configure::recovery;
-use crate::state::STATE_ENCRYPTION_FILE;
 use crate::tpm_device::{self, Presence};
-use crate::{files, log, owner, setup, state};
+use crate::{files, log, setup};
 
 pub(crate) use seal::release::POLICIES;
 /// The publisher's key, which is measured.
@@ -166,53 +162,11 @@ pub(crate) fn prepare() {
     }
 }
 
-/// The task `init measure`: ends the boot phase, and lets those start that come after it if the state is
-/// the configuration's. To be called when what is sealed is out; it measures once, however often it is
-/// called.
-pub(crate) fn run() -> ExitCode {
-    let owner = owner::check();
-    // nobody else's key is to open the state
-    if owner.is_ok() && !is_running() {
-        adopt_recovery_key();
-    }
-    if let Err(error) = end_boot_phase() {
-        tracing::error!("the boot phase can't be ended: {}", log::chain(&error));
-        return ExitCode::FAILURE;
-    }
-    // once configuration and state are open it is of no more use but to whoever takes the disk
-    if Path::new(STATE_ENCRYPTION_FILE).exists() {
-        recovery::forget();
-    }
-    match owner {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{}", log::chain(&error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The recovery key that opens the configuration is to open the state, too. The state was there first.
-fn adopt_recovery_key() {
-    let encryption = files::read_text(STATE_ENCRYPTION_FILE, MAX_FILE).unwrap_or_default();
-    if encryption.parse() != Ok(Seal::Tpm) {
-        // none that is this configuration's is open
-        return;
-    }
-    let key = recovery::public().map_err(|error| log::chain(&error));
-    let adopted = key.and_then(|key| {
-        let Some(key) = key else {
-            return Ok(());
-        };
-        state::adopt_recovery(&key).map_err(|error| log::chain(&error))
-    });
-    // a node that no recovery key opens is still a node
-    if let Err(error) = adopted {
-        tracing::error!("the recovery key does not open the state: {error}");
-    }
-}
-
-fn end_boot_phase() -> Result<(), MeasureError> {
+/// Ends the boot phase. It measures once, however often it is called.
+///
+/// # Errors
+/// [`MeasureError`].
+pub(crate) fn end_boot_phase() -> Result<(), MeasureError> {
     if Path::new(RUN_MARK).exists() || !Path::new(DEVICE).exists() {
         return Ok(());
     }
