@@ -6,6 +6,7 @@ pub mod cli;
 pub mod devnet;
 pub mod disk;
 pub mod http;
+pub mod interceptor;
 pub mod lab;
 pub mod log;
 pub mod measured;

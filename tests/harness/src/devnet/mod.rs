@@ -21,6 +21,7 @@ pub use administration::register_master;
 pub use cluster::{Cluster, K3s};
 pub use description::Description;
 
+use crate::interceptor::Interceptor;
 use crate::time_server::TimeServer;
 use certificates::{Authority, Certificate, write_secret};
 use node::{Facts, NodeConfiguration};
@@ -56,6 +57,7 @@ pub struct Devnet {
     root_pem: String,
     master_port: u16,
     master_certificate: Certificate,
+    other_certificate: Certificate,
     _time: TimeServer,
     _lock: std::fs::File,
     /// The fullnode's double.
@@ -167,6 +169,7 @@ impl Devnet {
             control: None,
         };
         let master_certificate = authority.issue("master", directory)?;
+        let other_certificate = authority.issue("somebody", directory)?;
         let master = master::service(
             &options.programs,
             directory,
@@ -196,12 +199,38 @@ impl Devnet {
             root_pem: authority.pem().to_owned(),
             master_port,
             master_certificate,
+            other_certificate,
             _time: time,
             _lock: lock,
             fullnode,
             master,
             cluster,
         })
+    }
+
+    /// Somebody between nodes and the master: with a certificate of his own that the devnet's root vouches
+    /// for, or with the master's own key.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn intercept(&self, has_the_masters_key: bool) -> Result<Interceptor> {
+        let certificate = match has_the_masters_key {
+            true => &self.master_certificate,
+            false => &self.other_certificate,
+        };
+        Interceptor::start(certificate, &self.root_pem, self.master_port).await
+    }
+
+    /// As [`Self::sealed_node_toml`], for a node that is led to somebody else in the master's place.
+    ///
+    /// # Errors
+    /// When it has no form in TOML.
+    pub fn node_toml_through(&self, interceptor: &Interceptor) -> Result<String> {
+        self.configuration
+            .clone()
+            .sealed()
+            .through(interceptor.port())
+            .to_toml()
     }
 
     /// The folder of its files.

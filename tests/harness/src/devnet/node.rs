@@ -126,6 +126,13 @@ impl NodeConfiguration {
         self
     }
 
+    /// The same, with the master at another port of this host.
+    #[must_use]
+    pub fn through(mut self, port: u16) -> Self {
+        self.master.url = format!("https://{HOST}:{port}");
+        self
+    }
+
     /// The same, with a Sui key that the TPM makes.
     #[must_use]
     pub fn with_key_in_tpm(self) -> Self {

@@ -70,6 +70,43 @@ pub(super) async fn attested_node_joins_until_its_release_is_revoked(
     third.cut_power().await
 }
 
+pub(super) async fn nothing_is_gained_between_node_and_master(context: &Context) -> Result<()> {
+    let tpm = context.tpm().await?;
+    let disk = context.disk()?;
+    let options = context.measured_machine(&disk, &tpm)?;
+    let (devnet, _) = demanding(context, None).await?;
+
+    // a certificate that the node's root vouches for, and the master's own answers
+    let other = devnet.intercept(false).await?;
+    disk.write_configuration(&devnet.node_toml_through(&other)?)?;
+    let mut machine = context.power_on(&options).await?;
+    machine.expect("degraded=master-untrusted detail=").await?;
+    machine.cut_power().await?;
+    drop(machine);
+    ensure!(
+        other.heard("nonce") && !other.heard("evidence"),
+        "somebody between node and master has heard more than a nonce"
+    );
+
+    // the master's key itself: a registration that was heard is of no use a second time
+    let thief = devnet.intercept(true).await?;
+    disk.write_configuration(&devnet.node_toml_through(&thief)?)?;
+    let mut machine = context.power_on(&options).await?;
+    node::joined(&machine, &devnet).await?;
+    ensure!(
+        thief.heard("evidence"),
+        "the node did not register through the thief"
+    );
+    let answers = thief
+        .say_again("\"evidence\"", "the nonce was used before")
+        .await?;
+    ensure!(
+        !answers.contains("join_token") && !answers.contains("sealed"),
+        "the master gave somebody a token: {answers}"
+    );
+    machine.cut_power().await
+}
+
 /// Without a restart: agent and pods are stopped, and the Node is not in the cluster any more.
 async fn ended(machine: &Machine, devnet: &Devnet) -> Result<()> {
     eventually(

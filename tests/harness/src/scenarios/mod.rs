@@ -71,6 +71,9 @@ scenarios! {
     attested::attested_node_joins_until_its_release_is_revoked, false,
         "with Secure Boot, a TPM and a master that demands evidence: the node joins, and again after a \
          restart, until its release is revoked on the chain";
+    attested::nothing_is_gained_between_node_and_master, false,
+        "somebody between node and master with a valid certificate gets a nonce; one with the master's \
+         own key, who says again what he heard, is refused";
     attested::unregistered_master_gets_no_evidence, false,
         "a master whose key the chain has retired: the node says so, and sends it nothing";
     sealed::another_image_unseals_nothing, false,
