@@ -31,7 +31,7 @@ pub(super) async fn configuration_drive_is_taken_and_sealed(context: &Context) -
     let ours = context.directory().join("ours.iso");
     drive::iso9660(&ours, "CIDATA", "user-data", text.as_bytes())?;
     let mut first = options.clone();
-    first.media = vec![theirs, ours];
+    first.media = vec![theirs, ours.clone()];
     let mut machine = context.power_on(&first).await?;
     machine
         .expect(r#"configuration taken source="?/dev/sr\d:user-data"#)
@@ -87,8 +87,10 @@ pub(super) async fn configuration_drive_is_taken_and_sealed(context: &Context) -
         "the node's key is still on the drive"
     );
 
-    // the drive that still has the older one does not undo it
-    let mut machine = context.power_on(&first).await?;
+    // the medium that still has the older one does not undo it, even where it is there at once
+    let mut third = options.clone();
+    third.disks.push(ours);
+    let mut machine = context.power_on(&third).await?;
     machine
         .expect("is another configuration than the sealed one, and is not taken")
         .await?;
