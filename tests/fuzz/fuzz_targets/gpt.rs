@@ -6,7 +6,7 @@
     reason = "a module of `init`, of which this is a part"
 )]
 
-#[path = "../../../init/init/src/gpt/mod.rs"]
+#[path = "../../../init/node/init/src/gpt/mod.rs"]
 mod gpt;
 
 use std::fs::File;

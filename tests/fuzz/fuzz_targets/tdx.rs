@@ -8,7 +8,7 @@ use attest::report::{Expectations, Kind, Report, Roots, verify};
 use libfuzzer_sys::fuzz_target;
 
 static COLLATERAL: &[u8] =
-    include_bytes!("../../../init/attest/tests/reports/tdx/v4.collateral.json");
+    include_bytes!("../../../init/lib/attest/tests/reports/tdx/v4.collateral.json");
 
 fuzz_target!(|bytes: &[u8]| {
     static PARSED: OnceLock<Collateral> = OnceLock::new();

@@ -2,7 +2,7 @@
 #![no_main]
 #![allow(dead_code, reason = "a module of `init`, of which this is a part")]
 
-#[path = "../../../init/init/src/uevent.rs"]
+#[path = "../../../init/node/init/src/uevent.rs"]
 mod uevent;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
 //! A DOUBLE of clouds' metadata services. It asks of a client what the real ones ask: method, path,
 //! headers, token; and it names itself in every answer.
 //!
-//! `init/metadata` tests against this file, too.
+//! `init/node/metadata` tests against this file, too.
 
 use std::collections::HashSet;
 use std::convert::Infallible;

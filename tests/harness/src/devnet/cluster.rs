@@ -17,7 +17,7 @@ use super::node::HOST;
 use super::service::{Service, free_port, free_port_pair};
 
 /// What the master may do with the Kubernetes API, as an operator would apply it.
-const MASTER_RIGHTS: &str = include_str!("../../../../init/master/rbac.json");
+const MASTER_RIGHTS: &str = include_str!("../../../../init/cluster/master/rbac.json");
 /// Where tokens of the master's service account are asked for.
 const MASTER_ACCOUNT: &str = "/api/v1/namespaces/kube-system/serviceaccounts/k3s-daas-master/token";
 /// Longer than any devnet runs.

@@ -6,11 +6,11 @@
 
 mod common;
 mod lab;
-#[path = "../../attest/tests/support/mod.rs"]
+#[path = "../../../lib/attest/tests/support/mod.rs"]
 mod machines;
-#[path = "../../attest/tests/support/sev_snp.rs"]
+#[path = "../../../lib/attest/tests/support/sev_snp.rs"]
 mod security_processor;
-#[path = "../../attest/tests/support/configfs.rs"]
+#[path = "../../../lib/attest/tests/support/configfs.rs"]
 mod simulated;
 
 use std::io;

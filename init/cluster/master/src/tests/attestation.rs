@@ -14,7 +14,7 @@ use wire::master::{Grant, HeartbeatQuote};
 use super::*;
 use crate::trust::{Attestation, Enclave};
 
-#[path = "../../../attest/tests/support/mod.rs"]
+#[path = "../../../../lib/attest/tests/support/mod.rs"]
 mod machines;
 
 use machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};

@@ -60,7 +60,7 @@ mod wire_server;
 
 /// A TPM in software and a publisher, as the tests of `seal` have them.
 #[cfg(test)]
-#[path = "../../seal/tests/support/mod.rs"]
+#[path = "../../../lib/seal/tests/support/mod.rs"]
 mod software_tpm;
 
 use std::env;

@@ -12,7 +12,7 @@
 //! - an empty Secret `k3s-daas-removed-<node>` remembers whose Node was deleted, for as long as its
 //!   kubelet's certificate could bring it back.
 //!
-//! What the master needs for this, and nothing more, stands in `init/master/rbac.json`.
+//! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json`.
 
 mod api;
 mod objects;

@@ -5,7 +5,7 @@
 
 mod common;
 mod lab;
-#[path = "../../attest/tests/support/mod.rs"]
+#[path = "../../../lib/attest/tests/support/mod.rs"]
 mod machines;
 
 use std::path::Path;

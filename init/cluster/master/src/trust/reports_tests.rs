@@ -8,7 +8,7 @@ use super::*;
 
 macro_rules! recorded {
     ($name:literal) => {
-        include_bytes!(concat!("../../../attest/tests/reports/", $name)).as_slice()
+        include_bytes!(concat!("../../../../lib/attest/tests/reports/", $name)).as_slice()
     };
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 #[allow(unreachable_pub, reason = "it is public in the crate it belongs to")]
-#[path = "../../../tests/harness/src/metadata_service.rs"]
+#[path = "../../../../tests/harness/src/metadata_service.rs"]
 mod metadata_service;
 
 use metadata_service::MetadataService;

@@ -2,7 +2,7 @@
 
 use config::NodeConfig;
 
-const ROOT: &str = include_str!("../../../config/src/test_root.pem");
+const ROOT: &str = include_str!("../../../../lib/config/src/test_root.pem");
 /// A key that is worth nothing.
 pub(super) const KEY: &str =
     "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";

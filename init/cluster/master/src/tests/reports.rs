@@ -12,9 +12,9 @@ use super::*;
 use crate::trust::reports::tests::settings;
 use crate::trust::{Attestation, ReportSettings};
 
-#[path = "../../../attest/tests/support/sev_snp.rs"]
+#[path = "../../../../lib/attest/tests/support/sev_snp.rs"]
 mod security_processor;
-#[path = "../../../attest/tests/support/configfs.rs"]
+#[path = "../../../../lib/attest/tests/support/configfs.rs"]
 mod simulated;
 
 use security_processor::{SecurityProcessor, certificates, own_roots};
@@ -188,13 +188,13 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
     // a recorded report of a real machine, which holds, and is another machine's
     let folder = tempfile::tempdir().unwrap();
     let chips = folder.path().join("chips.pem");
-    let chip = include_bytes!("../../../attest/tests/reports/sev-snp/milan-virtee.vcek.der");
+    let chip = include_bytes!("../../../../lib/attest/tests/reports/sev-snp/milan-virtee.vcek.der");
     fs::write(&chips, crate::trust::reports::tests::pem_of(chip)).unwrap();
     let knowing = ReportSettings {
         sev_snp_certificates: Some(chips),
         ..settings()
     };
-    let recorded = include_bytes!("../../../attest/tests/reports/sev-snp/milan-virtee.report");
+    let recorded = include_bytes!("../../../../lib/attest/tests/reports/sev-snp/milan-virtee.report");
     let recorded = Given(Report::new(Kind::SevSnp, recorded.to_vec(), Vec::new()).unwrap());
     let real = world(&knowing, Roots::vendors());
     let answer = register(&real, &mut machine, Some(&recorded)).await;
@@ -215,7 +215,7 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
     .await;
     answer.refused(401, "tee-firmware");
     // TDX without anything to judge it by: the master's fault, not the node's
-    let quote = include_bytes!("../../../attest/tests/reports/tdx/v4.quote");
+    let quote = include_bytes!("../../../../lib/attest/tests/reports/tdx/v4.quote");
     let quote = Given(Report::new(Kind::Tdx, quote.to_vec(), Vec::new()).unwrap());
     let answer = register(&ours, &mut machine, Some(&quote)).await;
     answer.refused(503, "unavailable");
