@@ -4,11 +4,11 @@
 use std::fmt::Debug;
 
 use libfuzzer_sys::fuzz_target;
-use serde_json::{from_slice, to_vec};
-use wire::master::{
+use master_api::{
     ChallengeRequest, ChallengeResponse, HeartbeatRequest, HeartbeatResponse, Refusal,
     RegisterRequest, RegisterResponse, pins_authority,
 };
+use serde_json::{from_slice, to_vec};
 
 macro_rules! round_trip {
     ($bytes:ident, $($message:ty),+) => {

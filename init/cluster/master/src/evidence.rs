@@ -4,8 +4,8 @@ use attest::channel::Claim;
 use attest::evidence::Evidence;
 use attest::verify::{Fault, Release, Verified};
 use chain::PublicKey;
+use master_api::{RefusalCode, RegisterRequest};
 use tracing::{info, warn};
-use wire::master::{RefusalCode, RegisterRequest};
 
 use crate::chain_link::StakeReader;
 use crate::refusal::Refused;

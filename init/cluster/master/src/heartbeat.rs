@@ -4,9 +4,9 @@ use attest::channel::heartbeat_data;
 use attest::verify::Boot;
 use axum::http::HeaderMap;
 use chain::Verdict;
+use master_api::{Base64, HeartbeatRequest, HeartbeatResponse, NONCE_LENGTH, RefusalCode};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::{info, warn};
-use wire::master::{Base64, HeartbeatRequest, HeartbeatResponse, NONCE_LENGTH, RefusalCode};
 
 use crate::chain_link::StakeReader;
 use crate::refusal::Refused;

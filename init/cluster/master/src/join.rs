@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use attest::verify::Image;
 use chain::{Stake, Verdict};
+use master_api::RefusalCode;
 use tracing::error;
 use wire::Secret;
-use wire::master::RefusalCode;
 
 use crate::chain_link::is_gone;
 use crate::cluster::{Cluster, ClusterError};
@@ -170,7 +170,7 @@ pub(crate) fn token(path: &Path) -> Result<Secret, JoinTokenError> {
     let printable = text.iter().all(u8::is_ascii_graphic);
     match std::str::from_utf8(text) {
         Ok(text) if printable && (1..=LONGEST).contains(&text.len()) => {
-            if wire::master::pins_authority(text) {
+            if master_api::pins_authority(text) {
                 Ok(Secret::new(text.to_owned()))
             } else {
                 Err(JoinTokenError::Unpinned {

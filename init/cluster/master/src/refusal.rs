@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
-use wire::master::{Refusal, RefusalCode};
+use master_api::{Refusal, RefusalCode};
 
 /// When to come back, in seconds, where the master itself can't verify.
 const RETRY_AFTER_SECONDS: &str = "15";

@@ -5,9 +5,9 @@ use attest::token;
 use attest::verify::Verified;
 use axum::http::HeaderMap;
 use chain::{ObjectId, PublicKey, Stake};
+use master_api::{Grant, RefusalCode, RegisterRequest, RegisterResponse};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::error;
-use wire::master::{Grant, RefusalCode, RegisterRequest, RegisterResponse};
 
 use crate::chain_link::StakeReader;
 use crate::challenge::NonceFault;

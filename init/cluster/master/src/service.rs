@@ -14,16 +14,16 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{ChainError, MessageSignature, ObjectId, PublicKey, Stake, Verdict};
+use master_api::{
+    Base64, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, EncodingError, HEARTBEAT_PATH,
+    MAXIMUM_BODY, MAXIMUM_REGISTRATION, NONCE_LENGTH, REGISTER_PATH, RefusalCode,
+    SEAL_TOKEN_HEADER,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
-use wire::master::{
-    Base64, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, EncodingError, HEARTBEAT_PATH,
-    MAXIMUM_BODY, MAXIMUM_REGISTRATION, NONCE_LENGTH, REGISTER_PATH, RefusalCode,
-    SEAL_TOKEN_HEADER,
-};
 
 use crate::addresses::Addresses;
 use crate::chain_link::StakeReader;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use attest::report::{self, tdx::CollateralError};
 use attest::verify::{Policy, Roots, RootsError, certificate_digests};
 use chain::ObjectId;
+use master_api::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;
 use seal::tpm::crypto::sha256;
 use tracing::{info, warn};
-use wire::master::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
 use zeroize::Zeroizing;
 
 pub use reports::ReportSettings;

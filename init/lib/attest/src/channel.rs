@@ -1,8 +1,8 @@
 //! What ties evidence and replies to one registration, and quotes to one heartbeat.
 
+use master_api::{EncodingError, RegisterRequest};
 use seal::tpm::crypto::{Digest, sha256};
 use serde::{Deserialize, Serialize};
-use wire::master::{EncodingError, RegisterRequest};
 
 /// What a node makes evidence for.
 #[derive(Debug, Clone, PartialEq, Eq)]

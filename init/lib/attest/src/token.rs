@@ -8,8 +8,8 @@ use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,
     aead::{Aead, KeyInit, Payload},
 };
+use master_api::{Base64, Grant, SealedToken};
 use seal::tpm::{Public, Tpm, attest::Credential, crypto::Digest, error::Error as TpmError};
-use wire::master::{Base64, Grant, SealedToken};
 use zeroize::Zeroizing;
 
 /// Bytes of an XChaCha20-Poly1305 nonce (draft-irtf-cfrg-xchacha, 2.3).

@@ -11,11 +11,11 @@ mod heartbeat;
 mod launch;
 mod release;
 
+use master_api::RefusalCode;
 use seal::tpm::{
     Public,
     crypto::{Digest, Point, sha256},
 };
-use wire::master::RefusalCode;
 
 pub use self::{
     endorsement::{Roots, RootsError, certificate_digests},

@@ -11,12 +11,10 @@ use attest::{
     token,
     verify::{Policy, Release, Roots, Standing, Verified, certificate_digests},
 };
+use master_api::{Base64, Grant, HeartbeatQuote, RefusalCode};
 use seal::tpm::{Tpm, crypto::sha256};
 use support::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, install, pcr11};
-use wire::{
-    Secret,
-    master::{Base64, Grant, HeartbeatQuote, RefusalCode},
-};
+use wire::Secret;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -394,10 +392,10 @@ fn the_token_opens_on_the_machine_of_the_evidence_alone() {
 
     assert!(token::open(&mut machine.tpm, &[6; 32], &sealed).is_err());
     for change in [
-        |sealed: &mut wire::master::SealedToken| sealed.ciphertext.0[0] ^= 1,
-        |sealed: &mut wire::master::SealedToken| sealed.nonce.0[0] ^= 1,
-        |sealed: &mut wire::master::SealedToken| sealed.credential.0[40] ^= 1,
-        |sealed: &mut wire::master::SealedToken| sealed.nonce.0.clear(),
+        |sealed: &mut master_api::SealedToken| sealed.ciphertext.0[0] ^= 1,
+        |sealed: &mut master_api::SealedToken| sealed.nonce.0[0] ^= 1,
+        |sealed: &mut master_api::SealedToken| sealed.credential.0[40] ^= 1,
+        |sealed: &mut master_api::SealedToken| sealed.nonce.0.clear(),
     ] {
         let mut edited = sealed.clone();
         change(&mut edited);

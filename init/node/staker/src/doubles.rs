@@ -8,8 +8,8 @@ use chain::{Address, ChainError, Mist, NodeKey, ObjectId, SealToken, Stake, Verd
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::stream::BoxStream;
+use master_api::ResourceUsage;
 use wire::child::ToInit;
-use wire::master::ResourceUsage;
 use wire::status::AgentRequest;
 
 use crate::seams::{Chain, Init, InitError, KnownMaster, Measurement, Meter, Prepared};

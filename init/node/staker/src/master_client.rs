@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use master_api::{
+    CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, HEARTBEAT_PATH, HeartbeatRequest,
+    HeartbeatResponse, MAXIMUM_BODY, REGISTER_PATH, Refusal, RefusalCode, RegisterRequest,
+    RegisterResponse, SEAL_TOKEN_HEADER,
+};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::tls::TlsInfo;
@@ -18,11 +23,6 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use seal::tpm::crypto::sha256;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wire::master::{
-    CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, HEARTBEAT_PATH, HeartbeatRequest,
-    HeartbeatResponse, MAXIMUM_BODY, REGISTER_PATH, Refusal, RefusalCode, RegisterRequest,
-    RegisterResponse, SEAL_TOKEN_HEADER,
-};
 use zeroize::Zeroizing;
 
 use crate::board::explain;

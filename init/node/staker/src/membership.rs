@@ -6,9 +6,9 @@ use attest::channel::heartbeat_data;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{KeyError, Verdict};
+use master_api::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
-use wire::master::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::agent::Hold;

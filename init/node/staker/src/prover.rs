@@ -9,12 +9,12 @@ use attest::channel::Claim;
 use attest::collect::{CollectError, collect, quote, read_event_log};
 use attest::evidence::EvidenceError;
 use attest::token::{self, TokenError};
+use master_api::{Base64, Grant, HeartbeatQuote, SealedToken};
 use seal::tpm::Tpm;
 use seal::tpm::crypto::Digest;
 use seal::tpm::error::Error as TpmError;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use wire::master::{Base64, Grant, HeartbeatQuote, SealedToken};
 
 use crate::tee::{Asking, Reporter, TeeReport};
 

@@ -1,12 +1,12 @@
 //! Registration: the master proves itself first, then the node.
 
 use attest::channel::{Claim, request_hash};
-use ring::signature::{ED25519, UnparsedPublicKey};
-use tracing::{info, warn};
-use wire::master::{
+use master_api::{
     Base64, ChallengeProof, ChallengeRequest, Grant, NONCE_LENGTH, RefusalCode, RegisterRequest,
     RegisterResponse,
 };
+use ring::signature::{ED25519, UnparsedPublicKey};
+use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::life::Staker;
@@ -240,7 +240,7 @@ fn check_grant(grant: &Grant) -> Result<(), MasterError> {
         "the server is not an https URL"
     } else if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         "the join token is empty or not printable"
-    } else if !wire::master::pins_authority(token) {
+    } else if !master_api::pins_authority(token) {
         "the join token does not pin the cluster's authority: expected K10, 64 hexadecimal digits, \
          :: and a secret, as k3s token prints it"
     } else if grant.session.is_empty() {

@@ -4,11 +4,11 @@ use std::future::Future;
 
 use chain::{Address, ChainError, Stake, WatchEvent};
 use futures::stream::BoxStream;
-use wire::child::ToInit;
-use wire::master::{
+use master_api::{
     ChallengeRequest, ChallengeResponse, HeartbeatRequest, HeartbeatResponse, RefusalCode,
     RegisterRequest, RegisterResponse, ResourceUsage,
 };
+use wire::child::ToInit;
 
 use crate::prover::ProverError;
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attest::collect::ReportSource;
+use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 use attest::report::socket::ask;
 use attest::report::{Kind, Report, report_data};
-use wire::report::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 
 use crate::board::explain;
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use master_api::ResourceUsage;
 use sysinfo::System;
 use tracing::{debug, warn};
-use wire::master::ResourceUsage;
 
 use crate::seams::{Measurement, Meter};
 

@@ -21,13 +21,13 @@ use common::{Authority, Server};
 use lab::{Lab, Machine, Seen, degraded, paths, recorded};
 use machines::{Firmware, Flaw, Manufacturer, Swtpm};
 use master::trust::Trust;
+use master_api::{
+    CHALLENGE_PATH, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, SEAL_TOKEN_HEADER,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use staker::prover::Prover;
 use wire::child::ToInit;
-use wire::master::{
-    CHALLENGE_PATH, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, SEAL_TOKEN_HEADER,
-};
 use wire::status::DegradedReason;
 
 #[tokio::test]

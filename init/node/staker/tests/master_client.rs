@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::http::StatusCode;
 use common::{Authority, Leaf, Server};
+use master_api::{Base64, ChallengeRequest, MAXIMUM_BODY, RefusalCode, RegisterRequest};
 use staker::master_client::MasterClient;
 use staker::seams::{Master as _, MasterError};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-use wire::master::{Base64, ChallengeRequest, MAXIMUM_BODY, RefusalCode, RegisterRequest};
 
 /// A server that gives one answer to everything.
 async fn always(authority: &Authority, status: u16, body: impl Into<String>) -> Server {

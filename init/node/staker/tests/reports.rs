@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use attest::report::configfs;
+use attest::report::message::{NO_SOURCE, SOURCE};
 use attest::report::sev_snp::Tcb;
 use attest::report::socket::ReportListener;
 use attest::report::{Roots, report_data};
@@ -32,7 +33,6 @@ use security_processor::{SecurityProcessor, certificates, own_roots};
 use simulated::SimulatedKernel;
 use staker::tee::Reporter;
 use tempfile::TempDir;
-use wire::report::{NO_SOURCE, SOURCE};
 use wire::status::DegradedReason;
 
 const LAUNCH: [u8; 48] = [0x1a; 48];

@@ -124,7 +124,7 @@ mod tests {
         for _ in 0..200 {
             let token = BootstrapToken::generate().unwrap();
             let text = token.joined(&"ca".repeat(32));
-            assert!(wire::master::pins_authority(text.expose()));
+            assert!(master_api::pins_authority(text.expose()));
             let parsed = k3s_double::token::JoinToken::parse(text.expose()).unwrap();
             assert!(matches!(
                 parsed.credentials,

@@ -6,10 +6,10 @@ use attest::channel::{Claim, heartbeat_data, request_hash};
 use attest::collect::{ReportSource, collect, quote};
 use attest::token;
 use attest::verify::{Policy, Roots, Standing};
+use master_api::{Grant, HeartbeatQuote};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use seal::tpm::Tpm;
 use seal::tpm::crypto::sha256;
-use wire::master::{Grant, HeartbeatQuote};
 
 use super::*;
 use crate::trust::{Attestation, Enclave};

@@ -13,13 +13,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{Address, ChainError, Mist, NodeKey, ObjectId, SealToken, Stake, Verdict};
 use http_body_util::BodyExt as _;
-use serde::Serialize;
-use serde_json::Value;
-use wire::master::{
+use master_api::{
     Base64, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse, HEARTBEAT_PATH, HeartbeatRequest,
     MAXIMUM_BODY, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, RegisterResponse,
     ResourceUsage, SEAL_TOKEN_HEADER,
 };
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::chain_link::{StakeReader, is_gone};
 use crate::join::{Join, JoinTokens};

@@ -194,7 +194,8 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
         sev_snp_certificates: Some(chips),
         ..settings()
     };
-    let recorded = include_bytes!("../../../../lib/attest/tests/reports/sev-snp/milan-virtee.report");
+    let recorded =
+        include_bytes!("../../../../lib/attest/tests/reports/sev-snp/milan-virtee.report");
     let recorded = Given(Report::new(Kind::SevSnp, recorded.to_vec(), Vec::new()).unwrap());
     let real = world(&knowing, Roots::vendors());
     let answer = register(&real, &mut machine, Some(&recorded)).await;

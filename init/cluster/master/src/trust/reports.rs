@@ -8,12 +8,12 @@ use attest::report::sev_snp::{self, Tcb};
 use attest::report::tdx::{self, Collateral, MAXIMUM_COLLATERAL, TcbStatus};
 use attest::report::{Expectations, Report, Roots, VerifiedReport, nitro, report_data, verify};
 use attest::verify::{Fault, ReportVerifier, Reports};
+use master_api::RefusalCode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use seal::tpm::crypto::Digest;
 use serde::Deserialize;
 use tracing::error;
-use wire::master::RefusalCode;
 
 use super::TrustError;
 use crate::settings::{MasterSettingsError, read_up_to};

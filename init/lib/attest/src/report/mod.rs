@@ -2,11 +2,12 @@
 //! SEV-SNP, Intel TDX, AWS Nitro Enclaves.
 //!
 //! - [`collect`]: on the node, through `configfs-tsm` or the Nitro Security Module.
-//! - [`socket`]: between who may collect and who asks for it.
+//! - [`message`], [`socket`]: between who may collect and who asks for it.
 //! - [`verify()`]: on the master, against the vendors' roots. Feature `verify`.
 
 pub mod collect;
 pub mod configfs;
+pub mod message;
 pub mod nitro_message;
 pub mod socket;
 

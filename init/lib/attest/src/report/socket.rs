@@ -1,7 +1,7 @@
 //! The socket through which whoever may not have reports made gets them from one who may.
 //!
 //! On one side `init report`, which runs as root, on the other the staker, which has no rights at all.
-//! Messages are those of [`wire::report`].
+//! Messages are those of [`crate::report::message`].
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,6 +10,9 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::report::message::{
+    MAXIMUM_ANSWER, REQUEST, ReportAnswer, ReportKind, ReportMessageError, ReportRequest,
+};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
@@ -17,9 +20,6 @@ use rustix::net::{
     accept_with, bind, connect, listen, recv, send, shutdown, socket_with,
 };
 use thiserror::Error;
-use wire::report::{
-    MAXIMUM_ANSWER, REQUEST, ReportAnswer, ReportKind, ReportMessageError, ReportRequest,
-};
 
 use super::collect::CollectError;
 use super::{Kind, REPORT_DATA, Report, SizeError};

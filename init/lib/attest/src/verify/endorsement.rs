@@ -3,13 +3,13 @@
 //! No revocation lists are asked: manufacturers publish few, and none in a form that a master could
 //! read in time. A root that is no longer trusted is taken out of the file.
 
+use master_api::RefusalCode;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as _};
 use seal::tpm::{
     Public,
     crypto::{Digest, Point, sha256},
 };
 use webpki::{EndEntityCert, Error as WebpkiError, KeyUsage, anchor_from_trusted_cert};
-use wire::master::RefusalCode;
 use x509_cert::{
     Certificate,
     der::{Decode as _, asn1::ObjectIdentifier},

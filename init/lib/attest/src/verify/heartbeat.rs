@@ -1,10 +1,10 @@
 //! Quotes of heartbeats: the same key, the same boot, the same registers.
 
+use master_api::{HeartbeatQuote, RefusalCode};
 use seal::tpm::{
     attest::Quote,
     crypto::{Digest, Point},
 };
-use wire::master::{HeartbeatQuote, RefusalCode};
 
 use super::{Fault, Verified};
 use crate::evidence::REGISTERS;
@@ -90,8 +90,8 @@ impl Boot {
 
 #[cfg(test)]
 mod tests {
+    use master_api::Base64;
     use proptest::prelude::*;
-    use wire::master::Base64;
 
     use super::*;
 

@@ -8,9 +8,9 @@
 
 use std::fmt;
 
+use master_api::RefusalCode;
 use seal::release::Phase;
 use seal::tpm::crypto::Digest;
-use wire::master::RefusalCode;
 
 use super::{Fault, Policy, Release, Standing, Verified};
 use crate::report::{Kind, Refusal, Report, VerifiedReport};

@@ -1,7 +1,7 @@
 //! Which release a node runs.
 
+use master_api::RefusalCode;
 use seal::{release::Phase, tpm::crypto::Digest};
-use wire::master::RefusalCode;
 
 use super::{Fault, Verified};
 

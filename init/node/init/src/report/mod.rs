@@ -19,9 +19,9 @@ use std::thread;
 use std::time::Duration;
 
 use attest::report::collect::{CONFIGFS, CollectError, NITRO_DEVICE, Sources};
+use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 use attest::report::socket::{ReportListener, Served};
 use thiserror::Error;
-use wire::report::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 
 use crate::modules::{LoadError, Loader};
 use crate::{files, log, mounts, setup};

@@ -8,12 +8,12 @@ use attest::channel::request_hash;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{MessageSignature, PublicKey};
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
-use wire::Secret;
-use wire::master::{
+use master_api::{
     Base64, ChallengeProof, ChallengeRequest, ChallengeResponse, HeartbeatRequest,
     HeartbeatResponse, RegisterRequest, RegisterResponse,
 };
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use wire::Secret;
 
 use super::JOIN_TOKEN;
 use crate::seams::{Challenged, KnownMaster, Master, MasterError};

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use chain::{ChainError, NodeKey, Verdict, WatchEvent};
+use master_api::RefusalCode;
 use tokio::time::sleep;
 use wire::child::{PowerOffReason, ToInit};
-use wire::master::RefusalCode;
 use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::board::Board;

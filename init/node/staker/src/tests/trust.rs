@@ -3,7 +3,7 @@
 use super::*;
 use crate::doubles::{known_master, no_answer};
 use crate::seams::{Challenged, KnownMaster};
-use wire::master::RegisterResponse;
+use master_api::RegisterResponse;
 
 fn listed(masters: Vec<KnownMaster>) -> World {
     let world = World::staked();
@@ -69,7 +69,7 @@ async fn a_proof_that_does_not_hold_gets_nothing() {
         |challenged| proof(challenged).timestamp += 1,
         |challenged| proof(challenged).tls_key_sha256.0[0] ^= 1,
     ];
-    fn proof(challenged: &mut Challenged) -> &mut wire::master::ChallengeProof {
+    fn proof(challenged: &mut Challenged) -> &mut master_api::ChallengeProof {
         challenged.answer.proof.as_mut().unwrap()
     }
     for spoil in spoils {

@@ -12,11 +12,11 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use chain::{Chain, ObjectId};
 use master::trust::{Attestation, Enclave, Trust, tls_key_sha256};
+use master_api::MAXIMUM_REGISTRATION;
 use seal::tpm::crypto::sha256;
 use staker::prover::Prover;
 use staker::tee::Reporter;
 use wire::child::ToInit;
-use wire::master::MAXIMUM_REGISTRATION;
 use wire::status::DegradedReason;
 
 use crate::common::devnet::{Devnet, Init, Options, starts_agent};

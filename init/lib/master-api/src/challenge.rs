@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Base64, EncodingError, canonical};
+use crate::{Base64, EncodingError, canonical};
 
 /// The length of a nonce, in bytes.
 pub const NONCE_LENGTH: usize = 32;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Base64, EncodingError, canonical};
-use crate::Secret;
+use crate::{Base64, EncodingError, canonical};
+use wire::Secret;
 
 /// Registers a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
