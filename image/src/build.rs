@@ -66,7 +66,7 @@ pub fn build(request: &Request) -> Result<()> {
     }
     let staging = Staging::start(&request.out, "manifest.json")?;
     let date = lock.source_date_epoch;
-    let init = root::program(&request.programs, "init")?;
+    let first = root::program(&request.programs, "initramfs")?;
     for name in root::PROGRAMS.iter().chain(&["pause"]) {
         root::program(&request.programs, name)?;
     }
@@ -117,7 +117,7 @@ pub fn build(request: &Request) -> Result<()> {
     let command_line = format!("roothash={root_hash} {COMMAND_LINE}");
 
     step("initramfs: packing");
-    let early = initramfs::tree(&init, &early_modules, &kernel.origin)?;
+    let early = initramfs::tree(&first, &early_modules, &kernel.origin)?;
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
     let file_of = |file: &FileOf| -> Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! The initramfs: `init` and the modules that find the root, as one compressed cpio archive.
+//! The initramfs: the program of the crate `initramfs` and the modules that find the root, as one compressed cpio archive.
 
 use std::io::Write;
 
@@ -10,13 +10,13 @@ use crate::tree::{Kind, Tree};
 /// zstd's level for the archive: most of it is compressed modules, on which more work is wasted.
 const LEVEL: i32 = 9;
 
-/// What the kernel unpacks first: `/init`, the modules, `/dev/console` and empty mount points.
+/// What the kernel unpacks first: that program as `/init`, the modules, `/dev/console` and empty mount points.
 ///
 /// # Errors
 /// When a module can't be read.
-pub fn tree(init: &[u8], modules: &Modules, kernel_origin: &str) -> Result<Tree> {
+pub fn tree(program: &[u8], modules: &Modules, kernel_origin: &str) -> Result<Tree> {
     let mut tree = Tree::default();
-    tree.bytes("init", 0o755, init, "crate init")?;
+    tree.bytes("init", 0o755, program, "crate initramfs")?;
     // the kernel opens it as init's standard streams before init mounts devtmpfs
     let console = crate::tree::Entry {
         kind: Kind::CharacterDevice(5, 1),

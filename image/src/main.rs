@@ -53,7 +53,8 @@ struct BuildArguments {
     /// (the release in the lock), or `double` (the tests' stand-in; such an image is for tests alone)
     #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
     k3s: Source,
-    /// Directory with our static programs: init, netd, metadata, staker, pause (and k3s-double)
+    /// Directory with our static programs: initramfs, init, provision, tee-report, netd, metadata, staker, pause
+    /// (and k3s-double)
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
     /// Directory for the finished files

@@ -15,7 +15,14 @@ use crate::tree::{Entry, Kind, Tree};
 use crate::wanted::Wanted;
 
 /// Our programs on the root; each is a crate of that name.
-pub const PROGRAMS: [&str; 4] = ["init", "netd", "metadata", "staker"];
+pub const PROGRAMS: [&str; 6] = [
+    "init",
+    "provision",
+    "tee-report",
+    "netd",
+    "metadata",
+    "staker",
+];
 /// Directories that something is mounted on, and their modes.
 const MOUNT_POINTS: [(&str, u32); 7] = [
     ("dev", 0o755),

@@ -27,9 +27,6 @@ use crate::tpm::{
 /// The largest file of signed policies in bytes.
 pub const MAX_FILE: usize = 64 * 1024;
 
-/// Where a running node finds what the publisher signed about its image; `init` leaves it there.
-pub const POLICIES: &str = "/run/daas/release/policies.json";
-
 /// The format of the file of signed policies.
 const FORMAT: u32 = 1;
 

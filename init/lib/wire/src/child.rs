@@ -13,11 +13,6 @@ pub const FILE_DESCRIPTOR_VARIABLE: &str = "K3S_DAAS_INIT_FD";
 /// The longest datagram, in bytes, that either side sends or takes.
 pub const MAXIMUM_DATAGRAM: usize = 64 * 1024;
 
-/// The exit status by which a child says that it can't use the configuration that it was given:
-/// `EX_CONFIG` of <sysexits.h>. `init` then looks for the configuration anew before it starts the
-/// child again, so that a corrected one is taken.
-pub const EXIT_CONFIGURATION: u8 = 78;
-
 /// Why a node powers off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,5 +1,4 @@
-//! Where programs of the node leave files for one another. Where the TPM is, and what the publisher
-//! signed, `seal` says.
+//! Where programs of the node leave files for one another, and the devices that several of them use.
 
 /// The configuration without its secrets, from `init` for everybody on the node.
 pub const PUBLIC_CONFIGURATION: &str = "/run/daas/config/public.toml";
@@ -8,6 +7,22 @@ pub const SECRET_CONFIGURATION: &str = "/run/daas/config/staker.toml";
 /// The TPM's key and what lets it sign, from `init` for the staker alone: beside
 /// [`SECRET_CONFIGURATION`], or any other document that the staker is given.
 pub const SUI_KEY: &str = "/run/daas/config/sui-key";
+/// The name of a [`Seal`](crate::status::Seal): how the configuration is kept.
+pub const SEAL: &str = "/run/daas/config/seal";
+/// Where the configuration still stands in plaintext though it is sealed, and what to do about it; not
+/// there when it stands nowhere.
+pub const PLAIN_COPY: &str = "/run/daas/config/plain-copy";
+/// The name of a [`Seal`](crate::status::Seal): how the state is encrypted.
+pub const STATE_ENCRYPTION: &str = "/run/daas/state-encryption";
+/// What `/etc/machine-id`, `/etc/hostname` and `/etc/hosts` are links into.
+pub const ETC: &str = "/run/daas/etc";
+/// What the publisher signed about the image that runs, from the initramfs.
+pub const RELEASE_POLICIES: &str = "/run/daas/release/policies.json";
+/// The publisher's key, which is measured; from the initramfs.
+pub const RELEASE_KEY: &str = "/run/daas/release/key.pem";
+/// The kernel's resource-managed TPM: sessions and objects that its opener leaves behind go when it is
+/// closed, and no other process sees them.
+pub const TPM: &str = "/dev/tpmrm0";
 /// What the TPM shows to others, from `init` for the staker.
 pub const EVIDENCE: &str = "/run/daas/evidence";
 /// The firmware's and the stub's log of what they measured.

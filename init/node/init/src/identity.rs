@@ -1,17 +1,13 @@
-//! Who this machine is: machine-id, hostname and the files that tell programs so.
+//! The hostname, and the files that tell programs of it.
 //!
 //! `/etc` is read-only; its `hostname`, `hosts` and `machine-id` are links to `/run/daas/etc`.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 
-use crate::files;
+use wire::paths::ETC;
 
-const DIRECTORY: &str = "/run/daas/etc";
-/// Where the machine-id outlives a restart.
-const STORED_MACHINE_ID: &str = "/var/lib/daas/machine-id";
-/// machine-id(5): 32 hexadecimal digits.
-const MACHINE_ID_DIGITS: usize = 32;
+
 /// `HOST_NAME_MAX` of Linux, gethostname(2).
 const HOSTNAME_LIMIT: usize = 64;
 /// The name until a configuration gives one.
@@ -26,8 +22,6 @@ pub(crate) enum IdentityError {
         #[source]
         source: io::Error,
     },
-    #[error("no random bytes for a machine-id")]
-    Random(#[source] io::Error),
     #[error(
         "{name:?} is not a hostname of at most {HOSTNAME_LIMIT} letters, digits, dashes and dots"
     )]
@@ -36,43 +30,14 @@ pub(crate) enum IdentityError {
     SetHostname(#[source] io::Error),
 }
 
-/// Gives the machine an identity for the time until the state and the configuration are there: a
-/// random machine-id and the hostname `localhost`.
+/// Gives the machine the hostname `localhost` for the time until the configuration is there.
 ///
 /// # Errors
 /// See [`IdentityError`].
 pub(crate) fn prepare() -> Result<(), IdentityError> {
-    fs::create_dir_all(DIRECTORY).map_err(|source| write_error(DIRECTORY, source))?;
-    write("machine-id", &format!("{}\n", random_machine_id()?))?;
+    fs::create_dir_all(ETC).map_err(|source| write_error(ETC, source))?;
     set_hostname(UNNAMED)
 }
-
-/// Takes the machine-id that the state keeps, or on first boot lets the state keep the one that
-/// the machine has. For after the state is mounted.
-///
-/// # Errors
-/// See [`IdentityError`].
-pub(crate) fn settle_machine_id() -> Result<(), IdentityError> {
-    let stored = files::read_text(STORED_MACHINE_ID, FILE_LIMIT).ok();
-    if let Some(id) = stored.as_deref().filter(|id| is_machine_id(id)) {
-        return write("machine-id", &format!("{id}\n"));
-    }
-    if stored.is_some() {
-        tracing::warn!(
-            file = STORED_MACHINE_ID,
-            "it holds no machine-id and is replaced"
-        );
-    }
-    let current = files::read_text(format!("{DIRECTORY}/machine-id"), FILE_LIMIT).ok();
-    let id = match current.filter(|id| is_machine_id(id)) {
-        Some(id) => id,
-        None => random_machine_id()?,
-    };
-    files::replace(STORED_MACHINE_ID, format!("{id}\n").as_bytes(), 0o444)
-        .map_err(|source| write_error(STORED_MACHINE_ID, source))
-}
-
-const FILE_LIMIT: usize = 4096;
 
 /// Names the machine: in the kernel, in `/etc/hostname` and in `/etc/hosts`.
 ///
@@ -112,29 +77,8 @@ fn is_hostname(name: &str) -> bool {
         })
 }
 
-fn is_machine_id(id: &str) -> bool {
-    id.len() == MACHINE_ID_DIGITS
-        && id
-            .bytes()
-            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-        && id.bytes().any(|digit| digit != b'0')
-}
-
-/// 128 random bits, marked as a version 4 UUID, as machine-id(5) wants new ones.
-fn random_machine_id() -> Result<String, IdentityError> {
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(IdentityError::Random)?;
-    let bits = u128::from_be_bytes(bytes);
-    let version = 0xf << 76;
-    let variant = 0b11 << 62;
-    let bits = (bits & !version & !variant) | (4 << 76) | (0b10 << 62);
-    Ok(format!("{bits:032x}"))
-}
-
 fn write(name: &str, content: &str) -> Result<(), IdentityError> {
-    let file = format!("{DIRECTORY}/{name}");
+    let file = format!("{ETC}/{name}");
     files::replace(&file, content.as_bytes(), 0o644).map_err(|source| write_error(&file, source))
 }
 
@@ -148,29 +92,6 @@ fn write_error(file: &str, source: io::Error) -> IdentityError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_new_machine_id_is_a_version_4_uuid() {
-        let id = random_machine_id().unwrap();
-        assert!(is_machine_id(&id), "{id}");
-        assert_eq!(&id[12..13], "4");
-        assert!("89ab".contains(&id[16..17]), "{id}");
-        assert_ne!(id, random_machine_id().unwrap());
-    }
-
-    #[test]
-    fn what_is_no_machine_id() {
-        for id in [
-            "",
-            "0",
-            &"0".repeat(32),
-            &"A".repeat(32),
-            &"g".repeat(32),
-            &"a".repeat(33),
-        ] {
-            assert!(!is_machine_id(id), "{id}");
-        }
-    }
 
     #[test]
     fn hostnames() {

@@ -5,12 +5,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 
+use wire::paths::{EVENT_LOG, TPM};
 use wire::status::Phase;
+use wire::users;
 
-use crate::corruption::RootDevices;
-use crate::modules::ModuleLoader;
-use crate::uevent::UeventSocket;
-use crate::{cgroups, identity, measured_boot, mounts, sysctls, timeline};
+use kernel::root_devices::RootDevices;
+use kernel::modules::ModuleLoader;
+use kernel::uevent::UeventSocket;
+use log::timeline;
+use kernel::mounts;
+use crate::{cgroups, identity, sysctls};
 
 /// Modules that containers and k3s need, and that no device asks for. What the kernel fetches by
 /// itself on first use (matches and targets of iptables) is not here.
@@ -24,13 +28,11 @@ const MODULES: [&str; 4] = [
     "vxlan",
 ];
 
-/// User and group of the program `netd`, as in the image's passwd(5).
-pub(crate) const NETD: u32 = 900;
-/// User and group of the program `staker`.
-pub(crate) const STAKER: u32 = 901;
+/// Where the kernel has the event log (Documentation/security/tpm/tpm_event_log.rst).
+const KERNEL_EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+/// Longer than any firmware's log: they have some hundred KiB at the most.
+const EVENT_LOG_LIMIT: usize = 1024 * 1024;
 
-/// User and group of the program `metadata`.
-pub(crate) const METADATA: u32 = 902;
 
 /// A directory on `/run`.
 struct Directory {
@@ -63,17 +65,17 @@ const DIRECTORIES: [Directory; 8] = [
     Directory {
         path: "/run/daas/metadata",
         mode: 0o700,
-        owner: METADATA,
+        owner: users::METADATA,
     },
     Directory {
         path: "/run/netd",
         mode: 0o755,
-        owner: NETD,
+        owner: users::NETD,
     },
     Directory {
         path: wire::paths::STAKER_RUN,
         mode: 0o750,
-        owner: STAKER,
+        owner: users::STAKER,
     },
     Directory {
         path: "/run/lock",
@@ -138,7 +140,7 @@ pub(crate) fn system_setup() -> Result<Setup, SetupError> {
             source,
         })
     })?;
-    measured_boot::prepare();
+    prepare_tpm();
     timeline::mark(Phase::Mounts);
     // Their sysctls exist once the modules are there.
     let modules =
@@ -159,4 +161,24 @@ fn make_directory(directory: &Directory) -> io::Result<()> {
     // Whatever the umask is, and whoever made it before.
     fs::set_permissions(path, Permissions::from_mode(directory.mode))?;
     chown(path, Some(directory.owner), Some(directory.owner))
+}
+
+/// Hands the TPM to the staker, and lays out what it shows to the master. Without a TPM there is
+/// nothing to do.
+fn prepare_tpm() {
+    if Path::new(TPM).exists() {
+        let given = chown(TPM, Some(users::STAKER), Some(users::STAKER))
+            .and_then(|()| fs::set_permissions(TPM, Permissions::from_mode(0o600)));
+        if let Err(error) = given {
+            tracing::error!(%error, "the TPM can't be handed to the staker");
+        }
+    }
+    let kept = match files::read_bounded(KERNEL_EVENT_LOG, EVENT_LOG_LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Ok(content) => files::replace(EVENT_LOG, &content, 0o644),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the firmware's event log can't be kept");
+    }
 }

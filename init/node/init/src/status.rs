@@ -72,7 +72,7 @@ impl StatusBoard {
 
     /// Where the configuration still stands in the plain though it is sealed, and what to do.
     pub(crate) fn set_plain_copy(&mut self, plain_copy: Option<String>) {
-        let plain_copy = plain_copy.map(|text| crate::log::visible(&text));
+        let plain_copy = plain_copy.map(|text| log::visible(&text));
         if self.status.plain_copy != plain_copy {
             self.status.plain_copy = plain_copy;
             self.changed = true;
@@ -127,7 +127,7 @@ impl StatusBoard {
 
     /// Something is wrong.
     pub(crate) fn degrade(&mut self, reason: DegradedReason, detail: &str) {
-        let mut detail = crate::log::visible(detail);
+        let mut detail = log::visible(detail);
         detail.truncate(detail.floor_char_boundary(MAXIMUM_DETAIL));
         if self.status.degraded.get(&reason) == Some(&detail) {
             return;

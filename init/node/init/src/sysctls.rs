@@ -2,7 +2,6 @@
 
 use std::io;
 
-use crate::files;
 
 /// One parameter.
 #[derive(Debug, Clone, Copy)]

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use crate::failure::{Failure, show_and_restart};
-use crate::log;
+use kernel::command_line::CommandLine;
+use kernel::failure::{Failure, show_and_restart};
 use crate::node::{End, Inputs, Node, NodeError};
+use crate::service::{RESET_SERVICES, SERVICES, Service};
 use crate::setup::{self, SetupError};
-use crate::{files, power, reset};
+use crate::power;
 
+/// The word on the kernel command line that asks for a reset.
+const RESET_WORD: &str = "daas.reset";
 /// Longer than any os-release.
 const OS_RELEASE_LIMIT: usize = 64 * 1024;
 
@@ -79,22 +82,35 @@ fn live() -> Result<End, SystemError> {
         warn!(%error, "Ctrl-Alt-Del restarts the machine on the spot");
     }
     let setup = setup::system_setup()?;
-    if reset::is_asked_for() {
-        reset::run(&log)
-    }
     let node = Node::new(Inputs {
         signals,
         uevents: setup.uevents,
         modules: setup.modules,
         root_devices: setup.root_devices,
+        services: services(),
         log: Arc::clone(&log),
     })?;
     Ok(node.run()?)
 }
 
+/// What runs: nothing but the reset where the kernel command line asks for one.
+fn services() -> &'static [&'static Service] {
+    match CommandLine::read() {
+        Ok(line) if line.has(RESET_WORD) => {
+            warn!("reset: {RESET_WORD} stands on the kernel command line; keys and state are wiped");
+            RESET_SERVICES
+        }
+        Ok(_) => SERVICES,
+        Err(error) => {
+            warn!(%error, "the kernel command line can't be read: no reset");
+            SERVICES
+        }
+    }
+}
+
 /// Says what runs here.
 fn show_banner() {
-    let text = files::read_text(crate::OS_RELEASE, OS_RELEASE_LIMIT).unwrap_or_default();
+    let text = files::read_text(kernel::console::OS_RELEASE, OS_RELEASE_LIMIT).unwrap_or_default();
     for line in banner(&text) {
         info!("{line}");
     }

@@ -12,7 +12,7 @@ use rustix::net::{
 use wire::child::{MAXIMUM_DATAGRAM, ToInit, decode};
 use zeroize::Zeroizing;
 
-use crate::log::{RateLimit, Verdict};
+use log::{RateLimit, Verdict};
 use crate::service::Rights;
 
 /// Messages a second that a service may send, and how many at once.

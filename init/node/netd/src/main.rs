@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use config::{MAXIMUM_LENGTH, NetworkConfig, NetworkMethod, PublicConfig, TimeServer};
 use tracing::{error, info};
-use wire::child::EXIT_CONFIGURATION;
+use wire::exit;
 
 /// Where `init` puts the public part of the configuration.
 const CONFIGURATION: &str = wire::paths::PUBLIC_CONFIGURATION;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => {
             error!("{error:#}");
-            return ExitCode::from(EXIT_CONFIGURATION);
+            return ExitCode::from(exit::CONFIGURATION);
         }
     };
     match run(settings) {

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use chain::{ChainSettings, Mist, NodeKey};
 use config::{MAXIMUM_LENGTH, NodeConfig};
-use seal::release::POLICIES;
 use seal::tpm::transport::DEVICE;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -116,7 +115,7 @@ pub(crate) fn identity(
     let public = &config.public;
     let key = if config.identity.is_in_tpm() {
         let stored = configuration.with_file_name(paths::name(paths::SUI_KEY));
-        TpmKey::load(&stored, Path::new(POLICIES), Path::new(DEVICE))
+        TpmKey::load(&stored, Path::new(paths::RELEASE_POLICIES), Path::new(DEVICE))
             .map(|key| NodeKey::from_signer(Arc::new(key)))
             .context("identity.sui_key is the TPM's")?
     } else {

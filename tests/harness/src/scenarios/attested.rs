@@ -138,7 +138,7 @@ async fn check_health(machine: &Machine) -> Result<()> {
             ensure!(
                 text_at(&health, "/master_known_by").contains("chain")
                     && text_at(&health, "/evidence").contains("quote")
-                    && text_at(&health, "/services/report") == "done"
+                    && text_at(&health, "/services/tee-report") == "done"
                     && text_at(&health, "/tee_report").contains("in no trusted execution"),
                 "/health says {health}"
             );

@@ -4,27 +4,16 @@ use aes::Aes128;
 use cfb_mode::cipher::KeyIvInit;
 use hmac::{Hmac, KeyInit, Mac};
 use p256::{PublicKey, SecretKey, elliptic_curve::sec1::ToSec1Point};
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::error::Error;
+pub use ::tpm::{Digest, sha256};
 
-/// A SHA-256 digest: the one hash algorithm that this crate seals, signs and measures with.
-pub type Digest = [u8; 32];
+use super::error::Error;
 
 /// AES-128 in CFB mode takes a key and an initial vector of 16 bytes each.
 const AES_128: usize = 16;
-
-/// SHA-256 over the parts, one after the other.
-#[must_use]
-pub fn sha256(parts: &[&[u8]]) -> Digest {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
 
 /// HMAC-SHA-256 over the parts, one after the other.
 #[must_use]
@@ -116,7 +105,7 @@ pub(crate) fn decrypt(key_and_iv: &[u8; 2 * AES_128], data: &mut [u8]) {
 /// When the kernel has none.
 pub(crate) fn random<const LENGTH: usize>() -> Result<Zeroizing<[u8; LENGTH]>, Error> {
     let mut bytes = Zeroizing::new([0; LENGTH]);
-    getrandom::fill(bytes.as_mut()).map_err(Error::Random)?;
+    getrandom::fill(bytes.as_mut()).map_err(|error| Error::Random(error.into()))?;
     Ok(bytes)
 }
 

@@ -6,24 +6,21 @@
 
 pub mod attest;
 pub mod crypto;
-pub mod error;
 mod import;
 pub mod nv;
 pub mod object;
-pub mod pcr;
 pub mod policy;
 mod sealed;
 mod session;
 mod signing;
 mod template;
-pub mod transport;
 
-use std::{path::Path, thread, time::Duration};
+use std::path::Path;
 
 use tpm2_protocol::{
-    TpmMarshal, TpmUnmarshal, TpmWriter,
+    TpmMarshal, TpmUnmarshal,
     basic::TpmHandle,
-    data::{TpmCc, TpmRc, TpmRcBase, TpmSt, TpmaSession, TpmsAuthResponse},
+    data::{TpmCc, TpmSt, TpmaSession, TpmsAuthResponse},
     frame::{
         TpmFlushContextCommand, TpmFlushContextResponse, TpmHeader, TpmMarshalBody,
         TpmUnmarshalBody,
@@ -31,10 +28,15 @@ use tpm2_protocol::{
 };
 use zeroize::Zeroizing;
 
+use ::tpm::channel::{Channel, HEADER, header, malformed, marshal};
+use ::tpm::transport::MAX_MESSAGE;
+
+pub use ::tpm::{error, pcr, transport};
+
 use self::{
-    crypto::sha256,
+    crypto::{Digest, sha256},
     error::Error,
-    transport::{Device, MAX_MESSAGE, Transport},
+    transport::Transport,
 };
 pub use self::{
     import::Duplicate,
@@ -45,16 +47,9 @@ pub use self::{
     template::STORAGE_ROOT_KEY,
 };
 
-/// Bytes of a header: tag, size, command or response code (Part 3, 4.4).
-const HEADER: usize = 10;
-
-/// How often a command is sent again that the TPM was too busy for, with a pause that doubles from
-/// 10 ms: 5 s in all. The kernel's driver does the same for its own commands.
-const RETRIES: u32 = 9;
-
 /// An open TPM.
 pub struct Tpm {
-    transport: Box<dyn Transport>,
+    channel: Channel,
 }
 
 /// A command as it goes out, apart from its authorisations.
@@ -75,19 +70,6 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Reply {
     pub(crate) handles: Vec<u8>,
     pub(crate) parameters: Zeroizing<Vec<u8>>,
-}
-
-/// The wire bytes of a structure.
-pub(crate) fn marshal(
-    command: TpmCc,
-    write: impl FnOnce(&mut TpmWriter<'_>) -> tpm2_protocol::TpmResult<()>,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut buffer = Zeroizing::new(vec![0; MAX_MESSAGE]);
-    let mut writer = TpmWriter::new(&mut buffer);
-    write(&mut writer).map_err(|_| Error::TooLong(command))?;
-    let length = writer.len();
-    buffer.truncate(length);
-    Ok(buffer)
 }
 
 /// Appends a sized buffer: its length in two bytes, then the bytes (Part 2, 10.4).
@@ -113,7 +95,9 @@ impl Tpm {
     /// Takes a channel to a TPM.
     #[must_use]
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport }
+        Self {
+            channel: Channel::new(transport),
+        }
     }
 
     /// Opens a TPM's device node, see [`transport::DEVICE`].
@@ -122,7 +106,27 @@ impl Tpm {
     ///
     /// When it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self::new(Box::new(Device::open(path)?)))
+        Ok(Self {
+            channel: Channel::open(path)?,
+        })
+    }
+
+    /// Reads a PCR of the SHA-256 bank.
+    ///
+    /// # Errors
+    ///
+    /// When the TPM does not keep that bank.
+    pub fn read_pcr(&mut self, number: u8) -> Result<Digest, Error> {
+        pcr::read(&mut self.channel, number)
+    }
+
+    /// Extends a PCR of the SHA-256 bank. It does not go back before the next boot.
+    ///
+    /// # Errors
+    ///
+    /// When the TPM refuses.
+    pub fn extend_pcr(&mut self, number: u8, by: &Digest) -> Result<(), Error> {
+        pcr::extend(&mut self.channel, number, by)
     }
 
     /// Runs a command of `tpm2-protocol`'s, with nothing encrypted. `names` are those of its handles,
@@ -220,33 +224,8 @@ impl Tpm {
             field.copy_from_slice(&length.to_be_bytes());
         }
 
-        let reply = self.send(command, &message)?;
+        let reply = self.channel.send(command, &message)?;
         read_reply(&request, sessions, salted, &reply)
-    }
-
-    /// Sends a message, again while the TPM is busy. A refused command rolls no nonce, so that the
-    /// same bytes are good again (Part 1, 19.6.3.2).
-    fn send(&mut self, command: TpmCc, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut pause = Duration::from_millis(10);
-        for attempt in 0.. {
-            let reply = self.transport.transact(message)?;
-            let code = header(command, &reply)?.code;
-            let busy = TpmRc::try_from(code).is_ok_and(|code| {
-                matches!(
-                    code.base(),
-                    TpmRcBase::Retry | TpmRcBase::Yielded | TpmRcBase::Testing | TpmRcBase::NvRate
-                )
-            });
-            if code == 0 {
-                return Ok(reply);
-            }
-            if !busy || attempt == RETRIES {
-                return Err(Error::Refused { command, code });
-            }
-            thread::sleep(pause);
-            pause *= 2;
-        }
-        Err(malformed(command, "the TPM stays busy"))
     }
 
     /// Takes a session or a loaded object out of the TPM.
@@ -258,32 +237,6 @@ impl Tpm {
         self.run::<_, TpmFlushContextResponse>(&command, &[], &mut [])
             .map(|_| ())
     }
-}
-
-pub(crate) fn malformed(command: TpmCc, what: &'static str) -> Error {
-    Error::Malformed { command, what }
-}
-
-struct Header {
-    tag: u16,
-    code: u32,
-}
-
-fn header(command: TpmCc, reply: &[u8]) -> Result<Header, Error> {
-    let short = || malformed(command, "it is shorter than a header");
-    if reply.len() > MAX_MESSAGE {
-        return Err(malformed(command, "it is longer than any reply"));
-    }
-    let (tag, rest) = reply.split_first_chunk().ok_or_else(short)?;
-    let (size, rest) = rest.split_first_chunk().ok_or_else(short)?;
-    let (code, _) = rest.split_first_chunk().ok_or_else(short)?;
-    if usize::try_from(u32::from_be_bytes(*size)) != Ok(reply.len()) {
-        return Err(malformed(command, "its size is not what its header says"));
-    }
-    Ok(Header {
-        tag: u16::from_be_bytes(*tag),
-        code: u32::from_be_bytes(*code),
-    })
 }
 
 /// The authorisation area of a command: Part 1, 18.6.

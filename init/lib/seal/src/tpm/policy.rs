@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 use tpm2_protocol::{
+    TpmMarshal,
     data::{
         Tpm2bDigest, Tpm2bEccParameter, Tpm2bMaxBuffer, Tpm2bNonce, TpmAlgId, TpmCc, TpmEo, TpmRh,
         TpmsSignatureEcc, TpmtSignature, TpmtTkVerified, TpmuSignature,
@@ -30,7 +31,7 @@ use super::{
     error::Error,
     nv::CounterLimit,
     object::{Loaded, Name, Public, name_of, single_handle},
-    pcr, template,
+    marshal, pcr, template,
 };
 use crate::release::{Phase, ReleasePolicies, SignedPolicy, policy_reference};
 
@@ -107,7 +108,8 @@ impl PolicyDigest {
     pub fn pcrs(mut self, pcrs: &[(u8, &Digest)]) -> Result<Self, Error> {
         let numbers: Vec<u8> = pcrs.iter().map(|(number, _)| *number).collect();
         let values: Vec<&[u8]> = pcrs.iter().map(|(_, value)| value.as_slice()).collect();
-        let selection = pcr::selection_bytes(&numbers)?;
+        let list = pcr::selection(&numbers)?;
+        let selection = marshal(TpmCc::PolicyPcr, |writer| list.marshal(writer))?;
         self.update(TpmCc::PolicyPcr, &[&selection, &sha256(&values)]);
         Ok(self)
     }

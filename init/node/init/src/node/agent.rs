@@ -6,8 +6,8 @@ use wire::status::{AgentRequest, DegradedReason};
 
 use super::Node;
 use crate::power::StopPlan;
-use crate::service::Name;
-use crate::timeline;
+use crate::service::{AGENT, Name};
+use log::timeline;
 
 impl Node {
     /// The agent is to run with this answer. What came of it stands in the status.
@@ -20,7 +20,7 @@ impl Node {
                 self.board.recover(DegradedReason::Agent);
                 // pods that have not ended yet go on: the agent takes them over
                 self.agent_stop = None;
-                self.supervisor.want(Name::K3s);
+                self.supervisor.want(AGENT);
                 if news {
                     info!(service = %sender, server, "the agent is to start");
                     self.end_agent_once();
@@ -29,7 +29,7 @@ impl Node {
                 }
             }
             Err(error) => {
-                let detail = format!("k3s agent can't be started: {}", crate::log::chain(&error));
+                let detail = format!("k3s agent can't be started: {}", log::chain(&error));
                 self.board.degrade(DegradedReason::Agent, &detail);
             }
         }
@@ -49,7 +49,7 @@ impl Node {
         self.board.set_agent_request(self.agent.request());
         let detail = format!("k3s agent is stopped: {reason}");
         self.board.degrade(DegradedReason::Agent, &detail);
-        self.clear_trouble(Name::K3s);
+        self.clear_trouble(AGENT);
         // said again, it does not begin again
         self.agent_stop
             .get_or_insert_with(|| StopPlan::agent(timeline::now()));
@@ -69,7 +69,7 @@ impl Node {
     }
 
     fn end_agent_once(&mut self) {
-        if let Some(command) = self.supervisor.restart(Name::K3s, timeline::now()) {
+        if let Some(command) = self.supervisor.restart(AGENT, timeline::now()) {
             self.carry_out(command);
         }
     }

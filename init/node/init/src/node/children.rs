@@ -7,18 +7,19 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 use tracing::{Level, info, warn};
-use wire::status::{DegradedReason, Phase};
+use wire::paths::STATE_ENCRYPTION;
+use wire::status::DegradedReason;
 
 use super::requests::named_in;
 use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE, Trouble};
 use crate::event_loop::Token;
-use crate::log::{Record, Verdict, chain, parse_level, visible};
+use log::{Record, Verdict, chain, parse_level, visible};
 use crate::service::{
-    Arguments, Command, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
+    Arguments, Command, Effect, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
-use crate::state::STATE_ENCRYPTION_FILE;
 use crate::wire_server::Connection;
-use crate::{cgroups, configure, timeline};
+use log::timeline;
+use crate::cgroups;
 
 /// A daemon that failed again and again must be up for so long before that is over: one that says
 /// that it is ready just before it fails would come and go otherwise.
@@ -53,9 +54,7 @@ impl Node {
                 if matches!(name.service().kind, Kind::Daemon(_)) {
                     info!(service = %name, process = process.as_raw_nonzero(), "started");
                 }
-                if name == Name::K3s {
-                    self.reach(Phase::AgentStarted);
-                }
+                self.take_effects(name.service().effects.started);
             }
             Err(why) => self.ended(name, &Exit::NotStarted(why), now),
         }
@@ -160,7 +159,7 @@ impl Node {
             Ended::Stopped => info!(service = %name, exit = %exit, "stopped"),
             Ended::Done => {
                 self.clear_trouble(name);
-                self.task_done(name);
+                self.take_effects(name.service().effects.up);
             }
             Ended::Failed { failures, wait } => {
                 if told {
@@ -168,17 +167,15 @@ impl Node {
                     warn!(service = %name, exit = %exit, failures, again_in, "ended");
                 }
                 self.note_trouble(name, exit, failures);
-                if is_of_configuration(name, exit) {
-                    self.supervisor.redo(Name::Configure, now);
+                if let Some(task) = configuration_task(name, exit) {
+                    self.supervisor.redo(task, now);
                 }
-                if name == Name::Configure && !self.means_nothing(name, exit) {
-                    self.look_in_the_cloud(exit, now);
+                if !self.is_too_early(name, exit) {
+                    self.take_effects_of_failure(name, exit);
                 }
             }
         }
-        if name == Name::K3s {
-            self.board.set_agent_ready(false);
-        }
+        self.take_effects(name.service().effects.ended);
     }
 
     /// Everything that only a running process can vouch for goes with it.
@@ -194,9 +191,9 @@ impl Node {
 
     fn note_trouble(&mut self, name: Name, exit: &Exit, failures: u32) {
         let service = name.service();
-        let of_configuration = is_of_configuration(name, exit);
+        let of_configuration = configuration_task(name, exit).is_some();
         let patience = failures < service.failures && !of_configuration;
-        if patience || self.means_nothing(name, exit) {
+        if patience || self.is_too_early(name, exit) {
             return;
         }
         let Some(slot) = self.slots.get_mut(&name) else {
@@ -220,28 +217,52 @@ impl Node {
         self.settle_trouble();
     }
 
-    /// That there is no configuration means nothing as long as one place to look at, the state
-    /// disk, is not there yet.
-    fn means_nothing(&self, name: Name, exit: &Exit) -> bool {
-        let not_found = [configure::NOT_FOUND, configure::ASK_CLOUD]
-            .iter()
-            .any(|status| *exit == Exit::Status(i32::from(*status)));
-        not_found && self.may_mean_nothing(name)
+    /// Whether an exit means nothing, as another service has not had its turn.
+    fn is_too_early(&self, name: Name, exit: &Exit) -> bool {
+        name.service().too_early.is_some_and(|early| {
+            early.statuses.iter().any(|status| exit.is_status(*status))
+                && self.has_its_turn_to_come(early.before)
+        })
     }
 
-    fn may_mean_nothing(&self, name: Name) -> bool {
-        let state = self.supervisor.stage(Name::State);
-        name == Name::Configure && matches!(state, Stage::Idle | Stage::Starting { .. })
+    fn has_its_turn_to_come(&self, name: Name) -> bool {
+        let stage = self.supervisor.stage(name);
+        matches!(stage, Stage::Idle | Stage::Starting { .. })
     }
 
-    /// There is no configuration that can be used. Where the machine is in a cloud, the network comes up
-    /// without one, and the cloud's metadata service is asked, again and again: what it has can change.
-    fn look_in_the_cloud(&mut self, exit: &Exit, now: Duration) {
-        if *exit == Exit::Status(i32::from(configure::ASK_CLOUD)) {
-            self.supervisor.set_unconfigured(true);
-            self.supervisor.want(Name::Metadata);
+    fn take_effects_of_failure(&mut self, name: Name, exit: &Exit) {
+        for (status, effect) in name.service().effects.failed {
+            if status.is_none_or(|status| exit.is_status(status)) {
+                self.take_effect(*effect);
+            }
         }
-        self.supervisor.redo(Name::Metadata, now);
+    }
+
+    fn take_effects(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            self.take_effect(*effect);
+        }
+    }
+
+    fn take_effect(&mut self, effect: Effect) {
+        let now = timeline::now();
+        match effect {
+            Effect::Reach(phase) => self.reach(phase),
+            Effect::AgentReady(ready) => self.board.set_agent_ready(ready),
+            Effect::ReadStateEncryption => {
+                let encryption = named_in(STATE_ENCRYPTION);
+                self.board.set_state_encryption(encryption);
+            }
+            Effect::ReadConfiguration => self.configured(),
+            Effect::Hasten(name) => self.supervisor.hasten(name, now),
+            Effect::Redo(name) => self.supervisor.redo(name, now),
+            Effect::WantUnconfigured(name) => {
+                self.supervisor.set_unconfigured(true);
+                self.supervisor.want(name);
+                self.without_configuration = Some(name);
+            }
+            Effect::PowerOff(reason) => self.begin_stop(reason, "nothing is left to do"),
+        }
     }
 
     /// When each daemon that was in trouble will have been up long enough to be out of it.
@@ -278,31 +299,7 @@ impl Node {
             return;
         }
         info!(service = %name, "ready");
-        match name {
-            Name::Containerd => self.reach(Phase::Containerd),
-            Name::K3s => {
-                self.board.set_agent_ready(true);
-                self.reach(Phase::Joined);
-            }
-            _ => {}
-        }
-    }
-
-    fn task_done(&mut self, name: Name) {
-        match name {
-            Name::State => {
-                self.board
-                    .set_state_encryption(named_in(STATE_ENCRYPTION_FILE));
-                self.reach(Phase::State);
-                // one more place for the configuration
-                self.supervisor.hasten(Name::Configure, timeline::now());
-            }
-            Name::Images => self.reach(Phase::Images),
-            Name::Configure => self.configured(),
-            // what it has brought is one more place for the configuration
-            Name::Metadata => self.supervisor.hasten(Name::Configure, timeline::now()),
-            _ => {}
-        }
+        self.take_effects(name.service().effects.up);
     }
 
     /// Reads a service's output.
@@ -329,7 +326,8 @@ impl Node {
 
     fn take_lines(&mut self, name: Name, lines: Vec<String>, now: Duration) {
         let quiet = matches!(name.service().kind, Kind::Task { quiet: true, .. });
-        let hold = self.may_mean_nothing(name);
+        let early = name.service().too_early;
+        let hold = early.is_some_and(|early| self.has_its_turn_to_come(early.before));
         for line in lines {
             let (level, text) = parse_level(&line);
             let line = (level, visible(text));
@@ -349,14 +347,14 @@ impl Node {
 
     /// Writes what was held of a task's run. `true` when its end is worth a line too.
     fn run_of_task_ended(&mut self, name: Name, exit: &Exit) -> bool {
-        let means_nothing = self.means_nothing(name, exit);
+        let too_early = self.is_too_early(name, exit);
         let Some(slot) = self.slots.get_mut(&name) else {
             return true;
         };
         if !matches!(name.service().kind, Kind::Task { quiet: true, .. }) {
             return true;
         }
-        if means_nothing {
+        if too_early {
             slot.lines.forget();
             return false;
         }
@@ -395,9 +393,10 @@ impl Node {
     }
 }
 
-/// Whether a service ended since it can't use what it was configured with.
-fn is_of_configuration(name: Name, exit: &Exit) -> bool {
-    exit.is_of_configuration() && name.service().requires.contains(&Name::Configure)
+/// The task that finds the configuration, where a service ended since it can't use that one.
+fn configuration_task(name: Name, exit: &Exit) -> Option<Name> {
+    let configured = name.service().configured?;
+    exit.is_of_configuration().then_some(configured.by)
 }
 
 fn open_cgroup(group: &str) -> Result<OwnedFd, String> {

@@ -7,11 +7,12 @@ use tracing::{debug, info, warn};
 
 use super::Node;
 use crate::event_loop::Token;
-use crate::failure::show_and_restart;
-use crate::power::{Press, Reason, Watchdog};
-use crate::service::{Kind, Name, Readiness, SERVICES, Stage};
-use crate::timeline;
-use crate::uevent::{Received, Uevent};
+use kernel::failure::show_and_restart;
+use kernel::watchdog::Watchdog;
+use crate::power::{Press, Reason};
+use crate::service::{Kind, LOOKS_ON_DISKS, Name, Readiness, SERVICES, Stage};
+use log::timeline;
+use kernel::uevent::{Received, Uevent};
 
 /// How many messages of one kind are taken before others have their turn.
 const AT_ONCE: usize = 64;
@@ -86,7 +87,7 @@ impl Node {
         }
         if disk_came {
             let at = timeline::now().saturating_add(DISK_SETTLES);
-            self.supervisor.hasten(Name::Configure, at);
+            self.supervisor.hasten(LOOKS_ON_DISKS, at);
         }
     }
 

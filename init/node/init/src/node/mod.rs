@@ -19,18 +19,19 @@ use thiserror::Error;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
 
-use crate::corruption::RootDevices;
+use kernel::root_devices::RootDevices;
+use kernel::watchdog::Watchdog;
 use crate::event_loop::{EventLoop, Token};
-use crate::log::{LogQueue, RateLimit};
-use crate::modules::ModuleLoader;
-use crate::power::{PowerButtons, Reason, StopPlan, Watchdog};
+use log::{LogQueue, RateLimit};
+use kernel::modules::ModuleLoader;
+use crate::power::{PowerButtons, Reason, StopPlan};
 use crate::service::{
-    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, SERVICES, Supervisor,
+    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor,
     TaskLines,
 };
 use crate::status::StatusBoard;
-use crate::timeline;
-use crate::uevent::UeventSocket;
+use log::timeline;
+use kernel::uevent::UeventSocket;
 use crate::wire_server::Connection;
 
 /// Where services say that they are ready.
@@ -67,6 +68,7 @@ pub(crate) struct Inputs {
     pub(crate) uevents: UeventSocket,
     pub(crate) modules: ModuleLoader,
     pub(crate) root_devices: Option<RootDevices>,
+    pub(crate) services: &'static [&'static Service],
     pub(crate) log: Arc<LogQueue>,
 }
 
@@ -130,6 +132,8 @@ pub(crate) struct Node {
     /// The node's name, once the configuration is there, and that configuration's public part.
     node_id: Option<String>,
     public_configuration: Option<String>,
+    /// What runs only as long as there is no configuration.
+    without_configuration: Option<Name>,
     buttons: PowerButtons,
     watchdog: Option<Watchdog>,
     log_opened: bool,
@@ -162,18 +166,20 @@ impl Node {
             .and_then(|()| events.watch(&inputs.uevents, Token::Uevents))
             .and_then(|()| events.watch(&notify, Token::Notify))
             .map_err(failed("the event loop"))?;
+        let services = inputs.services;
         let slots = Name::ALL.iter().map(|name| (*name, Slot::default()));
         Ok(Self {
             events,
             inputs,
             notify,
             notify_gate: NotifyGate::default(),
-            supervisor: Supervisor::new(SERVICES),
+            supervisor: Supervisor::new(services),
             slots: slots.collect(),
             board: StatusBoard::new(timeline::load()),
             agent: Agent::new(Path::new(AGENT_DIRECTORY)),
             node_id: None,
             public_configuration: None,
+            without_configuration: None,
             buttons: PowerButtons::default(),
             watchdog: None,
             log_opened: false,

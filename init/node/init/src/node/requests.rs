@@ -5,14 +5,15 @@ use std::path::Path;
 use config::PublicConfig;
 use tracing::{error, info, warn};
 use wire::child::ToInit;
+use wire::paths::{PLAIN_COPY, PUBLIC_CONFIGURATION, SEAL};
 use wire::status::{Phase, Seal};
 
 use super::{CONNECTION_PAUSE, Node};
-use crate::configure::{PLAIN_COPY_FILE, PUBLIC_FILE, SEAL_FILE};
 use crate::power::Reason;
-use crate::service::Name;
+use crate::service::{Anew, Name};
 use crate::wire_server::Received;
-use crate::{files, identity, timeline};
+use log::timeline;
+use crate::identity;
 
 /// How many messages of one service are taken before others have their turn.
 const AT_ONCE: usize = 32;
@@ -89,14 +90,14 @@ impl Node {
 
     /// The configuration is there: its public part is read again, since another process wrote it.
     pub(super) fn configured(&mut self) {
-        self.board.set_seal(named_in(SEAL_FILE));
-        let plain_copy = files::read_text(PLAIN_COPY_FILE, PLAIN_COPY_LIMIT).ok();
+        self.board.set_seal(named_in(SEAL));
+        let plain_copy = files::read_text(PLAIN_COPY, PLAIN_COPY_LIMIT).ok();
         self.board.set_plain_copy(plain_copy);
-        let was_unconfigured = self.leave_the_cloud_alone();
-        let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
+        let was_unconfigured = self.end_what_needs_no_configuration();
+        let text = files::read_text(Path::new(PUBLIC_CONFIGURATION), config::MAXIMUM_LENGTH);
         let config = match text {
             Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
-            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text)
+            Ok(text) => PublicConfig::parse(PUBLIC_CONFIGURATION, &text)
                 .map(|config| (config, text))
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -105,15 +106,10 @@ impl Node {
             Ok((config, text)) => {
                 if self.public_configuration.replace(text).is_some() || was_unconfigured {
                     info!("the configuration is another one: the network is set up anew");
-                    let now = timeline::now();
-                    if let Some(command) = self.supervisor.restart(Name::Netd, now) {
-                        self.carry_out(command);
-                    }
-                    // it may wait after what the last one did to it
-                    self.supervisor.hasten(Name::Staker, now);
+                    self.configure_anew();
                 }
                 if let Err(error) = identity::set_hostname(&config.node_id) {
-                    let error = crate::log::chain(&error);
+                    let error = log::chain(&error);
                     warn!(error, "the host name can't be set");
                 }
                 info!(node = config.node_id, "configured");
@@ -125,18 +121,33 @@ impl Node {
         }
     }
 
-    /// There is a configuration: its metadata service has nothing more to say. Whether the network came up
-    /// without one.
-    fn leave_the_cloud_alone(&mut self) -> bool {
-        let was_unconfigured = self.supervisor.is_unconfigured();
-        if was_unconfigured {
-            self.supervisor.set_unconfigured(false);
-            if let Some(command) = self.supervisor.stop(Name::Metadata, timeline::now()) {
-                self.carry_out(command);
-            }
-            self.clear_trouble(Name::Metadata);
+    /// There is a configuration: what runs without one has nothing more to do. Whether anything ran so.
+    fn end_what_needs_no_configuration(&mut self) -> bool {
+        self.supervisor.set_unconfigured(false);
+        let Some(name) = self.without_configuration.take() else {
+            return false;
+        };
+        if let Some(command) = self.supervisor.stop(name, timeline::now()) {
+            self.carry_out(command);
         }
-        was_unconfigured
+        self.clear_trouble(name);
+        true
+    }
+
+    /// The configuration is another one for what runs with it.
+    fn configure_anew(&mut self) {
+        let now = timeline::now();
+        for service in self.inputs.services {
+            match service.configured.map(|configured| configured.anew) {
+                Some(Anew::Restart) => {
+                    if let Some(command) = self.supervisor.restart(service.name, now) {
+                        self.carry_out(command);
+                    }
+                }
+                Some(Anew::Hasten) => self.supervisor.hasten(service.name, now),
+                None => {}
+            }
+        }
     }
 }
 
@@ -150,7 +161,7 @@ pub(super) fn named_in(file: &str) -> Seal {
 
 /// A service's words, made fit for a log.
 fn sentence(text: &str) -> String {
-    let mut text = crate::log::visible(text);
+    let mut text = log::visible(text);
     text.truncate(text.floor_char_boundary(MAXIMUM_SENTENCE));
     text
 }

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::Node;
 use crate::power::{Act, Group, Reason, StopPlan, World, forget_secrets};
 use crate::service::{Command, Name};
-use crate::{cgroups, files, timeline};
+use log::timeline;
+use crate::cgroups;
 
 /// A group with a longer list of processes is killed rather than asked one by one.
 const PROCESSES_LIMIT: usize = 1024 * 1024;
@@ -86,7 +87,7 @@ impl Node {
             Act::Kill(group) => {
                 info!(group = ?group, "killing processes");
                 if let Err(error) = cgroups::kill(group.cgroup()) {
-                    let error = crate::log::chain(&error);
+                    let error = log::chain(&error);
                     warn!(group = ?group, error, "processes can't be killed");
                 }
             }

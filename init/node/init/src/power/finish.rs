@@ -14,9 +14,10 @@ use tracing::{error, info, warn};
 use wire::status::Phase;
 
 use super::memory::forget_credentials;
-use super::{Reason, Watchdog};
-use crate::log::LogQueue;
-use crate::timeline;
+use super::Reason;
+use kernel::watchdog::Watchdog;
+use log::LogQueue;
+use log::timeline;
 
 /// After so long the machine goes off whatever still hangs: a disk that does not answer must not
 /// keep a slashed node running.
@@ -40,7 +41,7 @@ pub(crate) fn finish(reason: Reason, log: &LogQueue, watchdog: Option<Watchdog>)
     let of_guard = Arc::clone(&watchdog);
     let guard = sys::thread::spawn_without_signals("last-resort", move || {
         pet_until(&of_guard, timeline::now().saturating_add(LAST_RESORT));
-        crate::log::emergency("the last steps hang: powering off without them");
+        log::emergency("the last steps hang: powering off without them");
         power_off();
     });
     if let Err(error) = guard {
@@ -91,7 +92,7 @@ pub(crate) fn power_off() -> ! {
     loop {
         for command in [RebootCommand::PowerOff, RebootCommand::Halt] {
             if let Err(error) = reboot(command) {
-                crate::log::emergency(&format!("the machine can't be powered off: {error}"));
+                log::emergency(&format!("the machine can't be powered off: {error}"));
             }
         }
         thread::sleep(LAST_RESORT);

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::configure::{KEY_FILE, SECRET_FILE};
-use crate::files;
+use wire::paths::{SECRET_CONFIGURATION, SUI_KEY};
+
 use crate::service::AGENT_DIRECTORY;
 
 /// Where the agent keeps what makes it a part of the cluster: the keys, certificates and kubeconfig
@@ -23,8 +23,8 @@ const MOST_FILES: usize = 1000;
 /// on.
 pub(crate) fn forget_secrets() {
     for file in [
-        PathBuf::from(SECRET_FILE),
-        PathBuf::from(KEY_FILE),
+        PathBuf::from(SECRET_CONFIGURATION),
+        PathBuf::from(SUI_KEY),
         Path::new(AGENT_DIRECTORY).join("token"),
     ] {
         match files::forget(&file) {

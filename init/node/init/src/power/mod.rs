@@ -4,7 +4,6 @@ mod button;
 mod finish;
 mod memory;
 mod plan;
-mod watchdog;
 
 use std::fmt;
 
@@ -12,7 +11,6 @@ pub(crate) use button::{PowerButtons, Press};
 pub(crate) use finish::{finish, power_off};
 pub(crate) use memory::forget_secrets;
 pub(crate) use plan::{Act, Group, StopPlan, World};
-pub(crate) use watchdog::Watchdog;
 
 use wire::child::PowerOffReason;
 
@@ -29,6 +27,8 @@ pub(crate) enum Reason {
     Terminate,
     /// SIGPWR.
     PowerFailure,
+    /// The node was reset.
+    Reset,
 }
 
 impl Reason {
@@ -51,6 +51,7 @@ impl fmt::Display for Reason {
             Self::Keys => "ctrl-alt-del",
             Self::Terminate => "sigterm",
             Self::PowerFailure => "sigpwr",
+            Self::Reset => "reset",
         })
     }
 }
@@ -68,6 +69,7 @@ mod tests {
             Reason::Keys,
             Reason::Terminate,
             Reason::PowerFailure,
+            Reason::Reset,
         ] {
             assert!(slashed.outranks(other));
             assert!(!other.outranks(slashed) && !other.outranks(other));

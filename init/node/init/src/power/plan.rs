@@ -50,7 +50,7 @@ const NODE: &[Step] = &[
     Step::Group(Group::Shims, None),
     Step::Services(&[Name::Metadata, Name::Staker]),
     Step::Services(&[
-        Name::Report,
+        Name::TeeReport,
         Name::Netd,
         Name::Measure,
         Name::Configure,
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(
             plan.advance(&world, START),
             [
-                Act::Stop(Name::Report),
+                Act::Stop(Name::TeeReport),
                 Act::Stop(Name::Netd),
                 Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),

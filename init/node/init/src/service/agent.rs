@@ -11,7 +11,6 @@ use wire::status::AgentRequest;
 use zeroize::Zeroizing;
 
 use super::table::CONTAINERD_SOCKET;
-use crate::files;
 
 /// On tmpfs: it never reaches a disk.
 pub(crate) const DIRECTORY: &str = "/run/daas/agent";
@@ -212,7 +211,7 @@ mod tests {
         let mut agent = Agent::new(&place);
         let error = agent.accept(SERVER, &secret("K10one")).unwrap_err();
         assert!(matches!(error, AgentError::Write(_)), "{error}");
-        assert!(!crate::log::chain(&error).contains("K10"));
+        assert!(!log::chain(&error).contains("K10"));
         assert_eq!(agent.request(), AgentRequest::Refused);
         assert_eq!(agent.arguments("edge-0001"), None);
         fs::remove_file(&place).unwrap();

@@ -3,7 +3,6 @@
 use rustix::process::Pid;
 
 use super::{Name, SERVICES};
-use crate::files;
 
 /// A line a hierarchy; version 2 has one, and this system mounts no other.
 const FILE_LIMIT: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use wire::child::EXIT_CONFIGURATION;
+use wire::exit;
 
 use super::backoff::{Backoff, FIRST};
 use super::table::{Kind, Readiness, Service};
@@ -86,7 +86,12 @@ pub(crate) enum Exit {
 impl Exit {
     /// Whether it says that the configuration can't be used.
     pub(crate) fn is_of_configuration(&self) -> bool {
-        *self == Self::Status(i32::from(EXIT_CONFIGURATION))
+        self.is_status(exit::CONFIGURATION)
+    }
+
+    /// Whether it is this status.
+    pub(crate) fn is_status(&self, status: u8) -> bool {
+        *self == Self::Status(i32::from(status))
     }
 }
 

@@ -105,7 +105,7 @@ fn parse(sender: Pid, text: &str) -> Notification {
             Some(("READY", "1")) => notification.ready = true,
             Some(("STOPPING", "1")) => notification.stopping = true,
             Some(("STATUS", status)) if !status.trim().is_empty() => {
-                notification.status = Some(crate::log::visible(status));
+                notification.status = Some(log::visible(status));
             }
             _ => {}
         }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use wire::child::FILE_DESCRIPTOR_VARIABLE;
 
 use super::{Exit, Kind, Service};
-use crate::log::{LineSplitter, RateLimit, Verdict};
+use log::{LineSplitter, RateLimit, Verdict};
 
 /// Where programs are found. `host-local` must be found by the kubelet.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/cni";

@@ -132,11 +132,6 @@ impl Supervisor {
         self.unconfigured = unconfigured;
     }
 
-    /// Whether they do.
-    pub(crate) const fn is_unconfigured(&self) -> bool {
-        self.unconfigured
-    }
-
     /// From now on nothing starts.
     pub(crate) fn halt(&mut self) {
         self.halted = true;

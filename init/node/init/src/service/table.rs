@@ -7,6 +7,9 @@ use sys::capability::{Capabilities, Capability};
 use sys::process::User;
 use wire::child::{ToInit, ToInitKind};
 use wire::status::{DegradedReason, NodeState, Phase};
+use wire::{exit, users};
+
+use crate::power::Reason;
 
 macro_rules! names {
     ($($(#[$inner:meta])* $variant:ident = $text:literal,)+) => {
@@ -38,7 +41,7 @@ names! {
     /// Ends the boot phase, in which what is sealed can be unsealed.
     Measure = "measure",
     /// Has reports of a trusted execution environment made, where the machine is in one.
-    Report = "report",
+    TeeReport = "tee-report",
     /// Brings up the network and the clock.
     Netd = "netd",
     /// Asks the metadata service of the cloud for a configuration.
@@ -47,6 +50,8 @@ names! {
     Staker = "staker",
     /// The Kubernetes agent.
     K3s = "k3s",
+    /// Wipes keys and state, and shows what was done; alone, where the command line asks for it.
+    Reset = "reset",
 }
 
 impl fmt::Display for Name {
@@ -83,6 +88,12 @@ pub(crate) struct Service {
     /// What the node is when the service fails `failures` times in a row.
     pub(crate) degrades: DegradedReason,
     pub(crate) failures: u32,
+    /// What its life means for the node.
+    pub(crate) effects: Effects,
+    /// Which task gives it its configuration, and what becomes of it when that has another one.
+    pub(crate) configured: Option<Configured>,
+    /// Exit statuses that mean nothing before another service had its turn.
+    pub(crate) too_early: Option<TooEarly>,
     /// What it may say to `init`; none: it has no connection.
     pub(crate) rights: Option<Rights>,
     /// Whether its lines of level INFO are on the console too. Warnings always are.
@@ -124,6 +135,77 @@ pub(crate) enum Readiness {
     /// When it says `READY=1`; or when it ends with status 0 before that: there is nothing for it to do
     /// on this machine, for good.
     NotifyOrNothing,
+}
+
+/// What the life of a service means for the node, beside what others require of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effects {
+    /// Its process was made.
+    pub(crate) started: &'static [Effect],
+    /// It is up: a daemon is ready, a task is done.
+    pub(crate) up: &'static [Effect],
+    /// Its process has ended, however that was.
+    pub(crate) ended: &'static [Effect],
+    /// It has failed with this exit status; none: with any.
+    pub(crate) failed: &'static [(Option<u8>, Effect)],
+}
+
+impl Effects {
+    const NONE: Self = Self {
+        started: &[],
+        up: &[],
+        ended: &[],
+        failed: &[],
+    };
+}
+
+/// One thing that the node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// A point of the timeline is reached.
+    Reach(Phase),
+    /// The agent is a part of the cluster, or is no more.
+    AgentReady(bool),
+    /// How the state is encrypted is read from where the service has left it.
+    ReadStateEncryption,
+    /// The configuration is read from where the service has left it.
+    ReadConfiguration,
+    /// A service that waits after a failure looks again at once.
+    Hasten(Name),
+    /// A task that is done runs once more, after its wait.
+    Redo(Name),
+    /// A service that does not start by itself starts, and so do those that can do without a
+    /// configuration.
+    WantUnconfigured(Name),
+    /// The node stops, and powers off.
+    PowerOff(Reason),
+}
+
+/// How a service depends on the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Configured {
+    /// The task that finds it: it runs once more when the service can't use what it found.
+    pub(crate) by: Name,
+    /// What is done with the service when the configuration is another one.
+    pub(crate) anew: Anew,
+}
+
+/// What is done with a service when the configuration is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anew {
+    /// It ends and starts again.
+    Restart,
+    /// If it waits after a failure, it waits no longer: it may have failed for the former one.
+    Hasten,
+}
+
+/// Exit statuses that mean nothing, and are not logged, as long as another service has not had its turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooEarly {
+    /// The statuses.
+    pub(crate) statuses: &'static [u8],
+    /// The other service.
+    pub(crate) before: Name,
 }
 
 /// What a service may say over its connection to `init`.
@@ -173,11 +255,12 @@ impl Name {
             Self::Images => &IMAGES,
             Self::Configure => &CONFIGURE,
             Self::Measure => &MEASURE,
-            Self::Report => &REPORT,
+            Self::TeeReport => &TEE_REPORT,
             Self::Netd => &NETD,
             Self::Metadata => &METADATA,
             Self::Staker => &STAKER,
             Self::K3s => &K3S,
+            Self::Reset => &RESET,
         }
     }
 }
@@ -185,7 +268,7 @@ impl Name {
 const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
     Service {
         name,
-        program: "/usr/bin/init",
+        program: "/usr/bin/provision",
         arguments: Arguments::Fixed(&[]),
         environment: &[],
         cgroup: "",
@@ -199,6 +282,9 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         start_limit: None,
         degrades: DegradedReason::Service,
         failures: 3,
+        effects: Effects::NONE,
+        configured: None,
+        too_early: None,
         rights: None,
         talks_on_console: true,
         open_files: FEW_FILES,
@@ -220,6 +306,15 @@ static STATE: Service = Service {
     failures: 1,
     // a file system check of a large disk takes its time
     start_limit: Some(Duration::from_secs(30 * 60)),
+    effects: Effects {
+        // the state disk is one more place for the configuration
+        up: &[
+            Effect::ReadStateEncryption,
+            Effect::Reach(Phase::State),
+            Effect::Hasten(Name::Configure),
+        ],
+        ..Effects::NONE
+    },
     ..task(Name::State, None, true)
 };
 
@@ -228,6 +323,10 @@ static CONTAINERD: Service = Service {
     cgroup: "system/containerd",
     requires: &[Name::State],
     start_limit: Some(Duration::from_secs(300)),
+    effects: Effects {
+        up: &[Effect::Reach(Phase::Containerd)],
+        ..Effects::NONE
+    },
     talks_on_console: false,
     open_files: MANY_FILES,
     ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
@@ -245,6 +344,10 @@ static IMAGES: Service = Service {
     cgroup: "system/images",
     requires: &[Name::Containerd],
     start_limit: Some(Duration::from_secs(300)),
+    effects: Effects {
+        up: &[Effect::Reach(Phase::Images)],
+        ..Effects::NONE
+    },
     ..task(Name::Images, None, false)
 };
 
@@ -254,6 +357,23 @@ static CONFIGURE: Service = Service {
     degrades: DegradedReason::Configuration,
     failures: 1,
     start_limit: Some(Duration::from_secs(60)),
+    effects: Effects {
+        up: &[Effect::ReadConfiguration],
+        failed: &[
+            (
+                Some(exit::ASK_CLOUD),
+                Effect::WantUnconfigured(Name::Metadata),
+            ),
+            // what the cloud has can change
+            (None, Effect::Redo(Name::Metadata)),
+        ],
+        ..Effects::NONE
+    },
+    // the state disk is one of the places that are looked at
+    too_early: Some(TooEarly {
+        statuses: &[exit::NOT_FOUND, exit::ASK_CLOUD],
+        before: Name::State,
+    }),
     ..task(Name::Configure, Some(Duration::from_secs(5)), true)
 };
 
@@ -271,21 +391,21 @@ static MEASURE: Service = Service {
 
 /// As root, for as long as it takes to find the sources of reports: then it gives up every right that
 /// these don't need, by itself.
-static REPORT: Service = Service {
-    arguments: Arguments::Fixed(&["report"]),
-    cgroup: "system/report",
+static TEE_REPORT: Service = Service {
+    program: "/usr/bin/tee-report",
+    cgroup: "system/tee-report",
     start_limit: Some(Duration::from_secs(60)),
     open_files: 64,
     // it can be started again
     out_of_memory_score: 0,
-    ..daemon(Name::Report, Readiness::NotifyOrNothing)
+    ..daemon(Name::TeeReport, Readiness::NotifyOrNothing)
 };
 
 static NETD: Service = Service {
     program: "/usr/bin/netd",
     cgroup: "system/netd",
     user: Some(User {
-        id: 900,
+        id: users::NETD,
         capabilities: Capabilities::NONE
             .with(Capability::NetAdmin)
             // renewals of a lease come from port 68
@@ -296,6 +416,10 @@ static NETD: Service = Service {
     filtered: true,
     requires: &[Name::Configure],
     unconfigured: true,
+    configured: Some(Configured {
+        by: Name::Configure,
+        anew: Anew::Restart,
+    }),
     rights: Some(Rights {
         states: &[],
         degraded: &[DegradedReason::Network, DegradedReason::Clock],
@@ -310,7 +434,7 @@ static METADATA: Service = Service {
     program: "/usr/bin/metadata",
     cgroup: "system/metadata",
     user: Some(User {
-        id: 902,
+        id: users::METADATA,
         capabilities: Capabilities::NONE,
     }),
     filtered: true,
@@ -320,6 +444,11 @@ static METADATA: Service = Service {
     degrades: DegradedReason::Configuration,
     failures: 1,
     start_limit: Some(Duration::from_secs(300)),
+    effects: Effects {
+        // what it has brought is one more place for the configuration
+        up: &[Effect::Hasten(Name::Configure)],
+        ..Effects::NONE
+    },
     ..task(Name::Metadata, Some(Duration::from_secs(20)), true)
 };
 
@@ -327,14 +456,18 @@ static STAKER: Service = Service {
     program: "/usr/bin/staker",
     cgroup: "system/staker",
     user: Some(User {
-        id: 901,
+        id: users::STAKER,
         capabilities: Capabilities::NONE,
     }),
     filtered: true,
     // not before the phase in which the TPM's key signs
     requires: &[Name::Configure, Name::Measure, Name::Netd],
     // it asks for a report when it registers, and goes on without one
-    after: &[Name::Report],
+    after: &[Name::TeeReport],
+    configured: Some(Configured {
+        by: Name::Configure,
+        anew: Anew::Hasten,
+    }),
     rights: Some(Rights {
         states: &[
             NodeState::Unsealed,
@@ -380,19 +513,45 @@ static K3S: Service = Service {
     // no pod runs as long as anything can be unsealed
     requires: &[Name::State, Name::Measure, Name::Containerd, Name::Images],
     automatic: false,
+    effects: Effects {
+        started: &[Effect::Reach(Phase::AgentStarted)],
+        up: &[Effect::AgentReady(true), Effect::Reach(Phase::Joined)],
+        ended: &[Effect::AgentReady(false)],
+        ..Effects::NONE
+    },
     talks_on_console: false,
     open_files: MANY_FILES,
     ..daemon(Name::K3s, Readiness::Notify)
 };
 
-/// Every service.
+/// It says that it is ready when it is through: a thread of it that hangs in the kernel keeps its process.
+static RESET: Service = Service {
+    arguments: Arguments::Fixed(&["reset"]),
+    cgroup: "system/reset",
+    effects: Effects {
+        up: &[Effect::PowerOff(Reason::Reset)],
+        failed: &[(None, Effect::PowerOff(Reason::Reset))],
+        ..Effects::NONE
+    },
+    ..daemon(Name::Reset, Readiness::Notify)
+};
+
+/// The agent, which the staker has started and stopped.
+pub(crate) const AGENT: Name = Name::K3s;
+/// The task that looks again when a disk has come.
+pub(crate) const LOOKS_ON_DISKS: Name = Name::Configure;
+
+/// What runs instead of [`SERVICES`] where the command line asks for a reset.
+pub(crate) static RESET_SERVICES: &[&Service] = &[&RESET];
+
+/// Every service of a node.
 pub(crate) static SERVICES: &[&Service] = &[
     &STATE,
     &CONTAINERD,
     &IMAGES,
     &CONFIGURE,
     &MEASURE,
-    &REPORT,
+    &TEE_REPORT,
     &NETD,
     &METADATA,
     &STAKER,

@@ -1,0 +1,8 @@
+//! User ids of the node's programs, each with a group of the same number, as in the image's passwd(5).
+
+/// The program `netd`.
+pub const NETD: u32 = 900;
+/// The program `staker`.
+pub const STAKER: u32 = 901;
+/// The program `metadata`.
+pub const METADATA: u32 = 902;
