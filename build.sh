@@ -28,7 +28,8 @@ Usage: ./build.sh COMMAND
                    wipe a node's keys and state on purpose: those of the running node, from another
                    terminal, or, with --disk, those on a disk (or its image) at the next start from it.
                    Asks before it does so, unless told --yes
-  test             every test
+  test [--all]     every test; with --all also what takes too long for each change: every fuzz target
+                   through its seeds
   test unit [--package CRATE]
                    the tests that need no machine
   test move [FILTER]
@@ -369,14 +370,22 @@ command_test() {
             mkdir -p "$OUT"
             "$PROGRAMS/image" verify-reproducible --k3s double --programs "$PROGRAMS" --out "$OUT/reproducible"
             ;;
-        "")
-            command_test unit
-            command_test move
-            command_test image
-            command_test vm
+        "" | --all)
+            timed unit
+            timed move
+            timed image
+            timed vm
+            [[ ${1:-} != --all ]] || command_fuzz "" 0
             ;;
-        *) die "test: $1 is not a tier; expected unit, move, image or vm" ;;
+        *) die "test: $1 is not a tier; expected unit, move, image, vm or --all" ;;
     esac
+}
+
+# Runs a tier, and says how long it took: .ci/run holds that beside .ci/budget.
+timed() { # TIER
+    local started=$SECONDS
+    command_test "$1"
+    say "tier $1 took $((SECONDS - started)) s"
 }
 
 # libFuzzer on stable Rust: the compiler's own instrumentation, and the library from the crate
