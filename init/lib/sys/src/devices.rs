@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use libc::{c_int, c_ulong};
+use libc::c_int;
 
 /// `EV_KEY` of <linux/input-event-codes.h>: keys and buttons.
 pub const EVENT_KEY: u16 = 0x01;
@@ -16,10 +16,10 @@ pub const INPUT_EVENT_LENGTH: usize = 24;
 /// Bytes of the bitmap of keys: `KEY_MAX` is 0x2ff.
 const KEY_BYTES: usize = 0x300 / 8;
 /// `EVIOCGBIT(EV_KEY, KEY_BYTES)` of <linux/input.h>: `_IOC(_IOC_READ, 'E', 0x20 + EV_KEY, len)`.
-const EVIOCGBIT_KEYS: c_ulong =
-    2 << 30 | (KEY_BYTES as c_ulong) << 16 | (b'E' as c_ulong) << 8 | (0x20 + EVENT_KEY as c_ulong);
+const EVIOCGBIT_KEYS: libc::Ioctl =
+    (2_u32 << 30 | (KEY_BYTES as u32) << 16 | (b'E' as u32) << 8 | (0x20 + EVENT_KEY as u32)) as _;
 /// `WDIOC_SETTIMEOUT` of <linux/watchdog.h>: `_IOWR('W', 6, int)`.
-const WDIOC_SETTIMEOUT: c_ulong = 3 << 30 | 4 << 16 | (b'W' as c_ulong) << 8 | 6;
+const WDIOC_SETTIMEOUT: libc::Ioctl = (3_u32 << 30 | 4 << 16 | (b'W' as u32) << 8 | 6) as _;
 
 /// Whether an input device (`/dev/input/event*`) has a power key.
 ///
