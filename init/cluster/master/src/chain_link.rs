@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use attest::report::Kind;
-use attest::verify::{LaunchMeasurement, Release, Standing};
+use attest::tee_report::TeeKind;
+use attest_verify::{LaunchMeasurement, Release, Standing};
 use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Tee, Verdict};
 use tokio::sync::OnceCell;
 
@@ -127,11 +127,11 @@ fn releases(known: &chain::Releases) -> Vec<Release> {
 }
 
 /// The kind of report of a trusted execution environment; `None`: it is newer than this program.
-const fn kind_of(tee: Tee) -> Option<Kind> {
+const fn kind_of(tee: Tee) -> Option<TeeKind> {
     match tee {
-        Tee::SevSnp => Some(Kind::SevSnp),
-        Tee::Tdx => Some(Kind::Tdx),
-        Tee::Nitro => Some(Kind::Nitro),
+        Tee::SevSnp => Some(TeeKind::SevSnp),
+        Tee::Tdx => Some(TeeKind::Tdx),
+        Tee::Nitro => Some(TeeKind::Nitro),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attest::verify::Image;
+use attest_verify::Image;
 use chain::{Stake, Verdict};
 use master_api::RefusalCode;
 use tracing::error;

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use attest::verify::{Fault, Image, Release};
+use attest_verify::{Fault, Image, Release};
 use tokio::time::sleep;
 use tracing::{info, warn};
 

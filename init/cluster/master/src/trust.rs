@@ -5,8 +5,9 @@ pub(crate) mod settings;
 
 use std::path::{Path, PathBuf};
 
-use attest::report::{self, tdx::CollateralError};
-use attest::verify::{Policy, Roots, RootsError, certificate_digests};
+use attest_verify::tee_report::Roots;
+use attest_verify::tee_report::tdx::CollateralError;
+use attest_verify::{ManufacturerRoots, Policy, RootsError, certificate_digests};
 use chain::ObjectId;
 use master_api::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -184,7 +185,7 @@ impl Attestation {
     }
 
     fn load(required: bool, settings: &EvidenceSettings) -> Result<Self, TrustError> {
-        let roots = read_certificates(&settings.endorsement_roots, Roots::from_pem)?;
+        let roots = read_certificates(&settings.endorsement_roots, ManufacturerRoots::from_pem)?;
         let secure_boot = settings.secure_boot_certificates.as_ref();
         Ok(Self {
             required,
@@ -196,7 +197,7 @@ impl Attestation {
                 reports: settings
                     .reports
                     .as_ref()
-                    .map(|reports| reports.load(report::Roots::vendors()))
+                    .map(|reports| reports.load(Roots::vendors()))
                     .transpose()?,
             },
             releases: settings.releases,

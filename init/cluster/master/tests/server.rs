@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use attest::verify::Release;
+use attest_verify::Release;
 use chain::{ChainError, ObjectId, Stake};
 use master::chain_link::StakeReader;
 use master::join::{Join, JoinTokens};

@@ -1,9 +1,8 @@
 //! The client and tpm2-tools against the same TPM: each takes what the other makes.
 
-mod support;
-
 use std::{fs, path::Path};
 
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, workshop};
 use seal::tpm::{
     SealedObject, Tpm,
     attest::{Credential, Quote},
@@ -12,7 +11,6 @@ use seal::tpm::{
     pcr,
     policy::{Policy, PolicyDigest, release_key_name, release_key_public},
 };
-use support::{Publisher, STUB, Swtpm, workshop};
 
 const SECRET: &[u8] = b"the key of the envelope: 32 byte";
 

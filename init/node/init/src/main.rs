@@ -58,10 +58,8 @@ mod tpm_device;
 mod uevent;
 mod wire_server;
 
-/// A TPM in software and a publisher, as the tests of `seal` have them.
 #[cfg(test)]
-#[path = "../../../lib/seal/tests/support/mod.rs"]
-mod software_tpm;
+use fixtures::software_tpm;
 
 use std::env;
 use std::path::Path;

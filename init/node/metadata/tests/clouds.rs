@@ -3,17 +3,12 @@
 use std::time::Duration;
 
 use config::{Cloud, MAXIMUM_USER_DATA};
+use fixtures::metadata_service::MetadataService;
 use metadata::ask::{self, AskError};
 use metadata::http::{Client, HttpError};
 use metadata::retry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-
-#[allow(unreachable_pub, reason = "it is public in the crate it belongs to")]
-#[path = "../../../../tests/harness/src/metadata_service.rs"]
-mod metadata_service;
-
-use metadata_service::MetadataService;
 
 const DOCUMENT: &[u8] = b"version = 1\n";
 

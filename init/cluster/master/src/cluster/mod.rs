@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use attest::verify::Image;
+use attest_verify::Image;
 use chain::Stake;
 use reqwest::StatusCode;
 use serde_json::json;

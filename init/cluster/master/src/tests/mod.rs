@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use attest::verify::Release;
+use attest_verify::Release;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;

@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use attest::report::sev_snp::{self, Tcb};
-use attest::report::tdx::{self, Collateral, MAXIMUM_COLLATERAL, TcbStatus};
-use attest::report::{Expectations, Report, Roots, VerifiedReport, nitro, report_data, verify};
-use attest::verify::{Fault, ReportVerifier, Reports};
+use attest::tee_report::{TeeKind, TeeReport, report_data};
+use attest_verify::tee_report::sev_snp::{self, Tcb};
+use attest_verify::tee_report::tdx::{self, Collateral, MAXIMUM_COLLATERAL, TcbStatus};
+use attest_verify::tee_report::{Expectations, Roots, VerifiedReport, nitro, verify};
+use attest_verify::{Fault, ReportVerifier, Reports};
 use master_api::RefusalCode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -241,12 +242,12 @@ impl Verifier {
 impl ReportVerifier for Verifier {
     fn verify(
         &self,
-        report: &Report,
+        report: &TeeReport,
         qualifying_data: &Digest,
         now: u64,
     ) -> Result<VerifiedReport, Fault> {
         let tdx = match report.kind() {
-            attest::report::Kind::Tdx => Some(tdx::Policy {
+            TeeKind::Tdx => Some(tdx::Policy {
                 collateral: self.collateral().map_err(|failure| {
                     error!(
                         "TDX quotes can't be judged: {:#}",

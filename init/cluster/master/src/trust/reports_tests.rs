@@ -2,15 +2,9 @@
 
 use std::fs;
 
-use attest::report::Kind;
+use fixtures::recorded::{nitro as nitro_recorded, sev_snp as snp_recorded, tdx as tdx_recorded};
 
 use super::*;
-
-macro_rules! recorded {
-    ($name:literal) => {
-        include_bytes!(concat!("../../../../lib/attest/tests/reports/", $name)).as_slice()
-    };
-}
 
 /// 2025-07-01: the collateral is of these days.
 const TDX_THEN: u64 = 1_751_328_000;
@@ -26,7 +20,7 @@ pub(crate) fn settings() -> ReportSettings {
         .unwrap()
 }
 
-fn code(settings: &ReportSettings, report: &Report, now: u64) -> RefusalCode {
+fn code(settings: &ReportSettings, report: &TeeReport, now: u64) -> RefusalCode {
     let reports = settings.load(Roots::vendors()).unwrap();
     let fault = reports
         .verifier
@@ -44,28 +38,24 @@ fn a_recorded_report_of_a_real_machine_holds_and_is_over_something_else() {
         fs::write(&path, bytes).unwrap();
         path
     };
-    let chip = recorded!("sev-snp/milan-virtee.vcek.der");
+    let chip = snp_recorded::MILAN_VCEK;
     let pem = pem_of(chip);
     let settings = ReportSettings {
         sev_snp_certificates: Some(file("chips.pem", pem.as_bytes())),
-        tdx_collateral: Some(file("intel.json", recorded!("tdx/v4.collateral.json"))),
+        tdx_collateral: Some(file("intel.json", tdx_recorded::V4_COLLATERAL)),
         ..settings()
     };
     for (kind, bytes, then) in [
-        (
-            Kind::SevSnp,
-            recorded!("sev-snp/milan-virtee.report"),
-            SNP_THEN,
-        ),
-        (Kind::Tdx, recorded!("tdx/v4.quote"), TDX_THEN),
-        (Kind::Nitro, recorded!("nitro/document.cose"), NITRO_THEN),
+        (TeeKind::SevSnp, snp_recorded::MILAN_REPORT, SNP_THEN),
+        (TeeKind::Tdx, tdx_recorded::V4_QUOTE, TDX_THEN),
+        (TeeKind::Nitro, nitro_recorded::DOCUMENT, NITRO_THEN),
     ] {
-        let report = Report::new(kind, bytes.to_vec(), Vec::new()).unwrap();
+        let report = TeeReport::new(kind, bytes.to_vec(), Vec::new()).unwrap();
         assert_eq!(code(&settings, &report, then), RefusalCode::TeeReportData);
         // one bit of it changed
         let mut changed = bytes.to_vec();
         changed[bytes.len() / 2] ^= 1;
-        let report = Report::new(kind, changed, Vec::new()).unwrap();
+        let report = TeeReport::new(kind, changed, Vec::new()).unwrap();
         assert_eq!(code(&settings, &report, then), RefusalCode::TeeReport);
     }
 }
@@ -78,7 +68,7 @@ pub(crate) fn pem_of(der: &[u8]) -> String {
 
 #[test]
 fn what_quotes_are_judged_by_is_read_anew_and_missed_by_name() {
-    let quote = Report::new(Kind::Tdx, recorded!("tdx/v4.quote").to_vec(), Vec::new()).unwrap();
+    let quote = TeeReport::new(TeeKind::Tdx, tdx_recorded::V4_QUOTE.to_vec(), Vec::new()).unwrap();
     // without collateral it is the master that can't tell
     let unavailable = RefusalCode::Unavailable;
     assert_eq!(code(&settings(), &quote, TDX_THEN), unavailable);
@@ -95,7 +85,7 @@ fn what_quotes_are_judged_by_is_read_anew_and_missed_by_name() {
     let junk = settings.load(Roots::vendors()).err().unwrap();
     assert!(matches!(junk, TrustError::Collateral { .. }), "{junk}");
     assert!(junk.to_string().contains("intel.json"), "{junk}");
-    fs::write(&path, recorded!("tdx/v4.collateral.json")).unwrap();
+    fs::write(&path, tdx_recorded::V4_COLLATERAL).unwrap();
     let reports = settings.load(Roots::vendors()).unwrap();
     let verify = |now| {
         let verified = reports.verifier.verify(&quote, &[1; 32], now);

@@ -14,8 +14,6 @@ mod public_keys;
 pub(crate) mod recovery;
 mod sealed;
 mod sources;
-#[cfg(test)]
-mod test_document;
 mod user_data;
 
 use std::path::Path;

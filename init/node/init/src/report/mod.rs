@@ -18,9 +18,10 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use attest::report::collect::{CONFIGFS, CollectError, NITRO_DEVICE, Sources};
-use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
-use attest::report::socket::{ReportListener, Served};
+use attest::tee_report::CollectError;
+use attest::tee_report::collect::{CONFIGFS, NITRO_DEVICE, Sources};
+use attest::tee_report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
+use attest::tee_report::socket::{ReportListener, Served};
 use thiserror::Error;
 
 use crate::modules::{LoadError, Loader};
