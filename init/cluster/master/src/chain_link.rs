@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 pub trait StakeReader: Send + Sync + 'static {
     /// The stake behind a seal token, when two fullnodes say the same where two are configured;
     /// `None`: there is no such token.
-    fn stake_of_token(
+    fn stake_of_seal_token(
         &self,
         seal_token: ObjectId,
     ) -> impl Future<Output = Result<Option<Stake>, ChainError>> + Send;
@@ -67,7 +67,7 @@ impl ChainLink {
 }
 
 impl StakeReader for ChainLink {
-    async fn stake_of_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
+    async fn stake_of_seal_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
         self.connection()
             .await?
             .corroborated_stake_of_token(seal_token)

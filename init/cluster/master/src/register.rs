@@ -42,7 +42,7 @@ impl<C: StakeReader> Master<C> {
         let verified = self.check_evidence(request, key)?;
 
         let stake = self
-            .ask(|chain| chain.stake_of_token(seal_token))
+            .ask(|chain| chain.stake_of_seal_token(seal_token))
             .await?
             .ok_or_else(|| {
                 Refused::new(

@@ -27,7 +27,7 @@ use tokio_rustls::client::TlsStream;
 struct Empty;
 
 impl StakeReader for Empty {
-    async fn stake_of_token(&self, _: ObjectId) -> Result<Option<Stake>, ChainError> {
+    async fn stake_of_seal_token(&self, _: ObjectId) -> Result<Option<Stake>, ChainError> {
         Ok(None)
     }
 

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use wire::status::Seal;
+use wire::status::Protection;
 
 use crate::configure::recovery;
 use crate::state::STATE_ENCRYPTION_FILE;
 use crate::{files, log, measured_boot, owner, state};
 
-/// Longer than the name of a [`Seal`].
+/// Longer than the name of a [`Protection`].
 const LIMIT: usize = 128;
 
 /// The task `init measure`: ends the boot phase, and lets those start that come after it if the state is
@@ -42,7 +42,7 @@ pub(crate) fn run() -> ExitCode {
 /// The recovery key that opens the configuration is to open the state, too. The state was there first.
 fn adopt_recovery_key() {
     let encryption = files::read_text(STATE_ENCRYPTION_FILE, LIMIT).unwrap_or_default();
-    if encryption.parse() != Ok(Seal::Tpm) {
+    if encryption.parse() != Ok(Protection::Tpm) {
         // none that is this configuration's is open
         return;
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use config::NodeConfig;
 use seal::tpm::crypto::{Digest, sha256};
 use thiserror::Error;
-use wire::status::Seal;
+use wire::status::Protection;
 
 use crate::configure::laid_out;
 use crate::files;
@@ -54,7 +54,7 @@ fn has_owner(file: &Path) -> bool {
 /// anybody's anyway.
 pub(crate) fn check() -> Result<(), OwnerError> {
     let encryption = files::read_text(STATE_ENCRYPTION_FILE, LIMIT).unwrap_or_default();
-    if encryption.parse() != Ok(Seal::Tpm) {
+    if encryption.parse() != Ok(Protection::Tpm) {
         return Ok(());
     }
     settle(Path::new(FILE), &of_configuration()?)

@@ -15,10 +15,10 @@
 //! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json`.
 
 mod api;
+mod bootstrap_token;
 mod objects;
 pub(crate) mod settings;
 mod tend;
-mod token;
 
 #[cfg(test)]
 mod tests;
@@ -40,8 +40,8 @@ pub use settings::{Credentials, KubernetesSettings};
 
 use crate::settings::MasterSettingsError;
 use api::Api;
+use bootstrap_token::BootstrapToken;
 use objects::{Arrival, Backing, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};
-use token::BootstrapToken;
 
 /// How long a token is good. A node joins within a minute or two of its registration, and
 /// registers again where it could not.
@@ -227,7 +227,8 @@ impl Cluster {
             self.api.secrets(&of_node),
             self.api.node(&stake.node_id),
         )?;
-        let authority = token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
+        let authority =
+            bootstrap_token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
         if let Some(node) = &node {
             self.check_name(node, &before, backing).await?;
         }

@@ -12,7 +12,7 @@ pub mod nv;
 pub mod object;
 pub mod pcr;
 pub mod policy;
-mod sealed;
+mod sealed_object;
 mod session;
 mod signing;
 mod template;
@@ -39,7 +39,7 @@ use self::{
 pub use self::{
     import::Duplicate,
     object::{Loaded, Public},
-    sealed::{MAX_SEALED, SealedObject},
+    sealed_object::{MAX_SEALED, SealedObject},
     session::Session,
     signing::{SignatureBytes, SigningKey},
     template::STORAGE_ROOT_KEY,

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use config::{Cloud, NodeConfig, SealMethod};
 use seal::node::Content;
 use tracing::{error, info, warn};
-use wire::status::Seal;
+use wire::status::Protection;
 
 use self::keep::{KeepError, Taken};
 pub(crate) use self::output::laid_out;
@@ -45,7 +45,7 @@ pub(crate) const PUBLIC_FILE: &str = wire::paths::PUBLIC_CONFIGURATION;
 pub(crate) const SECRET_FILE: &str = wire::paths::SECRET_CONFIGURATION;
 /// The TPM's key and what lets it sign, for the staker alone.
 pub(crate) const KEY_FILE: &str = wire::paths::SUI_KEY;
-/// The name of a [`Seal`]: how the configuration is kept.
+/// The name of a [`Protection`]: how the configuration is kept.
 pub(crate) const SEAL_FILE: &str = "/run/daas/config/seal";
 /// Where the configuration still stands in the plain though it is sealed, and what to do; not there when
 /// it stands nowhere.
@@ -81,7 +81,7 @@ pub(crate) fn run() -> ExitCode {
 /// A configuration that can be laid out.
 struct Found {
     taken: Taken,
-    seal: Seal,
+    seal: Protection,
     source: String,
     /// Where it still stands in the plain.
     plain_copy: Option<String>,
@@ -91,7 +91,7 @@ fn find() -> Result<Option<Found>, String> {
     let told = |error: KeepError| log::chain(&error);
     let unsealed = |source: &str, taken| Found {
         taken,
-        seal: Seal::Tpm,
+        seal: Protection::Tpm,
         source: source.to_owned(),
         plain_copy: None,
     };
@@ -131,11 +131,11 @@ fn find() -> Result<Option<Found>, String> {
     let (taken, seal, plain_copy) = match config.public.seal {
         SealMethod::None => {
             keep::refuse_over_sealed(&document).map_err(told)?;
-            (in_the_plain(&document, config), Seal::None, None)
+            (in_the_plain(&document, config), Protection::None, None)
         }
         SealMethod::Tpm => {
             let taken = keep::seal_document(&document, config).map_err(told)?;
-            (taken, Seal::Tpm, remove_all(&document))
+            (taken, Protection::Tpm, remove_all(&document))
         }
     };
     Ok(Some(Found {

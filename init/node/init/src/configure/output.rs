@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
 
 use seal::node::{Content, MAX_KEY, StoredKey};
-use wire::status::Seal;
+use wire::status::Protection;
 use zeroize::Zeroizing;
 
 use super::{KEY_FILE, SECRET_FILE};
@@ -27,7 +27,7 @@ pub(super) fn write(
     files: &Files<'_>,
     public: &str,
     content: &Content,
-    seal: Seal,
+    seal: Protection,
 ) -> io::Result<()> {
     if let Some(directory) = files.public.parent() {
         fs::create_dir_all(directory)?;
@@ -135,7 +135,7 @@ mod tests {
                 document: Zeroizing::new(text.to_owned()),
                 sui_key: None,
             };
-            write(&files, "public", &content, Seal::None).unwrap();
+            write(&files, "public", &content, Protection::None).unwrap();
             assert_eq!(fs::metadata(&secret).unwrap().uid(), 901);
             assert_eq!(fs::metadata(&secret).unwrap().gid(), 901);
         }

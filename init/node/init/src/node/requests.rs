@@ -5,7 +5,7 @@ use std::path::Path;
 use config::PublicConfig;
 use tracing::{error, info, warn};
 use wire::child::ToInit;
-use wire::status::{Phase, Seal};
+use wire::status::{Phase, Protection};
 
 use super::{CONNECTION_PAUSE, Node};
 use crate::configure::{PLAIN_COPY_FILE, PUBLIC_FILE, SEAL_FILE};
@@ -141,11 +141,11 @@ impl Node {
 }
 
 /// What a task has left the name of.
-pub(super) fn named_in(file: &str) -> Seal {
+pub(super) fn named_in(file: &str) -> Protection {
     files::read_text(file, 64)
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(Seal::Unknown)
+        .unwrap_or(Protection::Unknown)
 }
 
 /// A service's words, made fit for a log.

@@ -49,13 +49,13 @@ use partition::StatePartition;
 use sealed::{Sealed, refused};
 use volume::{Machine, Unable, Volume};
 pub(crate) use wipe::{discard, wipe};
-use wire::status::Seal;
+use wire::status::Protection;
 
 use crate::sealing::Sealer;
 use crate::{configure, files, identity, log, mounts, owner};
 
 const MOUNT_POINT: &str = "/var";
-/// The name of a [`Seal`]: how the state is encrypted.
+/// The name of a [`Protection`]: how the state is encrypted.
 pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
 /// The least that images, logs and k3s itself need.
 const SIZE_LIMIT: u64 = 1024 * 1024 * 1024;
@@ -108,8 +108,8 @@ fn tell_encryption() -> std::io::Result<()> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let uuid = files::read_text(format!("/sys/dev/block/{major}:{minor}/dm/uuid"), 256);
     let encryption = match uuid {
-        Ok(uuid) if uuid == mapping::UUID => Seal::Tpm,
-        _ => Seal::None,
+        Ok(uuid) if uuid == mapping::UUID => Protection::Tpm,
+        _ => Protection::None,
     };
     tracing::info!(%encryption, "state mounted");
     files::replace(

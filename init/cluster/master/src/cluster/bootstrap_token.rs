@@ -125,10 +125,10 @@ mod tests {
             let token = BootstrapToken::generate().unwrap();
             let text = token.joined(&"ca".repeat(32));
             assert!(master_api::pins_authority(text.expose()));
-            let parsed = k3s_double::token::JoinToken::parse(text.expose()).unwrap();
+            let parsed = k3s_double::join_token::JoinToken::parse(text.expose()).unwrap();
             assert!(matches!(
                 parsed.credentials,
-                k3s_double::token::Credentials::Bootstrap(_)
+                k3s_double::join_token::Credentials::Bootstrap(_)
             ));
             letters.extend(token.secret.bytes());
             ids.insert(token.id);
@@ -166,7 +166,7 @@ mod tests {
         ] {
             let expected = hash(root.der());
             assert_eq!(authority_hash(chain.as_bytes()), expected);
-            let double = k3s_double::token::ca_hash(chain.as_bytes()).unwrap();
+            let double = k3s_double::join_token::ca_hash(chain.as_bytes()).unwrap();
             assert_eq!(Some(double), expected);
         }
         let loose = format!("{}{}", leaf.pem(), root.pem());

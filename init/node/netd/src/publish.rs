@@ -1,4 +1,4 @@
-//! What `init` is told.
+//! Publishes the network's state to `init`, which owns the node's status.
 
 use std::io;
 
@@ -7,18 +7,18 @@ use tracing::warn;
 use wire::child::{self, FILE_DESCRIPTOR_VARIABLE, ToInit};
 use wire::status::{DegradedReason, Phase};
 
-/// The way to `init`; without one, what it would be told stands in the log alone.
+/// The connection to `init`; without one, the state stands in the log alone.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct Publisher {
     connection: Option<InitConnection>,
 }
 
-impl Report {
+impl Publisher {
     /// Takes the connection that `init` gave.
     pub(crate) fn from_environment() -> io::Result<Self> {
         let connection = InitConnection::from_environment(FILE_DESCRIPTOR_VARIABLE)?;
         if connection.is_none() {
-            warn!("not started by init: nobody is told of the network's state");
+            warn!("not started by init: the network's state is not published");
         }
         Ok(Self { connection })
     }
@@ -44,7 +44,7 @@ impl Report {
             .map_err(io::Error::other)
             .and_then(|datagram| connection.send(&datagram));
         if let Err(error) = sent {
-            warn!(%error, "init could not be told");
+            warn!(%error, "the state could not be published to init");
         }
     }
 }

@@ -19,17 +19,17 @@ const RENEWED_AT: u64 = 3;
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Keeps the stake with a token that counts.
-    pub(crate) async fn keep_token(&self) -> Infallible {
+    pub(crate) async fn keep_seal_token(&self) -> Infallible {
         let mut backoff = Backoff::default();
         loop {
             tokio::time::sleep(LOOK).await;
             let stake = self.stake.borrow().clone();
             let now_ms = (self.clock)().saturating_mul(1000);
-            let Some(stake) = stake.filter(|stake| needs_token(stake, now_ms)) else {
+            let Some(stake) = stake.filter(|stake| needs_seal_token(stake, now_ms)) else {
                 continue;
             };
             info!(record = %stake.record, "taking a new seal token");
-            match self.chain.renew_token(&stake).await {
+            match self.chain.renew_seal_token(&stake).await {
                 Ok(renewed) => {
                     backoff.reset();
                     self.keep(&renewed);
@@ -44,7 +44,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 }
 
-fn needs_token(stake: &Stake, now_ms: u64) -> bool {
+fn needs_seal_token(stake: &Stake, now_ms: u64) -> bool {
     if stake.verdict != Verdict::Active {
         return false;
     }

@@ -275,5 +275,4 @@ impl ReportVerifier for Verifier {
 }
 
 #[cfg(test)]
-#[path = "reports_tests.rs"]
 pub(crate) mod tests;
