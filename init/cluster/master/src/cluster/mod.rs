@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use attest_verify::Image;
 use chain::Stake;
+use pinned_http::tls::TlsError;
 use reqwest::StatusCode;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -79,7 +80,7 @@ pub enum ClusterError {
     },
     /// Certificates do not fit together, or not with TLS.
     #[error("the certificates of [kubernetes] can't be used")]
-    Tls(#[source] rustls::Error),
+    Tls(#[source] TlsError),
     /// The HTTP client can't be set up.
     #[error("the HTTP client can't be set up")]
     Client(#[source] reqwest::Error),

@@ -10,11 +10,10 @@ use attest_verify::tee_report::tdx::CollateralError;
 use attest_verify::{ManufacturerRoots, Policy, RootsError, certificate_digests};
 use chain::ObjectId;
 use master_api::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
+use pinned_http::tls::key_sha256;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::server::ParsedCertificate;
-use seal::tpm::crypto::sha256;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -263,8 +262,7 @@ pub fn tls_key_sha256(certificate: &Path) -> Result<[u8; 32], TrustError> {
     };
     let text = read_bounded(certificate)?;
     let leaf = CertificateDer::from_pem_slice(&text).map_err(|_| wrong())?;
-    let leaf = ParsedCertificate::try_from(&leaf).map_err(|_| wrong())?;
-    Ok(sha256(&[leaf.subject_public_key_info().as_ref()]))
+    key_sha256(&leaf).map_err(|_| wrong())
 }
 
 #[cfg(test)]
