@@ -9,7 +9,8 @@ use seal::tpm::{
     crypto::sha256,
     nv::COUNTER,
     pcr,
-    policy::{Policy, PolicyDigest, release_key_name, release_key_public},
+    policy::{Policy, release_key_name, release_key_public},
+    policy_digest::PolicyDigest,
 };
 
 const SECRET: &[u8] = b"the key of the envelope: 32 byte";

@@ -225,7 +225,7 @@ impl Keeper {
         if self.kept.is_none() && self.kept_at.is_none() {
             self.kept = last_time::read(Path::new(last_time::PATH));
         }
-        match self.bounds().map(Bounds::raise) {
+        match self.bounds().map(clock::raise) {
             Some(Ok(true)) => warn!(
                 "the clock was before the time at which this image was made or the node last ran, \
                  and is set to it"

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::ClusterError;
 use super::objects::{Metadata, Named, Node, Page};
 use super::settings::{Credentials, KubernetesSettings};
-use crate::settings::{read_bounded, read_secret};
+use crate::files::{read_bounded, read_secret};
 
 /// Name lookup, TCP and TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);

@@ -39,7 +39,7 @@ use wire::Secret;
 
 pub use settings::{Credentials, KubernetesSettings};
 
-use crate::settings::MasterSettingsError;
+use crate::settings::error::MasterSettingsError;
 use api::Api;
 use bootstrap_token::BootstrapToken;
 use objects::{Arrival, Backing, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};

@@ -1,12 +1,12 @@
 //! Who the master is, and what it asks of nodes beside their stake.
 
+mod error;
 pub(crate) mod reports;
 pub(crate) mod settings;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use attest_verify::tee_report::Roots;
-use attest_verify::tee_report::tdx::CollateralError;
 use attest_verify::{ManufacturerRoots, Policy, RootsError, certificate_digests};
 use chain::ObjectId;
 use master_api::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
@@ -17,13 +17,11 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+pub use error::TrustError;
 pub use reports::ReportSettings;
 pub use settings::{EnclaveSettings, EvidenceSettings, TrustSettings};
 
-use crate::settings::{MasterSettingsError, read_bounded, read_secret};
-
-/// Bytes of an ed25519 seed (RFC 8032, 5.1.5).
-const SEED: usize = 32;
+use crate::files::{read_bounded, read_secret};
 
 /// Who the master is, and what it asks of nodes beside their stake. By default it proves nothing of
 /// itself, and asks for nothing.
@@ -51,51 +49,6 @@ pub struct Attestation {
 pub struct Enclave {
     id: ObjectId,
     key: Ed25519KeyPair,
-}
-
-/// A key, root or certificate that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// A file can't be read.
-    #[error("a file of [attestation], [enclave] or the certificate can't be read")]
-    File(#[from] MasterSettingsError),
-    /// Not the certificates that it should hold.
-    #[error("{}: the certificates can't be used", path.display())]
-    Certificates {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: RootsError,
-    },
-    /// Not a key.
-    #[error(
-        "{}: expected an ed25519 key, as PKCS#8 in PEM form (openssl genpkey -algorithm ed25519) or as a \
-         seed of {SEED} bytes", path.display()
-    )]
-    Key {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// Not the certificates of chips.
-    #[error("{}: expected certificates of SEV-SNP chips in PEM form", path.display())]
-    Chips {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// Not what TDX quotes are judged by.
-    #[error("{}: the collateral for TDX can't be used", path.display())]
-    Collateral {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: CollateralError,
-    },
-    /// The certificate of the TLS server can't be read.
-    #[error("{}: its first certificate can't be read", path.display())]
-    Leaf {
-        /// Which file.
-        path: PathBuf,
-    },
 }
 
 impl Trust {
@@ -217,7 +170,7 @@ impl Enclave {
             path: settings.key.clone(),
         };
         let bytes = read_secret(&settings.key)?;
-        if bytes.len() == SEED {
+        if bytes.len() == error::SEED {
             return Self::from_seed(settings.id, &bytes).ok_or_else(wrong);
         }
         let document = PrivatePkcs8KeyDer::from_pem_slice(&bytes).map_err(|_| wrong())?;

@@ -12,6 +12,7 @@ pub mod nv;
 pub mod object;
 pub mod pcr;
 pub mod policy;
+pub mod policy_digest;
 mod sealed_object;
 mod session;
 mod signing;

@@ -16,8 +16,9 @@ use seal::tpm::crypto::Digest;
 use serde::Deserialize;
 use tracing::error;
 
-use super::TrustError;
-use crate::settings::{MasterSettingsError, read_up_to};
+use super::error::TrustError;
+use crate::files::read_up_to;
+use crate::settings::error::MasterSettingsError;
 
 /// The longest file of chips' certificates, in bytes: some hundred of them.
 const LONGEST_CERTIFICATES: u64 = 1024 * 1024;

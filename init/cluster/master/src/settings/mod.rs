@@ -1,24 +1,20 @@
 //! The master's configuration: one TOML file, checked before anything listens.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+pub(crate) mod error;
+
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chain::{ChainSettings, SettingsError};
+use chain::ChainSettings;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::cluster::KubernetesSettings;
 use crate::cluster::settings::{KubernetesTable, https_server};
+use crate::files::read_bounded;
 use crate::trust::settings::{AttestationTable, EnclaveTable, TrustSettings};
 
-/// The longest configuration, certificate, key or token file, in bytes.
-const LONGEST_FILE: u64 = 64 * 1024;
-/// What others than owner and group must not be able to do with a secret (inode(7)).
-const OTHERS: u32 = 0o007;
+pub use error::MasterSettingsError;
 
 /// How far a fullnode's last checkpoint may lie behind: a join token is not handed out on old
 /// news.
@@ -91,55 +87,6 @@ pub enum TokenSource {
     Kubernetes(KubernetesSettings),
 }
 
-/// A configuration that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum MasterSettingsError {
-    /// A file can't be read.
-    #[error("{path}: the file can't be read")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The document is not as it should be; the parser names line and field.
-    #[error("{path}: {detail}")]
-    Document {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, where, and what was expected.
-        detail: String,
-    },
-    /// The chain table is not as it should be.
-    #[error("{path}: [chain]")]
-    Chain {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        source: SettingsError,
-    },
-    /// A field is not as it should be.
-    #[error("{path}: {field} = {found:?}; expected {expected}")]
-    Field {
-        /// Which file.
-        path: PathBuf,
-        /// Which field.
-        field: &'static str,
-        /// What stands there.
-        found: String,
-        /// What should.
-        expected: &'static str,
-    },
-    /// Anybody can read a secret.
-    #[error("{path}: everybody can read this secret (mode {mode:o}); run chmod o= on it")]
-    Exposed {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
-
 impl MasterSettings {
     /// Reads the file. Relative paths in it start from its folder.
     ///
@@ -205,48 +152,6 @@ impl MasterSettings {
             trust,
         })
     }
-}
-
-/// Reads a small file.
-pub(crate) fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
-    read_up_to(path, LONGEST_FILE)
-}
-
-/// Reads a file of at most so many bytes.
-pub(crate) fn read_up_to(
-    path: &Path,
-    longest: u64,
-) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
-    let read = || {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(8 * 1024));
-        File::open(path)?
-            .take(longest + 1)
-            .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > longest {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(bytes)
-    };
-    read().map_err(|source| MasterSettingsError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Reads a small file that holds a secret; one that everybody can read is refused.
-pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, MasterSettingsError> {
-    let metadata = fs::metadata(path).map_err(|source| MasterSettingsError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(MasterSettingsError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    read_bounded(path)
 }
 
 #[cfg(test)]
@@ -456,19 +361,5 @@ key = "enclave.key"
             .unwrap_err()
             .to_string();
         assert!(both.contains("both"), "{both}");
-    }
-
-    #[test]
-    fn secrets_that_everybody_can_read_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        fs::write(&path, "secret").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = read_secret(&path).unwrap_err();
-        assert!(error.to_string().contains("mode 644"), "{error}");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(read_secret(&path).unwrap().as_slice(), b"secret");
-        fs::write(&path, vec![b'x'; 65 * 1024]).unwrap();
-        assert!(read_secret(&path).is_err());
     }
 }
