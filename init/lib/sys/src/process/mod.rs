@@ -15,6 +15,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
+use caps::CapSet;
+use caps::errors::CapsError;
 use libc::c_char;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, read};
@@ -24,7 +26,7 @@ use thiserror::Error;
 
 use crate::capability::Capabilities;
 use crate::system_calls::Filter;
-use child::{Step, child, give_up_capabilities};
+use child::{Step, child, filter_system_calls, limit_capabilities};
 
 /// The descriptor of the child's end of its channel: the first one that is not standard.
 pub const CHANNEL_DESCRIPTOR: RawFd = 3;
@@ -110,6 +112,17 @@ impl fmt::Display for StartFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "could not {}: {}", self.step.text(), self.error)
     }
+}
+
+/// What a process could not give up.
+#[derive(Debug, Error)]
+pub enum RestrictError {
+    /// The bounding set, or system calls.
+    #[error("{0}")]
+    Step(StartFailure),
+    /// The other sets.
+    #[error("capabilities can't be given up")]
+    Capabilities(#[from] CapsError),
 }
 
 impl Child {
@@ -198,11 +211,21 @@ pub fn spawn(program: &Program<'_>) -> Result<Child, SpawnError> {
 ///
 /// # Errors
 /// What was not given up; what came before it was.
-pub fn restrict_self(keep: Capabilities, filter: &Filter) -> Result<(), StartFailure> {
-    give_up_capabilities(keep, filter).map_err(|(step, error)| StartFailure {
-        step,
-        error: Errno::from_raw_os_error(error),
-    })
+pub fn restrict_self(keep: Capabilities, filter: &Filter) -> Result<(), RestrictError> {
+    let failed = |(step, error)| {
+        RestrictError::Step(StartFailure {
+            step,
+            error: Errno::from_raw_os_error(error),
+        })
+    };
+    limit_capabilities(keep).map_err(failed)?;
+    caps::clear(None, CapSet::Ambient)?;
+    let keep = keep.to_set();
+    // what is effective has to be permitted (capset(2)): it goes first
+    for part in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, part, &keep)?;
+    }
+    filter_system_calls(filter).map_err(failed)
 }
 
 /// `struct clone_args` of <linux/sched.h>, 88 bytes, of which the kernel knows all since 5.7.

@@ -287,11 +287,11 @@ static NETD: Service = Service {
     user: Some(User {
         id: 900,
         capabilities: Capabilities::NONE
-            .with(Capability::NetAdmin)
+            .with(Capability::CAP_NET_ADMIN)
             // renewals of a lease come from port 68
-            .with(Capability::NetBindService)
-            .with(Capability::NetRaw)
-            .with(Capability::SysTime),
+            .with(Capability::CAP_NET_BIND_SERVICE)
+            .with(Capability::CAP_NET_RAW)
+            .with(Capability::CAP_SYS_TIME),
     }),
     filtered: true,
     requires: &[Name::Configure],

@@ -155,9 +155,9 @@ fn services_that_are_not_root_have_just_their_capabilities() {
     assert_eq!(
         netd.capabilities,
         Capabilities::NONE
-            .with(Capability::NetAdmin)
-            .with(Capability::NetBindService)
-            .with(Capability::NetRaw)
-            .with(Capability::SysTime)
+            .with(Capability::CAP_NET_ADMIN)
+            .with(Capability::CAP_NET_BIND_SERVICE)
+            .with(Capability::CAP_NET_RAW)
+            .with(Capability::CAP_SYS_TIME)
     );
 }
