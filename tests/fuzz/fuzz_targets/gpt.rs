@@ -1,13 +1,5 @@
 //! Partition tables. Half of them get the checksums right, which no fuzzer would guess.
 #![no_main]
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "a module of `init`, of which this is a part"
-)]
-
-#[path = "../../../init/node/init/src/gpt/mod.rs"]
-mod gpt;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use attest::report::{Expectations, Kind, Report, Roots, nitro, verify};
+use attest::tee_report::{TeeKind, TeeReport};
+use attest_verify::tee_report::{Expectations, Roots, nitro, verify};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(report) = Report::new(Kind::Nitro, bytes.to_vec(), Vec::new()) else {
+    let Ok(report) = TeeReport::new(TeeKind::Nitro, bytes.to_vec(), Vec::new()) else {
         return;
     };
     let expectations = Expectations {

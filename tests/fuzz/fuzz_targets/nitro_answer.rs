@@ -1,7 +1,7 @@
 //! Answers of the Nitro Security Module.
 #![no_main]
 
-use attest::report::nitro_message;
+use attest::tee_report::nitro_message;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

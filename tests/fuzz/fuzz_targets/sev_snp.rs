@@ -1,14 +1,15 @@
 //! Reports of SEV-SNP: 1184 bytes, and behind them the host's table of certificates.
 #![no_main]
 
-use attest::report::{Expectations, Kind, Report, Roots, sev_snp, verify};
+use attest::tee_report::{TeeKind, TeeReport};
+use attest_verify::tee_report::{Expectations, Roots, sev_snp, verify};
 use libfuzzer_sys::fuzz_target;
 
 const REPORT: usize = 1184;
 
 fuzz_target!(|bytes: &[u8]| {
     let (report, table) = bytes.split_at(bytes.len().min(REPORT));
-    let Ok(report) = Report::new(Kind::SevSnp, report.to_vec(), table.to_vec()) else {
+    let Ok(report) = TeeReport::new(TeeKind::SevSnp, report.to_vec(), table.to_vec()) else {
         return;
     };
     let expectations = Expectations {

@@ -3,19 +3,19 @@
 
 use std::sync::OnceLock;
 
-use attest::report::tdx::{self, Collateral};
-use attest::report::{Expectations, Kind, Report, Roots, verify};
+use attest::tee_report::{TeeKind, TeeReport};
+use attest_verify::tee_report::tdx::{self, Collateral};
+use attest_verify::tee_report::{Expectations, Roots, verify};
 use libfuzzer_sys::fuzz_target;
 
-static COLLATERAL: &[u8] =
-    include_bytes!("../../../init/lib/attest/tests/reports/tdx/v4.collateral.json");
+static COLLATERAL: &[u8] = include_bytes!("../tdx.collateral.json");
 
 fuzz_target!(|bytes: &[u8]| {
     static PARSED: OnceLock<Collateral> = OnceLock::new();
     let collateral =
         PARSED.get_or_init(|| Collateral::from_json(COLLATERAL).expect("the recorded one"));
     let _ = Collateral::from_json(bytes);
-    let Ok(report) = Report::new(Kind::Tdx, bytes.to_vec(), Vec::new()) else {
+    let Ok(report) = TeeReport::new(TeeKind::Tdx, bytes.to_vec(), Vec::new()) else {
         return;
     };
     let expectations = Expectations {

@@ -1,10 +1,7 @@
 //! Events of the kernel's devices.
 #![no_main]
-#![allow(dead_code, reason = "a module of `init`, of which this is a part")]
 
-#[path = "../../../init/node/init/src/uevent.rs"]
-mod uevent;
-
+use kernel::uevent;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

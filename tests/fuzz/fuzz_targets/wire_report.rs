@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use attest::report::message::{MAXIMUM_ANSWER, ReportAnswer, ReportRequest};
+use attest::tee_report::message::{MAXIMUM_ANSWER, ReportAnswer, ReportRequest};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = ReportRequest::from_bytes(bytes) {

@@ -10,7 +10,6 @@ pub mod interceptor;
 pub mod lab;
 pub mod log;
 pub mod measured;
-pub mod metadata_service;
 pub mod node;
 pub mod process;
 pub mod qemu;

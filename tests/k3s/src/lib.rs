@@ -19,10 +19,10 @@ pub mod cluster;
 pub mod control;
 pub mod files;
 pub mod http;
+pub mod join_token;
 pub mod logging;
 pub mod server;
 pub mod tls;
-pub mod token;
 pub mod tunnel;
 
 /// What the double calls itself: in its first log line, in `--version` and in the Node's version.

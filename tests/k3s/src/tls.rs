@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pinned_http::tls::Roots;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -17,9 +18,12 @@ use thiserror::Error;
 /// A certificate, a key or a set of roots cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// Not PEM, or nothing in it.
-    #[error("no readable PEM {0}")]
-    Pem(&'static str),
+    /// Not PEM, or no key in it.
+    #[error("no readable private key in PEM form")]
+    Key,
+    /// A certificate, or a set of roots.
+    #[error("unusable certificate or roots")]
+    Pinned(#[from] pinned_http::tls::TlsError),
     /// rustls refuses it.
     #[error("unusable certificate or key")]
     Rustls(#[from] rustls::Error),
@@ -51,8 +55,7 @@ impl Identity {
     pub fn from_pem(chain: &str, key: &str) -> Result<Self, TlsError> {
         Ok(Self {
             chain: certificates(chain.as_bytes())?,
-            key: PrivateKeyDer::from_pem_slice(key.as_bytes())
-                .map_err(|_| TlsError::Pem("private key"))?,
+            key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| TlsError::Key)?,
         })
     }
 
@@ -73,21 +76,11 @@ fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// No PEM certificate in it.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| TlsError::Pem("certificate"))?;
-    if certificates.is_empty() {
-        return Err(TlsError::Pem("certificate"));
-    }
-    Ok(certificates)
+    Ok(pinned_http::tls::certificates(pem)?)
 }
 
 fn roots(pem: &[u8]) -> Result<Arc<RootCertStore>, TlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        store.add(certificate)?;
-    }
-    Ok(Arc::new(store))
+    Ok(Roots::from_pem(pem)?.store())
 }
 
 /// A client that takes any server certificate: for the very first `/cacerts`, whose answer the
@@ -108,15 +101,11 @@ pub fn unverified_client() -> Result<ClientConfig, TlsError> {
 /// # Errors
 /// `ca` holds no certificate, or `identity` does not fit together.
 pub fn pinned_client(ca: &[u8], identity: Option<&Identity>) -> Result<ClientConfig, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(ca)?);
-    Ok(match identity {
-        Some(Identity { chain, key }) => {
-            builder.with_client_auth_cert(chain.clone(), key.clone_key())?
-        }
-        None => builder.with_no_client_auth(),
-    })
+    let identity = identity.map(|identity| pinned_http::tls::Identity {
+        chain: identity.chain.clone(),
+        key: identity.key.clone_key(),
+    });
+    Ok(pinned_http::tls::rooted(&Roots::from_pem(ca)?, identity)?)
 }
 
 /// A server that asks for a client certificate and takes any; who the bearer is gets decided

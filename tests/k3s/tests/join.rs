@@ -13,7 +13,7 @@ use k3s_double::agent::join::{JoinError, Server};
 use k3s_double::agent::node::{Api, ApiError, NodeFacts, Readiness};
 use k3s_double::control::TokenRequest;
 use k3s_double::server::{ServerError, ServerSettings};
-use k3s_double::{files, http, tls, token};
+use k3s_double::{files, http, join_token, tls};
 use support::{applicant, control, join, server_at, url};
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn an_agent_joins_and_has_everything_a_kubelet_needs() {
 async fn a_wrong_hash_is_found_before_the_secret_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     let server = server_at(&folder.path().join("server"), 0).await;
-    let wrong = token::format(&"0".repeat(64), "server:secret");
+    let wrong = join_token::format(&"0".repeat(64), "server:secret");
     let error = Server::validate(url(&server), &wrong).await.err().unwrap();
     assert!(matches!(error, JoinError::CaHash { .. }), "{error}");
     assert!(
@@ -88,7 +88,7 @@ async fn a_wrong_secret_is_refused() {
         .unwrap()
         .trim_start_matches("K10");
     for credentials in ["server:wrong", "abcdef.0123456789abcdef"] {
-        let error = join(&server, &token::format(hash, credentials), &node)
+        let error = join(&server, &join_token::format(hash, credentials), &node)
             .await
             .err()
             .unwrap();

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use attest::report::Kind;
-use attest::verify::{LaunchMeasurement, Release, Standing};
+use attest::tee_report::TeeKind;
+use attest_verify::{LaunchMeasurement, Release, Standing};
 use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Tee, Verdict};
 use tokio::sync::OnceCell;
 
@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 pub trait StakeReader: Send + Sync + 'static {
     /// The stake behind a seal token, when two fullnodes say the same where two are configured;
     /// `None`: there is no such token.
-    fn stake_of_token(
+    fn stake_of_seal_token(
         &self,
         seal_token: ObjectId,
     ) -> impl Future<Output = Result<Option<Stake>, ChainError>> + Send;
@@ -67,7 +67,7 @@ impl ChainLink {
 }
 
 impl StakeReader for ChainLink {
-    async fn stake_of_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
+    async fn stake_of_seal_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
         self.connection()
             .await?
             .corroborated_stake_of_token(seal_token)
@@ -127,11 +127,11 @@ fn releases(known: &chain::Releases) -> Vec<Release> {
 }
 
 /// The kind of report of a trusted execution environment; `None`: it is newer than this program.
-const fn kind_of(tee: Tee) -> Option<Kind> {
+const fn kind_of(tee: Tee) -> Option<TeeKind> {
     match tee {
-        Tee::SevSnp => Some(Kind::SevSnp),
-        Tee::Tdx => Some(Kind::Tdx),
-        Tee::Nitro => Some(Kind::Nitro),
+        Tee::SevSnp => Some(TeeKind::SevSnp),
+        Tee::Tdx => Some(TeeKind::Tdx),
+        Tee::Nitro => Some(TeeKind::Nitro),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use attest::channel::Claim;
 use attest::evidence::Evidence;
-use attest::verify::{Fault, Release, Verified};
+use attest_verify::{Fault, Release, Verified};
 use chain::PublicKey;
 use master_api::{RefusalCode, RegisterRequest};
 use tracing::{info, warn};

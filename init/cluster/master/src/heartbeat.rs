@@ -1,7 +1,7 @@
 //! Heartbeats: the session's own key, numbers that only grow, and the stake read again.
 
 use attest::channel::heartbeat_data;
-use attest::verify::Boot;
+use attest_verify::Boot;
 use axum::http::HeaderMap;
 use chain::Verdict;
 use master_api::{Base64, HeartbeatRequest, HeartbeatResponse, NONCE_LENGTH, RefusalCode};

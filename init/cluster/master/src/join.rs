@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use attest::verify::Image;
+use attest_verify::Image;
 use chain::{Stake, Verdict};
 use master_api::RefusalCode;
 use tracing::error;
@@ -12,8 +12,9 @@ use wire::Secret;
 
 use crate::chain_link::is_gone;
 use crate::cluster::{Cluster, ClusterError};
+use crate::files::read_secret;
 use crate::refusal::Refused;
-use crate::settings::{JoinSettings, MasterSettingsError, TokenSource, read_secret};
+use crate::settings::{JoinSettings, MasterSettingsError, TokenSource};
 
 /// The longest token, in bytes; the longest form, `K10<hash>::<user>:<password>`, is about 140.
 const LONGEST: usize = 4096;

@@ -22,9 +22,11 @@ pub mod trust;
 mod addresses;
 mod challenge;
 mod evidence;
+mod files;
 mod heartbeat;
 mod refusal;
 mod register;
+mod release_watch;
 mod releases;
 mod sessions;
 

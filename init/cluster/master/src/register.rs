@@ -1,8 +1,8 @@
 //! Registration: from a nonce, a signature and a stake to a join token.
 
 use attest::channel::request_hash;
-use attest::token;
-use attest::verify::Verified;
+use attest::join_token;
+use attest_verify::Verified;
 use axum::http::HeaderMap;
 use chain::{ObjectId, PublicKey, Stake};
 use master_api::{Grant, RefusalCode, RegisterRequest, RegisterResponse};
@@ -42,7 +42,7 @@ impl<C: StakeReader> Master<C> {
         let verified = self.check_evidence(request, key)?;
 
         let stake = self
-            .ask(|chain| chain.stake_of_token(seal_token))
+            .ask(|chain| chain.stake_of_seal_token(seal_token))
             .await?
             .ok_or_else(|| {
                 Refused::new(
@@ -130,7 +130,7 @@ impl<C: StakeReader> Master<C> {
         };
         if let Some(verified) = verified {
             let keys = (&verified.endorsement, &verified.attestation);
-            let sealed = token::seal(keys.0, keys.1, &hash, &grant).map_err(|failure| {
+            let sealed = join_token::seal(keys.0, keys.1, &hash, &grant).map_err(|failure| {
                 error!(%failure, "the join token can't be encrypted");
                 Refused::unavailable("the master can't encrypt the join token")
             })?;

@@ -23,8 +23,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use crate::addresses::Addresses;
+use crate::files::{read_bounded, read_secret};
 use crate::service::{Peer, answer};
-use crate::settings::{MasterSettingsError, read_bounded, read_secret};
+use crate::settings::MasterSettingsError;
 
 /// Connections side by side; more wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 1024;

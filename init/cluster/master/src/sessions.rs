@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use attest::verify::{Boot, Fault, Image};
+use attest_verify::{Boot, Fault, Image};
 use chain::{ObjectId, Stake};
 use tokio::time::Instant;
 

@@ -7,16 +7,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use attest::verify::Release;
+use attest_verify::Release;
 use chain::{ChainError, ObjectId, Stake};
 use master::chain_link::StakeReader;
 use master::join::{Join, JoinTokens};
 use master::server::{TlsError, serve, tls};
 use master::service::Master;
+use pinned_http::tls::{Roots, pinned};
 use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 struct Empty;
 
 impl StakeReader for Empty {
-    async fn stake_of_token(&self, _: ObjectId) -> Result<Option<Stake>, ChainError> {
+    async fn stake_of_seal_token(&self, _: ObjectId) -> Result<Option<Stake>, ChainError> {
         Ok(None)
     }
 
@@ -80,15 +79,8 @@ async fn serve_master() -> Served {
 
 impl Served {
     async fn connect(&self) -> TlsStream<TcpStream> {
-        let mut roots = RootCertStore::empty();
-        let pem = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
-        roots.add(pem).unwrap();
-        let provider = rustls::crypto::ring::default_provider();
-        let config = ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let roots = Roots::from_pem(self.certificate.as_bytes()).unwrap();
+        let config = pinned(&roots, None).unwrap();
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config))

@@ -13,7 +13,7 @@ use seal::tpm::{Tpm, attest::Quote, crypto::sha256, error::Error as TpmError};
 use crate::{
     channel::{Binding, Claim},
     evidence::{Evidence, MAXIMUM_EVENT_LOG, REGISTERS},
-    report::{self, Report, report_data},
+    tee_report::{self, TeeReport, report_data},
 };
 
 /// How often registers and quote are taken until they are of one moment.
@@ -47,11 +47,11 @@ pub trait ReportSource {
     ///
     /// # Errors
     /// When the machine is of this kind, and gives none.
-    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<Report>>;
+    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<TeeReport>>;
 }
 
-impl ReportSource for report::collect::Sources {
-    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<Report>> {
+impl ReportSource for tee_report::collect::Sources {
+    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<TeeReport>> {
         self.collect(&report_data(qualifying_data))
             .map_err(io::Error::other)
     }

@@ -4,7 +4,7 @@ use seal::tpm::{attest::Quote, crypto::Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Binding;
-use crate::report::{MAXIMUM_AUXILIARY, MAXIMUM_REPORT, Report};
+use crate::tee_report::{MAXIMUM_AUXILIARY, MAXIMUM_REPORT, TeeReport};
 
 /// The registers that are quoted, of the SHA-256 bank: firmware, Secure Boot, the unified kernel
 /// image with its boot phases, and what came from outside of it.
@@ -51,7 +51,7 @@ pub struct Evidence {
     /// The values of [`REGISTERS`], in their order.
     pub registers: Vec<Digest>,
     /// The reports of TEEs, over the quote's qualifying data.
-    pub reports: Vec<Report>,
+    pub reports: Vec<TeeReport>,
 }
 
 /// Bytes that are no evidence.
@@ -161,7 +161,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::Kind;
+    use crate::tee_report::TeeKind;
 
     pub(crate) fn an_evidence() -> Evidence {
         Evidence {
@@ -181,7 +181,9 @@ pub(crate) mod tests {
             endorsement_certificate: None,
             event_log: vec![11; 4000],
             registers: vec![[12; 32]; REGISTERS.len()],
-            reports: vec![Report::new(Kind::Tdx, vec![13; 100], Vec::new()).expect("a report")],
+            reports: vec![
+                TeeReport::new(TeeKind::Tdx, vec![13; 100], Vec::new()).expect("a report"),
+            ],
         }
     }
 

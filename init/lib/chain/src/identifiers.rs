@@ -12,7 +12,7 @@ use crate::error::ParseError;
 #[serde(transparent)]
 pub struct Address(sui_sdk_types::Address);
 
-/// An object on the chain (a record, a token, a pool, a package): 32 bytes, written like an
+/// An object on the chain (a record, a seal token, a pool, a package): 32 bytes, written like an
 /// address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

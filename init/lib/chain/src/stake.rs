@@ -45,10 +45,10 @@ impl Stake {
     }
 }
 
-/// The token that a node shows to the master. It cannot be handed on.
+/// The seal token that a node shows to the master. It cannot be handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealToken {
-    /// The token's object.
+    /// The seal token's object.
     pub id: ObjectId,
     /// When it was issued, in milliseconds since the Unix epoch, by the chain's clock.
     pub issued_at_ms: u64,
@@ -57,7 +57,7 @@ pub struct SealToken {
 }
 
 impl SealToken {
-    /// Whether the token has run out at `now_ms` (milliseconds since the Unix epoch).
+    /// Whether the seal token has run out at `now_ms` (milliseconds since the Unix epoch).
     pub fn expired(&self, now_ms: u64) -> bool {
         now_ms >= self.expires_at_ms
     }

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     /// Made by `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1`.
-    const ROOT: &str = include_str!("test_root.pem");
+    use fixtures::documents::ROOT;
 
     fn pem(bytes: &[u8]) -> String {
         format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(bytes))

@@ -32,7 +32,7 @@ CERTIFICATE"""
 "#;
 
 static GOOD: LazyLock<String> =
-    LazyLock::new(|| TEMPLATE.replace("CERTIFICATE", include_str!("test_root.pem")));
+    LazyLock::new(|| TEMPLATE.replace("CERTIFICATE", fixtures::documents::ROOT));
 
 fn with(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");

@@ -28,16 +28,14 @@ pub mod types {
 
     /// Root file system of this machine's architecture.
     #[cfg(target_arch = "x86_64")]
-    pub const ROOT: Guid =
-        Guid::from_fields(0x4f68bce3, 0xe8cd, 0x4db1, 0x96e7_fbcaf984b709);
+    pub const ROOT: Guid = Guid::from_fields(0x4f68bce3, 0xe8cd, 0x4db1, 0x96e7_fbcaf984b709);
     /// dm-verity hash tree of the root.
     #[cfg(target_arch = "x86_64")]
     pub const ROOT_VERITY: Guid =
         Guid::from_fields(0x2c7357ed, 0xebd2, 0x46d9, 0xaec1_23d437ec2bf5);
     /// Root file system of this machine's architecture.
     #[cfg(target_arch = "aarch64")]
-    pub const ROOT: Guid =
-        Guid::from_fields(0xb921b045, 0x1df0, 0x41c3, 0xaf44_4c6f280d3fae);
+    pub const ROOT: Guid = Guid::from_fields(0xb921b045, 0x1df0, 0x41c3, 0xaf44_4c6f280d3fae);
     /// dm-verity hash tree of the root.
     #[cfg(target_arch = "aarch64")]
     pub const ROOT_VERITY: Guid =
@@ -246,9 +244,6 @@ fn crc32(bytes: impl IntoIterator<Item = u8>) -> u32 {
     }
     !crc
 }
-
-#[cfg(test)]
-pub mod test_disk;
 
 #[cfg(test)]
 mod tests {

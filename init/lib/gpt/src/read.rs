@@ -223,9 +223,9 @@ impl Disk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_disk::TestDisk;
     use super::super::types;
     use super::*;
+    use fixtures::gpt_disk::TestDisk;
 
     fn read(disk: &TestDisk) -> Result<Table, ReadError> {
         Table::read_from(disk.file(), 512, disk.size())

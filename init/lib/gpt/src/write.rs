@@ -168,9 +168,9 @@ impl Place {
 mod tests {
     use std::cell::Cell;
 
-    use super::super::test_disk::TestDisk;
     use super::super::{ATTRIBUTE_BEING_FORMATTED, Partition};
     use super::*;
+    use fixtures::gpt_disk::TestDisk;
 
     /// A disk that takes a number of bytes, and then no more.
     struct LosesPower<'a> {

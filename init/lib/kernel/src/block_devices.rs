@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-
 const CLASS: &str = "/sys/class/block";
 const ATTRIBUTE_LIMIT: usize = 4096;
 /// `SECTOR_SIZE`: what the kernel counts sizes in, whatever the disk's own blocks.

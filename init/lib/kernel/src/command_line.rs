@@ -2,7 +2,6 @@
 
 use std::io;
 
-
 const FILE: &str = "/proc/cmdline";
 /// `COMMAND_LINE_SIZE` is 2048 bytes on x86 and arm64 (arch/*/include/asm/setup.h); a boot
 /// configuration can add to that.

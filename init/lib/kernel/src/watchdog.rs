@@ -33,7 +33,11 @@ impl Watchdog {
         }
     }
 
-    pub(crate) fn open(path: &Path, now: Duration) -> io::Result<Self> {
+    /// Starts the watchdog at a path.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(path: &Path, now: Duration) -> io::Result<Self> {
         let device = OpenOptions::new().write(true).open(path)?;
         let limit = match sys::devices::set_watchdog_limit(&device, LIMIT) {
             Ok(limit) => limit,

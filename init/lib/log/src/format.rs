@@ -83,7 +83,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use log::{Logger, Record, Sink};
+    use crate::{Logger, Record, Sink};
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<Record>>>);

@@ -21,7 +21,7 @@ use crate::tpm::{
     crypto::{Digest, Point, sha256},
     error::Error,
     pcr,
-    policy::PolicyDigest,
+    policy_digest::PolicyDigest,
 };
 
 /// The largest file of signed policies in bytes.

@@ -1,14 +1,12 @@
 //! What somebody learns who listens between the client and the TPM.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter};
 use seal::{
     release::Phase,
     tpm::{Duplicate, Tpm, attest::Credential, error::Error, policy::Policy, transport::Transport},
 };
-use support::{Publisher, STUB, Swtpm, enter};
 use zeroize::Zeroizing;
 
 const SECRET: &[u8] = b"the key of the envelope: 32 byte";

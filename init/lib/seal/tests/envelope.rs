@@ -1,16 +1,14 @@
 //! Sealed files: what opens them, and the right refusal for everything that must not.
 
-mod support;
-
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter, workshop};
 use proptest::prelude::*;
 use seal::{
     envelope::{Envelope, Error, MAX_CONTENT, RecoveryKey, Sealing},
     release::Phase,
     tpm::{Tpm, crypto::sha256, nv::COUNTER, pcr, policy::Unsatisfied},
 };
-use support::{Publisher, STUB, Swtpm, enter, workshop};
 
 const CONTENT: &[u8] = b"version = 1\n# and a secret\n";
 const LABEL: &str = "node.toml";

@@ -1,9 +1,8 @@
 //! A TPM that answers anything: a typed error comes of it, never a panic.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use fixtures::software_tpm::{Publisher, STUB, Swtpm};
 use proptest::prelude::*;
 use seal::{
     release::{Phase, ReleasePolicies},
@@ -16,7 +15,6 @@ use seal::{
         transport::Transport,
     },
 };
-use support::{Publisher, STUB, Swtpm};
 use zeroize::Zeroizing;
 
 /// Gives prepared replies, then silence.

@@ -1,8 +1,6 @@
 //! The program `seal` as a person runs it. A pseudo-terminal stands for the TPM's device node: what is
 //! written to it goes to swtpm, as the kernel's driver would carry it.
 
-mod support;
-
 use std::{
     fs,
     fs::File,
@@ -13,6 +11,7 @@ use std::{
     thread,
 };
 
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter, workshop};
 use p256::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use rustix::{
     fs::{Mode, OFlags},
@@ -25,7 +24,6 @@ use seal::{
     release::{Phase, ReleasePolicies},
     tpm::pcr,
 };
-use support::{Publisher, STUB, Swtpm, enter, workshop};
 use zeroize::Zeroizing;
 
 const CONFIGURATION: &str = include_str!("node.toml");

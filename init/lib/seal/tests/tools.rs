@@ -1,18 +1,17 @@
 //! The client and tpm2-tools against the same TPM: each takes what the other makes.
 
-mod support;
-
 use std::{fs, path::Path};
 
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, workshop};
 use seal::tpm::{
     SealedObject, Tpm,
     attest::{Credential, Quote},
     crypto::sha256,
     nv::COUNTER,
     pcr,
-    policy::{Policy, PolicyDigest, release_key_name, release_key_public},
+    policy::{Policy, release_key_name, release_key_public},
+    policy_digest::PolicyDigest,
 };
-use support::{Publisher, STUB, Swtpm, workshop};
 
 const SECRET: &[u8] = b"the key of the envelope: 32 byte";
 

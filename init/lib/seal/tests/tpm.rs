@@ -1,7 +1,6 @@
 //! The client against a real TPM: everything that the node does with it.
 
-mod support;
-
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter};
 use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier};
 use seal::{
     release::Phase,
@@ -15,7 +14,6 @@ use seal::{
         policy::{Policy, Unsatisfied},
     },
 };
-use support::{Publisher, STUB, Swtpm, enter};
 use tpm2_protocol::data::TpmRcBase;
 
 const SECRET: &[u8] = b"the key of the envelope: 32 byte";

@@ -1,22 +1,11 @@
-//! Sets of capabilities (capabilities(7)).
+//! Sets of capabilities (capabilities(7)), as a mask that a `static` can hold and that a new process
+//! reads without allocating.
 
-/// One capability, by its number in <linux/capability.h>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Capability {
-    /// `CAP_NET_BIND_SERVICE`: ports below 1024.
-    NetBindService = 10,
-    /// `CAP_NET_ADMIN`: links, addresses, routes.
-    NetAdmin = 12,
-    /// `CAP_NET_RAW`: raw and packet sockets.
-    NetRaw = 13,
-    /// `CAP_SYS_ADMIN`: among much else, requests to the Nitro Security Module.
-    SysAdmin = 21,
-    /// `CAP_SYS_TIME`: the system clock.
-    SysTime = 25,
-}
+use caps::CapsHashSet;
 
-/// A set of capabilities.
+pub use caps::Capability;
+
+/// A set of capabilities: bit `n` is the capability of number `n` in <linux/capability.h>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities(u64);
 
@@ -27,7 +16,7 @@ impl Capabilities {
     /// The set with one more.
     #[must_use]
     pub const fn with(self, capability: Capability) -> Self {
-        Self(self.0 | 1 << capability as u32)
+        Self(self.0 | 1 << capability as u8)
     }
 
     /// Whether the capability of this number is in the set.
@@ -41,6 +30,15 @@ impl Capabilities {
     pub(crate) const fn words(self) -> [u32; 2] {
         [self.0 as u32, (self.0 >> 32) as u32]
     }
+
+    /// The set as the crate `caps` takes it.
+    #[must_use]
+    pub(crate) fn to_set(self) -> CapsHashSet {
+        caps::all()
+            .into_iter()
+            .filter(|capability| self.holds(capability.index().into()))
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -50,10 +48,23 @@ mod tests {
     #[test]
     fn numbers_and_words() {
         let set = Capabilities::NONE
-            .with(Capability::NetAdmin)
-            .with(Capability::SysTime);
+            .with(Capability::CAP_NET_ADMIN)
+            .with(Capability::CAP_SYS_TIME);
         assert!(set.holds(12) && set.holds(25) && !set.holds(13) && !set.holds(64));
         assert_eq!(set.words(), [1 << 12 | 1 << 25, 0]);
         assert_eq!(Capabilities::NONE.words(), [0, 0]);
+        let high = Capabilities::NONE.with(Capability::CAP_CHECKPOINT_RESTORE);
+        assert_eq!(high.words(), [0, 1 << 8]);
+    }
+
+    #[test]
+    fn set_holds_what_the_mask_does() {
+        let set = Capabilities::NONE
+            .with(Capability::CAP_NET_ADMIN)
+            .with(Capability::CAP_SYS_TIME)
+            .to_set();
+        let expected = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS_TIME];
+        assert_eq!(set, expected.into_iter().collect());
+        assert!(Capabilities::NONE.to_set().is_empty());
     }
 }

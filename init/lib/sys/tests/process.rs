@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socke
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitOptions, WaitStatus, waitpid};
 use sys::capability::{Capabilities, Capability};
-use sys::process::{Child, Program, User, spawn};
+use sys::process::{Child, Program, User, restrict_self, spawn};
 use sys::system_calls::Filter;
 
 fn text(value: &str) -> String {
@@ -174,8 +174,8 @@ fn a_user_has_its_capabilities_and_no_way_to_more() {
         return;
     }
     let held = Capabilities::NONE
-        .with(Capability::NetRaw)
-        .with(Capability::SysTime);
+        .with(Capability::CAP_NET_RAW)
+        .with(Capability::CAP_SYS_TIME);
     for (capabilities, expected) in [
         (held, "0000000002002000"),
         (Capabilities::NONE, "0000000000000000"),
@@ -196,6 +196,35 @@ fn a_user_has_its_capabilities_and_no_way_to_more() {
         assert_eq!(status_line(&status, "Gid:"), "4711\t4711\t4711\t4711");
         assert_eq!(status_line(&status, "Groups:"), "");
     }
+}
+
+/// It is the thread that gives up; the others of this program keep what they have.
+#[test]
+fn restrict_self_leaves_what_it_keeps_and_no_way_to_more() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: nothing to see here");
+        return;
+    }
+    let own = || std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let before = status_line(&own(), "CapEff:").to_owned();
+    let one = Capabilities::NONE.with(Capability::CAP_SYS_ADMIN);
+    for (keep, expected) in [
+        (one, "0000000000200000"),
+        (Capabilities::NONE, "0000000000000000"),
+    ] {
+        let status = std::thread::spawn(move || {
+            restrict_self(keep, &Filter::new().unwrap()).unwrap();
+            own()
+        });
+        let status = status.join().unwrap();
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:"] {
+            assert_eq!(status_line(&status, set), expected, "{set}");
+        }
+        assert_eq!(status_line(&status, "CapAmb:"), "0000000000000000");
+        assert_eq!(status_line(&status, "NoNewPrivs:"), "1");
+        assert_eq!(status_line(&status, "Seccomp:"), "2");
+    }
+    assert_eq!(status_line(&own(), "CapEff:"), before);
 }
 
 /// Not a test of its own, but the program of the one below: it says what some calls come to.

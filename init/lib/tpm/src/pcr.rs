@@ -4,8 +4,8 @@ use tpm2_protocol::{
     TpmMarshal,
     basic::TpmBuffer,
     data::{
-        TpmAlgId, TpmCc, TpmSt, TpmlDigestValues, TpmlPcrSelection, TpmsPcrSelect, TpmsPcrSelection,
-        TpmtHa, TpmuHa,
+        TpmAlgId, TpmCc, TpmSt, TpmlDigestValues, TpmlPcrSelection, TpmsPcrSelect,
+        TpmsPcrSelection, TpmtHa, TpmuHa,
     },
     frame::{TpmPcrReadResponse, TpmUnmarshalBody},
 };
@@ -173,7 +173,8 @@ const NO_PARAMETERS: [u8; 9] = [0, 0, 0, 0, 0, 0, 1, 0, 0];
 /// A command: tag, size, code, and what follows (Part 3, 4.4).
 fn frame(tag: TpmSt, code: TpmCc, parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
     let body = parts.concat();
-    let size = u32::try_from(HEADER.saturating_add(body.len())).map_err(|_| Error::TooLong(code))?;
+    let size =
+        u32::try_from(HEADER.saturating_add(body.len())).map_err(|_| Error::TooLong(code))?;
     let head = [
         &tag.value().to_be_bytes() as &[u8],
         &size.to_be_bytes(),

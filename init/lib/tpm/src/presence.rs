@@ -7,7 +7,6 @@ use std::path::Path;
 
 use crate::transport::DEVICE;
 
-
 /// What the firmware says about its TPM (TCG ACPI Specification, "TPM2"), where it has one that it
 /// did not switch off; as the kernel shows it (Documentation/ABI/testing/sysfs-firmware-acpi).
 const FIRMWARE_TABLE: &str = "/sys/firmware/acpi/tables/TPM2";

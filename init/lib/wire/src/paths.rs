@@ -7,12 +7,12 @@ pub const SECRET_CONFIGURATION: &str = "/run/daas/config/staker.toml";
 /// The TPM's key and what lets it sign, from `init` for the staker alone: beside
 /// [`SECRET_CONFIGURATION`], or any other document that the staker is given.
 pub const SUI_KEY: &str = "/run/daas/config/sui-key";
-/// The name of a [`Seal`](crate::status::Seal): how the configuration is kept.
+/// The name of a [`Protection`](crate::status::Protection): how the configuration is kept.
 pub const SEAL: &str = "/run/daas/config/seal";
 /// Where the configuration still stands in plaintext though it is sealed, and what to do about it; not
 /// there when it stands nowhere.
 pub const PLAIN_COPY: &str = "/run/daas/config/plain-copy";
-/// The name of a [`Seal`](crate::status::Seal): how the state is encrypted.
+/// The name of a [`Protection`](crate::status::Protection): how the state is encrypted.
 pub const STATE_ENCRYPTION: &str = "/run/daas/state-encryption";
 /// What `/etc/machine-id`, `/etc/hostname` and `/etc/hosts` are links into.
 pub const ETC: &str = "/run/daas/etc";

@@ -163,13 +163,13 @@ named! {
 }
 
 named! {
-    /// How secrets are kept: the configuration's, or the state disk's.
-    Seal {
+    /// How secrets are kept on disk: the configuration's, or the state's.
+    Protection {
         /// It is not known yet.
         Unknown = "unknown",
         /// Sealed by this machine's TPM.
         Tpm = "tpm",
-        /// In the plain: anybody who reads the disk reads them.
+        /// As plaintext: anybody who reads the disk reads them.
         None = "none",
     }
 }
@@ -193,11 +193,11 @@ pub struct NodeStatus {
     /// What keeps it from being whole, each with one sentence for a person.
     pub degraded: BTreeMap<DegradedReason, String>,
     /// How the configuration's secrets are kept.
-    pub seal: Seal,
+    pub seal: Protection,
     /// Where the configuration still stands in the plain though it is sealed, and what to do about it.
     pub plain_copy: Option<String>,
     /// How the state disk is encrypted.
-    pub state_encryption: Seal,
+    pub state_encryption: Protection,
     /// Whether `k3s agent` is wanted, beside what stands of its process in `services`.
     pub agent: AgentRequest,
     /// The services that `init` runs, each with its state's name.
@@ -211,9 +211,9 @@ impl Default for NodeStatus {
         Self {
             state: NodeState::Booting,
             degraded: BTreeMap::new(),
-            seal: Seal::Unknown,
+            seal: Protection::Unknown,
             plain_copy: None,
-            state_encryption: Seal::Unknown,
+            state_encryption: Protection::Unknown,
             agent: AgentRequest::Unasked,
             services: BTreeMap::new(),
             timeline: Vec::new(),
@@ -231,8 +231,8 @@ mod tests {
             let json = serde_json::to_string(state).expect("a name");
             assert_eq!(json, format!("\"{state}\""));
         }
-        assert_eq!("tpm".parse(), Ok(Seal::Tpm));
-        assert_eq!("TPM".parse::<Seal>(), Err(UnknownName));
+        assert_eq!("tpm".parse(), Ok(Protection::Tpm));
+        assert_eq!("TPM".parse::<Protection>(), Err(UnknownName));
         for phase in Phase::ALL {
             let json = serde_json::to_string(phase).expect("a name");
             assert_eq!(

@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 /// The groups that hold others, with every controller passed on to those.
 const INNER: [&str; 2] = ["", "system"];

@@ -7,7 +7,6 @@ use std::io;
 
 use wire::paths::ETC;
 
-
 /// `HOST_NAME_MAX` of Linux, gethostname(2).
 const HOSTNAME_LIMIT: usize = 64;
 /// The name until a configuration gives one.

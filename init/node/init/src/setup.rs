@@ -9,12 +9,12 @@ use wire::paths::{EVENT_LOG, TPM};
 use wire::status::Phase;
 use wire::users;
 
-use kernel::root_devices::RootDevices;
+use crate::{cgroups, identity, sysctls};
 use kernel::modules::ModuleLoader;
+use kernel::mounts;
+use kernel::root_devices::RootDevices;
 use kernel::uevent::UeventSocket;
 use log::timeline;
-use kernel::mounts;
-use crate::{cgroups, identity, sysctls};
 
 /// Modules that containers and k3s need, and that no device asks for. What the kernel fetches by
 /// itself on first use (matches and targets of iptables) is not here.
@@ -32,7 +32,6 @@ const MODULES: [&str; 4] = [
 const KERNEL_EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 /// Longer than any firmware's log: they have some hundred KiB at the most.
 const EVENT_LOG_LIMIT: usize = 1024 * 1024;
-
 
 /// A directory on `/run`.
 struct Directory {

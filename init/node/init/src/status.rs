@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 use wire::status::{
-    AgentRequest, DegradedReason, NodeState, NodeStatus, Phase, Seal, TimelineEntry,
+    AgentRequest, DegradedReason, NodeState, NodeStatus, Phase, Protection, TimelineEntry,
 };
 
 /// The longest detail of a degraded reason, in bytes: the status must fit into a datagram.
@@ -62,7 +62,7 @@ impl StatusBoard {
     }
 
     /// How the configuration's secrets are kept.
-    pub(crate) fn set_seal(&mut self, seal: Seal) {
+    pub(crate) fn set_seal(&mut self, seal: Protection) {
         if self.status.seal != seal {
             self.status.seal = seal;
             self.changed = true;
@@ -83,7 +83,7 @@ impl StatusBoard {
     }
 
     /// How the state disk is encrypted.
-    pub(crate) fn set_state_encryption(&mut self, state_encryption: Seal) {
+    pub(crate) fn set_state_encryption(&mut self, state_encryption: Protection) {
         if self.status.state_encryption != state_encryption {
             self.status.state_encryption = state_encryption;
             self.changed = true;

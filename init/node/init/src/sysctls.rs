@@ -2,7 +2,6 @@
 
 use std::io;
 
-
 /// One parameter.
 #[derive(Debug, Clone, Copy)]
 struct Sysctl {

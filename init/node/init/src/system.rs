@@ -7,12 +7,12 @@ use std::sync::Arc;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use kernel::command_line::CommandLine;
-use kernel::failure::{Failure, show_and_restart};
 use crate::node::{End, Inputs, Node, NodeError};
+use crate::power;
 use crate::service::{RESET_SERVICES, SERVICES, Service};
 use crate::setup::{self, SetupError};
-use crate::power;
+use kernel::command_line::CommandLine;
+use kernel::failure::{Failure, show_and_restart};
 
 /// The word on the kernel command line that asks for a reset.
 const RESET_WORD: &str = "daas.reset";
@@ -97,7 +97,9 @@ fn live() -> Result<End, SystemError> {
 fn services() -> &'static [&'static Service] {
     match CommandLine::read() {
         Ok(line) if line.has(RESET_WORD) => {
-            warn!("reset: {RESET_WORD} stands on the kernel command line; keys and state are wiped");
+            warn!(
+                "reset: {RESET_WORD} stands on the kernel command line; keys and state are wiped"
+            );
             RESET_SERVICES
         }
         Ok(_) => SERVICES,

@@ -12,8 +12,8 @@ use rustix::net::{
 use wire::child::{MAXIMUM_DATAGRAM, ToInit, decode};
 use zeroize::Zeroizing;
 
-use log::{RateLimit, Verdict};
 use crate::service::Rights;
+use log::{RateLimit, Verdict};
 
 /// Messages a second that a service may send, and how many at once.
 const MESSAGES_PER_SECOND: u32 = 5;

@@ -12,18 +12,18 @@ use rustix::mount::{MountFlags, mount};
 use sys::device_mapper::DeviceMapper;
 use wire::status::Phase;
 
-use kernel::block_devices::BlockDevice;
-use kernel::command_line::{Ambiguous, CommandLine};
-use kernel::root_devices::RootDevices;
-use kernel::failure::{Failure, show_and_restart};
-use kernel::modules::{LoadError, Loader};
-use kernel::mounts::{self, MountError};
-use kernel::uevent::{Received, UeventSocket};
-use log::timeline;
 use crate::measure;
 use crate::root::{self, FindError, RootPartitions};
 use crate::switch_root::{self, SwitchError};
 use crate::verity::{InvalidRootHash, RootHash, Superblock, SuperblockError};
+use kernel::block_devices::BlockDevice;
+use kernel::command_line::{Ambiguous, CommandLine};
+use kernel::failure::{Failure, show_and_restart};
+use kernel::modules::{LoadError, Loader};
+use kernel::mounts::{self, MountError};
+use kernel::root_devices::RootDevices;
+use kernel::uevent::{Received, UeventSocket};
+use log::timeline;
 
 const NEW_ROOT: &str = "/sysroot";
 /// What opens the root, whatever the disk's own driver is.

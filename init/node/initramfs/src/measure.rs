@@ -88,81 +88,20 @@ fn carry(from: &str, to: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use seal::tpm::transport::Transport;
-    use zeroize::Zeroizing;
+    use fixtures::software_tpm::{Publisher, STUB, Swtpm};
+    use seal::release::Phase;
 
     use super::*;
-    use crate::software_tpm::{Publisher, STUB, Swtpm};
 
-    /// `TPM_CC_PCR_Extend` (TPM 2.0 library, part 2, 6.5.2), where a command has its code.
-    const EXTEND: [u8; 4] = [0, 0, 1, 0x82];
-
-    /// A TPM whose first commands to extend a PCR seem to fail: the kernel gave them up before they
-    /// reached it, or after.
-    struct Slow {
-        channel: Box<dyn Transport>,
-        losses: Arc<AtomicUsize>,
-        reaches: bool,
-    }
-
-    impl Transport for Slow {
-        fn transact(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-            let lost = command.get(6..10) == Some(&EXTEND)
-                && self
-                    .losses
-                    .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                        left.checked_sub(1)
-                    })
-                    .is_ok();
-            if !lost {
-                return self.channel.transact(command);
-            }
-            if self.reaches {
-                self.channel.transact(command)?;
-            }
-            Err(TpmError::Channel(io::ErrorKind::TimedOut.into()))
-        }
-    }
-
-    /// What PCR 11 is after a boot on a TPM that loses so many replies, and whether that was taken for
-    /// a success.
-    fn boot(losses: u32, reaches: bool, knows: bool) -> (bool, Option<Phase>) {
+    #[test]
+    fn measure_after_the_stub_is_the_phase_that_is_signed() {
         let swtpm = Swtpm::new();
         swtpm.open().extend_pcr(pcr::KERNEL, &STUB).unwrap();
-        let signed = Publisher::new().release(&STUB, 1);
-        let losses = Arc::new(AtomicUsize::new(usize::try_from(losses).unwrap()));
-        let outcome = measure(Phase::Boot, knows.then_some(&signed), || {
-            Ok(Tpm::new(Box::new(Slow {
-                channel: swtpm.channel(),
-                losses: Arc::clone(&losses),
-                reaches,
-            })))
-        });
+        measure(|| Ok(Channel::new(swtpm.channel()))).unwrap();
         let measured = swtpm.open().read_pcr(pcr::KERNEL).unwrap();
-        (outcome.is_ok(), signed.phase_of(&measured))
-    }
-
-    #[test]
-    fn a_phase_is_measured_once_however_often_it_is_tried() {
-        for losses in [0, 1, ATTEMPTS - 1] {
-            for reaches in [false, true] {
-                let found = boot(losses, reaches, true);
-                assert_eq!(found, (true, Some(Phase::Boot)), "{losses} lost, {reaches}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_tpm_that_never_answers_is_given_up() {
-        assert_eq!(boot(ATTEMPTS, false, true), (false, None));
-    }
-
-    #[test]
-    fn nothing_is_tried_twice_where_nobody_can_tell_what_was_done() {
-        assert_eq!(boot(1, true, false), (false, Some(Phase::Boot)));
-        assert_eq!(boot(0, false, false), (true, Some(Phase::Boot)));
+        let signed = Publisher::new().release(&STUB, 1);
+        assert_eq!(signed.phase_of(&measured), Some(Phase::Boot));
+        assert_eq!(PHASE, Phase::Boot.name());
+        assert_eq!(SECTION_LIMIT, seal::release::MAX_FILE);
     }
 }

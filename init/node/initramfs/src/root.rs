@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use kernel::block_devices::{self, BlockDevice};
 use gpt::{Guid, Origin, Table, types};
+use kernel::block_devices::{self, BlockDevice};
 use kernel::modules::{self, Loader};
 use kernel::uevent::{Received, UeventSocket};
 
@@ -284,7 +284,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpt::test_disk::TestDisk;
+    use fixtures::gpt_disk::TestDisk;
 
     fn disk() -> BlockDevice {
         BlockDevice {

@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use kernel::root_devices::BLOCK_SIZE;
 use gpt::Guid;
+use kernel::root_devices::BLOCK_SIZE;
 
 /// `VERITY_SUPER_SIZE` of cryptsetup.
 const SUPERBLOCK_LENGTH: usize = 512;

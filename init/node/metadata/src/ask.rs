@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use config::Cloud;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, StatusCode};
 use thiserror::Error;
+use ureq::http::header::{HeaderName, HeaderValue};
+use ureq::http::{Method, StatusCode};
 use zeroize::Zeroizing;
 
 use crate::http::{Answer, Client, HttpError};
@@ -83,18 +83,18 @@ impl AskError {
     }
 }
 
-/// Asks once for the user data of this machine.
+/// Asks once for the user data of this machine. Blocks.
 ///
 /// # Errors
 /// [`AskError`].
-pub async fn user_data(client: &Client, cloud: Cloud) -> Result<Zeroizing<Vec<u8>>, AskError> {
+pub fn user_data(client: &Client, cloud: Cloud) -> Result<Zeroizing<Vec<u8>>, AskError> {
     let found = match cloud {
-        Cloud::Ec2 => ec2(client).await?,
-        Cloud::Google => google(client).await?,
-        Cloud::Azure => azure(client).await?,
-        Cloud::OpenStack => plain(client, OPENSTACK_USER_DATA).await?,
-        Cloud::DigitalOcean => plain(client, DIGITALOCEAN_USER_DATA).await?,
-        Cloud::Hetzner => plain(client, HETZNER_USER_DATA).await?,
+        Cloud::Ec2 => ec2(client)?,
+        Cloud::Google => google(client)?,
+        Cloud::Azure => azure(client)?,
+        Cloud::OpenStack => plain(client, OPENSTACK_USER_DATA)?,
+        Cloud::DigitalOcean => plain(client, DIGITALOCEAN_USER_DATA)?,
+        Cloud::Hetzner => plain(client, HETZNER_USER_DATA)?,
     };
     // some services answer with nothing where there is none
     found
@@ -102,9 +102,9 @@ pub async fn user_data(client: &Client, cloud: Cloud) -> Result<Zeroizing<Vec<u8
         .ok_or(AskError::None)
 }
 
-async fn ec2(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
+fn ec2(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
     let lifetime = header(EC2_TOKEN_LIFETIME);
-    let answer = client.ask(Method::PUT, EC2_TOKEN, &[lifetime]).await?;
+    let answer = client.ask(Method::PUT, EC2_TOKEN, &[lifetime])?;
     if answer.status != StatusCode::OK {
         return Err(AskError::Status {
             path: EC2_TOKEN,
@@ -121,16 +121,14 @@ async fn ec2(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
     })?;
     token.set_sensitive(true);
     let token = (HeaderName::from_static(EC2_TOKEN_HEADER), token);
-    let answer = client.ask(Method::GET, EC2_USER_DATA, &[token]).await?;
+    let answer = client.ask(Method::GET, EC2_USER_DATA, &[token])?;
     if_there(EC2_USER_DATA, answer)
 }
 
-async fn google(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
+fn google(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
     for path in GOOGLE_ATTRIBUTES {
         let flavor = header(GOOGLE);
-        let answer = client
-            .ask(Method::GET, path, std::slice::from_ref(&flavor))
-            .await?;
+        let answer = client.ask(Method::GET, path, std::slice::from_ref(&flavor))?;
         if answer.headers.get(&flavor.0) != Some(&flavor.1) {
             return Err(AskError::NotTheService {
                 path,
@@ -144,10 +142,8 @@ async fn google(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError>
     Ok(None)
 }
 
-async fn azure(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
-    let answer = client
-        .ask(Method::GET, AZURE_USER_DATA, &[header(AZURE)])
-        .await?;
+fn azure(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
+    let answer = client.ask(Method::GET, AZURE_USER_DATA, &[header(AZURE)])?;
     let Some(encoded) = if_there(AZURE_USER_DATA, answer)? else {
         return Ok(None);
     };
@@ -160,11 +156,8 @@ async fn azure(client: &Client) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> 
     Ok(Some(Zeroizing::new(decoded)))
 }
 
-async fn plain(
-    client: &Client,
-    path: &'static str,
-) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
-    let answer = client.ask(Method::GET, path, &[]).await?;
+fn plain(client: &Client, path: &'static str) -> Result<Option<Zeroizing<Vec<u8>>>, AskError> {
+    let answer = client.ask(Method::GET, path, &[])?;
     if_there(path, answer)
 }
 

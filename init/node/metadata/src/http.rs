@@ -1,18 +1,14 @@
-//! One request at a time over plain HTTP/1.1 (RFC 9112), within bounds of time and size.
+//! One request at a time over plain HTTP/1.1 (RFC 9112), within bounds of time and size. Blocks.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use config::MAXIMUM_USER_DATA;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use ureq::http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Method, Request, StatusCode};
+use ureq::{Agent, Timeout};
 use zeroize::Zeroizing;
 
 /// Where every cloud that is known here has its service: an address of the link alone (RFC 3927).
@@ -20,7 +16,7 @@ pub const ADDRESS: SocketAddr =
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(169, 254, 169, 254), 80));
 /// The service is one hop away at most: what takes longer is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// A whole exchange.
+/// A whole exchange, with the connection that it is over.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(15);
 /// Status line and headers, in bytes.
 const HEAD_LIMIT: usize = 16 * 1024;
@@ -55,7 +51,7 @@ pub enum HttpError {
         path: &'static str,
         /// Why.
         #[source]
-        source: hyper::Error,
+        source: ureq::Error,
     },
     /// The body broke off, or is too long.
     #[error("the answer to {path} can't be read: {why} (at most {MAXIMUM_USER_DATA} bytes are)")]
@@ -76,90 +72,137 @@ pub enum HttpError {
 }
 
 /// Asks one address.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Client {
     address: SocketAddr,
+    connect: Duration,
+    exchange: Duration,
 }
 
 impl Client {
     /// Asks this address.
     #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address }
+        Self::with_limits(address, CONNECT_LIMIT, EXCHANGE_LIMIT)
+    }
+
+    /// The same with other limits: of the connection, and of the whole exchange.
+    #[must_use]
+    pub const fn with_limits(address: SocketAddr, connect: Duration, exchange: Duration) -> Self {
+        Self {
+            address,
+            connect,
+            exchange,
+        }
     }
 
     /// Asks once, over a connection of its own. No redirect is followed: none of these services has any.
+    /// No proxy is asked, whatever the environment says.
     ///
     /// # Errors
     /// [`HttpError`].
-    pub async fn ask(
+    pub fn ask(
         &self,
         method: Method,
         path: &'static str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Answer, HttpError> {
-        let late = |limit| HttpError::Late {
-            address: self.address,
-            limit,
-        };
-        let stream = timeout(CONNECT_LIMIT, TcpStream::connect(self.address))
-            .await
-            .map_err(|_| late(CONNECT_LIMIT))?
-            .map_err(|source| HttpError::Connect {
-                address: self.address,
-                source,
-            })?;
-        timeout(EXCHANGE_LIMIT, self.exchange(stream, method, path, headers))
-            .await
-            .map_err(|_| late(EXCHANGE_LIMIT))?
-    }
-
-    async fn exchange(
-        &self,
-        stream: TcpStream,
-        method: Method,
-        path: &'static str,
-        headers: &[(HeaderName, HeaderValue)],
-    ) -> Result<Answer, HttpError> {
-        let failed = |source| HttpError::Exchange { path, source };
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(HEAD_LIMIT)
-            .handshake(TokioIo::new(stream))
-            .await
+        let failed = |source| self.failure(path, source);
+        let response = self
+            .request(&method, path, headers)
+            .and_then(|request| match method {
+                // a method that has a body: this one is empty
+                Method::PUT => self.agent().run(request.map(|()| "")),
+                _ => self.agent().run(request),
+            })
             .map_err(failed)?;
-        let connection = AbortOnDrop(tokio::spawn(connection));
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.method_mut() = method;
-        *request.uri_mut() = hyper::Uri::from_static(path);
-        let host = self.address.ip().to_string();
-        if let Ok(host) = HeaderValue::from_str(&host) {
-            request.headers_mut().insert(HOST, host);
-        }
-        request.headers_mut().extend(headers.iter().cloned());
-        let response = sender.send_request(request).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAXIMUM_USER_DATA)
-            .collect()
-            .await
-            .map_err(|error| HttpError::Body {
+        // so large at once that nothing of it is left where it grew
+        let mut content = Zeroizing::new(Vec::with_capacity(MAXIMUM_USER_DATA + 1));
+        body.into_reader()
+            .take(MAXIMUM_USER_DATA as u64 + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| match ureq::Error::from(error) {
+                late @ ureq::Error::Timeout(_) => failed(late),
+                other => HttpError::Body {
+                    path,
+                    why: other.to_string(),
+                },
+            })?;
+        if content.len() > MAXIMUM_USER_DATA {
+            return Err(HttpError::Body {
                 path,
-                why: error.to_string(),
-            })?
-            .to_bytes();
-        drop(connection);
+                why: "it is too long".to_owned(),
+            });
+        }
         Ok(Answer {
             status: head.status,
             headers: head.headers,
-            body: Zeroizing::new(body.to_vec()),
+            body: content,
         })
+    }
+
+    fn agent(&self) -> Agent {
+        Agent::new_with_config(
+            Agent::config_builder()
+                .proxy(None)
+                .max_redirects(0)
+                .max_idle_connections(0)
+                .max_response_header_size(HEAD_LIMIT)
+                .http_status_as_error(false)
+                .user_agent("")
+                .accept("")
+                .accept_encoding("")
+                .timeout_connect(Some(self.connect))
+                .timeout_global(Some(self.exchange))
+                .build(),
+        )
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Request<()>, ureq::Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address))
+            // without the port
+            .header(HOST, self.address.ip().to_string())
+            .body(())?;
+        request.headers_mut().extend(headers.iter().cloned());
+        Ok(request)
+    }
+
+    fn failure(&self, path: &'static str, error: ureq::Error) -> HttpError {
+        let address = self.address;
+        match error {
+            ureq::Error::Timeout(Timeout::Connect) => HttpError::Late {
+                address,
+                limit: self.connect,
+            },
+            ureq::Error::Timeout(_) => HttpError::Late {
+                address,
+                limit: self.exchange,
+            },
+            ureq::Error::Io(source) if is_of_the_connection(&source) => {
+                HttpError::Connect { address, source }
+            }
+            source => HttpError::Exchange { path, source },
+        }
     }
 }
 
-/// The task of a connection, which ends with its exchange.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Whether no connection was made, by what connect(2) says.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::PermissionDenied
+    )
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use config::{Cloud, METADATA_FILE};
 use metadata::http::{ADDRESS, Client};
@@ -19,17 +20,7 @@ fn main() -> ExitCode {
         error!("this machine's firmware names no cloud that is known here: nobody is asked");
         return ExitCode::FAILURE;
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            error!("the runtime does not start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let asked = runtime.block_on(retry::user_data(&Client::new(ADDRESS), cloud));
+    let asked = retry::user_data(&Client::new(ADDRESS), cloud, thread::sleep);
     let user_data = match asked {
         Ok(user_data) => user_data,
         Err(error) => {

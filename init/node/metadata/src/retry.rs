@@ -13,21 +13,25 @@ use crate::http::Client;
 /// The waits between attempts, in seconds.
 const WAITS: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
-/// Asks until there is user data, or until nothing more can come of it.
+/// Asks until there is user data, or until nothing more can come of it. `sleep` waits between attempts.
 ///
 /// # Errors
 /// [`AskError`], that of the last attempt.
-pub async fn user_data(client: &Client, cloud: Cloud) -> Result<Zeroizing<Vec<u8>>, AskError> {
+pub fn user_data(
+    client: &Client,
+    cloud: Cloud,
+    mut sleep: impl FnMut(Duration),
+) -> Result<Zeroizing<Vec<u8>>, AskError> {
     for seconds in WAITS {
-        match ask::user_data(client, cloud).await {
+        match ask::user_data(client, cloud) {
             Err(error) if error.may_pass() => {
                 info!(again_in = seconds, "{}", chain(&error));
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                sleep(Duration::from_secs(seconds));
             }
             ended => return ended,
         }
     }
-    ask::user_data(client, cloud).await
+    ask::user_data(client, cloud)
 }
 
 /// An error with its causes.

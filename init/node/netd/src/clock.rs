@@ -278,8 +278,17 @@ async fn ask(source: &Source) -> Result<Offset, ClockError> {
     })
 }
 
+/// Sets a clock that is behind the floor to it; true when it was.
+pub(crate) fn raise(bounds: Bounds) -> Result<bool, ClockError> {
+    if SystemTime::now() >= bounds.floor {
+        return Ok(false);
+    }
+    set(bounds.floor)?;
+    Ok(true)
+}
+
 /// Sets the system's clock.
-pub(crate) fn set(time: SystemTime) -> Result<(), ClockError> {
+fn set(time: SystemTime) -> Result<(), ClockError> {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let time = Timespec {
         tv_sec: since.as_secs().try_into().unwrap_or(i64::MAX),
@@ -294,6 +303,13 @@ mod tests {
     use crate::clock_bounds::LONGEST_JUMP;
     use std::net::Ipv4Addr;
     use tokio::net::UdpSocket;
+
+    #[test]
+    fn a_clock_past_its_floor_is_left_alone() {
+        let built = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let bounds = Bounds::new(built, None, Duration::ZERO);
+        assert!(!raise(bounds).expect("nothing to set"));
+    }
 
     /// Seconds from the NTP era 0, 1900-01-01, to 1970-01-01 (RFC 5905, figure 4).
     const NTP_EPOCH: u64 = 2_208_988_800;

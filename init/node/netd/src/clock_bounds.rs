@@ -6,8 +6,6 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::clock;
-
 /// Where the image says when it was made, in seconds since 1970-01-01 UTC: no clock is earlier.
 pub(crate) const BUILD_TIME: &str = "/usr/share/k3s-daas/build-time";
 
@@ -35,15 +33,6 @@ impl Bounds {
             floor,
             ceiling: floor + LONGEST_JUMP + uptime,
         }
-    }
-
-    /// Sets a clock that is behind the floor to it; true when it was.
-    pub(crate) fn raise(self) -> Result<bool, clock::ClockError> {
-        if SystemTime::now() >= self.floor {
-            return Ok(false);
-        }
-        clock::set(self.floor)?;
-        Ok(true)
     }
 }
 
@@ -85,8 +74,6 @@ mod tests {
         fs::write(&path, "1700000000\n").expect("written");
         let built = build_time(&path).expect("a time");
         assert_eq!(built, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        let bounds = Bounds::new(built, None, Duration::ZERO);
-        assert!(!bounds.raise().expect("nothing to set"));
         fs::write(&path, "yesterday").expect("written");
         assert!(build_time(&path).is_err());
     }

@@ -12,7 +12,7 @@ mod dhcp;
 mod last_time;
 mod links;
 mod network;
-mod report;
+mod publish;
 mod resolver;
 mod settings;
 mod supervise;

@@ -19,7 +19,7 @@ use crate::clock::{self, ClockError, Round, Source};
 use crate::clock_bounds::{self, Bounds};
 use crate::last_time;
 use crate::network::{Network, NetworkEvent};
-use crate::report::Report;
+use crate::publish::Publisher;
 use crate::resolver;
 use crate::settings::Settings;
 
@@ -50,7 +50,7 @@ async fn finished(round: &mut Option<ClockRound>) -> Result<Round, ClockError> {
 
 /// Runs until a signal says to stop.
 pub(crate) async fn run(config: NodeSettings) -> Result<()> {
-    let report = Report::from_environment().context("init's socket can't be used")?;
+    let publisher = Publisher::from_environment().context("init's socket can't be used")?;
     let built = match clock_bounds::build_time(Path::new(clock_bounds::BUILD_TIME)) {
         Ok(built) => Some(built),
         Err(error) => {
@@ -64,7 +64,7 @@ pub(crate) async fn run(config: NodeSettings) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be awaited")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be awaited")?;
 
-    let mut keeper = Keeper::new(config, built, report);
+    let mut keeper = Keeper::new(config, built, publisher);
     keeper.raise_clock();
     let mut patience = pin!(sleep(NETWORK_PATIENCE));
     let mut waiting = true;
@@ -128,7 +128,7 @@ struct Keeper {
     clock_set: bool,
     /// The server by whose word alone the clock was set to what it had not shown before.
     doubt: Option<Source>,
-    report: Report,
+    publisher: Publisher,
     network_up: bool,
     network_degraded: bool,
     offered_time_servers: Vec<Ipv4Addr>,
@@ -141,7 +141,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(config: NodeSettings, built: Option<SystemTime>, report: Report) -> Self {
+    fn new(config: NodeSettings, built: Option<SystemTime>, publisher: Publisher) -> Self {
         Self {
             config,
             built,
@@ -149,7 +149,7 @@ impl Keeper {
             kept_at: None,
             clock_set: false,
             doubt: None,
-            report,
+            publisher,
             network_up: false,
             network_degraded: false,
             offered_time_servers: Vec::new(),
@@ -182,7 +182,7 @@ impl Keeper {
 
     fn degrade_network(&mut self, detail: String) {
         self.network_degraded = true;
-        self.report.degraded(DegradedReason::Network, detail);
+        self.publisher.degraded(DegradedReason::Network, detail);
     }
 
     fn network_is_up(&mut self, settings: Settings) {
@@ -193,11 +193,11 @@ impl Keeper {
         self.offered_time_servers = settings.time_servers;
         if self.network_degraded {
             self.network_degraded = false;
-            self.report.recovered(DegradedReason::Network);
+            self.publisher.recovered(DegradedReason::Network);
         }
         if !self.network_up {
             self.network_up = true;
-            self.report.reached(Phase::Network);
+            self.publisher.reached(Phase::Network);
             self.clock_due = Instant::now();
             if !self.ready && self.clock_deadline.is_none() {
                 self.clock_deadline = Some(Instant::now() + CLOCK_PATIENCE);
@@ -225,7 +225,7 @@ impl Keeper {
         if self.kept.is_none() && self.kept_at.is_none() {
             self.kept = last_time::read(Path::new(last_time::PATH));
         }
-        match self.bounds().map(Bounds::raise) {
+        match self.bounds().map(clock::raise) {
             Some(Ok(true)) => warn!(
                 "the clock was before the time at which this image was made or the node last ran, \
                  and is set to it"
@@ -279,7 +279,7 @@ impl Keeper {
                 info!(server, offset, "clock is set");
                 if self.clock_degraded {
                     self.clock_degraded = false;
-                    self.report.recovered(DegradedReason::Clock);
+                    self.publisher.recovered(DegradedReason::Clock);
                 }
                 self.clock_set = true;
                 let doubt = self.doubt.is_some();
@@ -326,7 +326,7 @@ impl Keeper {
             warn!(detail, "clock is not set");
         }
         self.clock_degraded = true;
-        self.report.degraded(DegradedReason::Clock, detail);
+        self.publisher.degraded(DegradedReason::Clock, detail);
     }
 
     /// The boot waits no longer: there is a network, and the clock is as right as it gets.
@@ -336,7 +336,7 @@ impl Keeper {
             return;
         }
         self.ready = true;
-        self.report.reached(Phase::Clock);
+        self.publisher.reached(Phase::Clock);
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
             warn!(%error, "init could not be told that the network is ready");
         }

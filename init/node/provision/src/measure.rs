@@ -14,14 +14,14 @@ use tpm::error::Error as TpmError;
 use tpm::pcr;
 use tpm::transport::DEVICE;
 use wire::paths::{RELEASE_POLICIES, STATE_ENCRYPTION};
-use wire::status::Seal;
+use wire::status::Protection;
 
 use crate::configure::recovery;
 use crate::{owner, state};
 
 /// That the phase "run" has begun.
 const RUN_MARK: &str = "/run/daas/release/run";
-/// Longer than the name of a [`Seal`].
+/// Longer than the name of a [`Protection`].
 const LIMIT: usize = 128;
 
 /// The task `provision measure`: ends the boot phase, and lets those start that come after it if the state is
@@ -53,7 +53,7 @@ pub(crate) fn run() -> ExitCode {
 /// The recovery key that opens the configuration is to open the state, too. The state was there first.
 fn adopt_recovery_key() {
     let encryption = files::read_text(STATE_ENCRYPTION, LIMIT).unwrap_or_default();
-    if encryption.parse() != Ok(Seal::Tpm) {
+    if encryption.parse() != Ok(Protection::Tpm) {
         // none that is this configuration's is open
         return;
     }
@@ -91,7 +91,9 @@ pub(crate) fn end_boot_phase() -> Result<(), MeasureError> {
     if Path::new(RUN_MARK).exists() || !Path::new(DEVICE).exists() {
         return Ok(());
     }
-    measure(|| Channel::open(Path::new(DEVICE)))?;
+    measure(signed_policies().as_ref(), || {
+        Channel::open(Path::new(DEVICE))
+    })?;
     tracing::info!("measured: phase=run; what is sealed stays sealed until the next boot");
     let keep = |source| MeasureError::Keep {
         path: RUN_MARK,
@@ -110,12 +112,12 @@ pub(crate) fn is_running() -> bool {
 
 /// Extends PCR 11 by the phase, once: an earlier run of this task may have done it, which what the publisher
 /// signed tells.
-fn measure(open: impl Fn() -> Result<Channel, TpmError>) -> Result<(), TpmError> {
-    let signed = signed_policies();
-    let is_done = |value: &tpm::Digest| {
-        let signed = signed.as_ref();
-        signed.and_then(|signed| signed.phase_of(value)) == Some(Phase::Run)
-    };
+fn measure(
+    signed: Option<&ReleasePolicies>,
+    open: impl Fn() -> Result<Channel, TpmError>,
+) -> Result<(), TpmError> {
+    let is_done =
+        |value: &tpm::Digest| signed.and_then(|signed| signed.phase_of(value)) == Some(Phase::Run);
     pcr::extend_once(
         pcr::KERNEL,
         &pcr::phase_digest(Phase::Run.name()),
@@ -128,4 +130,26 @@ fn measure(open: impl Fn() -> Result<Channel, TpmError>) -> Result<(), TpmError>
 fn signed_policies() -> Option<ReleasePolicies> {
     let json = files::read_bounded(RELEASE_POLICIES, MAX_FILE).ok()?;
     ReleasePolicies::from_json(&json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use fixtures::software_tpm::{Publisher, STUB, Swtpm};
+
+    use super::*;
+
+    #[test]
+    fn measure_run_twice_extends_once() {
+        let swtpm = Swtpm::new();
+        swtpm.open().extend_pcr(pcr::KERNEL, &STUB).unwrap();
+        let boot = pcr::phase_digest(Phase::Boot.name());
+        swtpm.open().extend_pcr(pcr::KERNEL, &boot).unwrap();
+        let signed = Publisher::new().release(&STUB, 1);
+        // the first run was ended before it could note that it was through
+        for _ in 0..2 {
+            measure(Some(&signed), || Ok(Channel::new(swtpm.channel()))).unwrap();
+            let measured = swtpm.open().read_pcr(pcr::KERNEL).unwrap();
+            assert_eq!(signed.phase_of(&measured), Some(Phase::Run));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use config::NodeConfig;
 use seal::tpm::crypto::{Digest, sha256};
 use thiserror::Error;
 use wire::paths::STATE_ENCRYPTION;
-use wire::status::Seal;
+use wire::status::Protection;
 
 use crate::configure::laid_out;
 use crate::sealing::hex_digits;
@@ -53,7 +53,7 @@ fn has_owner(file: &Path) -> bool {
 /// anybody's anyway.
 pub(crate) fn check() -> Result<(), OwnerError> {
     let encryption = files::read_text(STATE_ENCRYPTION, LIMIT).unwrap_or_default();
-    if encryption.parse() != Ok(Seal::Tpm) {
+    if encryption.parse() != Ok(Protection::Tpm) {
         return Ok(());
     }
     settle(Path::new(FILE), &of_configuration()?)

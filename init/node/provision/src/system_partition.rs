@@ -13,10 +13,10 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use kernel::block_devices::{self, BlockDevice};
-use kernel::root_devices::{RootDevices, boot_disk};
 use gpt::{Guid, Table};
+use kernel::block_devices::{self, BlockDevice};
 use kernel::modules::Loader;
+use kernel::root_devices::{RootDevices, boot_disk};
 
 /// The type of an EFI system partition (UEFI 2.10, table 5.7).
 const TYPE: Guid = Guid::from_fields(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b);

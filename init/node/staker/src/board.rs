@@ -17,7 +17,7 @@ use wire::paths;
 use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase};
 
 use crate::seams::Init;
-use crate::tee::TeeReport;
+use crate::tee::TeeOutcome;
 
 /// The longest detail that is sent on, in characters: an answer from outside can be in it.
 const LONGEST_DETAIL: usize = 512;
@@ -269,9 +269,9 @@ impl<I: Init> Board<I> {
 
     /// Shows whether the TPM gave evidence, and what report of a trusted execution environment is in
     /// it.
-    pub fn show_evidence(&self, report: Option<&TeeReport>) {
+    pub fn show_evidence(&self, report: Option<&TeeOutcome>) {
         match report {
-            Some(TeeReport::Failed(why)) => warn!(
+            Some(TeeOutcome::Failed(why)) => warn!(
                 why,
                 "the node registers without a report of a trusted execution environment"
             ),

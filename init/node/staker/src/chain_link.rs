@@ -79,7 +79,7 @@ impl Chain for ChainLink {
         self.connection().await?.expired(transaction).await
     }
 
-    async fn renew_token(&self, stake: &Stake) -> Result<Stake, ChainError> {
+    async fn renew_seal_token(&self, stake: &Stake) -> Result<Stake, ChainError> {
         let chain = self.connection().await?;
         chain.renew_seal_token(&self.key, stake).await
     }

@@ -235,7 +235,7 @@ impl Chain for FakeChain {
         Ok(self.ledger.borrow().expired)
     }
 
-    async fn renew_token(&self, stake: &Stake) -> Result<Stake, ChainError> {
+    async fn renew_seal_token(&self, stake: &Stake) -> Result<Stake, ChainError> {
         self.up()?;
         let mut ledger = self.ledger.borrow_mut();
         ledger.renewals += 1;

@@ -40,7 +40,7 @@ mod funding;
 mod leave;
 mod membership;
 mod registration;
-mod token;
+mod seal_token;
 mod tpm_key;
 mod watch;
 

@@ -156,7 +156,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             end = self.take_part() => end,
             end = self.reconsider() => end,
             never = self.keep_agent() => match never {},
-            never = self.keep_token() => match never {},
+            never = self.keep_seal_token() => match never {},
         }
     }
 

@@ -115,9 +115,13 @@ pub(crate) fn identity(
     let public = &config.public;
     let key = if config.identity.is_in_tpm() {
         let stored = configuration.with_file_name(paths::name(paths::SUI_KEY));
-        TpmKey::load(&stored, Path::new(paths::RELEASE_POLICIES), Path::new(DEVICE))
-            .map(|key| NodeKey::from_signer(Arc::new(key)))
-            .context("identity.sui_key is the TPM's")?
+        TpmKey::load(
+            &stored,
+            Path::new(paths::RELEASE_POLICIES),
+            Path::new(DEVICE),
+        )
+        .map(|key| NodeKey::from_signer(Arc::new(key)))
+        .context("identity.sui_key is the TPM's")?
     } else {
         NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?
     };

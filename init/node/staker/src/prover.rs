@@ -8,7 +8,7 @@ use std::time::Duration;
 use attest::channel::Claim;
 use attest::collect::{CollectError, collect, quote, read_event_log};
 use attest::evidence::EvidenceError;
-use attest::token::{self, TokenError};
+use attest::join_token::{self, TokenError};
 use master_api::{Base64, Grant, HeartbeatQuote, SealedToken};
 use seal::tpm::Tpm;
 use seal::tpm::crypto::Digest;
@@ -16,7 +16,7 @@ use seal::tpm::error::Error as TpmError;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::tee::{Asking, Reporter, TeeReport};
+use crate::tee::{Asking, Reporter, TeeOutcome};
 
 /// One piece of work of the TPM, waiting for its turn included. A slow TPM makes a key in seconds.
 const TPM_LIMIT: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ pub struct Shown {
     /// The evidence, in the encoding of the crate `attest`.
     pub evidence: Vec<u8>,
     /// What became of the report of a trusted execution environment.
-    pub report: TeeReport,
+    pub report: TeeOutcome,
 }
 
 /// A proof that can't be made.
@@ -134,7 +134,7 @@ impl Prover {
     pub async fn open(&self, request: Digest, sealed: SealedToken) -> Result<Grant, ProverError> {
         self.work(move |tpm| {
             let tpm = tpm.ok_or(ProverError::Gone)?;
-            Ok(token::open(tpm, &request, &sealed)?)
+            Ok(join_token::open(tpm, &request, &sealed)?)
         })
         .await
     }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::life::Staker;
 use crate::membership::signing;
 use crate::seams::{Chain, Challenged, Init, Master, MasterError, Meter};
-use crate::tee::TeeReport;
+use crate::tee::TeeOutcome;
 
 /// How far the master's clock can be from the node's, in seconds: as far as the master tolerates.
 const CLOCK_TOLERANCE: u64 = 300;
@@ -177,14 +177,14 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
 }
 
 /// A refusal for want of a report, with why there is none.
-fn with_cause(failure: MasterError, report: Option<TeeReport>) -> MasterError {
+fn with_cause(failure: MasterError, report: Option<TeeOutcome>) -> MasterError {
     match (failure, report) {
         (
             MasterError::Refused {
                 code: code @ RefusalCode::TeeReportMissing,
                 message,
             },
-            Some(TeeReport::Failed(why)),
+            Some(TeeOutcome::Failed(why)),
         ) => MasterError::Refused {
             code,
             message: format!("{message}; this machine gave none: {why}"),

@@ -42,7 +42,7 @@ pub trait Chain {
     ) -> impl Future<Output = Result<bool, ChainError>>;
 
     /// Takes a new seal token, and reads the stake with it.
-    fn renew_token(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
+    fn renew_seal_token(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>>;
 
     /// Submits it; submitting the same one again is safe.
     fn submit_stake(

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attest::collect::ReportSource;
-use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
-use attest::report::socket::ask;
-use attest::report::{Kind, Report, report_data};
+use attest::tee_report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
+use attest::tee_report::socket::ask;
+use attest::tee_report::{TeeKind, TeeReport, report_data};
 
 use crate::board::explain;
 
@@ -40,16 +40,16 @@ impl Default for Reporter {
 
 /// What became of the report in a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TeeReport {
+pub enum TeeOutcome {
     /// One of this kind is in the evidence.
-    Sent(Kind),
+    Sent(TeeKind),
     /// The machine is in no trusted execution environment.
     NoSource,
     /// It has a source of reports, or might have one, and gave none.
     Failed(String),
 }
 
-impl fmt::Display for TeeReport {
+impl fmt::Display for TeeOutcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sent(kind) => write!(formatter, "a report of {kind}"),
@@ -91,16 +91,16 @@ impl Reporter {
         }
     }
 
-    fn report(&self, qualifying_data: &[u8; 32]) -> (TeeReport, Option<Report>) {
+    fn report(&self, qualifying_data: &[u8; 32]) -> (TeeOutcome, Option<TeeReport>) {
         match self.has_source() {
-            Err(why) => return (TeeReport::Failed(why), None),
-            Ok(false) => return (TeeReport::NoSource, None),
+            Err(why) => return (TeeOutcome::Failed(why), None),
+            Ok(false) => return (TeeOutcome::NoSource, None),
             Ok(true) => {}
         }
         match ask(&self.socket, &report_data(qualifying_data), self.limit) {
-            Ok(Some(report)) => (TeeReport::Sent(report.kind()), Some(report)),
-            Ok(None) => (TeeReport::NoSource, None),
-            Err(error) => (TeeReport::Failed(explain(&error)), None),
+            Ok(Some(report)) => (TeeOutcome::Sent(report.kind()), Some(report)),
+            Ok(None) => (TeeOutcome::NoSource, None),
+            Err(error) => (TeeOutcome::Failed(explain(&error)), None),
         }
     }
 }
@@ -108,25 +108,25 @@ impl Reporter {
 /// Asks, and remembers what became of it.
 pub(crate) struct Asking {
     reporter: Option<Reporter>,
-    outcome: RefCell<TeeReport>,
+    outcome: RefCell<TeeOutcome>,
 }
 
 impl Asking {
     pub(crate) fn new(reporter: Option<Reporter>) -> Self {
         Self {
             reporter,
-            outcome: RefCell::new(TeeReport::NoSource),
+            outcome: RefCell::new(TeeOutcome::NoSource),
         }
     }
 
-    pub(crate) fn outcome(self) -> TeeReport {
+    pub(crate) fn outcome(self) -> TeeOutcome {
         self.outcome.into_inner()
     }
 }
 
 impl ReportSource for Asking {
     /// Blocks, for at most some 45 s.
-    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<Report>> {
+    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<TeeReport>> {
         let Some(reporter) = &self.reporter else {
             return Ok(None);
         };
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     /// What becomes of a report where this is said of the machine, and nobody listens.
-    fn outcome(said: Option<&str>) -> TeeReport {
+    fn outcome(said: Option<&str>) -> TeeOutcome {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("report-source");
         if let Some(said) = said {
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_on_a_machine_without_a_source() {
-        assert_eq!(outcome(Some(NO_SOURCE)), TeeReport::NoSource);
-        assert_eq!(Asking::new(None).outcome(), TeeReport::NoSource);
+        assert_eq!(outcome(Some(NO_SOURCE)), TeeOutcome::NoSource);
+        assert_eq!(Asking::new(None).outcome(), TeeOutcome::NoSource);
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
             (Some("perhaps"), "expected present or none"),
             (Some(SOURCE), "report.sock"),
         ] {
-            let TeeReport::Failed(why) = outcome(said) else {
+            let TeeOutcome::Failed(why) = outcome(said) else {
                 panic!("{said:?}");
             };
             assert!(why.contains(words), "{why}");

@@ -5,8 +5,6 @@
 
 mod common;
 mod lab;
-#[path = "../../../lib/attest/tests/support/mod.rs"]
-mod machines;
 
 use std::path::Path;
 
@@ -18,8 +16,9 @@ use axum::middleware::{Next, from_fn};
 use chain::ObjectId;
 use common::devnet::{JOIN_TOKEN, Options, starts_agent};
 use common::{Authority, Server};
+use fixtures::machine::{Firmware, Flaw, Manufacturer};
+use fixtures::software_tpm::Swtpm;
 use lab::{Lab, Machine, Seen, degraded, paths, recorded};
-use machines::{Firmware, Flaw, Manufacturer, Swtpm};
 use master::trust::Trust;
 use master_api::{
     CHALLENGE_PATH, MAXIMUM_REGISTRATION, REGISTER_PATH, RegisterRequest, SEAL_TOKEN_HEADER,

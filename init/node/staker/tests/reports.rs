@@ -6,36 +6,42 @@
 
 mod common;
 mod lab;
-#[path = "../../../lib/attest/tests/support/mod.rs"]
-mod machines;
-#[path = "../../../lib/attest/tests/support/sev_snp.rs"]
-mod security_processor;
-#[path = "../../../lib/attest/tests/support/configfs.rs"]
-mod simulated;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use attest::report::configfs;
-use attest::report::message::{NO_SOURCE, SOURCE};
-use attest::report::sev_snp::Tcb;
-use attest::report::socket::ReportListener;
-use attest::report::{Roots, report_data};
+use attest::tee_report::configfs;
+use attest::tee_report::message::{NO_SOURCE, SOURCE};
+use attest::tee_report::report_data;
+use attest::tee_report::socket::ReportListener;
+use attest_verify::tee_report::sev_snp::Tcb;
+use attest_verify::tee_report::{AmdProduct, AmdRoot, Roots};
 use chain::{LaunchMeasurement, Tee};
 use common::Server;
 use common::devnet::{Options, starts_agent};
+use fixtures::configfs::SimulatedKernel;
+use fixtures::machine::Firmware;
+use fixtures::sev_snp::{ARK, ASK, SecurityProcessor, certificates};
 use lab::{Lab, degraded};
-use machines::Firmware;
 use master::trust::ReportSettings;
-use security_processor::{SecurityProcessor, certificates, own_roots};
-use simulated::SimulatedKernel;
 use staker::tee::Reporter;
 use tempfile::TempDir;
 use wire::status::DegradedReason;
 
 const LAUNCH: [u8; 48] = [0x1a; 48];
+
+/// The root of the tests in the place of AMD's.
+fn own_roots() -> Roots {
+    let mut roots = Roots::vendors();
+    roots.amd = vec![AmdRoot {
+        product: AmdProduct::Genoa,
+        ark: ARK.to_vec(),
+        intermediates: vec![ASK.to_vec()],
+    }];
+    roots
+}
 
 /// What the machine's firmware makes of the data.
 type FirmwareReport = fn(&[u8]) -> io::Result<Vec<u8>>;

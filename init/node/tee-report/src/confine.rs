@@ -10,7 +10,7 @@ use rustix::mount::{
 };
 use rustix::process::{chdir, pivot_root};
 use sys::capability::{Capabilities, Capability};
-use sys::process::{StartFailure, restrict_self};
+use sys::process::{RestrictError, restrict_self};
 use sys::system_calls::{Filter, FilterError};
 use thiserror::Error;
 
@@ -28,8 +28,8 @@ pub(crate) enum ConfineError {
     Root(#[source] io::Error),
     #[error("the report service can't be kept from system calls")]
     Filter(#[from] FilterError),
-    #[error("the report service can't give up its rights: {0}")]
-    Rights(StartFailure),
+    #[error("the report service can't give up its rights")]
+    Rights(#[source] RestrictError),
 }
 
 /// Where the sources are, in the new root. One that the machine does not have is not there.
@@ -57,7 +57,7 @@ pub(crate) fn into_empty_root(configfs: &Path, nitro: &Path) -> Result<Inside, C
     let inside = change_root(Path::new(WORKSHOP), configfs, nitro).map_err(ConfineError::Root)?;
     // the entries of configfs belong to this very user, root
     let keep = if has_nitro {
-        Capabilities::NONE.with(Capability::SysAdmin)
+        Capabilities::NONE.with(Capability::CAP_SYS_ADMIN)
     } else {
         Capabilities::NONE
     };

@@ -16,9 +16,10 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use attest::report::collect::{CONFIGFS, CollectError, NITRO_DEVICE, Sources};
-use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
-use attest::report::socket::{ReportListener, Served};
+use attest::tee_report::CollectError;
+use attest::tee_report::collect::{CONFIGFS, NITRO_DEVICE, Sources};
+use attest::tee_report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
+use attest::tee_report::socket::{ReportListener, Served};
 use thiserror::Error;
 
 use kernel::modules::{LoadError, Loader};
@@ -85,8 +86,8 @@ fn serve() -> Result<(), ReportError> {
         return say_no_source();
     }
     sources.clear();
-    let listener =
-        ReportListener::open(Path::new(SOCKET), wire::users::STAKER).map_err(ReportError::Listen)?;
+    let listener = ReportListener::open(Path::new(SOCKET), wire::users::STAKER)
+        .map_err(ReportError::Listen)?;
     say(SOURCE)?;
     // while there is still a way to it
     let notify = open_notify().map_err(ReportError::Notify)?;

@@ -15,7 +15,7 @@ async fn a_node_stakes_and_holds_record_and_token() {
     let token = stake.seal_token.unwrap();
     assert!(!token.expired(token.issued_at_ms));
 
-    let seen_by_master = chain.stake_of_token(token.id).await.unwrap().unwrap();
+    let seen_by_master = chain.stake_of_seal_token(token.id).await.unwrap().unwrap();
     assert_eq!(seen_by_master, stake);
     let read = chain.read_record(stake.record).await.unwrap().unwrap();
     assert_eq!(read, stake);
@@ -429,12 +429,12 @@ async fn a_token_of_another_kind_is_refused() {
     let (chain, stake) = devnet.staked().await;
     assert_eq!(
         chain
-            .stake_of_token("0x1234".parse().unwrap())
+            .stake_of_seal_token("0x1234".parse().unwrap())
             .await
             .unwrap(),
         None
     );
-    let error = chain.stake_of_token(stake.record).await.unwrap_err();
+    let error = chain.stake_of_seal_token(stake.record).await.unwrap_err();
     assert!(
         matches!(
             error,

@@ -24,7 +24,7 @@ async fn coins_come_back_after_the_delay_and_not_before() {
     assert!(unbonding.unbonding_until_ms.is_some());
     let token = stake.seal_token.unwrap();
     assert_eq!(
-        chain.stake_of_token(token.id).await.unwrap(),
+        chain.stake_of_seal_token(token.id).await.unwrap(),
         None,
         "the token is burnt"
     );
@@ -110,7 +110,7 @@ async fn a_withdrawn_stake_is_made_anew_on_the_same_record() {
         (stake.record, Verdict::Active, Mist(2 * SUI))
     );
     let token = fresh.seal_token.unwrap();
-    assert!(chain.stake_of_token(token.id).await.unwrap().is_some());
+    assert!(chain.stake_of_seal_token(token.id).await.unwrap().is_some());
     let error = chain
         .prepare_restake(key, &fresh, Mist(SUI))
         .await
@@ -136,7 +136,7 @@ async fn a_name_belongs_to_one_record_and_is_freed_by_withdrawal() {
         .unwrap();
     let theirs = within(chain.stake(other, NODE, Mist(SUI))).await.unwrap();
     let token = theirs.seal_token.unwrap();
-    assert!(chain.stake_of_token(token.id).await.unwrap().is_some());
+    assert!(chain.stake_of_seal_token(token.id).await.unwrap().is_some());
     let withdrawn = chain.reread(&stake).await.unwrap();
     let error = chain
         .prepare_restake(&devnet.operator, &withdrawn, Mist(SUI))
@@ -177,8 +177,8 @@ async fn a_renewed_token_replaces_the_old_one() {
         .unwrap();
     let new = renewed.seal_token.unwrap();
     assert_ne!(old.id, new.id);
-    assert_eq!(chain.stake_of_token(old.id).await.unwrap(), None);
-    let seen = chain.stake_of_token(new.id).await.unwrap().unwrap();
+    assert_eq!(chain.stake_of_seal_token(old.id).await.unwrap(), None);
+    let seen = chain.stake_of_seal_token(new.id).await.unwrap().unwrap();
     assert_eq!(seen.seal_token, Some(new));
     // the stake that was read before learns of it, too
     assert_eq!(chain.reread(&stake).await.unwrap().seal_token, Some(new));

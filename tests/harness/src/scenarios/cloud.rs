@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use config::Cloud;
+use fixtures::metadata_service::MetadataService;
 
 use crate::devnet::{Devnet, node};
 use crate::disk::drive;
 use crate::lab::Context;
-use crate::metadata_service::MetadataService;
 use crate::node::{eventually, health, text_at};
 use crate::qemu::{CLOUD_HOST, CloudMachine};
 

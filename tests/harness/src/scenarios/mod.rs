@@ -13,7 +13,7 @@ mod recovery;
 mod reset;
 mod restart;
 mod root;
-mod sealed;
+mod sealed_configuration;
 mod sealed_state;
 mod services;
 mod state_disk;
@@ -76,15 +76,15 @@ scenarios! {
          own key, who says again what he heard, is refused";
     attested::unregistered_master_gets_no_evidence, false,
         "a master whose key the chain has retired: the node says so, and sends it nothing";
-    sealed::another_image_unseals_nothing, false,
+    sealed_configuration::another_image_unseals_nothing, false,
         "a changed command line, a changed initramfs, a release below the floor, a command line from \
          outside: configuration and state stay closed, and the console says why";
-    sealed::another_machine_unseals_nothing, false,
+    sealed_configuration::another_machine_unseals_nothing, false,
         "another TPM, an edited file, somebody else's document, a cleared TPM: the same";
-    sealed::sealed_node_lives_and_root_unseals_nothing, true,
+    sealed_configuration::sealed_node_lives_and_root_unseals_nothing, true,
         "a plain configuration is sealed and overwritten; root in the running machine can't unseal; \
          an update can, with nothing sealed anew";
-    sealed::key_born_in_the_tpm_stakes, false,
+    sealed_configuration::key_born_in_the_tpm_stakes, false,
         "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::sealed::{STATE, TAKEN, refuses};
+use super::sealed_configuration::{STATE, TAKEN, refuses};
 use crate::lab::Context;
 use crate::node;
 use crate::qemu::{Boot, Owner};

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::sealed::{SEALED, TAKEN};
+use super::sealed_configuration::{SEALED, TAKEN};
 use crate::disk::Disk;
 use crate::lab::Context;
 use crate::qemu::{Ending, MachineOptions};

@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 use crate::cluster::{self, Settings};
 use crate::files::{self, FileError};
 use crate::http::{self, HttpError, ServerUrl};
+use crate::join_token::{self, BundleError, Credentials, JoinToken, TokenError};
 use crate::tls::{self, Identity, TlsError};
-use crate::token::{self, BundleError, Credentials, JoinToken, TokenError};
 
 /// No certificate, key or password file is longer.
 const FILE_LIMIT: u64 = 256 * 1024;
@@ -144,7 +144,7 @@ impl Server {
             .await
             .map_err(fail)?;
         let ca = ok(url, cluster::CA_CERTS, response)?;
-        let actual = token::ca_hash(&ca)?;
+        let actual = join_token::ca_hash(&ca)?;
         match token.ca_hash {
             Some(expected) if expected != actual => {
                 return Err(JoinError::CaHash { expected, actual });

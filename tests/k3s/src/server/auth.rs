@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 
 use super::access::{Access, AccessError};
 use super::secrets::Secrets;
+use crate::join_token::BootstrapToken;
 use crate::tls::ClientAuthority;
-use crate::token::BootstrapToken;
 
 /// The group of agents that know the cluster's shared secret.
 pub(super) const AGENTS: &str = "k3s:agent";

@@ -19,8 +19,8 @@ use super::secrets::SecretsError;
 use super::tunnels::KubeletError;
 use crate::control::{COMMAND_TIMEOUT, Command, IssuedToken, Nodes, Refusal, TokenRequest};
 use crate::http::{self, answer};
+use crate::join_token;
 use crate::logging;
-use crate::token;
 
 /// Where the agent takes commands, on the kubelet's end of the tunnel.
 pub const COMMAND_PATH: &str = "/double/command";
@@ -160,7 +160,7 @@ fn create_token(server: &Server, request: &TokenRequest) -> Answer {
         .create_token(expires_at)
         .map_err(|error| internal(&error))?;
     let expires_at = expires_at.map(OffsetDateTime::unix_timestamp);
-    let token = token::format(&server.ca_hash, &made.text()).to_string();
+    let token = join_token::format(&server.ca_hash, &made.text()).to_string();
     Ok(http::json(
         StatusCode::OK,
         &IssuedToken { token, expires_at },

@@ -30,9 +30,9 @@ use zeroize::Zeroizing;
 
 use crate::cluster::Settings;
 use crate::files::{self, FileError};
+use crate::join_token::{self, BundleError, Credentials, JoinToken, TokenError};
 use crate::logging;
 use crate::tls::{self, ClientAuthority, Identity, TlsError};
-use crate::token::{self, BundleError, Credentials, JoinToken, TokenError};
 
 pub use access::AccessError;
 pub use auth::User;
@@ -174,9 +174,9 @@ pub async fn start(settings: ServerSettings) -> Result<RunningServer, ServerErro
     let tls_folder = folder.join("tls");
     let server_authority = Authority::load_or_create(&tls_folder, "server-ca", "k3s-server-ca")?;
     let client_authority = Authority::load_or_create(&tls_folder, "client-ca", "k3s-client-ca")?;
-    let ca_hash = token::ca_hash(server_authority.certificate().as_bytes())?;
+    let ca_hash = join_token::ca_hash(server_authority.certificate().as_bytes())?;
     let password = cluster_password(&folder, settings.token.as_ref())?;
-    let token = token::format(&ca_hash, &format!("server:{}", password.as_str()));
+    let token = join_token::format(&ca_hash, &format!("server:{}", password.as_str()));
     let token_file = write_token(&folder, &token)?;
 
     let listener = listen(settings.listen).await?;

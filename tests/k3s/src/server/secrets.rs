@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::objects::{self, ObjectError, Query};
 use crate::files::{self, FileError};
-use crate::token::BootstrapToken;
+use crate::join_token::BootstrapToken;
 
 /// The namespace that tokens live in.
 pub(super) const NAMESPACE: &str = "kube-system";

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use pinned_http::http::{self, BodyError};
+use pinned_http::tls::{self, Identity, Roots, TlsError};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, StatusCode};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::ClusterError;
 use super::objects::{Metadata, Named, Node, Page};
 use super::settings::{Credentials, KubernetesSettings};
-use crate::settings::{read_bounded, read_secret};
+use crate::files::{read_bounded, read_secret};
 
 /// Name lookup, TCP and TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -34,6 +34,9 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const NODES: &str = "/api/v1/nodes";
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+
+/// The body of an answer, wiped like every body: a few hold secrets.
+type Body = Zeroizing<Vec<u8>>;
 
 /// The API.
 pub(super) struct Api {
@@ -59,44 +62,27 @@ impl Api {
         };
         let root = &settings.root_certificate;
         let bytes = read_bounded(root).map_err(ClusterError::File)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&bytes) {
-            let certificate = certificate.map_err(|_| pem(root, "certificates"))?;
-            roots.add(certificate).map_err(ClusterError::Tls)?;
-        }
-        if roots.is_empty() {
-            return Err(pem(root, "certificates"));
-        }
-        let provider = rustls::crypto::ring::default_provider();
-        let builder = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .map_err(ClusterError::Tls)?
-            .with_root_certificates(roots);
-        let tls = match &settings.credentials {
+        let roots = Roots::from_pem(&bytes).map_err(|error| match error {
+            TlsError::Pem => pem(root, "certificates"),
+            error => ClusterError::Tls(error),
+        })?;
+        let identity = match &settings.credentials {
             Credentials::Token(path) => {
                 bearer(path)?;
-                builder.with_no_client_auth()
+                None
             }
             Credentials::Certificate { certificate, key } => {
                 let chain = read_bounded(certificate).map_err(ClusterError::File)?;
-                let chain = CertificateDer::pem_slice_iter(&chain)
-                    .collect::<Result<Vec<_>, _>>()
+                let chain = tls::certificates(&chain)
                     .map_err(|_| pem(certificate, "a certificate chain"))?;
                 let bytes = read_secret(key).map_err(ClusterError::File)?;
                 let key =
                     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| pem(key, "a private key"))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(ClusterError::Tls)?
+                Some(Identity { chain, key })
             }
         };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
+        let tls = tls::rooted(&roots, identity).map_err(ClusterError::Tls)?;
+        let client = http::builder(tls)
             .connect_timeout(CONNECT_LIMIT)
             .timeout(CALL_LIMIT)
             .pool_max_idle_per_host(4)
@@ -111,7 +97,7 @@ impl Api {
     }
 
     /// The cluster's authorities, PEM, as agents get to see them.
-    pub(super) async fn authorities(&self) -> Result<Vec<u8>, ClusterError> {
+    pub(super) async fn authorities(&self) -> Result<Body, ClusterError> {
         self.call(Method::GET, "/cacerts", "text/plain", None).await
     }
 
@@ -225,7 +211,7 @@ impl Api {
         path: &str,
         accept: &'static str,
         body: Option<(&'static str, Value)>,
-    ) -> Result<Vec<u8>, ClusterError> {
+    ) -> Result<Body, ClusterError> {
         let name = call_name(&method, path);
         let mut request = self
             .client
@@ -246,7 +232,12 @@ impl Api {
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
-        let body = bounded(name, answer).await?;
+        let body = http::read_body(answer, LONGEST)
+            .await
+            .map_err(|error| match error {
+                BodyError::Broken(error) => unreachable(error),
+                BodyError::TooLong(_) => ClusterError::TooLong { call: name },
+            })?;
         if status.is_success() {
             return Ok(body);
         }
@@ -298,7 +289,7 @@ fn seen(node: &Metadata) -> Value {
     json!({"uid": node.uid, "resourceVersion": node.resource_version})
 }
 
-fn gone(answer: Result<Vec<u8>, ClusterError>) -> Result<(), ClusterError> {
+fn gone(answer: Result<Body, ClusterError>) -> Result<(), ClusterError> {
     match answer {
         Err(error) if error.is(StatusCode::NOT_FOUND) => Ok(()),
         answer => answer.map(drop),
@@ -307,21 +298,6 @@ fn gone(answer: Result<Vec<u8>, ClusterError>) -> Result<(), ClusterError> {
 
 fn read<T: DeserializeOwned>(call: &'static str, answer: &[u8]) -> Result<T, ClusterError> {
     serde_json::from_slice(answer).map_err(|source| ClusterError::Answer { call, source })
-}
-
-async fn bounded(call: &'static str, mut answer: Response) -> Result<Vec<u8>, ClusterError> {
-    let mut body = Vec::new();
-    let unreachable = |source: reqwest::Error| ClusterError::Unreachable {
-        call,
-        source: source.without_url(),
-    };
-    while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
-        if body.len() + piece.len() > LONGEST {
-            return Err(ClusterError::TooLong { call });
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
 }
 
 /// The API's words can stand in a log line.

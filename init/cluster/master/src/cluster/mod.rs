@@ -15,10 +15,10 @@
 //! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json`.
 
 mod api;
+mod bootstrap_token;
 mod objects;
 pub(crate) mod settings;
 mod tend;
-mod token;
 
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use attest::verify::Image;
+use attest_verify::Image;
 use chain::Stake;
+use pinned_http::tls::TlsError;
 use reqwest::StatusCode;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -38,10 +39,10 @@ use wire::Secret;
 
 pub use settings::{Credentials, KubernetesSettings};
 
-use crate::settings::MasterSettingsError;
+use crate::settings::error::MasterSettingsError;
 use api::Api;
+use bootstrap_token::BootstrapToken;
 use objects::{Arrival, Backing, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};
-use token::BootstrapToken;
 
 /// How long a token is good. A node joins within a minute or two of its registration, and
 /// registers again where it could not.
@@ -79,7 +80,7 @@ pub enum ClusterError {
     },
     /// Certificates do not fit together, or not with TLS.
     #[error("the certificates of [kubernetes] can't be used")]
-    Tls(#[source] rustls::Error),
+    Tls(#[source] TlsError),
     /// The HTTP client can't be set up.
     #[error("the HTTP client can't be set up")]
     Client(#[source] reqwest::Error),
@@ -227,7 +228,8 @@ impl Cluster {
             self.api.secrets(&of_node),
             self.api.node(&stake.node_id),
         )?;
-        let authority = token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
+        let authority =
+            bootstrap_token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
         if let Some(node) = &node {
             self.check_name(node, &before, backing).await?;
         }

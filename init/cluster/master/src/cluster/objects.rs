@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use attest::verify::Image;
+use attest_verify::Image;
 use chain::ObjectId;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};

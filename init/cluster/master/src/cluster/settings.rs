@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::settings::MasterSettingsError;
+use crate::settings::error::MasterSettingsError;
 
 /// The table as it is written.
 #[derive(Debug, Deserialize)]

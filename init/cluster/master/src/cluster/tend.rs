@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attest::verify::Fault;
+use attest_verify::Fault;
 use chain::{ChainError, ObjectId, Verdict};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};

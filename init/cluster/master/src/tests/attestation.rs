@@ -4,8 +4,10 @@ use std::sync::LazyLock;
 
 use attest::channel::{Claim, heartbeat_data, request_hash};
 use attest::collect::{ReportSource, collect, quote};
-use attest::token;
-use attest::verify::{Policy, Roots, Standing};
+use attest::join_token;
+use attest_verify::{ManufacturerRoots, Policy, Standing};
+use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, pcr11};
+use fixtures::software_tpm::{STUB, Swtpm};
 use master_api::{Grant, HeartbeatQuote};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use seal::tpm::Tpm;
@@ -13,11 +15,6 @@ use seal::tpm::crypto::sha256;
 
 use super::*;
 use crate::trust::{Attestation, Enclave};
-
-#[path = "../../../../lib/attest/tests/support/mod.rs"]
-mod machines;
-
-use machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};
 
 /// What stands for the hash of the master's public key in TLS.
 pub(super) const TLS_KEY: [u8; 32] = [0x71; 32];
@@ -31,7 +28,7 @@ pub(super) fn an_enclave() -> Enclave {
 /// What is asked of every node, but for reports.
 pub(super) fn policy() -> Policy {
     Policy {
-        roots: Roots::from_pem(MAKER.roots().as_bytes()).unwrap(),
+        roots: ManufacturerRoots::from_pem(MAKER.roots().as_bytes()).unwrap(),
         secure_boot: Some(vec![sha256(&[PUBLISHER])]),
         reports: None,
     }
@@ -131,7 +128,7 @@ impl Machine {
             .verify(&bytes, &answer.signature.as_ref().unwrap().0)
             .unwrap();
         assert!(answer.join_token.is_none() && answer.session.is_none());
-        token::open(&mut self.tpm, &hash, &answer.sealed_token.unwrap()).unwrap()
+        join_token::open(&mut self.tpm, &hash, &answer.sealed_token.unwrap()).unwrap()
     }
 
     /// A heartbeat that is quoted over the nonce of the registration, as the first one is.

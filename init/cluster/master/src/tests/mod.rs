@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use attest::verify::Release;
+use attest_verify::Release;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -91,7 +91,7 @@ impl Ledger {
 }
 
 impl StakeReader for Ledger {
-    async fn stake_of_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
+    async fn stake_of_seal_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
         let stake = self.read().await?;
         Ok(stake.filter(|stake| stake.seal_token.is_some_and(|token| token.id == seal_token)))
     }

@@ -4,40 +4,37 @@
 use std::io;
 
 use attest::collect::ReportSource;
-use attest::report::{Kind, Report, Roots, configfs, report_data};
-use attest::verify::LaunchMeasurement;
+use attest::tee_report::{TeeKind, TeeReport, report_data};
+use attest_verify::LaunchMeasurement;
+use attest_verify::tee_report::sev_snp::Tcb;
+use attest_verify::tee_report::{AmdProduct, AmdRoot, Roots};
+use fixtures::recorded::sev_snp::{MILAN_REPORT, MILAN_VCEK};
+use fixtures::recorded::tdx::V4_QUOTE;
+use fixtures::sev_snp::{ARK, ASK, SecurityProcessor, certificates};
 
 use super::attestation::{Machine, TLS_KEY, a_release, an_enclave, policy};
 use super::*;
 use crate::trust::reports::tests::settings;
 use crate::trust::{Attestation, ReportSettings};
 
-#[path = "../../../../lib/attest/tests/support/sev_snp.rs"]
-mod security_processor;
-#[path = "../../../../lib/attest/tests/support/configfs.rs"]
-mod simulated;
-
-use security_processor::{SecurityProcessor, certificates, own_roots};
-use simulated::SimulatedKernel;
-
 const LAUNCH: [u8; 48] = [0x1a; 48];
 
-/// A machine's environment: what its kernel says.
-impl ReportSource for SecurityProcessor {
-    fn report(&self, qualifying_data: &[u8; 32]) -> io::Result<Option<Report>> {
-        let processor = *self;
-        let mut kernel = SimulatedKernel::new("sev_guest");
-        kernel.firmware = Box::new(move |data| processor.report(data));
-        kernel.auxiliary = Some(certificates());
-        configfs::collect(&kernel, "a", &report_data(qualifying_data)).map_err(io::Error::other)
-    }
+/// The root of the tests in the place of AMD's.
+fn own_roots() -> Roots {
+    let mut roots = Roots::vendors();
+    roots.amd = vec![AmdRoot {
+        product: AmdProduct::Genoa,
+        ark: ARK.to_vec(),
+        intermediates: vec![ASK.to_vec()],
+    }];
+    roots
 }
 
 /// A report that is there already.
-struct Given(Report);
+struct Given(TeeReport);
 
 impl ReportSource for Given {
-    fn report(&self, _: &[u8; 32]) -> io::Result<Option<Report>> {
+    fn report(&self, _: &[u8; 32]) -> io::Result<Option<TeeReport>> {
         Ok(Some(self.0.clone()))
     }
 }
@@ -48,7 +45,7 @@ fn world(settings: Option<&ReportSettings>, roots: Roots, launches: &[[u8; 48]])
         enclave: Some(an_enclave()),
         attestation: Some(Attestation {
             required: true,
-            policy: attest::verify::Policy {
+            policy: attest_verify::Policy {
                 reports: settings.map(|settings| settings.load(roots).unwrap()),
                 ..policy()
             },
@@ -57,12 +54,12 @@ fn world(settings: Option<&ReportSettings>, roots: Roots, launches: &[[u8; 48]])
         tls_key_sha256: TLS_KEY,
     });
     let launch = |digest: &[u8; 48]| LaunchMeasurement {
-        kind: Kind::SevSnp,
+        kind: TeeKind::SevSnp,
         digest: *digest,
     };
     let release = Release {
         launch_measurements: launches.iter().map(launch).collect(),
-        ..a_release(attest::verify::Standing::Approved)
+        ..a_release(attest_verify::Standing::Approved)
     };
     world.change(|state| state.releases = vec![release]);
     world
@@ -117,7 +114,7 @@ async fn what_a_release_does_not_list_is_not_proven() {
     // listed for another kind alone
     strict.change(|state| {
         state.releases[0].launch_measurements = vec![LaunchMeasurement {
-            kind: Kind::Tdx,
+            kind: TeeKind::Tdx,
             digest: LAUNCH,
         }];
     });
@@ -125,7 +122,7 @@ async fn what_a_release_does_not_list_is_not_proven() {
     answer.refused(401, "tee-launch-unlisted");
     // of a release that was revoked under another version: it counts no more
     let known = world(Some(&settings()), own_roots(), &[LAUNCH]);
-    known.change(|state| state.releases[0].standing = attest::verify::Standing::Revoked);
+    known.change(|state| state.releases[0].standing = attest_verify::Standing::Revoked);
     let answer = register(&known, &mut machine, Some(&processor)).await;
     answer.refused(401, "release-revoked");
 }
@@ -142,7 +139,7 @@ async fn a_machine_without_a_report_is_one_or_is_refused() {
     assert_eq!(strict.ledger.0.lock().unwrap().reads, 0);
     // where they are not looked at, nothing is said of them
     let blind = world(None, own_roots(), &[LAUNCH]);
-    let junk = Given(Report::new(Kind::SevSnp, vec![1; 9], Vec::new()).unwrap());
+    let junk = Given(TeeReport::new(TeeKind::SevSnp, vec![1; 9], Vec::new()).unwrap());
     let answer = register(&blind, &mut machine, Some(&junk)).await;
     admitted(&answer, "environment: not looked at");
 }
@@ -165,20 +162,20 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
     answer.refused(401, "tee-debug");
     // made for another registration
     let old = processor.report(&report_data(&[3; 32])).unwrap();
-    let old = Given(Report::new(Kind::SevSnp, old, certificates()).unwrap());
+    let old = Given(TeeReport::new(TeeKind::SevSnp, old, certificates()).unwrap());
     let answer = register(&ours, &mut machine, Some(&old)).await;
     answer.refused(401, "tee-report-data");
     // not signed by the chip
     let mut forged = processor.report(&[0; 64]).unwrap();
     forged[0x90] ^= 1;
     for bytes in [forged, vec![7; 1184], vec![7]] {
-        let forged = Given(Report::new(Kind::SevSnp, bytes, certificates()).unwrap());
+        let forged = Given(TeeReport::new(TeeKind::SevSnp, bytes, certificates()).unwrap());
         let answer = register(&ours, &mut machine, Some(&forged)).await;
         answer.refused(401, "tee-report");
     }
     // nobody vouches for the chip
     let bare = processor.report(&report_data(&[3; 32])).unwrap();
-    let bare = Given(Report::new(Kind::SevSnp, bare, Vec::new()).unwrap());
+    let bare = Given(TeeReport::new(TeeKind::SevSnp, bare, Vec::new()).unwrap());
     let answer = register(&ours, &mut machine, Some(&bare)).await;
     answer.refused(401, "tee-report");
     // AMD does not know the root of these tests
@@ -188,19 +185,17 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
     // a recorded report of a real machine, which holds, and is another machine's
     let folder = tempfile::tempdir().unwrap();
     let chips = folder.path().join("chips.pem");
-    let chip = include_bytes!("../../../../lib/attest/tests/reports/sev-snp/milan-virtee.vcek.der");
-    fs::write(&chips, crate::trust::reports::tests::pem_of(chip)).unwrap();
+    fs::write(&chips, crate::trust::reports::tests::pem_of(MILAN_VCEK)).unwrap();
     let knowing = ReportSettings {
         sev_snp_certificates: Some(chips),
         ..settings()
     };
     let recorded =
-        include_bytes!("../../../../lib/attest/tests/reports/sev-snp/milan-virtee.report");
-    let recorded = Given(Report::new(Kind::SevSnp, recorded.to_vec(), Vec::new()).unwrap());
+        Given(TeeReport::new(TeeKind::SevSnp, MILAN_REPORT.to_vec(), Vec::new()).unwrap());
     let real = world(&knowing, Roots::vendors());
     let answer = register(&real, &mut machine, Some(&recorded)).await;
     answer.refused(401, "tee-report-data");
-    let newer = attest::report::sev_snp::Tcb {
+    let newer = Tcb {
         microcode: 0x74,
         ..Default::default()
     };
@@ -216,8 +211,7 @@ async fn each_report_that_does_not_hold_is_refused_by_name() {
     .await;
     answer.refused(401, "tee-firmware");
     // TDX without anything to judge it by: the master's fault, not the node's
-    let quote = include_bytes!("../../../../lib/attest/tests/reports/tdx/v4.quote");
-    let quote = Given(Report::new(Kind::Tdx, quote.to_vec(), Vec::new()).unwrap());
+    let quote = Given(TeeReport::new(TeeKind::Tdx, V4_QUOTE.to_vec(), Vec::new()).unwrap());
     let answer = register(&ours, &mut machine, Some(&quote)).await;
     answer.refused(503, "unavailable");
 }

@@ -6,7 +6,7 @@ use chain::ObjectId;
 use serde::Deserialize;
 
 use super::reports::{Mode, ReportSettings, SevSnpTable, TdxTable};
-use crate::settings::MasterSettingsError;
+use crate::settings::error::MasterSettingsError;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

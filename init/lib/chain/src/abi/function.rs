@@ -17,7 +17,7 @@ pub const CREATE_WORKER_SEAL_TOKEN: &str = "create_worker_seal_token";
 /// `k8s_gateway::renew_worker_seal_token(&Pool, &mut StakeRecord, SealToken, &Clock, &mut TxContext)`
 pub const RENEW_WORKER_SEAL_TOKEN: &str = "renew_worker_seal_token";
 /// `k8s_gateway::request_unstake(&mut Pool, &mut StakeRecord, SealToken, &Clock, &mut TxContext)`.
-/// It stands in this module because it burns the token, and Move forbids that two modules use
+/// It stands in this module because it burns the seal token, and Move forbids that two modules use
 /// each other.
 pub const REQUEST_UNSTAKE: &str = "request_unstake";
 /// `k8s_gateway::request_unstake_without_token(&mut Pool, &mut StakeRecord, &Clock, &mut TxContext)`

@@ -23,7 +23,7 @@ pub struct SealToken {
 pub struct SealTokenIssued {
     /// The record.
     pub record: Address,
-    /// The token.
+    /// The seal token.
     pub token: Address,
     /// From when on it counts no more.
     pub expires_at_ms: u64,
@@ -34,7 +34,7 @@ pub struct SealTokenIssued {
 pub struct SealTokenBurnt {
     /// The record.
     pub record: Address,
-    /// The token.
+    /// The seal token.
     pub token: Address,
 }
 

@@ -61,17 +61,20 @@ impl Chain {
     /// [`ChainError::WrongObject`] where the object is no seal token of the package, names a
     /// record of another pool, key or owner, or is not the one that counts for its record; else
     /// what the conversation fails with.
-    pub async fn stake_of_token(&self, seal_token: ObjectId) -> Result<Option<Stake>, ChainError> {
-        self.on_any(|fullnode| self.stake_of_token_on(fullnode, seal_token.into()))
+    pub async fn stake_of_seal_token(
+        &self,
+        seal_token: ObjectId,
+    ) -> Result<Option<Stake>, ChainError> {
+        self.on_any(|fullnode| self.stake_of_seal_token_on(fullnode, seal_token.into()))
             .await
     }
 
-    /// As [`Self::stake_of_token`], when two fullnodes say the same, or one where only one is
+    /// As [`Self::stake_of_seal_token`], when two fullnodes say the same, or one where only one is
     /// configured. For the master, before it lets a node in.
     ///
     /// # Errors
     /// [`ChainError::Disagreement`] where they say different things, what a fullnode failed with
-    /// where too few answer; else as for [`Self::stake_of_token`].
+    /// where too few answer; else as for [`Self::stake_of_seal_token`].
     pub async fn corroborated_stake_of_token(
         &self,
         seal_token: ObjectId,
@@ -79,7 +82,7 @@ impl Chain {
         self.corroborated(
             seal_token,
             |stake| verdict(stake).name(),
-            |fullnode| self.stake_of_token_on(fullnode, seal_token.into()),
+            |fullnode| self.stake_of_seal_token_on(fullnode, seal_token.into()),
             |one, other| same(one.as_ref(), other.as_ref()),
         )
         .await
@@ -95,7 +98,9 @@ impl Chain {
             let Some(view) = self.record_on(fullnode, record.into()).await? else {
                 return Ok(None);
             };
-            self.with_token_on(fullnode, view, None).await.map(Some)
+            self.with_seal_token_on(fullnode, view, None)
+                .await
+                .map(Some)
         })
         .await
     }
@@ -144,7 +149,8 @@ impl Chain {
                 ),
             });
         }
-        self.with_token_on(fullnode, view, stake.seal_token).await
+        self.with_seal_token_on(fullnode, view, stake.seal_token)
+            .await
     }
 
     /// Looks for the stake on one fullnode.
@@ -176,7 +182,9 @@ impl Chain {
                 format!("node id {:?}", view.stake.node_id),
             ));
         }
-        self.with_token_on(fullnode, view, None).await.map(Some)
+        self.with_seal_token_on(fullnode, view, None)
+            .await
+            .map(Some)
     }
 
     /// Where the record of a key is, or would be.
@@ -189,8 +197,8 @@ impl Chain {
         ))
     }
 
-    /// Reads a token, the record it names, and, for a stake that counts, whose name it bears.
-    async fn stake_of_token_on(
+    /// Reads a seal token, the record it names, and, for a stake that counts, whose name it bears.
+    async fn stake_of_seal_token_on(
         &self,
         fullnode: &Fullnode,
         seal_token: SuiAddress,
@@ -207,7 +215,7 @@ impl Chain {
         if stake.verdict == Verdict::Active {
             self.check_name_on(fullnode, &view.pool, &stake).await?;
         }
-        stake.seal_token = Some(super::read::token_of(&token));
+        stake.seal_token = Some(super::read::seal_token_of(&token));
         Ok(Some(stake))
     }
 }

@@ -20,11 +20,11 @@ pub(super) struct PoolView {
 
 /// A record as read: the stake, its pool, and how transactions name it.
 pub(super) struct RecordView {
-    /// Without its token, which is an object of its own.
+    /// Without its seal token, which is an object of its own.
     pub(super) stake: Stake,
     pub(super) shared: Shared,
     pub(super) pool: PoolView,
-    /// The one token that counts.
+    /// The one seal token that counts.
     pub(super) seal_token: Option<SuiAddress>,
 }
 
@@ -51,8 +51,8 @@ impl Chain {
         }
     }
 
-    /// Adds the token to a stake; one that is known already is not read again.
-    pub(super) async fn with_token_on(
+    /// Adds the seal token to a stake; one that is known already is not read again.
+    pub(super) async fn with_seal_token_on(
         &self,
         fullnode: &Fullnode,
         view: RecordView,
@@ -72,7 +72,7 @@ impl Chain {
         };
         let token: abi::SealToken = object.decode(self.inner.package)?;
         fits(&object, &token, view.seal_token, &stake)?;
-        stake.seal_token = Some(token_of(&token));
+        stake.seal_token = Some(seal_token_of(&token));
         Ok(stake)
     }
 
@@ -205,7 +205,7 @@ pub(super) fn shared(object: &ObjectView, what: &'static str) -> Result<Shared, 
     }
 }
 
-/// Whether a token belongs to a stake: the one that counts, owned by the staker, with the same
+/// Whether a seal token belongs to a stake: the one that counts, owned by the staker, with the same
 /// key.
 pub(super) fn fits(
     object: &ObjectView,
@@ -246,7 +246,7 @@ pub(super) fn fits(
     Ok(())
 }
 
-pub(super) fn token_of(token: &abi::SealToken) -> SealToken {
+pub(super) fn seal_token_of(token: &abi::SealToken) -> SealToken {
     SealToken {
         id: id(token.id),
         issued_at_ms: token.issued_at_ms,

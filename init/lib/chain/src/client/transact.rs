@@ -102,7 +102,7 @@ impl Chain {
             Ok(Plan::SealToken {
                 pool: view.pool.shared,
                 record: view.shared,
-                old: self.own_token(fullnode, &view, key).await?,
+                old: self.own_seal_token(fullnode, &view, key).await?,
             })
         })
         .await?;
@@ -124,7 +124,7 @@ impl Chain {
             Ok(Plan::RequestUnstake {
                 pool: view.pool.shared,
                 record: view.shared,
-                token: self.own_token(fullnode, &view, key).await?,
+                token: self.own_seal_token(fullnode, &view, key).await?,
             })
         })
         .await
@@ -185,7 +185,7 @@ impl Chain {
     }
 
     /// The record's seal token, where it is there and the key's account owns it.
-    async fn own_token(
+    async fn own_seal_token(
         &self,
         fullnode: &Fullnode,
         view: &RecordView,

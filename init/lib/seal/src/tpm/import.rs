@@ -17,7 +17,7 @@ use super::{
     object::{Loaded, Public},
     policy::Policy,
     put_sized,
-    sealed::{MAX_SEALED, SealedObject},
+    sealed_object::{MAX_SEALED, SealedObject},
     template,
 };
 

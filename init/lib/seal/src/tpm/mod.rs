@@ -10,7 +10,8 @@ mod import;
 pub mod nv;
 pub mod object;
 pub mod policy;
-mod sealed;
+pub mod policy_digest;
+mod sealed_object;
 mod session;
 mod signing;
 mod template;
@@ -41,7 +42,7 @@ use self::{
 pub use self::{
     import::Duplicate,
     object::{Loaded, Public},
-    sealed::{MAX_SEALED, SealedObject},
+    sealed_object::{MAX_SEALED, SealedObject},
     session::Session,
     signing::{SignatureBytes, SigningKey},
     template::STORAGE_ROOT_KEY,

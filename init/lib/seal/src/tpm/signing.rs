@@ -17,7 +17,7 @@ use super::{
     malformed,
     object::Loaded,
     policy::{Policy, Unsatisfied},
-    sealed::SealedObject,
+    sealed_object::SealedObject,
     template,
 };
 use crate::release::ReleasePolicies;

@@ -201,23 +201,9 @@ fn set_out_of_memory_score(score: &[u8]) -> Result<(), (Step, c_int)> {
     }
 }
 
-/// What [`restrict_self`](super::restrict_self) does, in the thread that calls it.
-pub(super) fn give_up_capabilities(
-    set: Capabilities,
-    filter: &Filter,
-) -> Result<(), (Step, c_int)> {
-    limit_capabilities(set)?;
-    let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
-    // SAFETY: prctl(2) with this operation takes numbers alone.
-    check(Step::Capabilities, unsafe {
-        libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0)
-    })?;
-    set_capabilities(set)?;
-    filter_system_calls(filter)
-}
-
-/// Nobody gets any other capability by what is executed from now on.
-fn limit_capabilities(set: Capabilities) -> Result<(), (Step, c_int)> {
+/// Nobody gets any other capability by what is executed from now on: each number is tried, so that those
+/// go, too, that a newer kernel has beside the ones known here.
+pub(super) fn limit_capabilities(set: Capabilities) -> Result<(), (Step, c_int)> {
     // SAFETY: prctl(2) with this operation takes numbers alone.
     unsafe {
         for number in 0..64 {
@@ -277,8 +263,8 @@ fn give_up_new_privileges() -> Result<(), (Step, c_int)> {
     })
 }
 
-/// The last step of a new process: what comes after it is `execve`, which the filter lets pass.
-fn filter_system_calls(filter: &Filter) -> Result<(), (Step, c_int)> {
+/// The last step: in a new process comes `execve` after it, which the filter lets pass.
+pub(super) fn filter_system_calls(filter: &Filter) -> Result<(), (Step, c_int)> {
     /// `struct sock_fprog` of <linux/filter.h>.
     #[repr(C)]
     struct FilterProgram {

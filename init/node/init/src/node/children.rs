@@ -12,14 +12,14 @@ use wire::status::DegradedReason;
 
 use super::requests::named_in;
 use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE, Trouble};
+use crate::cgroups;
 use crate::event_loop::Token;
-use log::{Record, Verdict, chain, parse_level, visible};
 use crate::service::{
     Arguments, Command, Effect, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
 use crate::wire_server::Connection;
 use log::timeline;
-use crate::cgroups;
+use log::{Record, Verdict, chain, parse_level, visible};
 
 /// A daemon that failed again and again must be up for so long before that is over: one that says
 /// that it is ready just before it fails would come and go otherwise.

@@ -7,12 +7,12 @@ use tracing::{debug, info, warn};
 
 use super::Node;
 use crate::event_loop::Token;
-use kernel::failure::show_and_restart;
-use kernel::watchdog::Watchdog;
 use crate::power::{Press, Reason};
 use crate::service::{Kind, LOOKS_ON_DISKS, Name, Readiness, SERVICES, Stage};
-use log::timeline;
+use kernel::failure::show_and_restart;
 use kernel::uevent::{Received, Uevent};
+use kernel::watchdog::Watchdog;
+use log::timeline;
 
 /// How many messages of one kind are taken before others have their turn.
 const AT_ONCE: usize = 64;

@@ -19,20 +19,19 @@ use thiserror::Error;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
 
-use kernel::root_devices::RootDevices;
-use kernel::watchdog::Watchdog;
 use crate::event_loop::{EventLoop, Token};
-use log::{LogQueue, RateLimit};
-use kernel::modules::ModuleLoader;
 use crate::power::{PowerButtons, Reason, StopPlan};
 use crate::service::{
-    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor,
-    TaskLines,
+    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor, TaskLines,
 };
 use crate::status::StatusBoard;
-use log::timeline;
-use kernel::uevent::UeventSocket;
 use crate::wire_server::Connection;
+use kernel::modules::ModuleLoader;
+use kernel::root_devices::RootDevices;
+use kernel::uevent::UeventSocket;
+use kernel::watchdog::Watchdog;
+use log::timeline;
+use log::{LogQueue, RateLimit};
 
 /// Where services say that they are ready.
 const NOTIFY_SOCKET: &str = "/run/daas/notify";

@@ -7,9 +7,9 @@ use tracing::{debug, info, warn};
 
 use super::Node;
 use crate::event_loop::Token;
-use log::{RateLimit, Verdict};
 use crate::service::{Name, Notification, cgroup_of_process};
 use log::timeline;
+use log::{RateLimit, Verdict};
 
 /// How many messages are taken before others have their turn.
 const AT_ONCE: usize = 64;

@@ -6,14 +6,14 @@ use config::PublicConfig;
 use tracing::{error, info, warn};
 use wire::child::ToInit;
 use wire::paths::{PLAIN_COPY, PUBLIC_CONFIGURATION, SEAL};
-use wire::status::{Phase, Seal};
+use wire::status::{Phase, Protection};
 
 use super::{CONNECTION_PAUSE, Node};
+use crate::identity;
 use crate::power::Reason;
 use crate::service::{Anew, Name};
 use crate::wire_server::Received;
 use log::timeline;
-use crate::identity;
 
 /// How many messages of one service are taken before others have their turn.
 const AT_ONCE: usize = 32;
@@ -152,11 +152,11 @@ impl Node {
 }
 
 /// What a task has left the name of.
-pub(super) fn named_in(file: &str) -> Seal {
+pub(super) fn named_in(file: &str) -> Protection {
     files::read_text(file, 64)
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(Seal::Unknown)
+        .unwrap_or(Protection::Unknown)
 }
 
 /// A service's words, made fit for a log.

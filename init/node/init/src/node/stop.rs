@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tracing::{info, warn};
 
 use super::Node;
+use crate::cgroups;
 use crate::power::{Act, Group, Reason, StopPlan, World, forget_secrets};
 use crate::service::{Command, Name};
 use log::timeline;
-use crate::cgroups;
 
 /// A group with a longer list of processes is killed rather than asked one by one.
 const PROCESSES_LIMIT: usize = 1024 * 1024;

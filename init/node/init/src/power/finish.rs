@@ -13,8 +13,8 @@ use rustix::system::{RebootCommand, reboot};
 use tracing::{error, info, warn};
 use wire::status::Phase;
 
-use super::memory::forget_credentials;
 use super::Reason;
+use super::memory::forget_credentials;
 use kernel::watchdog::Watchdog;
 use log::LogQueue;
 use log::timeline;

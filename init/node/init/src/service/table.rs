@@ -407,11 +407,11 @@ static NETD: Service = Service {
     user: Some(User {
         id: users::NETD,
         capabilities: Capabilities::NONE
-            .with(Capability::NetAdmin)
+            .with(Capability::CAP_NET_ADMIN)
             // renewals of a lease come from port 68
-            .with(Capability::NetBindService)
-            .with(Capability::NetRaw)
-            .with(Capability::SysTime),
+            .with(Capability::CAP_NET_BIND_SERVICE)
+            .with(Capability::CAP_NET_RAW)
+            .with(Capability::CAP_SYS_TIME),
     }),
     filtered: true,
     requires: &[Name::Configure],

@@ -18,9 +18,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
+use crate::system_partition::{self, VFAT};
 use kernel::block_devices::{self, BlockDevice};
 use kernel::modules::Loader;
-use crate::system_partition::{self, VFAT};
 
 /// The file system of optical media, and the kernel's name for it.
 const ISO9660: &str = "iso9660";

@@ -32,7 +32,7 @@ fn same_duties(one: &PublicConfig, other: &PublicConfig) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::configure::test_document::{KEY, document, parse};
+    use fixtures::documents::{KEY, document, parse};
 
     #[test]
     fn whoever_holds_the_key_says_what_it_does() {

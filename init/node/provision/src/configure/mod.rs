@@ -14,8 +14,6 @@ mod public_keys;
 pub(crate) mod recovery;
 mod sealed;
 mod sources;
-#[cfg(test)]
-mod test_document;
 mod user_data;
 
 use std::path::Path;
@@ -26,7 +24,7 @@ use seal::node::Content;
 use tracing::{error, info, warn};
 use wire::exit::{ASK_CLOUD, INVALID, NOT_FOUND};
 use wire::paths::{PLAIN_COPY, PUBLIC_CONFIGURATION, SEAL, SECRET_CONFIGURATION, SUI_KEY};
-use wire::status::Seal;
+use wire::status::Protection;
 
 use self::keep::{KeepError, Taken};
 pub(crate) use self::output::laid_out;
@@ -65,7 +63,7 @@ pub(crate) fn run() -> ExitCode {
 /// A configuration that can be laid out.
 struct Found {
     taken: Taken,
-    seal: Seal,
+    seal: Protection,
     source: String,
     /// Where it still stands in the plain.
     plain_copy: Option<String>,
@@ -75,7 +73,7 @@ fn find() -> Result<Option<Found>, String> {
     let told = |error: KeepError| log::chain(&error);
     let unsealed = |source: &str, taken| Found {
         taken,
-        seal: Seal::Tpm,
+        seal: Protection::Tpm,
         source: source.to_owned(),
         plain_copy: None,
     };
@@ -115,11 +113,11 @@ fn find() -> Result<Option<Found>, String> {
     let (taken, seal, plain_copy) = match config.public.seal {
         SealMethod::None => {
             keep::refuse_over_sealed(&document).map_err(told)?;
-            (in_the_plain(&document, config), Seal::None, None)
+            (in_the_plain(&document, config), Protection::None, None)
         }
         SealMethod::Tpm => {
             let taken = keep::seal_document(&document, config).map_err(told)?;
-            (taken, Seal::Tpm, remove_all(&document))
+            (taken, Protection::Tpm, remove_all(&document))
         }
     };
     Ok(Some(Found {

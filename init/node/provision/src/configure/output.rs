@@ -7,10 +7,9 @@ use std::path::Path;
 
 use seal::node::{Content, MAX_KEY, StoredKey};
 use wire::paths::{SECRET_CONFIGURATION, SUI_KEY};
-use wire::status::Seal;
+use wire::status::Protection;
 use wire::users::STAKER;
 use zeroize::Zeroizing;
-
 
 /// Where everything goes.
 pub(super) struct Files<'a> {
@@ -26,13 +25,17 @@ pub(super) fn write(
     files: &Files<'_>,
     public: &str,
     content: &Content,
-    seal: Seal,
+    seal: Protection,
 ) -> io::Result<()> {
     if let Some(directory) = files.public.parent() {
         fs::create_dir_all(directory)?;
     }
     match &content.sui_key {
-        Some(key) => write_secret(files.key, &key.to_bytes().map_err(io::Error::other)?, STAKER)?,
+        Some(key) => write_secret(
+            files.key,
+            &key.to_bytes().map_err(io::Error::other)?,
+            STAKER,
+        )?,
         None => match files::forget(files.key) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -124,7 +127,12 @@ mod tests {
         for text in ["one", "two"] {
             if !rustix::process::geteuid().is_root() {
                 fs::create_dir_all(&place).unwrap();
-                write_secret(&secret, text.as_bytes(), None).unwrap();
+                write_secret(
+                    &secret,
+                    text.as_bytes(),
+                    rustix::process::geteuid().as_raw(),
+                )
+                .unwrap();
                 files::replace(&seal, b"none", 0o644).unwrap();
                 files::replace(&public, b"public", 0o644).unwrap();
                 continue;
@@ -133,7 +141,7 @@ mod tests {
                 document: Zeroizing::new(text.to_owned()),
                 sui_key: None,
             };
-            write(&files, "public", &content, Seal::None).unwrap();
+            write(&files, "public", &content, Protection::None).unwrap();
             assert_eq!(fs::metadata(&secret).unwrap().uid(), 901);
             assert_eq!(fs::metadata(&secret).unwrap().gid(), 901);
         }

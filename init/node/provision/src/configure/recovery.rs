@@ -10,8 +10,8 @@ use seal::tpm::crypto::Point;
 use seal::tpm::policy::Unsatisfied;
 use zeroize::Zeroizing;
 
-use kernel::block_devices::BlockDevice;
 use crate::system_partition::{self, DIRECTORY, SystemPartition};
+use kernel::block_devices::BlockDevice;
 
 /// Not a log: what is written here is kept nowhere.
 const CONSOLE: &str = "/dev/console";

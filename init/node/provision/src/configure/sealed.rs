@@ -5,8 +5,8 @@ use std::io::{self, Read as _};
 use seal::envelope::{self, Envelope, MAX_FILE};
 use thiserror::Error;
 
-use kernel::block_devices::BlockDevice;
 use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
+use kernel::block_devices::BlockDevice;
 
 /// Below [`DIRECTORY`].
 pub(crate) const FILE: &str = "node.sealed";

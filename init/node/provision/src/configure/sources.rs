@@ -237,15 +237,9 @@ mod tests {
         );
         fs::write(&path, b"a\nb\n\xff").unwrap();
         let error = file("x", Origin::State, &path).unwrap_err();
-        assert_eq!(
-            log::chain(&error),
-            "x: can't be read: line 3 is not UTF-8"
-        );
+        assert_eq!(log::chain(&error), "x: can't be read: line 3 is not UTF-8");
         let error = file("x", Origin::State, directory.path()).unwrap_err();
-        assert_eq!(
-            log::chain(&error),
-            "x: can't be read: it is not a file"
-        );
+        assert_eq!(log::chain(&error), "x: can't be read: it is not a file");
     }
 
     #[test]

@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    const SEALED: &[u8] = include_bytes!("../../../../../tests/fuzz/seeds/envelope/from-afar");
+    use fixtures::documents::SEALED;
 
     fn is_plain(bytes: &[u8]) -> bool {
         matches!(recognise(bytes), Ok(UserData::Plain(_)))

@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::Step;
-use kernel::block_devices::BlockDevice;
 use crate::system_partition::{VFAT, mount_detached};
+use kernel::block_devices::BlockDevice;
 
 /// The boot loader's configuration (loader.conf(5)), from the root of the EFI system partition.
 const FILE: &str = "loader/loader.conf";

@@ -86,10 +86,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Takes the steps as they come, until the last or until time is up.
-fn collect(
-    receiver: &Receiver<Message>,
-    limit: Duration,
-) -> Vec<Step> {
+fn collect(receiver: &Receiver<Message>, limit: Duration) -> Vec<Step> {
     let began = Instant::now();
     let mut steps = Vec::new();
     loop {

@@ -4,7 +4,7 @@ use seal::envelope::{Envelope, Error, Sealing};
 use seal::tpm::policy::{Policy, Unsatisfied};
 
 use super::*;
-use crate::software_tpm::{Publisher, STUB, Swtpm};
+use fixtures::software_tpm::{Publisher, STUB, Swtpm};
 
 fn steps(act: impl FnOnce(&mut dyn FnMut(Step))) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -124,7 +124,7 @@ fn the_end_comes_whatever_hangs_or_breaks() {
     let step = Step::Done("one".to_owned());
     sender.send(Message::Step(step.clone())).unwrap();
     // time is up from the start, and what came before that counts
-    let steps = collect(&receiver, Duration::ZERO, &mut None);
+    let steps = collect(&receiver, Duration::ZERO);
     let [first, Step::NotDone(hangs)] = steps.as_slice() else {
         panic!("{steps:?}");
     };
@@ -132,8 +132,8 @@ fn the_end_comes_whatever_hangs_or_breaks() {
     assert!(hangs.contains("hangs"), "{hangs}");
 
     sender.send(Message::End).unwrap();
-    assert_eq!(collect(&receiver, LIMIT, &mut None), []);
+    assert_eq!(collect(&receiver, LIMIT), []);
     drop(sender);
-    let steps = collect(&receiver, LIMIT, &mut None);
+    let steps = collect(&receiver, LIMIT);
     assert!(matches!(steps.as_slice(), [Step::NotDone(_)]), "{steps:?}");
 }

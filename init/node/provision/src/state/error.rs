@@ -10,9 +10,9 @@ use super::mapping::MappingError;
 use super::volume::{Refusal, Unable};
 use super::{MOUNT_POINT, SIZE_LIMIT};
 use crate::configure::recovery;
-use gpt::{ReadError, WriteError};
 use crate::machine_id::MachineIdError;
 use crate::sealing::CannotSeal;
+use gpt::{ReadError, WriteError};
 
 /// Why there is no state.
 #[derive(Debug, thiserror::Error)]

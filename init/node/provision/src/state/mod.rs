@@ -50,11 +50,11 @@ use sealed::{Sealed, refused};
 use volume::{Machine, Unable, Volume};
 pub(crate) use wipe::{discard, wipe};
 use wire::paths::STATE_ENCRYPTION;
-use wire::status::Seal;
+use wire::status::Protection;
 
 use crate::sealing::Sealer;
-use kernel::mounts;
 use crate::{configure, machine_id, owner};
+use kernel::mounts;
 
 const MOUNT_POINT: &str = "/var";
 /// The least that images, logs and k3s itself need.
@@ -108,8 +108,8 @@ fn tell_encryption() -> std::io::Result<()> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let uuid = files::read_text(format!("/sys/dev/block/{major}:{minor}/dm/uuid"), 256);
     let encryption = match uuid {
-        Ok(uuid) if uuid == mapping::UUID => Seal::Tpm,
-        _ => Seal::None,
+        Ok(uuid) if uuid == mapping::UUID => Protection::Tpm,
+        _ => Protection::None,
     };
     tracing::info!(%encryption, "state mounted");
     files::replace(

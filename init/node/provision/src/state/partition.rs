@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 
 use super::StateError;
+use gpt::{ATTRIBUTE_BEING_FORMATTED, Partition, Table, types};
 use kernel::block_devices::{self, BlockDevice};
 use kernel::root_devices::{self, RootDevices};
-use gpt::{ATTRIBUTE_BEING_FORMATTED, Partition, Table, types};
 
 /// Which of several partitions of its type is the state.
 const LABEL: &str = "state";
@@ -161,7 +161,7 @@ fn grown_last_block(table: &Table, entry: &Partition) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gpt::test_disk::TestDisk;
+    use fixtures::gpt_disk::TestDisk;
 
     fn read(disk: &TestDisk) -> Table {
         Table::read_from(disk.file(), 512, disk.size()).unwrap()

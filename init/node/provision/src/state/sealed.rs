@@ -12,8 +12,8 @@ use seal::tpm::crypto::Point;
 use super::error::StateError;
 use super::header::{self, Header, Slot};
 use super::volume::{self, Volume};
-use crate::sealing::Sealer;
 use crate::configure;
+use crate::sealing::Sealer;
 
 /// The header of an encrypted volume, as it was found.
 #[derive(Debug, PartialEq, Eq)]

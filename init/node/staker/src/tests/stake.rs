@@ -234,7 +234,7 @@ async fn a_stake_below_the_minimum_waits_for_a_top_up() {
             _ => None,
         });
         assert!(hint.unwrap().contains("staking::top_up"));
-        // topped up: the same token serves
+        // topped up: the same seal token serves
         world.chain.set(Verdict::Active);
         sleep(MINUTE).await;
         assert_eq!(world.agents_started(), 2);

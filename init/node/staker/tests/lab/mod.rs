@@ -5,12 +5,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use attest::verify::{Policy, Reports, Roots};
+use attest_verify::{ManufacturerRoots, Policy, Reports};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use chain::{Chain, ObjectId};
+use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, pcr11};
+use fixtures::software_tpm::{STUB, Swtpm};
 use master::trust::{Attestation, Enclave, Trust, tls_key_sha256};
 use master_api::MAXIMUM_REGISTRATION;
 use seal::tpm::crypto::sha256;
@@ -21,7 +23,6 @@ use wire::status::DegradedReason;
 
 use crate::common::devnet::{Devnet, Init, Options, starts_agent};
 use crate::common::{Leaf, Server};
-use crate::machines::{Firmware, Flaw, Manufacturer, PUBLISHER, STUB, Swtpm, pcr11};
 
 const SEED: [u8; 32] = [0x5e; 32];
 const VERSION: &str = "1.2.3";
@@ -123,7 +124,7 @@ impl Lab {
             attestation: Some(Attestation {
                 required,
                 policy: Policy {
-                    roots: Roots::from_pem(self.maker.roots().as_bytes()).unwrap(),
+                    roots: ManufacturerRoots::from_pem(self.maker.roots().as_bytes()).unwrap(),
                     secure_boot: Some(vec![sha256(&[PUBLISHER])]),
                     reports,
                 },

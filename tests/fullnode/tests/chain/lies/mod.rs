@@ -137,7 +137,7 @@ impl Stage {
             prop_assert_eq!(&releases, &self.releases);
         }
         if let Some(token) = self.stake.seal_token {
-            typed(chain.stake_of_token(token.id).await)?;
+            typed(chain.stake_of_seal_token(token.id).await)?;
             let sure = typed(chain.corroborated_stake_of_token(token.id).await)?;
             if let Some(sure) = sure.filter(|_| !alone) {
                 let told = sure.map(|stake| (stake.verdict, stake.staker, stake.node_id));

@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seal::envelope::Envelope;
 use seal::release::{MAX_FILE, Phase, ReleasePolicies};
-use wire::paths::RELEASE_POLICIES as POLICIES;
 use seal::tpm::crypto::Digest;
 use seal::tpm::error::Error as TpmError;
 use seal::tpm::transport::{DEVICE, Device, Transport};
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
+use wire::paths::RELEASE_POLICIES as POLICIES;
 use zeroize::Zeroizing;
 
 use crate::control::Unsealed;

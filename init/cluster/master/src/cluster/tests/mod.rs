@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use attest::verify::{Image, Release, Standing};
+use attest_verify::{Image, Release, Standing};
 use axum::http::StatusCode;
 use chain::{ObjectId, SealToken, Verdict};
 use http_body_util::Full;

@@ -74,11 +74,11 @@ fn a_service_starts_when_what_it_requires_is_up() {
         [
             Command::Start(Name::State),
             Command::Start(Name::Configure),
-            Command::Start(Name::Report)
+            Command::Start(Name::TeeReport)
         ]
     );
     assert!(scene.plan().is_empty(), "nothing starts twice");
-    scene.exited(Name::Report, &Exit::Status(0));
+    scene.exited(Name::TeeReport, &Exit::Status(0));
     scene.exited(Name::Configure, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
     scene.exited(Name::State, &Exit::Status(0));
@@ -115,23 +115,23 @@ fn a_daemon_with_nothing_to_do_is_done_and_one_that_fails_is_not() {
         scene.exited(Name::Measure, &Exit::Status(0));
         report(&mut scene);
         let starts = scene.plan().contains(&Command::Start(Name::Staker));
-        (starts, scene.stage(Name::Report))
+        (starts, scene.stage(Name::TeeReport))
     };
     assert_eq!(staker_starts(&mut |_| {}), (false, "starting"));
     assert_eq!(
         staker_starts(&mut |scene| {
-            let ended = scene.exited(Name::Report, &Exit::Status(0));
+            let ended = scene.exited(Name::TeeReport, &Exit::Status(0));
             assert_eq!(ended, Ended::Done);
         }),
         (true, "done")
     );
-    let ready = |scene: &mut Scene| assert!(scene.ready(Name::Report));
+    let ready = |scene: &mut Scene| assert!(scene.ready(Name::TeeReport));
     assert_eq!(staker_starts(&mut { ready }), (true, "ready"));
     // one that has taken up its work is missed when it ends
     assert_eq!(
         staker_starts(&mut |scene| {
             ready(scene);
-            let ended = scene.exited(Name::Report, &Exit::Status(0));
+            let ended = scene.exited(Name::TeeReport, &Exit::Status(0));
             assert!(matches!(ended, Ended::Failed { failures: 1, .. }));
         }),
         (false, "waiting")
@@ -140,8 +140,8 @@ fn a_daemon_with_nothing_to_do_is_done_and_one_that_fails_is_not() {
     let fails = |times: u32| {
         move |scene: &mut Scene| {
             for failure in 1..=times {
-                scene.exited(Name::Report, &FAILED);
-                while failure < times && scene.stage(Name::Report) == "waiting" {
+                scene.exited(Name::TeeReport, &FAILED);
+                while failure < times && scene.stage(Name::TeeReport) == "waiting" {
                     scene.advance();
                     scene.plan();
                 }
@@ -297,7 +297,7 @@ fn what_does_not_end_is_killed_once_the_grace_is_over() {
 fn a_start_that_takes_too_long_is_a_failure() {
     let mut scene = Scene::new();
     scene.plan();
-    scene.exited(Name::Report, &Exit::Status(0));
+    scene.exited(Name::TeeReport, &Exit::Status(0));
     scene.exited(Name::State, &Exit::Status(0));
     scene.plan();
     scene.exited(Name::Configure, &FAILED);

@@ -6,7 +6,8 @@ use wire::child::PowerOffReason;
 
 #[test]
 fn every_name_has_its_entry() {
-    let listed: Vec<Name> = SERVICES.iter().map(|service| service.name).collect();
+    let all = SERVICES.iter().chain(RESET_SERVICES);
+    let listed: Vec<Name> = all.map(|service| service.name).collect();
     assert_eq!(listed, Name::ALL);
     for name in Name::ALL {
         assert_eq!(name.service().name, *name);
@@ -26,6 +27,45 @@ fn what_is_required_comes_before() {
                 service.name
             );
             assert!(required.service().automatic);
+        }
+    }
+}
+
+/// A reset is asked for by whoever stands before the machine: nothing else runs beside it, and however it
+/// ends, the machine goes off.
+#[test]
+fn reset_runs_alone_and_ends_in_power_off() {
+    let [reset] = RESET_SERVICES else {
+        panic!("one service");
+    };
+    assert!(reset.automatic && reset.requires.is_empty() && reset.after.is_empty());
+    let off = Effect::PowerOff(Reason::Reset);
+    assert_eq!(reset.effects.up, [off]);
+    assert_eq!(reset.effects.failed, [(None, off)]);
+    assert!(SERVICES.iter().all(|service| service.name != Name::Reset));
+}
+
+#[test]
+fn effects_name_services_of_the_table() {
+    for service in SERVICES {
+        let effects = &service.effects;
+        let failed = effects.failed.iter().map(|(_, effect)| effect);
+        for effect in effects.up.iter().chain(effects.ended).chain(failed) {
+            if let Effect::Hasten(name) | Effect::Redo(name) | Effect::WantUnconfigured(name) =
+                effect
+            {
+                assert!(
+                    SERVICES.iter().any(|service| service.name == *name),
+                    "{name}"
+                );
+            }
+        }
+        if let Some(configured) = service.configured {
+            assert!(
+                service.requires.contains(&configured.by),
+                "{}",
+                service.name
+            );
         }
     }
 }
@@ -155,9 +195,9 @@ fn services_that_are_not_root_have_just_their_capabilities() {
     assert_eq!(
         netd.capabilities,
         Capabilities::NONE
-            .with(Capability::NetAdmin)
-            .with(Capability::NetBindService)
-            .with(Capability::NetRaw)
-            .with(Capability::SysTime)
+            .with(Capability::CAP_NET_ADMIN)
+            .with(Capability::CAP_NET_BIND_SERVICE)
+            .with(Capability::CAP_NET_RAW)
+            .with(Capability::CAP_SYS_TIME)
     );
 }

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::configure::sources::Origin;
-use crate::configure::test_document::{KEY, document};
-use crate::software_tpm::{Publisher, STUB, Swtpm, enter};
+use fixtures::documents::{KEY, document};
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter};
 
 /// A machine, the publisher of its images, and its EFI system partition.
 struct Node {

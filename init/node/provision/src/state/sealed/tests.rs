@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 use super::super::header::Found;
 use super::super::volume::Refusal;
 use super::*;
-use crate::software_tpm::{Publisher, STUB, Swtpm, enter};
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter};
 
 /// A machine, the publisher of its image, and its state partition.
 struct Node {

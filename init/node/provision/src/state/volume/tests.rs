@@ -4,7 +4,7 @@ use seal::tpm::Tpm;
 use seal::tpm::crypto::Digest;
 
 use super::*;
-use crate::software_tpm::{Publisher, STUB, Swtpm, enter, workshop};
+use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter, workshop};
 
 fn sealer(tpm: Tpm, publisher: &Publisher) -> Sealer {
     sealer_of(tpm, publisher, &STUB, 0)

@@ -1,0 +1,365 @@
+//! The master's configuration: one TOML file, checked before anything listens.
+
+pub(crate) mod error;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chain::ChainSettings;
+use serde::Deserialize;
+
+use crate::cluster::KubernetesSettings;
+use crate::cluster::settings::{KubernetesTable, https_server};
+use crate::files::read_bounded;
+use crate::trust::settings::{AttestationTable, EnclaveTable, TrustSettings};
+
+pub use error::MasterSettingsError;
+
+/// How far a fullnode's last checkpoint may lie behind: a join token is not handed out on old
+/// news.
+const STALENESS: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    listen: SocketAddr,
+    certificate: PathBuf,
+    key: PathBuf,
+    chain: ChainTable,
+    join: JoinTable,
+    kubernetes: Option<KubernetesTable>,
+    #[serde(default)]
+    attestation: AttestationTable,
+    enclave: Option<EnclaveTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainTable {
+    chain_id: String,
+    fullnodes: Vec<String>,
+    root_certificate: Option<String>,
+    package: String,
+    pool: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinTable {
+    server: String,
+    token_file: Option<PathBuf>,
+}
+
+/// What the master is told.
+#[derive(Debug, Clone)]
+pub struct MasterSettings {
+    /// Where it listens; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Its certificate chain, a PEM file.
+    pub certificate: PathBuf,
+    /// The certificate's key, a PEM file that others can't read.
+    pub key: PathBuf,
+    /// Where stakes are.
+    pub chain: ChainSettings,
+    /// What an accepted node gets.
+    pub join: JoinSettings,
+    /// Who the master is, and what it asks of nodes beside their stake.
+    pub trust: TrustSettings,
+}
+
+/// What an accepted node gets.
+#[derive(Debug, Clone)]
+pub struct JoinSettings {
+    /// The cluster's address for `k3s agent`, an `https` URL.
+    pub server: String,
+    /// Where its token comes from.
+    pub source: TokenSource,
+}
+
+/// Where join tokens come from.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// A file with one token for all; it is read for every registration, so that it can be changed
+    /// at any time.
+    File(PathBuf),
+    /// The cluster: a token for each node, and for a short time.
+    Kubernetes(KubernetesSettings),
+}
+
+impl MasterSettings {
+    /// Reads the file. Relative paths in it start from its folder.
+    ///
+    /// # Errors
+    /// Names the file and, where the fault is in the document, line and field.
+    pub fn load(path: &Path) -> Result<Self, MasterSettingsError> {
+        let bytes = read_bounded(path)?;
+        let document = |detail: String| MasterSettingsError::Document {
+            path: path.to_owned(),
+            detail,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|error| document(error.to_string()))?;
+        Self::parse(path, text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, MasterSettingsError> {
+        let parsed: Document =
+            toml::from_str(text).map_err(|error| MasterSettingsError::Document {
+                path: path.to_owned(),
+                detail: error.to_string().trim_end().to_owned(),
+            })?;
+        let mut chain = ChainSettings::parse(
+            &parsed.chain.chain_id,
+            &parsed.chain.fullnodes,
+            parsed.chain.root_certificate.as_deref(),
+            &parsed.chain.package,
+            &parsed.chain.pool,
+        )
+        .map_err(|source| MasterSettingsError::Chain {
+            path: path.to_owned(),
+            source,
+        })?;
+        chain.timeouts.staleness = STALENESS;
+        let Some(server) = https_server(&parsed.join.server) else {
+            return Err(MasterSettingsError::Field {
+                path: path.to_owned(),
+                field: "join.server",
+                found: parsed.join.server,
+                expected: "an https URL without a path, such as \"https://k3s.example.org:6443\"",
+            });
+        };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let source = match (parsed.join.token_file, parsed.kubernetes) {
+            (Some(file), None) => TokenSource::File(folder.join(file)),
+            (None, Some(table)) => TokenSource::Kubernetes(table.check(path)?),
+            (file, _) => {
+                return Err(MasterSettingsError::Field {
+                    path: path.to_owned(),
+                    field: "join.token_file, [kubernetes]",
+                    found: if file.is_some() { "both" } else { "neither" }.to_owned(),
+                    expected: "one of the two: [kubernetes] for a token of its own for each node, \
+                               or a file with one token for all",
+                });
+            }
+        };
+        let trust = TrustSettings::parse(path, folder, parsed.attestation, parsed.enclave)?;
+        Ok(Self {
+            listen: parsed.listen,
+            certificate: folder.join(parsed.certificate),
+            key: folder.join(parsed.key),
+            chain,
+            join: JoinSettings { server, source },
+            trust,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Credentials;
+
+    fn document() -> String {
+        format!(
+            r#"listen = "127.0.0.1:8443"
+certificate = "master.pem"
+key = "/etc/daas/master.key"
+
+[chain]
+chain_id = "{}"
+fullnodes = ["https://127.0.0.1:9000"]
+package = "0xa1"
+pool = "0xb2"
+
+[join]
+server = "https://10.0.2.2:6443/"
+token_file = "token"
+
+[attestation]
+endorsement_roots = "makers.pem"
+secure_boot_certificates = "publisher.pem"
+releases = "0xc3"
+
+[enclave]
+id = "0xd4"
+key = "enclave.key"
+"#,
+            chain::ChainId::from_bytes([7; 32])
+        )
+    }
+
+    fn parse(text: &str) -> Result<MasterSettings, MasterSettingsError> {
+        MasterSettings::parse(Path::new("/srv/master.toml"), text)
+    }
+
+    #[test]
+    fn paths_start_from_the_file() {
+        let settings = parse(&document()).unwrap();
+        assert_eq!(settings.certificate, Path::new("/srv/master.pem"));
+        assert_eq!(settings.key, Path::new("/etc/daas/master.key"));
+        let file = matches!(&settings.join.source,
+            TokenSource::File(file) if file == Path::new("/srv/token"));
+        assert!(file);
+        assert_eq!(settings.join.server, "https://10.0.2.2:6443");
+        assert_eq!(settings.chain.timeouts.staleness, STALENESS);
+        let trust = settings.trust;
+        assert!(trust.required);
+        let evidence = trust.evidence.unwrap();
+        assert_eq!(evidence.endorsement_roots, Path::new("/srv/makers.pem"));
+        assert_eq!(
+            evidence.secure_boot_certificates.unwrap(),
+            Path::new("/srv/publisher.pem")
+        );
+        assert_eq!(trust.enclave.unwrap().key, Path::new("/srv/enclave.key"));
+    }
+
+    #[test]
+    fn nodes_without_evidence_are_admitted_where_it_is_said_alone() {
+        let end = document().find("[attestation]").unwrap();
+        let bare = document()[..end].to_owned();
+        let error = parse(&bare).unwrap_err().to_string();
+        assert!(error.contains("required = false"), "{error}");
+        let trust = parse(&format!("{bare}[attestation]\nrequired = false"))
+            .unwrap()
+            .trust;
+        assert!(!trust.required && trust.evidence.is_none() && trust.enclave.is_none());
+        let trust = parse(&document().replace("[attestation]", "[attestation]\nrequired = false"))
+            .unwrap()
+            .trust;
+        assert!(!trust.required && trust.evidence.is_some());
+        let lenient = document().replace(
+            "secure_boot_certificates = \"publisher.pem\"",
+            "require_secure_boot = false",
+        );
+        let evidence = parse(&lenient).unwrap().trust.evidence.unwrap();
+        assert!(evidence.secure_boot_certificates.is_none());
+    }
+
+    #[test]
+    fn reports_are_verified_where_nothing_else_is_said() {
+        let reports = |text: &str| parse(text).unwrap().trust.evidence.unwrap().reports;
+        let default = reports(&document()).unwrap();
+        assert!(!default.required && default.tdx_collateral.is_none());
+        let set = |words: &str| document().replace("[enclave]", &format!("{words}\n[enclave]"));
+        let asked =
+            reports(&document().replace("[attestation]", "[attestation]\nreports = \"required\""));
+        assert!(asked.unwrap().required);
+        let none = document().replace("[attestation]", "[attestation]\nreports = \"ignored\"");
+        assert!(reports(&none).is_none());
+        let tables = "[attestation.sev_snp]\nminimum_tcb = { snp = 22, microcode = 72 }\n\
+                      certificates = \"chips.pem\"\n[attestation.tdx]\n\
+                      collateral = \"/srv/intel.json\"\n\
+                      statuses = [\"UpToDate\", \"SWHardeningNeeded\"]";
+        let full = reports(&set(tables)).unwrap();
+        assert_eq!((full.minimum_tcb.snp, full.minimum_tcb.tee), (22, 0));
+        let chips = full.sev_snp_certificates.unwrap();
+        assert_eq!(chips, Path::new("/srv/chips.pem"));
+        assert_eq!(full.tdx_statuses.len(), 2);
+        // tables that nobody would look at
+        let error = parse(&none.replace("[enclave]", &format!("{tables}\n[enclave]")));
+        assert!(error.unwrap_err().to_string().contains("ignored"));
+    }
+
+    #[test]
+    fn faults_name_file_line_and_field() {
+        for (from, to, expected) in [
+            ("listen", "listens", "line 1"),
+            ("127.0.0.1:8443", "here", "line 1"),
+            ("\"master.pem\"", "3", "line 2"),
+            ("pool = \"0xb2\"\n", "", "pool"),
+            ("0xb2", "b2", "[chain]"),
+            ("https://10.0.2.2:6443/", "http://10.0.2.2", "join.server"),
+            ("https://10.0.2.2:6443/", "https://u@h/x", "join.server"),
+            ("[join]", "[join]\nextra = 1", "extra"),
+            (
+                "endorsement_roots = \"makers.pem\"\n",
+                "",
+                "endorsement_roots",
+            ),
+            ("releases = \"0xc3\"\n", "", "attestation.releases"),
+            ("0xc3", "c3", "attestation.releases"),
+            (
+                "secure_boot_certificates = \"publisher.pem\"\n",
+                "",
+                "secure_boot_certificates",
+            ),
+            (
+                "releases =",
+                "require_secure_boot = false\nreleases =",
+                "require_secure_boot",
+            ),
+            ("releases =", "reports = \"perhaps\"\nreleases =", "perhaps"),
+            (
+                "releases =",
+                "required = false\nreports = \"required\"\nreleases =",
+                "attestation.reports",
+            ),
+            (
+                "[enclave]",
+                "[attestation.tdx]\nstatuses = [\"Revoked\"]\n[enclave]",
+                "attestation.tdx.statuses",
+            ),
+            (
+                "[enclave]",
+                "[attestation.sev_snp]\nmaximum_vmpl = 4\n[enclave]",
+                "attestation.sev_snp.maximum_vmpl",
+            ),
+            (
+                "[enclave]",
+                "[attestation.sev_snp]\nminimum_tcb = { microcode = 256 }\n[enclave]",
+                "microcode",
+            ),
+            ("0xd4", "d4", "enclave.id"),
+            (
+                "[enclave]\nid = \"0xd4\"\nkey = \"enclave.key\"\n",
+                "",
+                "[enclave]",
+            ),
+        ] {
+            let text = document().replace(from, to);
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains("/srv/master.toml"), "{error}");
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn tokens_come_from_a_file_or_from_the_cluster() {
+        let cluster = |credentials: &str| {
+            let file = "token_file = \"token\"\n";
+            let table = "[kubernetes]\nserver = \"https://127.0.0.1:6443/\"\n\
+                         root_certificate = \"ca.crt\"\n";
+            parse(&document().replace(file, &format!("{table}{credentials}\n")))
+        };
+        let settings = cluster("token_file = \"token\"").unwrap();
+        let TokenSource::Kubernetes(settings) = settings.join.source else {
+            panic!("{settings:?}")
+        };
+        assert_eq!(settings.server, "https://127.0.0.1:6443");
+        assert_eq!(settings.root_certificate, Path::new("/srv/ca.crt"));
+        let token = matches!(settings.credentials,
+            Credentials::Token(file) if file == Path::new("/srv/token"));
+        assert!(token);
+        cluster("client_certificate = \"a\"\nclient_key = \"b\"").unwrap();
+
+        let (both, neither) = ("client_certificate = \"a\"\ntoken_file = \"b\"", "");
+        for credentials in [both, neither, "client_key = \"b\"", "extra = 1"] {
+            let error = cluster(credentials).unwrap_err().to_string();
+            assert!(error.contains("token_file"), "{credentials}: {error}");
+        }
+        let file = "token_file = \"token\"\n";
+        let neither = parse(&document().replace(file, ""))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            neither.contains("neither") && neither.contains("[kubernetes]"),
+            "{neither}"
+        );
+        let both = "[kubernetes]\nserver = \"https://a\"\nroot_certificate = \"a\"\n\
+                    token_file = \"a\"\n";
+        let both = parse(&format!("{}{both}", document()))
+            .unwrap_err()
+            .to_string();
+        assert!(both.contains("both"), "{both}");
+    }
+}

@@ -1,0 +1,476 @@
+//! Evidence of a real TPM in software: the good way, and each way to be refused.
+
+use std::sync::LazyLock;
+
+use attest::{
+    channel::{Claim, heartbeat_data},
+    collect::{collect, quote},
+    evidence::Evidence,
+    join_token,
+};
+use attest_verify::{ManufacturerRoots, Policy, Release, Standing, Verified, certificate_digests};
+use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, install, pcr11};
+use fixtures::software_tpm::{STUB, Swtpm, workshop};
+use master_api::{Base64, Grant, HeartbeatQuote, RefusalCode};
+use seal::tpm::{Tpm, crypto::sha256};
+use wire::Secret;
+
+const NOW: u64 = 1_800_000_000;
+
+static MAKER: LazyLock<Manufacturer> = LazyLock::new(Manufacturer::new);
+
+fn claim() -> Claim {
+    Claim {
+        nonce: vec![1; 32],
+        node_id: "edge-0001".to_owned(),
+        node_key: vec![2; 33],
+        address: format!("0x{}", "03".repeat(32)),
+        channel: [4; 32],
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        roots: ManufacturerRoots::from_pem(MAKER.roots().as_bytes()).expect("roots"),
+        secure_boot: Some(vec![sha256(&[PUBLISHER])]),
+        reports: None,
+    }
+}
+
+struct Machine {
+    swtpm: Swtpm,
+    tpm: Tpm,
+    log: Vec<u8>,
+}
+
+impl Machine {
+    fn new(firmware: Firmware) -> Self {
+        let swtpm = Swtpm::new();
+        MAKER.provision(&swtpm, Flaw::None);
+        Self::boot(swtpm, firmware)
+    }
+
+    fn boot(swtpm: Swtpm, firmware: Firmware) -> Self {
+        let log = firmware.boot(&swtpm, &STUB);
+        let tpm = swtpm.open();
+        Self { swtpm, tpm, log }
+    }
+
+    fn evidence(&mut self) -> Evidence {
+        let evidence = collect(&mut self.tpm, claim(), self.log.clone(), &[]).expect("collected");
+        // as it travels
+        Evidence::from_bytes(&evidence.to_bytes().expect("within bounds")).expect("the same")
+    }
+
+    fn verified(&mut self) -> Verified {
+        policy()
+            .check(&self.evidence(), &claim(), NOW)
+            .expect("verified")
+    }
+}
+
+#[track_caller]
+fn refused(evidence: &Evidence, claim: &Claim, policy: &Policy, code: RefusalCode) {
+    let fault = policy
+        .check(evidence, claim, NOW)
+        .expect_err("it is refused");
+    assert_eq!(fault.code, code, "{fault}");
+    assert!(fault.message.contains(' '), "{fault}");
+}
+
+fn release(version: &str, pcr11: [u8; 32], standing: Standing) -> Release {
+    Release {
+        version: version.to_owned(),
+        pcr11,
+        launch_measurements: Vec::new(),
+        standing,
+    }
+}
+
+#[test]
+fn a_released_image_on_a_certified_tpm_is_verified() {
+    let mut machine = Machine::new(Firmware::default());
+    let verified = machine.verified();
+    assert!(verified.secure_boot);
+    let releases = [
+        release("1.0.0", [9; 32], Standing::Approved),
+        release("1.1.0", pcr11(&STUB), Standing::Approved),
+    ];
+    let found = verified.release(&releases).expect("approved");
+    assert_eq!(found.version, "1.1.0");
+}
+
+#[test]
+fn releases_that_do_not_count_are_named() {
+    let verified = Machine::new(Firmware::default()).verified();
+    let minimum = "2.0.0".to_owned();
+    let other = release("1.0.0", [9; 32], Standing::Approved);
+    for (standing, code) in [
+        (Some(Standing::Revoked), RefusalCode::ReleaseRevoked),
+        (
+            Some(Standing::BelowMinimum { minimum }),
+            RefusalCode::ReleaseBelowMinimum,
+        ),
+        (None, RefusalCode::ReleaseUnknown),
+    ] {
+        let mut releases = vec![other.clone()];
+        releases.extend(standing.map(|standing| release("1.1.0", pcr11(&STUB), standing)));
+        let fault = verified.release(&releases).expect_err("refused");
+        assert_eq!(fault.code, code, "{fault}");
+    }
+    // one image under two versions: it stays revoked, and else counts by the one that does
+    let both = |standing| {
+        [
+            release("1.1.1", pcr11(&STUB), Standing::Approved),
+            release("1.1.0", pcr11(&STUB), standing),
+        ]
+    };
+    assert!(verified.release(&both(Standing::Revoked)).is_err());
+    let minimum = "1.1.1".to_owned();
+    let found = both(Standing::BelowMinimum { minimum });
+    assert_eq!(verified.release(&found).expect("counts").version, "1.1.1");
+}
+
+/// Changes what evidence was to be for.
+type Change = fn(&mut Claim);
+
+#[test]
+fn evidence_is_for_one_registration_on_one_channel() {
+    let mut machine = Machine::new(Firmware::default());
+    let evidence = machine.evidence();
+    let policy = policy();
+    let cases: [(Change, RefusalCode); 5] = [
+        (|claim| claim.nonce[0] ^= 1, RefusalCode::QuoteNonce),
+        (|claim| claim.channel[0] ^= 1, RefusalCode::ChannelMismatch),
+        (|claim| claim.node_id.push('x'), RefusalCode::KeyBinding),
+        (|claim| claim.node_key[0] ^= 1, RefusalCode::KeyBinding),
+        (|claim| claim.address.push('x'), RefusalCode::KeyBinding),
+    ];
+    for (change, code) in cases {
+        let mut other = claim();
+        change(&mut other);
+        refused(&evidence, &other, &policy, code);
+        // a binding that was edited to fit is not what was quoted
+        let mut edited = evidence.clone();
+        edited.binding.nonce.clone_from(&other.nonce);
+        edited.binding.channel = other.channel;
+        edited.binding.node_id.clone_from(&other.node_id);
+        edited.binding.node_key.clone_from(&other.node_key);
+        edited.binding.address.clone_from(&other.address);
+        refused(&edited, &other, &policy, RefusalCode::QuoteNonce);
+    }
+}
+
+#[test]
+fn another_machines_parts_are_refused() {
+    let mut machine = Machine::new(Firmware::default());
+    let mut other = Machine::new(Firmware::default());
+    let (evidence, others) = (machine.evidence(), other.evidence());
+    let (policy, claim) = (policy(), claim());
+    let mut swapped = evidence.clone();
+    swapped.attestation_key.clone_from(&others.attestation_key);
+    refused(&swapped, &claim, &policy, RefusalCode::QuoteSignature);
+    let mut swapped = evidence.clone();
+    swapped.endorsement_key.clone_from(&others.endorsement_key);
+    refused(&swapped, &claim, &policy, RefusalCode::KeyBinding);
+    let mut swapped = evidence.clone();
+    swapped
+        .endorsement_certificate
+        .clone_from(&others.endorsement_certificate);
+    refused(&swapped, &claim, &policy, RefusalCode::EndorsementUntrusted);
+    let mut edited = evidence.clone();
+    *edited.quote_message.last_mut().expect("bytes") ^= 1;
+    refused(&edited, &claim, &policy, RefusalCode::QuoteSignature);
+    let mut edited = evidence.clone();
+    edited.quote_message = vec![7; 100];
+    refused(&edited, &claim, &policy, RefusalCode::EvidenceMalformed);
+    // a key that signs anything
+    let mut edited = evidence.clone();
+    edited.attestation_key.clone_from(&evidence.endorsement_key);
+    refused(&edited, &claim, &policy, RefusalCode::AttestationKey);
+    let mut edited = evidence;
+    edited.attestation_key = vec![1; 8];
+    refused(&edited, &claim, &policy, RefusalCode::EvidenceMalformed);
+}
+
+#[test]
+fn the_log_leads_to_the_quoted_registers_or_is_refused() {
+    let mut machine = Machine::new(Firmware::default());
+    let evidence = machine.evidence();
+    let (policy, claim) = (policy(), claim());
+    let mut edited = evidence.clone();
+    edited.registers[3][0] ^= 1;
+    refused(&edited, &claim, &policy, RefusalCode::RegistersMismatch);
+    let mut edited = evidence.clone();
+    edited.event_log.clear();
+    refused(&edited, &claim, &policy, RefusalCode::EventLog);
+    let mut edited = evidence.clone();
+    edited.event_log.pop();
+    refused(&edited, &claim, &policy, RefusalCode::EventLog);
+    // the log of a machine with Secure Boot, of one without
+    let mut off = Machine::new(Firmware {
+        secure_boot: false,
+        ..Firmware::default()
+    });
+    let mut edited = off.evidence();
+    edited.event_log = evidence.event_log;
+    refused(&edited, &claim, &policy, RefusalCode::EventLog);
+}
+
+#[test]
+fn secure_boot_is_on_by_known_keys_where_the_policy_wants_it() {
+    let mut off = Machine::new(Firmware {
+        secure_boot: false,
+        ..Firmware::default()
+    });
+    let evidence = off.evidence();
+    refused(&evidence, &claim(), &policy(), RefusalCode::SecureBootOff);
+    let lenient = Policy {
+        secure_boot: None,
+        ..policy()
+    };
+    let verified = lenient.check(&evidence, &claim(), NOW).expect("verified");
+    assert!(!verified.secure_boot);
+
+    let mut stranger = Machine::new(Firmware {
+        authority: b"a stranger's certificate",
+        ..Firmware::default()
+    });
+    let evidence = stranger.evidence();
+    refused(&evidence, &claim(), &policy(), RefusalCode::SecureBootKeys);
+}
+
+#[test]
+fn a_command_line_from_outside_is_refused() {
+    let mut machine = Machine::new(Firmware {
+        command_line: Some(b"init=/bin/sh"),
+        ..Firmware::default()
+    });
+    let evidence = machine.evidence();
+    refused(&evidence, &claim(), &policy(), RefusalCode::CommandLine);
+}
+
+#[test]
+fn endorsement_certificates_are_checked() {
+    let claim = claim();
+    for (flaw, code) in [
+        (Flaw::Expired, RefusalCode::EndorsementExpired),
+        (Flaw::Purpose, RefusalCode::EndorsementUntrusted),
+    ] {
+        let swtpm = Swtpm::new();
+        MAKER.provision(&swtpm, flaw);
+        let mut machine = Machine::boot(swtpm, Firmware::default());
+        refused(&machine.evidence(), &claim, &policy(), code);
+    }
+    let mut bare = Machine::boot(Swtpm::new(), Firmware::default());
+    refused(
+        &bare.evidence(),
+        &claim,
+        &policy(),
+        RefusalCode::EndorsementMissing,
+    );
+    // of another manufacturer
+    install(
+        &bare.swtpm,
+        &Manufacturer::new().certificate(&mut bare.tpm, Flaw::None),
+    );
+    refused(
+        &bare.evidence(),
+        &claim,
+        &policy(),
+        RefusalCode::EndorsementUntrusted,
+    );
+    let mut edited = bare.evidence();
+    edited.endorsement_certificate = Some(vec![0x30; 200]);
+    refused(
+        &edited,
+        &claim,
+        &policy(),
+        RefusalCode::EndorsementUntrusted,
+    );
+}
+
+/// The certificate that swtpm's own tool issues, with its own authority.
+#[test]
+fn swtpms_own_certificates_are_verified() {
+    let swtpm = Swtpm::new();
+    let (_kept, at) = workshop();
+    let point = swtpm
+        .open()
+        .endorsement_public()
+        .and_then(|public| public.point())
+        .expect("a key");
+    let directory = at.display();
+    std::fs::write(
+        at.join("localca.conf"),
+        format!(
+            "statedir = {directory}\nsigningkey = {directory}/signkey.pem\n\
+             issuercert = {directory}/issuercert.pem\ncertserial = {directory}/certserial\n"
+        ),
+    )
+    .expect("written");
+    std::fs::write(
+        at.join("localca.options"),
+        "--platform-manufacturer double\n--platform-version 1\n--platform-model double\n",
+    )
+    .expect("written");
+    let output = std::process::Command::new("swtpm_localca")
+        .args(["--type", "ek", "--tpm2", "--dir", &directory.to_string()])
+        .arg("--ek")
+        .arg(format!(
+            "x={},y={},id=secp256r1",
+            hex::encode(point.x),
+            hex::encode(point.y)
+        ))
+        .args(["--vmid", "node", "--tpm-spec-family", "2.0"])
+        .args(["--tpm-spec-revision", "164", "--tpm-spec-level", "0"])
+        .args(["--tpm-manufacturer", "id:00001014"])
+        .args(["--tpm-model", "swtpm", "--tpm-version", "id:20191023"])
+        .arg("--configfile")
+        .arg(at.join("localca.conf"))
+        .arg("--optsfile")
+        .arg(at.join("localca.options"))
+        .output()
+        .expect("this test needs swtpm_localca: apt-get install swtpm-tools");
+    assert!(output.status.success(), "{output:?}");
+    install(
+        &swtpm,
+        &std::fs::read(at.join("ek.cert")).expect("a certificate"),
+    );
+    let roots = ["swtpm-localca-rootca-cert.pem", "issuercert.pem"]
+        .map(|name| std::fs::read(at.join(name)).expect("a root"))
+        .concat();
+    let policy = Policy {
+        roots: ManufacturerRoots::from_pem(&roots).expect("roots"),
+        ..policy()
+    };
+    let mut machine = Machine::boot(swtpm, Firmware::default());
+    policy
+        .check(&machine.evidence(), &claim(), NOW)
+        .expect("verified");
+}
+
+#[test]
+fn files_of_certificates_hold_certificates() {
+    for wrong in [
+        "",
+        "junk",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        assert!(
+            ManufacturerRoots::from_pem(wrong.as_bytes()).is_err(),
+            "{wrong}"
+        );
+    }
+    assert!(certificate_digests(b"").is_err());
+    let roots = MAKER.roots();
+    assert_eq!(certificate_digests(roots.as_bytes()).expect("two").len(), 2);
+}
+
+fn a_grant() -> Grant {
+    Grant {
+        join_token: Secret::new("K10ca::node:hunter2".to_owned()),
+        server: "https://k3s.example:6443".to_owned(),
+        session: "0123".to_owned(),
+    }
+}
+
+#[test]
+fn the_token_opens_on_the_machine_of_the_evidence_alone() {
+    let mut machine = Machine::new(Firmware::default());
+    let verified = machine.verified();
+    let request = [5; 32];
+    let sealed = join_token::seal(
+        &verified.endorsement,
+        &verified.attestation,
+        &request,
+        &a_grant(),
+    )
+    .expect("sealed");
+    let opened = join_token::open(&mut machine.tpm, &request, &sealed).expect("opened");
+    assert_eq!(opened, a_grant());
+    let json = serde_json::to_string(&sealed).expect("JSON");
+    assert!(!json.contains("hunter2"));
+
+    assert!(join_token::open(&mut machine.tpm, &[6; 32], &sealed).is_err());
+    for change in [
+        |sealed: &mut master_api::SealedToken| sealed.ciphertext.0[0] ^= 1,
+        |sealed: &mut master_api::SealedToken| sealed.nonce.0[0] ^= 1,
+        |sealed: &mut master_api::SealedToken| sealed.credential.0[40] ^= 1,
+        |sealed: &mut master_api::SealedToken| sealed.nonce.0.clear(),
+    ] {
+        let mut edited = sealed.clone();
+        change(&mut edited);
+        assert!(join_token::open(&mut machine.tpm, &request, &edited).is_err());
+    }
+    let mut other = Machine::new(Firmware::default());
+    assert!(join_token::open(&mut other.tpm, &request, &sealed).is_err());
+    // the certified endorsement key of one machine with the attestation key of another: nobody's
+    let mixed = join_token::seal(
+        &verified.endorsement,
+        &other.verified().attestation,
+        &request,
+        &a_grant(),
+    )
+    .expect("sealed");
+    assert!(join_token::open(&mut machine.tpm, &request, &mixed).is_err());
+    assert!(join_token::open(&mut other.tpm, &request, &mixed).is_err());
+}
+
+fn a_beat(tpm: &mut Tpm, session: &str, sequence: u64, nonce: &[u8]) -> HeartbeatQuote {
+    let data = heartbeat_data(session, sequence, nonce).expect("small");
+    let quote = quote(tpm, &data).expect("quoted");
+    HeartbeatQuote {
+        message: Base64(quote.message),
+        signature: Base64(quote.signature),
+    }
+}
+
+#[test]
+fn heartbeats_are_of_the_same_machine_boot_and_registers() {
+    let mut machine = Machine::new(Firmware::default());
+    let boot = machine.verified().boot();
+    let data = [heartbeat_data("s", 1, &[7; 32]).expect("small")];
+    let beat = a_beat(&mut machine.tpm, "s", 1, &[7; 32]);
+    let next = boot.check(&beat, &data).expect("good");
+    assert!(
+        next.check(&beat, &data).is_ok(),
+        "its clock did not go back"
+    );
+    let code = |beat: &HeartbeatQuote, data: &[[u8; 32]]| {
+        boot.check(beat, data).expect_err("refused").code
+    };
+    // an old one
+    let next = [heartbeat_data("s", 2, &[7; 32]).expect("small")];
+    assert_eq!(code(&beat, &next), RefusalCode::QuoteNonce);
+    // another node's
+    let mut other = Machine::new(Firmware::default());
+    let others = a_beat(&mut other.tpm, "s", 1, &[7; 32]);
+    assert_eq!(code(&others, &data), RefusalCode::QuoteSignature);
+    let mut edited = beat.clone();
+    *edited.message.0.last_mut().expect("bytes") ^= 1;
+    assert_eq!(code(&edited, &data), RefusalCode::QuoteSignature);
+    edited.message.0.truncate(9);
+    assert_eq!(code(&edited, &data), RefusalCode::EvidenceMalformed);
+    // the machine was started anew without a reset of its TPM, or the TPM's clock went back
+    let changes: [fn(&mut Verified); 2] = [
+        |verified| verified.restart_count += 1,
+        |verified| verified.clock = u64::MAX,
+    ];
+    for change in changes {
+        let mut before = machine.verified();
+        change(&mut before);
+        let fault = before.boot().check(&beat, &data).expect_err("refused");
+        assert_eq!(fault.code, RefusalCode::AnotherBoot, "{fault}");
+    }
+    // something was measured since
+    machine.tpm.extend_pcr(12, &[1; 32]).expect("extended");
+    let changed = a_beat(&mut machine.tpm, "s", 1, &[7; 32]);
+    assert_eq!(code(&changed, &data), RefusalCode::RegistersChanged);
+    // another boot
+    let Machine { mut swtpm, .. } = machine;
+    swtpm.power_cycle();
+    let mut again = Machine::boot(swtpm, Firmware::default());
+    let after = a_beat(&mut again.tpm, "s", 1, &[7; 32]);
+    assert_eq!(code(&after, &data), RefusalCode::AnotherBoot);
+}
