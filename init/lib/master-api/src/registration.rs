@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{Base64, EncodingError, canonical};
-use wire::Secret;
+use wire::{JoinToken, Secret, ServerUrl};
 
 /// Registers a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,10 +103,10 @@ impl RegisterResponse {
 /// What an accepted worker gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The token for `k3s agent`; it names the hash of the cluster's certificate authority.
-    pub join_token: Secret,
+    /// The token for `k3s agent`.
+    pub join_token: JoinToken,
     /// The cluster's address for `k3s agent`.
-    pub server: String,
+    pub server: ServerUrl,
     /// Names this registration in heartbeats.
     pub session: String,
 }

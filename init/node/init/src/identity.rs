@@ -5,6 +5,8 @@
 use std::fs;
 use std::io::{self, Read};
 
+use wire::NodeName;
+
 use crate::files;
 
 const DIRECTORY: &str = "/run/daas/etc";
@@ -12,8 +14,6 @@ const DIRECTORY: &str = "/run/daas/etc";
 const STORED_MACHINE_ID: &str = "/var/lib/daas/machine-id";
 /// machine-id(5): 32 hexadecimal digits.
 const MACHINE_ID_DIGITS: usize = 32;
-/// `HOST_NAME_MAX` of Linux, gethostname(2).
-const HOSTNAME_LIMIT: usize = 64;
 /// The name until a configuration gives one.
 const UNNAMED: &str = "localhost";
 
@@ -28,10 +28,6 @@ pub(crate) enum IdentityError {
     },
     #[error("no random bytes for a machine-id")]
     Random(#[source] io::Error),
-    #[error(
-        "{name:?} is not a hostname of at most {HOSTNAME_LIMIT} letters, digits, dashes and dots"
-    )]
-    Hostname { name: String },
     #[error("the kernel does not take the hostname")]
     SetHostname(#[source] io::Error),
 }
@@ -44,7 +40,7 @@ pub(crate) enum IdentityError {
 pub(crate) fn prepare() -> Result<(), IdentityError> {
     fs::create_dir_all(DIRECTORY).map_err(|source| write_error(DIRECTORY, source))?;
     write("machine-id", &format!("{}\n", random_machine_id()?))?;
-    set_hostname(UNNAMED)
+    name_machine(UNNAMED)
 }
 
 /// Takes the machine-id that the state keeps, or on first boot lets the state keep the one that
@@ -77,13 +73,12 @@ const FILE_LIMIT: usize = 4096;
 /// Names the machine: in the kernel, in `/etc/hostname` and in `/etc/hosts`.
 ///
 /// # Errors
-/// See [`IdentityError`]; nothing is changed for a name that is none.
-pub(crate) fn set_hostname(name: &str) -> Result<(), IdentityError> {
-    if !is_hostname(name) {
-        return Err(IdentityError::Hostname {
-            name: name.to_owned(),
-        });
-    }
+/// See [`IdentityError`].
+pub(crate) fn set_hostname(name: &NodeName) -> Result<(), IdentityError> {
+    name_machine(name.as_str())
+}
+
+fn name_machine(name: &str) -> Result<(), IdentityError> {
     write("hostname", &format!("{name}\n"))?;
     write("hosts", &hosts(name))?;
     rustix::system::sethostname(name.as_bytes())
@@ -98,18 +93,6 @@ fn hosts(name: &str) -> String {
         text.push_str(&format!("127.0.1.1 {name}\n"));
     }
     text
-}
-
-fn is_hostname(name: &str) -> bool {
-    name.len() <= HOSTNAME_LIMIT
-        && name.split('.').all(|label| {
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        })
 }
 
 fn is_machine_id(id: &str) -> bool {
@@ -169,26 +152,6 @@ mod tests {
             &"a".repeat(33),
         ] {
             assert!(!is_machine_id(id), "{id}");
-        }
-    }
-
-    #[test]
-    fn hostnames() {
-        for name in ["edge-0001", "a.b-c.d", "localhost", "1"] {
-            assert!(is_hostname(name), "{name}");
-        }
-        for name in [
-            "",
-            ".",
-            "a.",
-            "-a",
-            "a-",
-            "a_b",
-            "a b",
-            "a\n",
-            &"a".repeat(65),
-        ] {
-            assert!(!is_hostname(name), "{name}");
         }
     }
 

@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use wire::paths::STATE_ENCRYPTION;
 use wire::status::Seal;
 
 use crate::configure::recovery;
-use crate::state::STATE_ENCRYPTION_FILE;
 use crate::{files, log, measured_boot, owner, state};
 
 /// Longer than the name of a [`Seal`].
@@ -27,7 +27,7 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::FAILURE;
     }
     // once configuration and state are open it is of no more use but to whoever takes the disk
-    if Path::new(STATE_ENCRYPTION_FILE).exists() {
+    if Path::new(STATE_ENCRYPTION).exists() {
         recovery::forget();
     }
     match owner {
@@ -41,7 +41,7 @@ pub(crate) fn run() -> ExitCode {
 
 /// The recovery key that opens the configuration is to open the state, too. The state was there first.
 fn adopt_recovery_key() {
-    let encryption = files::read_text(STATE_ENCRYPTION_FILE, LIMIT).unwrap_or_default();
+    let encryption = files::read_text(STATE_ENCRYPTION, LIMIT).unwrap_or_default();
     if encryption.parse() != Ok(Seal::Tpm) {
         // none that is this configuration's is open
         return;

@@ -15,9 +15,10 @@ use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, pcr};
 use thiserror::Error;
 use wire::paths::EVENT_LOG;
+use wire::users;
 
 use crate::tpm_device::{self, Presence};
-use crate::{files, log, setup};
+use crate::{files, log};
 
 pub(crate) use seal::release::POLICIES;
 /// The publisher's key, which is measured.
@@ -146,7 +147,7 @@ fn carry(from: &str, to: &str) -> io::Result<()> {
 /// nothing to do.
 pub(crate) fn prepare() {
     if Path::new(DEVICE).exists() {
-        let given = chown(DEVICE, Some(setup::STAKER), Some(setup::STAKER))
+        let given = chown(DEVICE, Some(users::STAKER), Some(users::STAKER))
             .and_then(|()| fs::set_permissions(DEVICE, Permissions::from_mode(0o600)));
         if let Err(error) = given {
             tracing::error!(%error, "the TPM can't be handed to the staker");

@@ -9,15 +9,15 @@
 use std::io;
 use std::path::Path;
 
-use config::NodeConfig;
+use node_settings::{SettingsFileError, StakerSettings};
 use seal::tpm::crypto::{Digest, sha256};
 use thiserror::Error;
+use wire::paths::{STAKER_SETTINGS, STATE_ENCRYPTION};
 use wire::status::Seal;
 
-use crate::configure::laid_out;
+use crate::configure::output::tpm_key;
 use crate::files;
 use crate::sealing::hex_digits;
-use crate::state::STATE_ENCRYPTION_FILE;
 
 /// On the state disk.
 const FILE: &str = "/var/lib/daas/owner";
@@ -35,7 +35,7 @@ pub(crate) enum OwnerError {
     )]
     Another,
     #[error("the configuration that was taken can't be read")]
-    Configuration,
+    Configuration(#[source] SettingsFileError),
     #[error("{FILE} can't be used")]
     File(#[source] io::Error),
 }
@@ -53,7 +53,7 @@ fn has_owner(file: &Path) -> bool {
 /// Whether the state is this configuration's. A new one becomes so. A state that lies in the plain is
 /// anybody's anyway.
 pub(crate) fn check() -> Result<(), OwnerError> {
-    let encryption = files::read_text(STATE_ENCRYPTION_FILE, LIMIT).unwrap_or_default();
+    let encryption = files::read_text(STATE_ENCRYPTION, LIMIT).unwrap_or_default();
     if encryption.parse() != Ok(Seal::Tpm) {
         return Ok(());
     }
@@ -63,14 +63,13 @@ pub(crate) fn check() -> Result<(), OwnerError> {
 /// The owner that the configuration names: its Sui key, which only its hash shows. Of a key in the TPM
 /// the public part is anybody's, and what lets it sign is hashed with it.
 fn of_configuration() -> Result<Digest, OwnerError> {
-    let content = laid_out().ok_or(OwnerError::Configuration)?;
-    if let Some(key) = &content.sui_key {
+    if let Some(key) = tpm_key() {
         let key = key.to_signing_key();
         return Ok(sha256(&[DOMAIN, b"/tpm", key.auth(), &key.object().public]));
     }
-    let config = NodeConfig::parse("staker.toml", &content.document)
-        .map_err(|_| OwnerError::Configuration)?;
-    let key = config.identity.sui_key.expose();
+    let settings: StakerSettings =
+        node_settings::read(Path::new(STAKER_SETTINGS)).map_err(OwnerError::Configuration)?;
+    let key = settings.identity.sui_key.expose();
     Ok(sha256(&[DOMAIN, b"/key", key.as_bytes()]))
 }
 

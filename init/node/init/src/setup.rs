@@ -5,7 +5,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 
+use wire::paths;
 use wire::status::Phase;
+use wire::users::{METADATA, NETD, STAKER};
 
 use crate::corruption::RootDevices;
 use crate::modules::ModuleLoader;
@@ -24,14 +26,6 @@ const MODULES: [&str; 4] = [
     "vxlan",
 ];
 
-/// User and group of the program `netd`, as in the image's passwd(5).
-pub(crate) const NETD: u32 = 900;
-/// User and group of the program `staker`.
-pub(crate) const STAKER: u32 = 901;
-
-/// User and group of the program `metadata`.
-pub(crate) const METADATA: u32 = 902;
-
 /// A directory on `/run`.
 struct Directory {
     path: &'static str,
@@ -41,37 +35,37 @@ struct Directory {
 
 const DIRECTORIES: [Directory; 8] = [
     Directory {
-        path: "/run/daas",
+        path: paths::RUN,
         mode: 0o755,
         owner: 0,
     },
     Directory {
-        path: "/run/daas/config",
+        path: paths::CONFIGURATION,
         mode: 0o755,
         owner: 0,
     },
     Directory {
-        path: wire::paths::EVIDENCE,
+        path: paths::EVIDENCE,
         mode: 0o755,
         owner: 0,
     },
     Directory {
-        path: "/run/daas/agent",
+        path: paths::AGENT,
         mode: 0o700,
         owner: 0,
     },
     Directory {
-        path: "/run/daas/metadata",
+        path: paths::METADATA_RUN,
         mode: 0o700,
         owner: METADATA,
     },
     Directory {
-        path: "/run/netd",
+        path: paths::NETD_RUN,
         mode: 0o755,
         owner: NETD,
     },
     Directory {
-        path: wire::paths::STAKER_RUN,
+        path: paths::STAKER_RUN,
         mode: 0o750,
         owner: STAKER,
     },

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use config::Cloud;
+use cloud::Cloud;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use thiserror::Error;

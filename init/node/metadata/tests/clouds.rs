@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::{Cloud, MAXIMUM_USER_DATA};
+use cloud::{Cloud, MAXIMUM_USER_DATA};
 use metadata::ask::{self, AskError};
 use metadata::http::{Client, HttpError};
 use metadata::retry;

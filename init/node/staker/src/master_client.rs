@@ -23,6 +23,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use seal::tpm::crypto::sha256;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wire::ServerUrl;
 use zeroize::Zeroizing;
 
 use crate::board::explain;
@@ -176,12 +177,11 @@ fn client(
 }
 
 impl MasterClient {
-    /// `url` is `https://host[:port]`, and `root_certificate` all that its certificate is checked
-    /// against, in PEM.
+    /// `root_certificate` is all that the certificate of the master is checked against, in PEM.
     ///
     /// # Errors
     /// [`MasterClientError`] where the root is not a certificate.
-    pub fn new(url: &str, root_certificate: &str) -> Result<Self, MasterClientError> {
+    pub fn new(url: &ServerUrl, root_certificate: &str) -> Result<Self, MasterClientError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(root_certificate.as_bytes()) {
             let certificate = certificate.map_err(|_| MasterClientError::Root)?;
@@ -200,7 +200,7 @@ impl MasterClient {
             .build()
             .map_err(MasterClientError::Verifier)?;
         Ok(Self {
-            url: url.trim_end_matches('/').to_owned(),
+            url: url.to_string(),
             open: client(&roots, None)?,
             roots,
             pinned: RefCell::new(None),
@@ -379,7 +379,8 @@ mod tests {
     fn a_root_that_is_none_is_refused() {
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for text in ["", "junk", junk] {
-            let error = MasterClient::new("https://master.example", text).unwrap_err();
+            let url = "https://master.example".parse().unwrap();
+            let error = MasterClient::new(&url, text).unwrap_err();
             assert!(matches!(error, MasterClientError::Root), "{error}");
         }
     }

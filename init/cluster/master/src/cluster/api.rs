@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use wire::ServerUrl;
 use zeroize::Zeroizing;
 
 use super::ClusterError;
@@ -37,7 +38,7 @@ const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 
 /// The API.
 pub(super) struct Api {
-    server: String,
+    server: ServerUrl,
     client: Client,
     credentials: Credentials,
 }

@@ -9,7 +9,7 @@ mod esp;
 mod identity;
 mod keep;
 mod metadata;
-mod output;
+pub(crate) mod output;
 mod public_keys;
 pub(crate) mod recovery;
 mod sealed;
@@ -21,13 +21,14 @@ mod user_data;
 use std::path::Path;
 use std::process::ExitCode;
 
-use config::{Cloud, NodeConfig, SealMethod};
+use cloud::Cloud;
+use config::{NodeConfig, SealMethod};
 use seal::node::Content;
 use tracing::{error, info, warn};
+use wire::paths::{CONFIGURATION, PLAIN_COPY};
 use wire::status::Seal;
 
 use self::keep::{KeepError, Taken};
-pub(crate) use self::output::laid_out;
 pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
 use sources::{Document, Offer, Origin};
 
@@ -40,18 +41,6 @@ pub(crate) const NOT_FOUND: u8 = 10;
 pub(crate) const INVALID: u8 = 11;
 /// As [`NOT_FOUND`], on a machine in a cloud: its metadata service may have one.
 pub(crate) const ASK_CLOUD: u8 = 12;
-
-/// The configuration without its secrets, for everybody on the node.
-pub(crate) const PUBLIC_FILE: &str = wire::paths::PUBLIC_CONFIGURATION;
-/// The whole of it, for the staker alone.
-pub(crate) const SECRET_FILE: &str = wire::paths::SECRET_CONFIGURATION;
-/// The TPM's key and what lets it sign, for the staker alone.
-pub(crate) const KEY_FILE: &str = wire::paths::SUI_KEY;
-/// The name of a [`Seal`]: how the configuration is kept.
-pub(crate) const SEAL_FILE: &str = "/run/daas/config/seal";
-/// Where the configuration still stands in the plain though it is sealed, and what to do; not there when
-/// it stands nowhere.
-pub(crate) const PLAIN_COPY_FILE: &str = "/run/daas/config/plain-copy";
 
 /// Runs the task.
 pub(crate) fn run() -> ExitCode {
@@ -165,25 +154,19 @@ fn lay_out(found: &Found) -> ExitCode {
         content,
         recovery,
     } = &found.taken;
-    let files = output::Files {
-        public: Path::new(PUBLIC_FILE),
-        secret: Path::new(SECRET_FILE),
-        key: Path::new(KEY_FILE),
-        seal: Path::new(SEAL_FILE),
-    };
     if let Some(Err(error)) = recovery.as_ref().map(recovery::keep_public) {
         warn!(%error, "the recovery key will not open the state");
     }
-    let written = output::note(Path::new(PLAIN_COPY_FILE), found.plain_copy.as_deref())
-        .and_then(|()| output::write(&files, &config.public_toml, content, found.seal));
+    let written = output::note(Path::new(PLAIN_COPY), found.plain_copy.as_deref())
+        .and_then(|()| output::write(Path::new(CONFIGURATION), config, content, found.seal));
     match written {
         Ok(()) => {
             let Found { seal, source, .. } = found;
-            info!(source, node = config.public.node_id, %seal, "configuration taken");
+            info!(source, node = %config.public.node_id, %seal, "configuration taken");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            error!(%error, "the configuration can't be laid out below /run/daas/config");
+            error!(%error, "the configuration can't be laid out below {CONFIGURATION}");
             ExitCode::FAILURE
         }
     }

@@ -16,7 +16,6 @@ use crate::log::{Record, Verdict, chain, parse_level, visible};
 use crate::service::{
     Arguments, Command, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
-use crate::state::STATE_ENCRYPTION_FILE;
 use crate::wire_server::Connection;
 use crate::{cgroups, configure, timeline};
 
@@ -68,8 +67,8 @@ impl Node {
                 arguments.iter().map(|text| (*text).to_owned()).collect()
             }
             Arguments::Agent => self
-                .node_id
-                .as_deref()
+                .node_name
+                .as_ref()
                 .and_then(|node| self.agent.arguments(node))
                 .ok_or("there is nothing to join yet")?,
         };
@@ -292,7 +291,7 @@ impl Node {
         match name {
             Name::State => {
                 self.board
-                    .set_state_encryption(named_in(STATE_ENCRYPTION_FILE));
+                    .set_state_encryption(named_in(wire::paths::STATE_ENCRYPTION));
                 self.reach(Phase::State);
                 // one more place for the configuration
                 self.supervisor.hasten(Name::Configure, timeline::now());

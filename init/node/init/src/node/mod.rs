@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use notifications::NotifyGate;
 use thiserror::Error;
+use wire::NodeName;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
 
@@ -25,8 +26,7 @@ use crate::log::{LogQueue, RateLimit};
 use crate::modules::ModuleLoader;
 use crate::power::{PowerButtons, Reason, StopPlan, Watchdog};
 use crate::service::{
-    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, SERVICES, Supervisor,
-    TaskLines,
+    Agent, Name, NotifySocket, OutputPipe, Process, SERVICES, Supervisor, TaskLines,
 };
 use crate::status::StatusBoard;
 use crate::timeline;
@@ -127,9 +127,9 @@ pub(crate) struct Node {
     slots: BTreeMap<Name, Slot>,
     board: StatusBoard,
     agent: Agent,
-    /// The node's name, once the configuration is there, and that configuration's public part.
-    node_id: Option<String>,
-    public_configuration: Option<String>,
+    /// The node's name, once the configuration is there, and that configuration's digest.
+    node_name: Option<NodeName>,
+    configuration: Option<String>,
     buttons: PowerButtons,
     watchdog: Option<Watchdog>,
     log_opened: bool,
@@ -171,9 +171,9 @@ impl Node {
             supervisor: Supervisor::new(SERVICES),
             slots: slots.collect(),
             board: StatusBoard::new(timeline::load()),
-            agent: Agent::new(Path::new(AGENT_DIRECTORY)),
-            node_id: None,
-            public_configuration: None,
+            agent: Agent::new(Path::new(wire::paths::AGENT)),
+            node_name: None,
+            configuration: None,
             buttons: PowerButtons::default(),
             watchdog: None,
             log_opened: false,

@@ -1,14 +1,14 @@
 //! What services ask for over their connections, and what the configuration says.
 
-use std::path::Path;
+use std::io;
 
-use config::PublicConfig;
 use tracing::{error, info, warn};
+use wire::NodeName;
 use wire::child::ToInit;
+use wire::paths::{CONFIGURATION_DIGEST, CONFIGURATION_SEAL, NODE_NAME, PLAIN_COPY};
 use wire::status::{Phase, Seal};
 
 use super::{CONNECTION_PAUSE, Node};
-use crate::configure::{PLAIN_COPY_FILE, PUBLIC_FILE, SEAL_FILE};
 use crate::power::Reason;
 use crate::service::Name;
 use crate::wire_server::Received;
@@ -23,6 +23,8 @@ const TOLD_REFUSALS: u32 = 5;
 
 /// The longest sentence about a configuration that still stands in the plain, in bytes.
 const PLAIN_COPY_LIMIT: usize = 1024;
+/// Longer than a node's name, or a digest in hexadecimal, in bytes.
+const LINE_LIMIT: usize = 128;
 
 impl Node {
     /// Takes the messages of a service, and sends what waits for it.
@@ -87,42 +89,39 @@ impl Node {
         }
     }
 
-    /// The configuration is there: its public part is read again, since another process wrote it.
+    /// The configuration is there. What PID 1 needs of it is read again, since another process wrote it.
     pub(super) fn configured(&mut self) {
-        self.board.set_seal(named_in(SEAL_FILE));
-        let plain_copy = files::read_text(PLAIN_COPY_FILE, PLAIN_COPY_LIMIT).ok();
+        self.board.set_seal(named_in(CONFIGURATION_SEAL));
+        let plain_copy = files::read_text(PLAIN_COPY, PLAIN_COPY_LIMIT).ok();
         self.board.set_plain_copy(plain_copy);
         let was_unconfigured = self.leave_the_cloud_alone();
-        let text = files::read_text(Path::new(PUBLIC_FILE), config::MAXIMUM_LENGTH);
-        let config = match text {
-            Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
-            Ok(text) => PublicConfig::parse(PUBLIC_FILE, &text)
-                .map(|config| (config, text))
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match config {
-            Ok((config, text)) => {
-                if self.public_configuration.replace(text).is_some() || was_unconfigured {
-                    info!("the configuration is another one: the network is set up anew");
-                    let now = timeline::now();
-                    if let Some(command) = self.supervisor.restart(Name::Netd, now) {
-                        self.carry_out(command);
-                    }
-                    // it may wait after what the last one did to it
-                    self.supervisor.hasten(Name::Staker, now);
-                }
-                if let Err(error) = identity::set_hostname(&config.node_id) {
-                    let error = crate::log::chain(&error);
-                    warn!(error, "the host name can't be set");
-                }
-                info!(node = config.node_id, "configured");
-                self.node_id = Some(config.node_id);
-                self.reach(Phase::Configured);
-            }
+        let (name, digest) = match node_name_and_digest() {
+            Ok(read) => read,
             // `init configure` has checked it: only a full tmpfs or a broken memory gets here
-            Err(error) => error!(error, "the configuration that was taken can't be read"),
+            Err(error) => {
+                error!(%error, "the configuration that was taken can't be read");
+                return;
+            }
+        };
+        if self.configuration.as_ref() == Some(&digest) {
+            return;
         }
+        if self.configuration.replace(digest).is_some() || was_unconfigured {
+            info!("the configuration is another one: the network is set up anew");
+            let now = timeline::now();
+            if let Some(command) = self.supervisor.restart(Name::Netd, now) {
+                self.carry_out(command);
+            }
+            // it may wait after what the last one did to it
+            self.supervisor.hasten(Name::Staker, now);
+        }
+        if let Err(error) = identity::set_hostname(&name) {
+            let error = crate::log::chain(&error);
+            warn!(error, "the host name can't be set");
+        }
+        info!(node = %name, "configured");
+        self.node_name = Some(name);
+        self.reach(Phase::Configured);
     }
 
     /// There is a configuration: its metadata service has nothing more to say. Whether the network came up
@@ -138,6 +137,14 @@ impl Node {
         }
         was_unconfigured
     }
+}
+
+/// The node's name, and what tells its configuration from another.
+fn node_name_and_digest() -> io::Result<(NodeName, String)> {
+    let name = files::read_text(NODE_NAME, LINE_LIMIT)?
+        .parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((name, files::read_text(CONFIGURATION_DIGEST, LINE_LIMIT)?))
 }
 
 /// What a task has left the name of.

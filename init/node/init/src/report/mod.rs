@@ -22,9 +22,10 @@ use attest::report::collect::{CONFIGFS, CollectError, NITRO_DEVICE, Sources};
 use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 use attest::report::socket::{ReportListener, Served};
 use thiserror::Error;
+use wire::users;
 
 use crate::modules::{LoadError, Loader};
-use crate::{files, log, mounts, setup};
+use crate::{files, log, mounts};
 
 /// The modules that reports come through: of AMD SEV-SNP, Intel TDX, and AWS Nitro.
 const MODULES: [&str; 3] = ["sev_guest", "tdx_guest", "nsm"];
@@ -86,7 +87,7 @@ fn serve() -> Result<(), ReportError> {
     }
     sources.clear();
     let listener =
-        ReportListener::open(Path::new(SOCKET), setup::STAKER).map_err(ReportError::Listen)?;
+        ReportListener::open(Path::new(SOCKET), users::STAKER).map_err(ReportError::Listen)?;
     say(SOURCE)?;
     // while there is still a way to it
     let notify = open_notify().map_err(ReportError::Notify)?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use sys::capability::{Capabilities, Capability};
 use sys::process::User;
 use wire::child::{ToInit, ToInitKind};
+use wire::paths::CONTAINERD_SOCKET;
 use wire::status::{DegradedReason, NodeState, Phase};
+use wire::users;
 
 macro_rules! names {
     ($($(#[$inner:meta])* $variant:ident = $text:literal,)+) => {
@@ -154,9 +156,6 @@ impl Rights {
     }
 }
 
-/// The socket of containerd, which `k3s agent` and `ctr` use.
-pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
-
 /// As many as the kernel allows (`fs.nr_open`): containers inherit the limit.
 const MANY_FILES: u64 = 1 << 20;
 const FEW_FILES: u64 = 4096;
@@ -285,7 +284,7 @@ static NETD: Service = Service {
     program: "/usr/bin/netd",
     cgroup: "system/netd",
     user: Some(User {
-        id: 900,
+        id: users::NETD,
         capabilities: Capabilities::NONE
             .with(Capability::NetAdmin)
             // renewals of a lease come from port 68
@@ -310,7 +309,7 @@ static METADATA: Service = Service {
     program: "/usr/bin/metadata",
     cgroup: "system/metadata",
     user: Some(User {
-        id: 902,
+        id: users::METADATA,
         capabilities: Capabilities::NONE,
     }),
     filtered: true,
@@ -327,7 +326,7 @@ static STAKER: Service = Service {
     program: "/usr/bin/staker",
     cgroup: "system/staker",
     user: Some(User {
-        id: 901,
+        id: users::STAKER,
         capabilities: Capabilities::NONE,
     }),
     filtered: true,

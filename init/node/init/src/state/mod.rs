@@ -49,14 +49,13 @@ use partition::StatePartition;
 use sealed::{Sealed, refused};
 use volume::{Machine, Unable, Volume};
 pub(crate) use wipe::{discard, wipe};
+use wire::paths::STATE_ENCRYPTION;
 use wire::status::Seal;
 
 use crate::sealing::Sealer;
 use crate::{configure, files, identity, log, mounts, owner};
 
 const MOUNT_POINT: &str = "/var";
-/// The name of a [`Seal`]: how the state is encrypted.
-pub(crate) const STATE_ENCRYPTION_FILE: &str = "/run/daas/state-encryption";
 /// The least that images, logs and k3s itself need.
 const SIZE_LIMIT: u64 = 1024 * 1024 * 1024;
 /// Less than this is not worth growing a file system for.
@@ -96,7 +95,7 @@ fn prepare() -> Result<(), StateError> {
     } else {
         mount_state()?;
     }
-    tell_encryption().map_err(directory(STATE_ENCRYPTION_FILE))?;
+    tell_encryption().map_err(directory(STATE_ENCRYPTION))?;
     directories::prepare().map_err(|(path, source)| StateError::Directory { path, source })?;
     identity::settle_machine_id()?;
     directories::bind_k3s_data().map_err(directory("/var/lib/rancher/k3s/data"))
@@ -113,7 +112,7 @@ fn tell_encryption() -> std::io::Result<()> {
     };
     tracing::info!(%encryption, "state mounted");
     files::replace(
-        STATE_ENCRYPTION_FILE,
+        STATE_ENCRYPTION,
         format!("{encryption}\n").as_bytes(),
         0o644,
     )
