@@ -9,6 +9,7 @@ use master_api::{
     RegisterRequest, RegisterResponse,
 };
 use serde_json::{from_slice, to_vec};
+use wire::{JoinToken, NodeName, Secret, ServerUrl};
 
 macro_rules! round_trip {
     ($bytes:ident, $($message:ty),+) => {
