@@ -415,7 +415,7 @@ key = "enclave.key"
                 "[attestation.sev_snp]\nminimum_tcb = { microcode = 256 }\n[enclave]",
                 "microcode",
             ),
-            ("0xd4", "d4", "line 22"),
+            ("0xd4", "d4", "line 21"),
             (
                 &format!("[enclave]\nid = \"{}\"\nkey = \"enclave.key\"\n", id("d4")),
                 "",

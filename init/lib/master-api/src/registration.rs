@@ -59,7 +59,8 @@ pub struct RegisterResponse {
     /// The token for `k3s agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_token: Option<Secret>,
-    /// The cluster's address for `k3s agent`.
+    /// The cluster's address for `k3s agent`. The signature is over this text and that of the token as they
+    /// came; a [`Grant`] is what they are read into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// Names this registration in heartbeats.
