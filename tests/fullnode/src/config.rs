@@ -144,21 +144,29 @@ mod tests {
 
     #[test]
     fn a_configuration_is_read_and_a_wrong_field_named() {
-        let text = r#"
+        let id = |byte: u8| ObjectId::from_bytes([byte; 32]).to_string();
+        let text = format!(
+            r#"
             listen = "127.0.0.1:0"
             certificate = "leaf.pem"
             key = "leaf.key"
             chain_id = "4vJ9JU1bJJE96FWSJKvHsmmFADCg4gpZQff4P3bkLKi"
-            package = "0xa1"
-            pool = "0xb2"
-            slasher_cap = "0xc3"
+            package = "{}"
+            pool = "{}"
+            slasher_cap = "{}"
             [genesis]
-            slasher = "0x5"
+            slasher = "{}"
             [[genesis.accounts]]
-            address = "0x6"
+            address = "{}"
             coins_mist = [2_000_000_000, 5]
-        "#;
-        let config: Config = toml::from_str(text).unwrap();
+        "#,
+            id(0xa1),
+            id(0xb2),
+            id(0xc3),
+            id(5),
+            id(6),
+        );
+        let config: Config = toml::from_str(&text).unwrap();
         assert_eq!(config.finality_ms, 250);
         assert_eq!(config.genesis.accounts[0].coins_mist, [2_000_000_000, 5]);
         let error = toml::from_str::<Config>(&text.replace("pool =", "poool =")).unwrap_err();

@@ -6,9 +6,10 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use master_api::{
     ChallengeRequest, ChallengeResponse, HeartbeatRequest, HeartbeatResponse, Refusal,
-    RegisterRequest, RegisterResponse, pins_authority,
+    RegisterRequest, RegisterResponse,
 };
 use serde_json::{from_slice, to_vec};
+use wire::{JoinToken, NodeName, Secret, ServerUrl};
 
 macro_rules! round_trip {
     ($bytes:ident, $($message:ty),+) => {
@@ -41,6 +42,8 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = request.signed_bytes();
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = pins_authority(text);
+        let _ = JoinToken::new(Secret::new(text.to_owned()));
+        let _ = text.parse::<ServerUrl>();
+        let _ = text.parse::<NodeName>();
     }
 });

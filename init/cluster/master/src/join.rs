@@ -8,7 +8,7 @@ use attest_verify::Image;
 use chain::{Stake, Verdict};
 use master_api::RefusalCode;
 use tracing::error;
-use wire::Secret;
+use wire::{InvalidName, JoinToken, Secret, ServerUrl};
 
 use crate::chain_link::is_gone;
 use crate::cluster::{Cluster, ClusterError};
@@ -16,14 +16,11 @@ use crate::files::read_secret;
 use crate::refusal::Refused;
 use crate::settings::{JoinSettings, MasterSettingsError, TokenSource};
 
-/// The longest token, in bytes; the longest form, `K10<hash>::<user>:<password>`, is about 140.
-const LONGEST: usize = 4096;
-
 /// What an accepted node gets.
 #[derive(Debug, Clone)]
 pub struct Join {
-    /// The cluster's address for `k3s agent`, an `https` URL.
-    pub server: String,
+    /// The cluster's address for `k3s agent`.
+    pub server: ServerUrl,
     /// Where its token comes from.
     pub tokens: JoinTokens,
 }
@@ -58,8 +55,7 @@ pub enum JoinTokens {
 /// A token for one node.
 #[derive(Debug)]
 pub(crate) struct Issued {
-    /// `K10<hash>::<credentials>`.
-    pub(crate) token: Secret,
+    pub(crate) token: JoinToken,
     /// The Secret behind it, where it was made for this node.
     secret: Option<String>,
 }
@@ -146,43 +142,26 @@ pub(crate) enum JoinTokenError {
     /// The file can't be read, or by too many.
     #[error("the join token can't be read")]
     File(#[source] MasterSettingsError),
-    /// It would have nodes join whoever answers.
-    #[error(
-        "{path}: the join token does not pin the cluster's authority; expected \
-         K10<64 hexadecimal digits>::<user>:<password>, the secure form that k3s keeps in \
-         server/node-token"
-    )]
-    Unpinned {
-        /// Which file.
-        path: String,
-    },
-    /// It is not a token.
-    #[error("{path}: expected one line of 1 to {LONGEST} printable characters")]
+    /// It is not a token, or would have nodes join whoever answers.
+    #[error("{path}: the file does not hold one line with a join token that can be handed out")]
     Content {
         /// Which file.
-        path: String,
+        path: PathBuf,
+        /// What was expected.
+        #[source]
+        source: InvalidName,
     },
 }
 
 /// Reads the token.
-pub(crate) fn token(path: &Path) -> Result<Secret, JoinTokenError> {
+pub(crate) fn token(path: &Path) -> Result<JoinToken, JoinTokenError> {
     let bytes = read_secret(path).map_err(JoinTokenError::File)?;
-    let text = bytes.trim_ascii();
-    let printable = text.iter().all(u8::is_ascii_graphic);
-    match std::str::from_utf8(text) {
-        Ok(text) if printable && (1..=LONGEST).contains(&text.len()) => {
-            if master_api::pins_authority(text) {
-                Ok(Secret::new(text.to_owned()))
-            } else {
-                Err(JoinTokenError::Unpinned {
-                    path: path.display().to_string(),
-                })
-            }
-        }
-        _ => Err(JoinTokenError::Content {
-            path: path.display().to_string(),
-        }),
-    }
+    // what is not UTF-8 is no token either
+    let text = std::str::from_utf8(bytes.trim_ascii()).unwrap_or_default();
+    JoinToken::new(Secret::new(text.to_owned())).map_err(|source| JoinTokenError::Content {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -206,9 +185,10 @@ mod tests {
         let empty = format!("K10{}::", "ca".repeat(32));
         for unpinned in ["hunter2", "K10cafe::node:hunter2", &short, &odd, &empty] {
             fs::write(&path, unpinned).unwrap();
-            let error = token(&path).unwrap_err();
-            assert!(matches!(error, JoinTokenError::Unpinned { .. }), "{error}");
-            assert!(!error.to_string().contains("hunter2"), "{error}");
+            let error = anyhow::Error::new(token(&path).unwrap_err());
+            let shown = format!("{error:#}");
+            assert!(shown.contains("names the cluster's authority"), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
         }
         for wrong in ["", " \n", "two words", "two\nlines", "ü", &"x".repeat(5000)] {
             fs::write(&path, wrong).unwrap();

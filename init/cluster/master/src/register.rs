@@ -136,8 +136,8 @@ impl<C: StakeReader> Master<C> {
             })?;
             answer.sealed_token = Some(sealed);
         } else {
-            answer.join_token = Some(grant.join_token);
-            answer.server = Some(grant.server);
+            answer.join_token = Some(grant.join_token.into());
+            answer.server = Some(grant.server.into());
             answer.session = Some(grant.session);
         }
         answer.signature = self

@@ -63,7 +63,7 @@ async fn serve_master() -> Served {
     fs::set_permissions(&key_path, Permissions::from_mode(0o600)).unwrap();
     let config = tls(&certificate_path, &key_path).unwrap();
     let join = Join {
-        server: "https://k3s.example:6443".to_owned(),
+        server: "https://k3s.example:6443".parse().unwrap(),
         tokens: JoinTokens::File(folder.path().join("token")),
     };
     let router = Arc::new(Master::new(Empty, join, || 0).unwrap()).router();

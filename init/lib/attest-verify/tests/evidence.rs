@@ -13,7 +13,7 @@ use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, install, pcr11}
 use fixtures::software_tpm::{STUB, Swtpm, workshop};
 use master_api::{Base64, Grant, HeartbeatQuote, RefusalCode};
 use seal::tpm::{Tpm, crypto::sha256};
-use wire::Secret;
+use wire::{JoinToken, Secret};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -368,9 +368,10 @@ fn files_of_certificates_hold_certificates() {
 }
 
 fn a_grant() -> Grant {
+    let token = format!("K10{}::node:hunter2", "ca".repeat(32));
     Grant {
-        join_token: Secret::new("K10ca::node:hunter2".to_owned()),
-        server: "https://k3s.example:6443".to_owned(),
+        join_token: JoinToken::new(Secret::new(token)).expect("a token"),
+        server: "https://k3s.example:6443".parse().expect("a URL"),
         session: "0123".to_owned(),
     }
 }

@@ -1,29 +1,11 @@
 //! Everything that can go wrong, told apart by what is to be done about it.
 
-use crate::amount::Mist;
-use crate::identifiers::{Address, ChainId, ObjectId, TransactionId};
-
-/// A text that does not name what it should.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}")]
-pub struct ParseError {
-    pub(crate) expected: &'static str,
-}
+use chain_types::{Address, ChainId, Mist, ObjectId, TransactionId};
 
 /// A fault in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// An identifier that is none.
-    #[error("{field} = {text:?} is not an identifier")]
-    Identifier {
-        /// The field.
-        field: &'static str,
-        /// What stands there.
-        text: String,
-        /// What was expected.
-        source: ParseError,
-    },
     /// None, or far too many.
     #[error("fullnodes must name between 1 and {most} fullnodes, not {found}")]
     Fullnodes {

@@ -5,10 +5,8 @@
 
 pub mod abi;
 
-mod amount;
 mod client;
 mod error;
-mod identifiers;
 mod key;
 mod master;
 mod release;
@@ -17,10 +15,9 @@ mod settings;
 mod stake;
 mod transactions;
 
-pub use amount::Mist;
+pub use chain_types::{Address, ChainId, Mist, ObjectId, ParseError, TransactionId};
 pub use client::{Chain, PayoutTransaction, Prepared, StakeTransaction, StakeWatch};
-pub use error::{ChainError, KeyError, ParseError, SettingsError};
-pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
+pub use error::{ChainError, KeyError, SettingsError};
 pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;
 pub use release::{LaunchMeasurement, Release, ReleaseVersion, Releases, Tee};

@@ -1,6 +1,6 @@
 //! The masters of a pool, as its directory names them.
 
-use crate::identifiers::ObjectId;
+use chain_types::ObjectId;
 
 /// A master whose key counts now: its enclave is registered under the pool's configuration, and
 /// neither it nor its version is retired.

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chain_types::ParseError;
+
 use crate::abi;
-use crate::error::ParseError;
 
 /// A release's version, `major.minor.patch`, in the order of its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

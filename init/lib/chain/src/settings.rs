@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use chain_types::{ChainId, ObjectId};
+use wire::ServerUrl;
+
 use crate::error::SettingsError;
-use crate::identifiers::{ChainId, ObjectId};
 
 /// How to reach the chain, and which chain, package and pool to take for true.
 #[derive(Debug, Clone)]
 pub struct ChainSettings {
     /// The only chain that is accepted.
     pub chain_id: ChainId,
-    /// Fullnodes by order of preference, `https://host[:port]`. With two or more, a slash is
+    /// Fullnodes by order of preference. With two or more, a slash is
     /// believed only when two of them show it, or one for long while the others don't answer.
-    pub fullnodes: Vec<String>,
+    pub fullnodes: Vec<ServerUrl>,
     /// Root that the fullnodes' certificates must chain to, in PEM. Without it: the public
     /// roots of the web (webpki-roots).
     pub root_certificate_pem: Option<String>,
@@ -59,40 +61,23 @@ impl Default for Timeouts {
 const MOST_FULLNODES: usize = 16;
 
 impl ChainSettings {
-    /// Settings from texts, with the default time limits.
+    /// Settings with the default time limits.
     ///
     /// # Errors
     /// Names the field, what was expected of it, and what stands there.
-    pub fn parse(
-        chain_id: &str,
-        fullnodes: &[impl AsRef<str>],
-        root_certificate_pem: Option<&str>,
-        package: &str,
-        pool: &str,
+    pub fn new(
+        chain_id: ChainId,
+        fullnodes: Vec<ServerUrl>,
+        root_certificate_pem: Option<String>,
+        package: ObjectId,
+        pool: ObjectId,
     ) -> Result<Self, SettingsError> {
-        let identifier = |field, text: &str| {
-            text.parse::<ObjectId>()
-                .map_err(|source| SettingsError::Identifier {
-                    field,
-                    text: text.into(),
-                    source,
-                })
-        };
         let settings = Self {
-            chain_id: chain_id
-                .parse()
-                .map_err(|source| SettingsError::Identifier {
-                    field: "chain_id",
-                    text: chain_id.into(),
-                    source,
-                })?,
-            fullnodes: fullnodes
-                .iter()
-                .map(|url| url.as_ref().to_owned())
-                .collect(),
-            root_certificate_pem: root_certificate_pem.map(ToOwned::to_owned),
-            package: identifier("package", package)?,
-            pool: identifier("pool", pool)?,
+            chain_id,
+            fullnodes,
+            root_certificate_pem,
+            package,
+            pool,
             timeouts: Timeouts::default(),
         };
         settings.check()?;
@@ -107,13 +92,6 @@ impl ChainSettings {
                 found: self.fullnodes.len(),
             });
         }
-        for url in &self.fullnodes {
-            let authority = url.strip_prefix("https://");
-            let host = authority.and_then(|rest| rest.split(['/', ':']).next());
-            if host.is_none_or(str::is_empty) {
-                return Err(SettingsError::Url { url: url.clone() });
-            }
-        }
         if let Some(pem) = &self.root_certificate_pem
             && !pem.contains("-----BEGIN CERTIFICATE-----")
         {
@@ -127,33 +105,28 @@ impl ChainSettings {
 mod tests {
     use super::*;
 
-    fn parse(url: &str, pem: Option<&str>, pool: &str) -> Result<ChainSettings, SettingsError> {
-        let chain_id = ChainId::from_bytes([1; 32]).to_string();
-        ChainSettings::parse(&chain_id, &[url], pem, "0xa1", pool)
+    fn new(fullnodes: usize, pem: Option<&str>) -> Result<ChainSettings, SettingsError> {
+        let url: ServerUrl = "https://fullnode.example:443".parse().unwrap();
+        ChainSettings::new(
+            ChainId::from_bytes([1; 32]),
+            vec![url; fullnodes],
+            pem.map(str::to_owned),
+            ObjectId::from_bytes([0xa1; 32]),
+            ObjectId::from_bytes([0xb2; 32]),
+        )
     }
 
     #[test]
-    fn faults_name_the_field() {
-        parse("https://fullnode.example:443", None, "0xb2").unwrap();
-        for (url, pem, pool, expected) in [
-            ("http://fullnode.example", None, "0xb2", "https://"),
-            ("https://", None, "0xb2", "https://"),
-            ("https://a", Some("junk"), "0xb2", "root_certificate"),
-            ("https://a", None, "b2", "pool"),
+    fn settings_faults_name_the_field() {
+        new(1, None).unwrap();
+        new(MOST_FULLNODES, Some("-----BEGIN CERTIFICATE-----")).unwrap();
+        for (fullnodes, pem, expected) in [
+            (0, None, "fullnodes"),
+            (MOST_FULLNODES + 1, None, "fullnodes"),
+            (1, Some("junk"), "root_certificate"),
         ] {
-            let error = parse(url, pem, pool).unwrap_err().to_string();
+            let error = new(fullnodes, pem).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let none: [&str; 0] = [];
-        assert!(
-            ChainSettings::parse(
-                "11111111111111111111111111111111",
-                &none,
-                None,
-                "0x1",
-                "0x2"
-            )
-            .is_err()
-        );
     }
 }

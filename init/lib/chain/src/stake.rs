@@ -2,10 +2,9 @@
 
 use std::fmt;
 
+use chain_types::{Address, Mist, ObjectId, TransactionId};
 use serde::{Deserialize, Serialize};
 
-use crate::amount::Mist;
-use crate::identifiers::{Address, ObjectId, TransactionId};
 use crate::key::PublicKey;
 
 /// A stake record of the expected package and pool, as last read.

@@ -1,12 +1,96 @@
 //! A document's bounds, syntax, version and shape, before its values are looked at.
 
+use serde::Deserialize;
 use serde_path_to_error::Segment;
-use toml::{Table, Value};
+use toml::{Spanned, Table, Value};
+use wire::Secret;
 
-use crate::error::line_of;
+use crate::error::{ConfigError, Problem, line_of};
 use crate::redaction::without_keys;
-use crate::schema::Document;
-use crate::{ConfigError, MAXIMUM_LENGTH, Problem, VERSION, values};
+use crate::values;
+
+/// The version of the schema that this release reads.
+pub const VERSION: i64 = 1;
+/// The longest document, in bytes.
+pub const MAXIMUM_LENGTH: usize = 64 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    #[serde(rename = "version")]
+    _version: i64,
+    pub(crate) seal: Option<Spanned<String>>,
+    pub(crate) recovery_key: Option<Spanned<bool>>,
+    pub(crate) node: Node,
+    #[serde(default)]
+    pub(crate) network: Network,
+    #[serde(default)]
+    pub(crate) time: Time,
+    pub(crate) chain: Chain,
+    pub(crate) identity: Option<Spanned<Identity>>,
+    pub(crate) master: Master,
+    #[serde(default)]
+    pub(crate) status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Node {
+    pub(crate) id: Spanned<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Network {
+    pub(crate) method: Option<Spanned<String>>,
+    pub(crate) interface: Option<Spanned<String>>,
+    pub(crate) address: Option<Spanned<String>>,
+    pub(crate) gateway: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) dns: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Time {
+    #[serde(default)]
+    pub(crate) servers: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Chain {
+    pub(crate) chain_id: Spanned<String>,
+    pub(crate) fullnodes: Spanned<Vec<Spanned<String>>>,
+    pub(crate) root_certificate: Option<Spanned<String>>,
+    pub(crate) package: Spanned<String>,
+    pub(crate) pool: Spanned<String>,
+    pub(crate) stake_mist: Spanned<i64>,
+    #[serde(default)]
+    pub(crate) restake: bool,
+    pub(crate) payout: Option<Spanned<String>>,
+    pub(crate) leave: Option<Spanned<bool>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    pub(crate) sui_key: Spanned<Secret>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Master {
+    pub(crate) url: Spanned<String>,
+    pub(crate) root_certificate: Spanned<String>,
+    pub(crate) directory: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Status {
+    pub(crate) listen: Option<Spanned<String>>,
+}
 
 /// An error that shows no key, wherever in the document one stands.
 pub(crate) fn error(source: &str, mut problems: Vec<Problem>) -> ConfigError {
@@ -22,7 +106,7 @@ pub(crate) fn error(source: &str, mut problems: Vec<Problem>) -> ConfigError {
 }
 
 /// Bounds, version, then shape: a document of another version is told so before its fields are.
-pub(crate) fn read(source: &str, text: &str) -> Result<(Document, Table), ConfigError> {
+pub(crate) fn read(source: &str, text: &str) -> Result<Document, ConfigError> {
     let whole = |found: String, expected: &str, hint: &str| {
         let problem = Problem {
             line: None,
@@ -69,9 +153,8 @@ pub(crate) fn read(source: &str, text: &str) -> Result<(Document, Table), Config
     }
     let deserializer = toml::Deserializer::parse(text)
         .map_err(|_| whole("not TOML".to_owned(), "TOML", "see https://toml.io"))?;
-    let document = serde_path_to_error::deserialize(deserializer)
-        .map_err(|failure| error(source, vec![shape_problem(text, &failure)]))?;
-    Ok((document, table))
+    serde_path_to_error::deserialize(deserializer)
+        .map_err(|failure| error(source, vec![shape_problem(text, &failure)]))
 }
 
 /// A wrong type, an unknown or a missing field.

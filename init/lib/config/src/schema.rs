@@ -1,98 +1,16 @@
-//! The document as it is written, and its way into types.
+//! A document's way into types.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
-use serde::Deserialize;
-use toml::{Spanned, Table};
-use wire::Secret;
+use node_settings::{ChainConfig, IdentityConfig, MasterConfig, NetworkConfig, NetworkMethod};
+use toml::Spanned;
 
 use crate::certificates::certificates;
-use crate::document::{error, read};
-use crate::error::line_of;
-use crate::values::{self, Expectation, Interface, Ipv4Cidr, TimeServer};
-use crate::{
-    ChainConfig, ConfigError, DEFAULT_STATUS_LISTEN, IdentityConfig, MasterConfig, NetworkConfig,
-    NetworkMethod, NodeConfig, Problem, PublicConfig, SealMethod,
-};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Document {
-    #[serde(rename = "version")]
-    _version: i64,
-    seal: Option<Spanned<String>>,
-    recovery_key: Option<Spanned<bool>>,
-    node: Node,
-    #[serde(default)]
-    network: Network,
-    #[serde(default)]
-    time: Time,
-    chain: Chain,
-    identity: Option<Spanned<Identity>>,
-    master: Master,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Node {
-    id: Spanned<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Network {
-    method: Option<Spanned<String>>,
-    interface: Option<Spanned<String>>,
-    address: Option<Spanned<String>>,
-    gateway: Option<Spanned<String>>,
-    #[serde(default)]
-    dns: Vec<Spanned<String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Time {
-    #[serde(default)]
-    servers: Vec<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Chain {
-    chain_id: Spanned<String>,
-    fullnodes: Spanned<Vec<Spanned<String>>>,
-    root_certificate: Option<Spanned<String>>,
-    package: Spanned<String>,
-    pool: Spanned<String>,
-    stake_mist: Spanned<i64>,
-    #[serde(default)]
-    restake: bool,
-    payout: Option<Spanned<String>>,
-    leave: Option<Spanned<bool>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    sui_key: Spanned<Secret>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Master {
-    url: Spanned<String>,
-    root_certificate: Spanned<String>,
-    directory: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Status {
-    listen: Option<Spanned<String>>,
-}
+use crate::configuration::{NodeConfig, PublicConfig, SealMethod};
+use crate::document::{Chain, Document, Identity, Network, error, read};
+use crate::error::{ConfigError, Problem, line_of};
+use crate::values::{self, DEFAULT_STATUS_LISTEN, Expectation};
 
 /// Collects problems while the document is turned into types.
 struct Checker<'a> {
@@ -146,7 +64,7 @@ impl Checker<'_> {
 
     fn network(&mut self, network: &Network) -> Option<NetworkConfig> {
         let interface = match &network.interface {
-            Some(value) => Some(self.check("network.interface", value, Interface::parse)?),
+            Some(value) => Some(self.check("network.interface", value, values::interface)?),
             None => None,
         };
         let dns = self.check_all("network.dns", &network.dns, values::ipv4);
@@ -189,7 +107,7 @@ impl Checker<'_> {
             self.add(span, "network.address", "missing".to_owned(), why);
             return None;
         };
-        let address = self.check("network.address", address, Ipv4Cidr::parse)?;
+        let address = self.check("network.address", address, values::cidr)?;
         let gateway: Option<Ipv4Addr> = match &network.gateway {
             Some(value) => Some(self.check("network.gateway", value, |text| {
                 let gateway = values::ipv4(text)?;
@@ -215,7 +133,7 @@ impl Checker<'_> {
             let found = format!("{} URLs", list.len());
             self.add(Some(chain.fullnodes.span()), "chain.fullnodes", found, why);
         }
-        let fullnodes = self.check_all("chain.fullnodes", list, values::https_url);
+        let fullnodes = self.check_all("chain.fullnodes", list, values::server_url);
         let root_certificate = match &chain.root_certificate {
             Some(value) => Some(self.certificate("chain.root_certificate", value)?),
             None => None,
@@ -227,7 +145,7 @@ impl Checker<'_> {
             None => None,
         };
         let amount = *chain.stake_mist.get_ref();
-        let stake_mist = match values::stake(amount) {
+        let stake = match values::stake(amount) {
             Ok(stake) => Some(stake),
             Err(why) => {
                 let span = Some(chain.stake_mist.span());
@@ -241,7 +159,7 @@ impl Checker<'_> {
             root_certificate,
             package: package?,
             pool: pool?,
-            stake_mist: stake_mist?,
+            stake: stake?,
             restake: chain.restake,
             payout,
             leave: chain.leave.as_ref().is_some_and(|leave| *leave.get_ref()),
@@ -331,7 +249,7 @@ impl Checker<'_> {
         let node_id = self.check("node.id", &document.node.id, values::node_id);
         let network = self.network(&document.network);
         let servers = &document.time.servers;
-        let time_servers = self.check_all("time.servers", servers, TimeServer::parse);
+        let time_servers = self.check_all("time.servers", servers, values::time_server);
         if let Some(first) = servers.get(values::MAXIMUM_LIST) {
             let why = Expectation::new("8 servers at most", "remove some");
             self.add(
@@ -342,7 +260,7 @@ impl Checker<'_> {
             );
         }
         let chain = self.chain(&document.chain);
-        let url = self.check("master.url", &document.master.url, values::https_url);
+        let url = self.check("master.url", &document.master.url, values::server_url);
         let certificate = &document.master.root_certificate;
         let root_certificate = self.certificate("master.root_certificate", certificate);
         let directory = document
@@ -377,73 +295,41 @@ impl Checker<'_> {
     }
 }
 
-pub(crate) fn parse_node(source: &str, text: &str) -> Result<NodeConfig, ConfigError> {
-    let (document, table) = read(source, text)?;
-    let mut checker = Checker {
-        text,
-        problems: Vec::new(),
-    };
-    let public = checker.public(&document);
-    let identity = match &document.identity {
-        Some(identity) => {
-            let seal = public.as_ref().map(|public| public.seal);
-            let checked = checker.identity(identity.get_ref(), seal);
-            if checked.as_ref().is_some_and(IdentityConfig::is_in_tpm) {
-                checker.leave(&document.chain);
+impl NodeConfig {
+    /// Reads the whole document. `source` is what errors call the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem that was found.
+    pub fn parse(source: &str, text: &str) -> Result<Self, ConfigError> {
+        let document = read(source, text)?;
+        let mut checker = Checker {
+            text,
+            problems: Vec::new(),
+        };
+        let public = checker.public(&document);
+        let identity = match &document.identity {
+            Some(identity) => {
+                let seal = public.as_ref().map(|public| public.seal);
+                let checked = checker.identity(identity.get_ref(), seal);
+                if checked.as_ref().is_some_and(IdentityConfig::is_in_tpm) {
+                    checker.leave(&document.chain);
+                }
+                checked
             }
-            checked
+            None => {
+                let why = Expectation::new(
+                    "a table [identity] with sui_key",
+                    "make a key with `sui keytool generate ed25519` and export it, or let the TPM make \
+                     one: sui_key = \"tpm\"",
+                );
+                checker.add(None, "identity", "missing".to_owned(), why);
+                None
+            }
+        };
+        let problems = checker.problems;
+        match (public, identity, problems.is_empty()) {
+            (Some(public), Some(identity), true) => Ok(Self { public, identity }),
+            _ => Err(error(source, problems)),
         }
-        None => {
-            let why = Expectation::new(
-                "a table [identity] with sui_key",
-                "make a key with `sui keytool generate ed25519` and export it, or let the TPM make one: \
-                 sui_key = \"tpm\"",
-            );
-            checker.add(None, "identity", "missing".to_owned(), why);
-            None
-        }
-    };
-    let problems = checker.problems;
-    match (
-        public,
-        identity,
-        problems.is_empty(),
-        without_secrets(table),
-    ) {
-        (Some(public), Some(identity), true, Ok(public_toml)) => Ok(NodeConfig {
-            public,
-            identity,
-            public_toml,
-        }),
-        (.., Err(problem)) => Err(error(source, vec![problem])),
-        _ => Err(error(source, problems)),
     }
-}
-
-pub(crate) fn parse_public(source: &str, text: &str) -> Result<PublicConfig, ConfigError> {
-    let (document, _) = read(source, text)?;
-    let mut checker = Checker {
-        text,
-        problems: Vec::new(),
-    };
-    let public = checker.public(&document);
-    if let Some(identity) = &document.identity {
-        let why = Expectation::new("no secrets here", "give the public part of the document");
-        checker.add(Some(identity.span()), "identity", "present".to_owned(), why);
-    }
-    match public {
-        Some(public) if checker.problems.is_empty() => Ok(public),
-        _ => Err(error(source, checker.problems)),
-    }
-}
-
-fn without_secrets(mut table: Table) -> Result<String, Problem> {
-    drop(table.remove("identity"));
-    toml::to_string(&table).map_err(|_| Problem {
-        line: None,
-        field: String::new(),
-        found: "can't be written again without its secrets".to_owned(),
-        expected: "plain TOML values".to_owned(),
-        hint: String::new(),
-    })
 }

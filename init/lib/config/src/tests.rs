@@ -3,6 +3,8 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use node_settings::NetworkMethod;
+
 use super::*;
 
 const KEY: &str = "suiprivkey1qqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswxzszc4";
@@ -54,9 +56,6 @@ fn secrets_are_sealed_unless_the_document_says_otherwise() {
     let said = with("version = 1\n", "version = 1\nseal = \"none\"\n");
     let config = NodeConfig::parse("node.toml", &said).expect("good");
     assert_eq!(config.public.seal, SealMethod::None);
-    // what everybody on the node reads says it, too
-    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
-    assert_eq!(public.seal, SealMethod::None);
     let kept = with(
         "version = 1\n",
         "version = 1\nseal = \"tpm\"\nrecovery_key = true\n",
@@ -87,7 +86,7 @@ fn a_key_can_be_the_tpms_where_the_configuration_is_sealed() {
 #[test]
 fn the_whole_document() {
     let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
-    assert_eq!(config.public.node_id, "edge-0001");
+    assert_eq!(config.public.node_id.as_str(), "edge-0001");
     assert_eq!(config.public.time_servers[1].port, 123);
     assert_eq!(config.public.status_listen.port(), 8090);
     assert_eq!(config.identity.sui_key.expose(), KEY);
@@ -98,13 +97,18 @@ fn the_whole_document() {
     assert!(!format!("{config:?}").contains("suiprivkey"));
 }
 
+/// What PID 1 compares, and what everybody on the node may read.
 #[test]
-fn the_public_part_has_no_secret_and_reads_back() {
+fn public_part_holds_no_secret() {
     let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
-    assert!(!config.public_toml.contains("suiprivkey"));
-    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
-    assert_eq!(public, config.public);
-    PublicConfig::parse("public.toml", &GOOD).expect_err("a secret in the public part");
+    let public = serde_json::to_string(&config.public).expect("JSON");
+    assert!(public.contains("\"node_id\":\"edge-0001\""), "{public}");
+    let netd = serde_json::to_string(&config.netd()).expect("JSON");
+    for text in [public, netd] {
+        assert!(!text.contains("suiprivkey") && !text.contains("identity"));
+    }
+    let staker = serde_json::to_string(&config.staker()).expect("JSON");
+    assert!(staker.contains(KEY));
 }
 
 #[test]
@@ -116,10 +120,8 @@ fn a_node_leaves_where_the_document_says_so_and_pays_out_to_an_address() {
     let text = with("= 1000000000", &fields);
     let config = NodeConfig::parse("node.toml", &text).expect("good");
     assert!(config.public.chain.leave);
-    let lower = Some(address.to_lowercase());
-    assert_eq!(config.public.chain.payout, lower);
-    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
-    assert_eq!(public, config.public);
+    let payout = config.public.chain.payout.expect("an address");
+    assert_eq!(payout.to_string(), address.to_lowercase());
     // a key that a person holds pays out where that person wants
     NodeConfig::parse(
         "node.toml",
@@ -154,8 +156,6 @@ fn a_withdrawn_stake_is_made_anew_only_where_the_document_says_so() {
     let text = with("= 1000000000", "= 1000000000\nrestake = true");
     let config = NodeConfig::parse("node.toml", &text).expect("good");
     assert!(config.public.chain.restake);
-    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
-    assert!(public.chain.restake);
     let shown = problem(&with("= 1000000000", "= 1000000000\nrestake = \"yes\""));
     assert!(
         shown.starts_with("node.toml:17: chain.restake: "),
@@ -175,9 +175,8 @@ fn the_masters_directory_is_an_object_of_the_chain() {
         )
     };
     let config = NodeConfig::parse("node.toml", &given(&id)).expect("good");
-    assert_eq!(config.public.master.directory, Some(id.clone()));
-    let public = PublicConfig::parse("public.toml", &config.public_toml).expect("good");
-    assert_eq!(public.master.directory, Some(id));
+    let directory = config.public.master.directory.expect("an id");
+    assert_eq!(directory.to_string(), id);
     let shown = problem(&given("0xc3"));
     assert!(
         shown.starts_with("node.toml:21: master.directory: \"0xc3\"; expected \"0x\" and 64 "),
@@ -300,7 +299,8 @@ fn a_key_is_taken_in_every_form_that_it_is_imported_from() {
         for key in forms(flag, [7; 32]) {
             let config = NodeConfig::parse("node.toml", &with(KEY, &key)).expect("good");
             assert_eq!(config.identity.sui_key.expose(), key);
-            assert!(!config.public_toml.contains(&key));
+            let public = serde_json::to_string(&config.public).expect("JSON");
+            assert!(!public.contains(&key));
         }
     }
     // any number is a secret of ed25519; of P-256 those below its order alone, and not zero
@@ -370,8 +370,6 @@ fn the_value_of_a_secret_is_never_repeated() {
             !shown.contains("qqrswpc8") && !shown.contains("4711"),
             "{shown}"
         );
-        let public = PublicConfig::parse("public.toml", &text).expect_err("a problem");
-        assert!(!public.to_string().contains("qqrswpc8"), "{public}");
     }
 }
 
@@ -433,21 +431,5 @@ fn the_status_page_keeps_off_other_ports() {
     for port in [10250, 6443, 80] {
         let text = format!("{}[status]\nlisten = \"0.0.0.0:{port}\"\n", *GOOD);
         assert!(problem(&text).contains("status.listen"), "{port}");
-    }
-}
-
-#[test]
-fn networks() {
-    let network = Ipv4Cidr::parse("192.0.2.10/32").expect("one host");
-    assert!(!network.contains(Ipv4Addr::new(192, 0, 2, 11)));
-    let network = Ipv4Cidr::parse("192.0.2.10/1").expect("half the world");
-    assert!(network.contains(Ipv4Addr::new(200, 0, 0, 1)));
-    let mac = Interface::parse("52:54:00:12:34:56").expect("an address");
-    assert_eq!(
-        mac,
-        Interface::HardwareAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56])
-    );
-    for bad in ["", "sixteen-letters!", "a/b", "1:2"] {
-        assert!(Interface::parse(bad).is_err(), "{bad}");
     }
 }

@@ -175,20 +175,6 @@ fn canonical<T: Serialize>(domain: &str, fields: &T) -> Result<Vec<u8>, Encoding
     bcs::to_bytes(&(domain, fields)).map_err(EncodingError)
 }
 
-/// Whether a join token names the hash of the cluster's certificate authority, without which an
-/// agent joins whoever answers (k3s, "Token Format": `K10<CA hash>::<credentials>`). The master
-/// hands out no other, and a node takes no other.
-pub fn pins_authority(token: &str) -> bool {
-    const HASH: usize = 64;
-    let Some((hash, secret)) = token
-        .strip_prefix("K10")
-        .and_then(|rest| rest.split_once("::"))
-    else {
-        return false;
-    };
-    hash.len() == HASH && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && !secret.is_empty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,21 +250,5 @@ mod tests {
                 .0,
             [1, 2]
         );
-    }
-
-    #[test]
-    fn only_a_token_with_the_whole_hash_pins_the_authority() {
-        let hash = "ca".repeat(32);
-        assert!(pins_authority(&format!("K10{hash}::node:secret")));
-        for token in [
-            "secret".to_owned(),
-            format!("K10{hash}:node:secret"),
-            format!("K10{hash}::"),
-            format!("K10{}::node:secret", &hash[1..]),
-            format!("K10{}::node:secret", "xy".repeat(32)),
-            format!("k10{hash}::node:secret"),
-        ] {
-            assert!(!pins_authority(&token), "{token}");
-        }
     }
 }

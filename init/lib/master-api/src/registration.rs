@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{Base64, EncodingError, canonical};
-use wire::Secret;
+use wire::{JoinToken, Secret, ServerUrl};
 
 /// Registers a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,8 @@ pub struct RegisterResponse {
     /// The token for `k3s agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_token: Option<Secret>,
-    /// The cluster's address for `k3s agent`.
+    /// The cluster's address for `k3s agent`. The signature is over this text and that of the token as they
+    /// came; a [`Grant`] is what they are read into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// Names this registration in heartbeats.
@@ -103,10 +104,10 @@ impl RegisterResponse {
 /// What an accepted worker gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The token for `k3s agent`; it names the hash of the cluster's certificate authority.
-    pub join_token: Secret,
+    /// The token for `k3s agent`.
+    pub join_token: JoinToken,
     /// The cluster's address for `k3s agent`.
-    pub server: String,
+    pub server: ServerUrl,
     /// Names this registration in heartbeats.
     pub session: String,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::Secret;
+use crate::names::{JoinToken, ServerUrl};
 use crate::status::{DegradedReason, NodeState, NodeStatus, Phase};
 
 /// The environment variable that holds the number of the child's end of the socket pair.
@@ -64,10 +64,10 @@ pub enum ToInit {
     /// what became of it ([`AgentRequest`](crate::status::AgentRequest)): as long as that is not
     /// `wanted`, this is to be sent again.
     StartAgent {
-        /// The cluster's address, an `https` URL.
-        server: String,
+        /// The cluster's address.
+        server: ServerUrl,
         /// The join token. `init` puts it into a file on tmpfs for the agent alone.
-        token: Secret,
+        token: JoinToken,
     },
     /// Stop `k3s agent` and every pod until the next [`ToInit::StartAgent`], and forget the token.
     /// containerd goes on. The node is degraded by [`DegradedReason::Agent`] meanwhile.
@@ -168,16 +168,47 @@ pub fn decode<T: DeserializeOwned>(datagram: &[u8]) -> Result<T, MessageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Secret;
 
     #[test]
     fn round_trip() {
         let message = ToInit::StartAgent {
-            server: "https://10.0.2.2:6443".to_owned(),
-            token: Secret::new("K10aa::id.secret".to_owned()),
+            server: "https://10.0.2.2:6443".parse().expect("a URL"),
+            token: JoinToken::new(Secret::new(token())).expect("a token"),
         };
         let bytes = encode(&message).expect("short");
         assert_eq!(decode::<ToInit>(&bytes).expect("the same"), message);
-        assert!(!format!("{message:?}").contains("K10aa"));
+        assert!(!format!("{message:?}").contains("K10ca"));
+    }
+
+    fn token() -> String {
+        format!("K10{}::id.secret", "ca".repeat(32))
+    }
+
+    /// PID 1 makes arguments and a file of them.
+    #[test]
+    fn start_with_another_server_or_token_is_refused() {
+        let text = |server: &str, token: &str| serde_json::json!({"message": "start-agent", "server": server, "token": token});
+        let good = text("https://192.0.2.1", &token()).to_string();
+        assert!(decode::<ToInit>(good.as_bytes()).is_ok());
+        let long = format!("{}{}", token(), "x".repeat(JoinToken::MAXIMUM_LENGTH));
+        for (server, token) in [
+            ("http://192.0.2.1", &*token()),
+            ("--server", &token()),
+            ("https://192.0.2.1 --token x", &token()),
+            ("https://192.0.2.1", ""),
+            ("https://192.0.2.1", "hunter2"),
+            ("https://192.0.2.1", &format!("{} --x", token())),
+            ("https://192.0.2.1", &format!("{}\n", token())),
+            ("https://192.0.2.1", &long),
+        ] {
+            let text = text(server, token).to_string();
+            let error = decode::<ToInit>(text.as_bytes()).expect_err(server);
+            let MessageError::Malformed(source) = error else {
+                panic!("{error}");
+            };
+            assert!(!source.to_string().contains("K10ca"), "{source}");
+        }
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! User ids of the node's programs, each with a group of the same number, as in the image's passwd(5).
+//! Users of the programs that do not run as root, as in the image's passwd(5). Each has a group of the
+//! same number.
 
-/// The program `netd`.
+/// User and group of the program `netd`.
 pub const NETD: u32 = 900;
-/// The program `staker`.
+/// User and group of the program `staker`.
 pub const STAKER: u32 = 901;
-/// The program `metadata`.
+/// User and group of the program `metadata`.
 pub const METADATA: u32 = 902;
+
+/// Every user, with the name of its program.
+pub const ALL: &[(&str, u32)] = &[("netd", NETD), ("staker", STAKER), ("metadata", METADATA)];

@@ -5,10 +5,9 @@
 use std::fs;
 use std::io;
 
+use wire::NodeName;
 use wire::paths::ETC;
 
-/// `HOST_NAME_MAX` of Linux, gethostname(2).
-const HOSTNAME_LIMIT: usize = 64;
 /// The name until a configuration gives one.
 const UNNAMED: &str = "localhost";
 
@@ -21,10 +20,6 @@ pub(crate) enum IdentityError {
         #[source]
         source: io::Error,
     },
-    #[error(
-        "{name:?} is not a hostname of at most {HOSTNAME_LIMIT} letters, digits, dashes and dots"
-    )]
-    Hostname { name: String },
     #[error("the kernel does not take the hostname")]
     SetHostname(#[source] io::Error),
 }
@@ -35,19 +30,18 @@ pub(crate) enum IdentityError {
 /// See [`IdentityError`].
 pub(crate) fn prepare() -> Result<(), IdentityError> {
     fs::create_dir_all(ETC).map_err(|source| write_error(ETC, source))?;
-    set_hostname(UNNAMED)
+    name_machine(UNNAMED)
 }
 
 /// Names the machine: in the kernel, in `/etc/hostname` and in `/etc/hosts`.
 ///
 /// # Errors
-/// See [`IdentityError`]; nothing is changed for a name that is none.
-pub(crate) fn set_hostname(name: &str) -> Result<(), IdentityError> {
-    if !is_hostname(name) {
-        return Err(IdentityError::Hostname {
-            name: name.to_owned(),
-        });
-    }
+/// See [`IdentityError`].
+pub(crate) fn set_hostname(name: &NodeName) -> Result<(), IdentityError> {
+    name_machine(name.as_str())
+}
+
+fn name_machine(name: &str) -> Result<(), IdentityError> {
     write("hostname", &format!("{name}\n"))?;
     write("hosts", &hosts(name))?;
     rustix::system::sethostname(name.as_bytes())
@@ -62,18 +56,6 @@ fn hosts(name: &str) -> String {
         text.push_str(&format!("127.0.1.1 {name}\n"));
     }
     text
-}
-
-fn is_hostname(name: &str) -> bool {
-    name.len() <= HOSTNAME_LIMIT
-        && name.split('.').all(|label| {
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        })
 }
 
 fn write(name: &str, content: &str) -> Result<(), IdentityError> {
@@ -91,26 +73,6 @@ fn write_error(file: &str, source: io::Error) -> IdentityError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hostnames() {
-        for name in ["edge-0001", "a.b-c.d", "localhost", "1"] {
-            assert!(is_hostname(name), "{name}");
-        }
-        for name in [
-            "",
-            ".",
-            "a.",
-            "-a",
-            "a-",
-            "a_b",
-            "a b",
-            "a\n",
-            &"a".repeat(65),
-        ] {
-            assert!(!is_hostname(name), "{name}");
-        }
-    }
 
     #[test]
     fn the_machine_knows_its_own_name() {

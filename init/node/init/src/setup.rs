@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 
-use wire::paths::{EVENT_LOG, TPM};
+use wire::paths;
 use wire::status::Phase;
-use wire::users;
+use wire::users::{METADATA, NETD, STAKER};
 
 use crate::{cgroups, identity, sysctls};
 use kernel::modules::ModuleLoader;
@@ -42,39 +42,39 @@ struct Directory {
 
 const DIRECTORIES: [Directory; 8] = [
     Directory {
-        path: "/run/daas",
+        path: paths::RUN,
         mode: 0o755,
         owner: 0,
     },
     Directory {
-        path: "/run/daas/config",
+        path: paths::CONFIGURATION,
         mode: 0o755,
         owner: 0,
     },
     Directory {
-        path: wire::paths::EVIDENCE,
+        path: paths::EVIDENCE,
         mode: 0o755,
         owner: 0,
     },
     Directory {
-        path: "/run/daas/agent",
+        path: paths::AGENT,
         mode: 0o700,
         owner: 0,
     },
     Directory {
-        path: "/run/daas/metadata",
+        path: paths::METADATA_RUN,
         mode: 0o700,
-        owner: users::METADATA,
+        owner: METADATA,
     },
     Directory {
-        path: "/run/netd",
+        path: paths::NETD_RUN,
         mode: 0o755,
-        owner: users::NETD,
+        owner: NETD,
     },
     Directory {
-        path: wire::paths::STAKER_RUN,
+        path: paths::STAKER_RUN,
         mode: 0o750,
-        owner: users::STAKER,
+        owner: STAKER,
     },
     Directory {
         path: "/run/lock",
@@ -165,16 +165,16 @@ fn make_directory(directory: &Directory) -> io::Result<()> {
 /// Hands the TPM to the staker, and lays out what it shows to the master. Without a TPM there is
 /// nothing to do.
 fn prepare_tpm() {
-    if Path::new(TPM).exists() {
-        let given = chown(TPM, Some(users::STAKER), Some(users::STAKER))
-            .and_then(|()| fs::set_permissions(TPM, Permissions::from_mode(0o600)));
+    if Path::new(paths::TPM).exists() {
+        let given = chown(paths::TPM, Some(STAKER), Some(STAKER))
+            .and_then(|()| fs::set_permissions(paths::TPM, Permissions::from_mode(0o600)));
         if let Err(error) = given {
             tracing::error!(%error, "the TPM can't be handed to the staker");
         }
     }
     let kept = match files::read_bounded(KERNEL_EVENT_LOG, EVENT_LOG_LIMIT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-        Ok(content) => files::replace(EVENT_LOG, &content, 0o644),
+        Ok(content) => files::replace(paths::EVENT_LOG, &content, 0o644),
         Err(error) => Err(error),
     };
     if let Err(error) = kept {

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use config::Cloud;
+use cloud::Cloud;
 use thiserror::Error;
 use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::http::{Method, StatusCode};

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use config::MAXIMUM_USER_DATA;
+use cloud::MAXIMUM_USER_DATA;
 use thiserror::Error;
 use ureq::http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Method, Request, StatusCode};

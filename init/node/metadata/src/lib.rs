@@ -2,8 +2,8 @@
 //! configuration may stand.
 //!
 //! It understands nothing of what it gets: `init configure` does, which takes it from
-//! [`config::METADATA_FILE`]. It speaks to one address of the machine's own link, without TLS, as these
-//! services want it; only on a machine whose firmware names a cloud ([`config::Cloud`]), and only where no
+//! [`wire::paths::USER_DATA`]. It speaks to one address of the machine's own link, without TLS, as these
+//! services want it; only on a machine whose firmware names a cloud ([`cloud::Cloud`]), and only where no
 //! other place has a configuration: `init` sees to that.
 
 pub mod ask;

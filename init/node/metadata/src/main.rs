@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use config::{Cloud, METADATA_FILE};
+use cloud::Cloud;
 use metadata::http::{ADDRESS, Client};
 use metadata::{place, retry};
 use tracing::{error, info};
+use wire::paths::USER_DATA;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -28,13 +29,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match place::write(Path::new(METADATA_FILE), &user_data) {
+    match place::write(Path::new(USER_DATA), &user_data) {
         Ok(()) => {
             info!(%cloud, bytes = user_data.len(), "user data taken");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            error!("{METADATA_FILE} can't be written: {error}");
+            error!("{USER_DATA} can't be written: {error}");
             ExitCode::FAILURE
         }
     }

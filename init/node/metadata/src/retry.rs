@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use config::Cloud;
+use cloud::Cloud;
 use tracing::info;
 use zeroize::Zeroizing;
 

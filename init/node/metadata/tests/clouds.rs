@@ -4,7 +4,7 @@ use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use config::{Cloud, MAXIMUM_USER_DATA};
+use cloud::{Cloud, MAXIMUM_USER_DATA};
 use fixtures::metadata_service::MetadataService;
 use metadata::ask::{self, AskError};
 use metadata::http::{Client, HttpError};

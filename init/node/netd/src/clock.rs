@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use config::TimeServer;
+use node_settings::TimeServer;
 use rsntp::{AsyncSntpClient, Config, SynchronizationError};
 use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;

@@ -3,6 +3,7 @@
 use mozim::{DhcpError, DhcpV4Client, DhcpV4Config, DhcpV4State};
 use thiserror::Error;
 use tracing::{debug, info};
+use wire::NodeName;
 
 use crate::links::Link;
 use crate::settings::Settings;
@@ -45,8 +46,11 @@ pub(crate) struct Dhcp {
 }
 
 impl Dhcp {
-    /// Begins on a link that is up. `node_id` is the host name that the server is told, if any.
-    pub(crate) async fn start(link: &Link, node_id: Option<&str>) -> Result<Self, LeaseError> {
+    /// Begins on a link that is up. `node_name` is the host name that the server is told, if any.
+    pub(crate) async fn start(
+        link: &Link,
+        node_name: Option<&NodeName>,
+    ) -> Result<Self, LeaseError> {
         let client_error = |source| LeaseError::Client {
             link: link.name.clone(),
             source,
@@ -56,8 +60,8 @@ impl Dhcp {
         config
             .set_iface_mac_raw(&link.address)
             .map_err(client_error)?;
-        if let Some(node_id) = node_id {
-            config.set_host_name(node_id);
+        if let Some(node_name) = node_name {
+            config.set_host_name(node_name.as_str());
         }
         config.use_mac_as_client_id();
         let client = DhcpV4Client::init(config, None)

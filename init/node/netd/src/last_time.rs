@@ -5,9 +5,6 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// On the state disk, in the directory that is netd's own.
-pub(crate) const PATH: &str = "/var/lib/daas/netd/last-time";
-
 /// The longest file, in bytes: the digits of a `u64`, and the end of the line.
 const MAXIMUM_LENGTH: u64 = 21;
 

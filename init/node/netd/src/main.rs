@@ -1,6 +1,6 @@
 //! Network and clock of the node: links, addresses, routes, name servers, time.
 //!
-//! `netd [FILE]` reads the public part of the configuration from `FILE`, brings one Ethernet link
+//! `netd [FILE]` reads its settings from `FILE`, as `provision` writes them, brings one Ethernet link
 //! up, keeps its lease, keeps the clock, and tells `init` of it. Without that file it does what a
 //! configuration without a word on network and time asks for: `init` starts it so where the network
 //! may have the configuration.
@@ -17,18 +17,16 @@ mod resolver;
 mod settings;
 mod supervise;
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use config::{MAXIMUM_LENGTH, NetworkConfig, NetworkMethod, PublicConfig, TimeServer};
+use node_settings::{NetdSettings, NetworkConfig, NetworkMethod, TimeServer};
 use tracing::{error, info};
+use wire::NodeName;
 use wire::exit;
-
-/// Where `init` puts the public part of the configuration.
-const CONFIGURATION: &str = wire::paths::PUBLIC_CONFIGURATION;
+use wire::paths::NETD_SETTINGS;
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -39,7 +37,7 @@ fn main() -> ExitCode {
         .init();
     let path = std::env::args_os()
         .nth(1)
-        .map_or(CONFIGURATION.into(), PathBuf::from);
+        .map_or(NETD_SETTINGS.into(), PathBuf::from);
     let settings = match read(&path) {
         Ok(settings) => settings,
         Err(error) => {
@@ -70,7 +68,7 @@ struct NodeSettings {
     network: NetworkConfig,
     time_servers: Vec<TimeServer>,
     /// The host name that a DHCP server is told; none before the node has one.
-    node_id: Option<String>,
+    node_name: Option<NodeName>,
 }
 
 impl NodeSettings {
@@ -82,32 +80,23 @@ impl NodeSettings {
             dns: Vec::new(),
         },
         time_servers: Vec::new(),
-        node_id: None,
+        node_name: None,
     };
 }
 
 fn read(path: &Path) -> Result<NodeSettings> {
-    let shown = path.display().to_string();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match node_settings::read::<NetdSettings>(path) {
+        Ok(settings) => Ok(NodeSettings {
+            network: settings.network,
+            time_servers: settings.time_servers,
+            node_name: Some(settings.node_name),
+        }),
+        Err(error) if error.is_not_found() => {
             info!("no configuration yet: DHCP on the first link that has a server");
-            return Ok(NodeSettings::UNCONFIGURED);
+            Ok(NodeSettings::UNCONFIGURED)
         }
-        Err(error) => {
-            return Err(error).with_context(|| format!("{shown} can't be opened"));
-        }
-    };
-    let mut text = String::new();
-    file.take(MAXIMUM_LENGTH as u64 + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("{shown} can't be read"))?;
-    let config = PublicConfig::parse(&shown, &text)?;
-    Ok(NodeSettings {
-        network: config.network,
-        time_servers: config.time_servers,
-        node_id: Some(config.node_id),
-    })
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
@@ -117,9 +106,9 @@ mod tests {
     #[test]
     fn without_a_configuration_the_network_is_asked_for_everything() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("public.toml");
+        let path = folder.path().join("netd.json");
         assert_eq!(read(&path).expect("defaults"), NodeSettings::UNCONFIGURED);
-        std::fs::write(&path, "version = 1\n").expect("written");
+        std::fs::write(&path, "{}").expect("written");
         assert!(read(&path).is_err(), "a broken one is no missing one");
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use config::{NetworkConfig, NetworkMethod};
+use node_settings::{NetworkConfig, NetworkMethod};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
+use wire::NodeName;
 
 use crate::chosen::{Change, Chosen};
 use crate::dhcp::{Dhcp, LeaseEvent};
@@ -49,21 +50,24 @@ pub(crate) struct Network {
     links: Links,
     events: LinkEvents,
     config: NetworkConfig,
-    node_id: Option<String>,
+    node_name: Option<NodeName>,
     /// The tasks of the candidates, by the link's index.
     tasks: HashMap<u32, JoinHandle<()>>,
     chosen: Option<Chosen>,
 }
 
 impl Network {
-    pub(crate) fn new(config: NetworkConfig, node_id: Option<String>) -> Result<Self, LinkError> {
+    pub(crate) fn new(
+        config: NetworkConfig,
+        node_name: Option<NodeName>,
+    ) -> Result<Self, LinkError> {
         let (links, events) = Links::open()?;
         let tasks = HashMap::new();
         Ok(Self {
             links,
             events,
             config,
-            node_id,
+            node_name,
             tasks,
             chosen: None,
         })
@@ -72,7 +76,7 @@ impl Network {
     /// Runs until the kernel's socket is gone; tells what the network came to.
     pub(crate) async fn run(mut self, tell: Sender<NetworkEvent>) -> Result<(), LinkError> {
         self.links.loopback().await?;
-        if let Err(error) = self.links.guard_metadata(self.node_id.is_none()).await {
+        if let Err(error) = self.links.guard_metadata(self.node_name.is_none()).await {
             warn!(
                 error = chain(&error),
                 "nothing keeps pods from the metadata service of a cloud"
@@ -191,8 +195,8 @@ impl Network {
     /// Starts the task of a link, in place of the one that it may have.
     fn follow(&mut self, link: Link, sender: &Sender<FromLink>) {
         let index = link.index;
-        let (method, node_id) = (self.config.method.clone(), self.node_id.clone());
-        let task = tokio::spawn(follow(link, method, node_id, sender.clone()));
+        let (method, node_name) = (self.config.method.clone(), self.node_name.clone());
+        let task = tokio::spawn(follow(link, method, node_name, sender.clone()));
         if let Some(former) = self.tasks.insert(index, task) {
             former.abort();
         }
@@ -305,7 +309,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 async fn follow(
     link: Link,
     method: NetworkMethod,
-    node_id: Option<String>,
+    node_name: Option<NodeName>,
     sender: Sender<FromLink>,
 ) {
     if let Some(settings) = Settings::from_configuration(&method) {
@@ -319,7 +323,7 @@ async fn follow(
         return std::future::pending().await;
     }
     loop {
-        let error = match Dhcp::start(&link, node_id.as_deref()).await {
+        let error = match Dhcp::start(&link, node_name.as_ref()).await {
             Ok(mut dhcp) => loop {
                 let event = match dhcp.next().await {
                     Ok(LeaseEvent::Leased(settings)) => LinkEvent::Settings(settings),

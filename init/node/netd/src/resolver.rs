@@ -5,9 +5,6 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// Where `/etc/resolv.conf` of the image points to.
-pub(crate) const PATH: &str = "/run/netd/resolv.conf";
-
 /// `MAXNS` of resolv.conf(5): resolvers ignore what comes after.
 const MAXIMUM_SERVERS: usize = 3;
 

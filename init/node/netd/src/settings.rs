@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use config::{Ipv4Cidr, NetworkMethod};
 use mozim::DhcpV4Lease;
+use node_settings::{Ipv4Cidr, NetworkMethod};
 
 /// The smallest MTU that IPv4 hosts must take (RFC 791) and the largest that Ethernet carries as
 /// jumbo frames: an offer outside is not followed.

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
+use wire::paths;
 use wire::status::{DegradedReason, Phase};
 
 use crate::NodeSettings;
@@ -58,7 +59,7 @@ pub(crate) async fn run(config: NodeSettings) -> Result<()> {
             None
         }
     };
-    let network = Network::new(config.network.clone(), config.node_id.clone())?;
+    let network = Network::new(config.network.clone(), config.node_name.clone())?;
     let (sender, mut events) = channel(16);
     let mut network = pin!(network.run(sender));
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be awaited")?;
@@ -108,9 +109,9 @@ fn doubt_after(doubt: Option<Source>, round: Round) -> Option<Source> {
 }
 
 fn write_time() {
-    match last_time::write(Path::new(last_time::PATH), SystemTime::now()) {
+    match last_time::write(Path::new(paths::LAST_TIME), SystemTime::now()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            warn!(path = last_time::PATH, %error, "the time is not kept");
+            warn!(path = paths::LAST_TIME, %error, "the time is not kept");
         }
         _ => {}
     }
@@ -186,9 +187,9 @@ impl Keeper {
     }
 
     fn network_is_up(&mut self, settings: Settings) {
-        let path = Path::new(resolver::PATH);
+        let path = Path::new(paths::RESOLVER);
         if let Err(error) = resolver::write(path, &self.config.network.dns, &settings.dns) {
-            warn!(path = resolver::PATH, %error, "name servers are not written");
+            warn!(path = paths::RESOLVER, %error, "name servers are not written");
         }
         self.offered_time_servers = settings.time_servers;
         if self.network_degraded {
@@ -223,7 +224,7 @@ impl Keeper {
     /// after this program.
     fn raise_clock(&mut self) {
         if self.kept.is_none() && self.kept_at.is_none() {
-            self.kept = last_time::read(Path::new(last_time::PATH));
+            self.kept = last_time::read(Path::new(paths::LAST_TIME));
         }
         match self.bounds().map(clock::raise) {
             Some(Ok(true)) => warn!(
@@ -239,7 +240,7 @@ impl Keeper {
     /// is kept would be wrong for good. The disk may take its time: the network does not wait for it.
     fn keep_time(&mut self) {
         let due = self.kept_at.is_none_or(|at| at.elapsed() >= KEEP_INTERVAL);
-        let there = Path::new(last_time::PATH)
+        let there = Path::new(paths::LAST_TIME)
             .parent()
             .is_some_and(Path::is_dir);
         if due && there && self.doubt.is_none() {

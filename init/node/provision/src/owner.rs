@@ -9,13 +9,13 @@
 use std::io;
 use std::path::Path;
 
-use config::NodeConfig;
+use node_settings::{SettingsFileError, StakerSettings};
 use seal::tpm::crypto::{Digest, sha256};
 use thiserror::Error;
-use wire::paths::STATE_ENCRYPTION;
+use wire::paths::{STAKER_SETTINGS, STATE_ENCRYPTION};
 use wire::status::Protection;
 
-use crate::configure::laid_out;
+use crate::configure::output::tpm_key;
 use crate::sealing::hex_digits;
 
 /// On the state disk.
@@ -34,7 +34,7 @@ pub(crate) enum OwnerError {
     )]
     Another,
     #[error("the configuration that was taken can't be read")]
-    Configuration,
+    Configuration(#[source] SettingsFileError),
     #[error("{FILE} can't be used")]
     File(#[source] io::Error),
 }
@@ -62,14 +62,13 @@ pub(crate) fn check() -> Result<(), OwnerError> {
 /// The owner that the configuration names: its Sui key, which only its hash shows. Of a key in the TPM
 /// the public part is anybody's, and what lets it sign is hashed with it.
 fn of_configuration() -> Result<Digest, OwnerError> {
-    let content = laid_out().ok_or(OwnerError::Configuration)?;
-    if let Some(key) = &content.sui_key {
+    if let Some(key) = tpm_key() {
         let key = key.to_signing_key();
         return Ok(sha256(&[DOMAIN, b"/tpm", key.auth(), &key.object().public]));
     }
-    let config = NodeConfig::parse("staker.toml", &content.document)
-        .map_err(|_| OwnerError::Configuration)?;
-    let key = config.identity.sui_key.expose();
+    let settings: StakerSettings =
+        node_settings::read(Path::new(STAKER_SETTINGS)).map_err(OwnerError::Configuration)?;
+    let key = settings.identity.sui_key.expose();
     Ok(sha256(&[DOMAIN, b"/key", key.as_bytes()]))
 }
 

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tracing::info;
-use wire::Secret;
 use wire::status::AgentRequest;
+use wire::{JoinToken, ServerUrl};
 
 use crate::life::Staker;
 use crate::seams::{Chain, Init, Master, Meter};
@@ -31,13 +31,13 @@ pub(crate) enum Hold {
 /// The wish: where to join and with what, and what stands against it.
 #[derive(Default)]
 pub(crate) struct Agent {
-    membership: RefCell<Option<(String, Secret)>>,
+    membership: RefCell<Option<(ServerUrl, JoinToken)>>,
     holds: RefCell<BTreeMap<Hold, String>>,
 }
 
 impl Agent {
     /// Where to join and with what, when nothing stands against it.
-    fn wish(&self) -> Option<(String, Secret)> {
+    fn wish(&self) -> Option<(ServerUrl, JoinToken)> {
         if !self.holds.borrow().is_empty() {
             return None;
         }
@@ -51,7 +51,7 @@ impl Agent {
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// The master has let the node in.
-    pub(crate) async fn want_agent(&self, server: String, token: Secret) {
+    pub(crate) async fn want_agent(&self, server: ServerUrl, token: JoinToken) {
         *self.agent.membership.borrow_mut() = Some((server, token));
         self.start_agent().await;
     }

@@ -11,10 +11,10 @@ use chain::{Address, Stake, Verdict};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use wire::Secret;
 use wire::child::{PowerOffReason, ToInit};
 use wire::paths;
 use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase};
+use wire::{JoinToken, ServerUrl};
 
 use crate::seams::Init;
 use crate::tee::TeeOutcome;
@@ -310,7 +310,7 @@ impl<I: Init> Board<I> {
     }
 
     /// Hands the join token on to `init`.
-    pub async fn start_agent(&self, server: String, token: Secret) {
+    pub async fn start_agent(&self, server: ServerUrl, token: JoinToken) {
         self.tell(ToInit::StartAgent { server, token }).await;
     }
 

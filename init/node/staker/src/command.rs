@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use chain::{Chain, Executed, Mist, NodeKey, Stake, Verdict};
 use clap::Subcommand;
-use config::NodeConfig;
+use node_settings::StakerSettings;
 use serde_json::{Map, Value, json};
 
 use crate::program;
@@ -111,12 +111,12 @@ pub async fn run(configuration: &Path, action: Action) -> anyhow::Result<Report>
 /// # Errors
 /// Where the chain refuses, or can't be reached.
 pub async fn execute(
-    config: &NodeConfig,
+    settings: &StakerSettings,
     configuration: &Path,
     action: Action,
 ) -> anyhow::Result<Report> {
-    let (key, settings) = program::identity(config, configuration)?;
-    let chain = Chain::connect(&settings).await?;
+    let (key, chain_settings) = program::identity(settings, configuration)?;
+    let chain = Chain::connect(&chain_settings).await?;
     let mut report = Report::default();
     report.text("address", key.address());
     match action {
@@ -125,16 +125,16 @@ pub async fn execute(
             report.text("record", chain.record_of(key.public()));
         }
         Action::Balance => report.amount("balance_mist", chain.balance(key.address()).await?),
-        Action::Status => match find(&chain, config, &key).await? {
+        Action::Status => match find(&chain, settings, &key).await? {
             Some(stake) => report.stake(&stake),
             None => report.text("verdict", Verdict::NotFound),
         },
         Action::Stake => {
-            let stake = stake(&chain, config, &key).await?;
+            let stake = stake(&chain, settings, &key).await?;
             report.stake(&stake);
         }
         Action::TopUp => {
-            let stake = needed(&chain, config, &key).await?;
+            let stake = needed(&chain, settings, &key).await?;
             ensure!(
                 stake.verdict == Verdict::BelowMinimum,
                 "the stake {} is {}: there is nothing to top up",
@@ -146,12 +146,12 @@ pub async fn execute(
             report.stake(&chain.reread(&stake).await?);
         }
         Action::Unstake => {
-            let stake = needed(&chain, config, &key).await?;
+            let stake = needed(&chain, settings, &key).await?;
             report.executed(&chain.request_unstake(&key, &stake).await?);
             report.stake(&chain.reread(&stake).await?);
         }
         Action::Withdraw => {
-            let stake = needed(&chain, config, &key).await?;
+            let stake = needed(&chain, settings, &key).await?;
             report.executed(&chain.withdraw(&key, stake.record).await?);
             report.stake(&chain.reread(&stake).await?);
         }
@@ -159,29 +159,37 @@ pub async fn execute(
     Ok(report)
 }
 
-async fn find(chain: &Chain, config: &NodeConfig, key: &NodeKey) -> anyhow::Result<Option<Stake>> {
-    let found = chain.find_stake(key.public(), &config.public.node_id).await;
+async fn find(
+    chain: &Chain,
+    settings: &StakerSettings,
+    key: &NodeKey,
+) -> anyhow::Result<Option<Stake>> {
+    let found = chain
+        .find_stake(key.public(), settings.node_name.as_str())
+        .await;
     Ok(found?)
 }
 
-async fn needed(chain: &Chain, config: &NodeConfig, key: &NodeKey) -> anyhow::Result<Stake> {
-    find(chain, config, key).await?.with_context(|| {
+async fn needed(chain: &Chain, settings: &StakerSettings, key: &NodeKey) -> anyhow::Result<Stake> {
+    find(chain, settings, key).await?.with_context(|| {
         format!(
             "the key of {} has no stake in the pool {}: run `staker stake`",
             key.address(),
-            config.public.chain.pool
+            settings.chain.pool
         )
     })
 }
 
-async fn stake(chain: &Chain, config: &NodeConfig, key: &NodeKey) -> anyhow::Result<Stake> {
-    let amount = Mist(config.public.chain.stake_mist);
-    let stake = chain.stake(key, &config.public.node_id, amount).await?;
+async fn stake(chain: &Chain, settings: &StakerSettings, key: &NodeKey) -> anyhow::Result<Stake> {
+    let amount = settings.chain.stake;
+    let stake = chain
+        .stake(key, settings.node_name.as_str(), amount)
+        .await?;
     if stake.verdict != Verdict::Withdrawn {
         return Ok(stake);
     }
     ensure!(
-        config.public.chain.restake,
+        settings.chain.restake,
         "the stake {} was withdrawn: set chain.restake = true to stake anew with this key",
         stake.record
     );

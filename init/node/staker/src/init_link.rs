@@ -79,10 +79,11 @@ impl Init for InitLink {
 #[cfg(test)]
 mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    use wire::Secret;
     use wire::status::NodeStatus;
+    use wire::{JoinToken, Secret};
 
     use super::*;
+    use crate::doubles::JOIN_TOKEN;
 
     fn pair() -> (InitLink, InitConnection) {
         let (ours, theirs) = socketpair(
@@ -103,8 +104,8 @@ mod tests {
     async fn messages_go_both_ways() {
         let (link, init) = pair();
         let message = ToInit::StartAgent {
-            server: "https://k3s.example:6443".to_owned(),
-            token: Secret::new("K10cafe::node:hunter2".to_owned()),
+            server: "https://k3s.example:6443".parse().unwrap(),
+            token: JoinToken::new(Secret::new(JOIN_TOKEN.to_owned())).unwrap(),
         };
         link.send(&message).await.unwrap();
         let mut buffer = [0; 1024];

@@ -7,14 +7,14 @@ use clap::{Args, Parser};
 use staker::command::{self, Action};
 use tracing_subscriber::filter::LevelFilter;
 
-/// Where `init configure` leaves the whole configuration, for this program alone.
-const CONFIGURATION: &str = wire::paths::SECRET_CONFIGURATION;
+/// Where `provision` leaves this program's settings.
+const CONFIGURATION: &str = wire::paths::STAKER_SETTINGS;
 
 /// Stake, registration, heartbeat and slash watch of the node.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// The node's configuration; without a command, the node lives by it.
+    /// What the node lives by, without a command: settings as JSON (.json), or a configuration.
     #[arg(default_value = CONFIGURATION)]
     configuration: PathBuf,
     #[command(subcommand)]

@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use wire::ServerUrl;
 use zeroize::Zeroizing;
 
 use crate::board::explain;
@@ -72,18 +73,17 @@ fn client(roots: &Roots, pin: Option<KeyPin>) -> Result<Client, MasterClientErro
 }
 
 impl MasterClient {
-    /// `url` is `https://host[:port]`, and `root_certificate` all that its certificate is checked
-    /// against, in PEM.
+    /// `root_certificate` is all that the certificate of the master is checked against, in PEM.
     ///
     /// # Errors
     /// [`MasterClientError`] where the root is not a certificate.
-    pub fn new(url: &str, root_certificate: &str) -> Result<Self, MasterClientError> {
+    pub fn new(url: &ServerUrl, root_certificate: &str) -> Result<Self, MasterClientError> {
         let roots = Roots::from_pem(root_certificate.as_bytes())
             .ok()
             .filter(|roots| roots.count() <= MOST_ROOTS)
             .ok_or(MasterClientError::Root)?;
         Ok(Self {
-            url: url.trim_end_matches('/').to_owned(),
+            url: url.to_string(),
             open: client(&roots, None)?,
             roots,
             pinned: RefCell::new(None),
@@ -246,7 +246,8 @@ mod tests {
     fn a_root_that_is_none_is_refused() {
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for text in ["", "junk", junk] {
-            let error = MasterClient::new("https://master.example", text).unwrap_err();
+            let url = "https://master.example".parse().unwrap();
+            let error = MasterClient::new(&url, text).unwrap_err();
             assert!(matches!(error, MasterClientError::Root), "{error}");
         }
     }

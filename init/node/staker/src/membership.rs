@@ -69,7 +69,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 Ok(registered) => {
                     let grant = registered.grant;
                     info!(
-                        server = grant.server,
+                        server = %grant.server,
                         answer = registered.message,
                         attested = registered.session.quoted,
                         "registered"

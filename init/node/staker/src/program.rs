@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use chain::{ChainSettings, Mist, NodeKey};
+use chain::{ChainSettings, NodeKey};
 use config::{MAXIMUM_LENGTH, NodeConfig};
+use node_settings::StakerSettings;
 use seal::tpm::transport::DEVICE;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -37,7 +38,8 @@ const DIRECTORIES: &[&str] = &[paths::STAKER_STATE, paths::STAKER_RUN];
 /// How long `init` has for its first status, before the life begins without it.
 const FIRST_STATUS: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM or SIGINT. `configuration` is the path of the whole document.
+/// Runs until SIGTERM or SIGINT. `configuration` is the path of the settings that `provision` wrote, or of
+/// a whole document.
 ///
 /// # Errors
 /// When the configuration can't be used, or the runtime can't be set up. Nothing that happens
@@ -49,15 +51,22 @@ pub fn run(configuration: &Path) -> anyhow::Result<()> {
     {
         warn!(%error, "core dumps can't be switched off");
     }
-    let config = read(configuration)?;
+    let settings = read(configuration)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime can't be started")?
-        .block_on(live(config, configuration))
+        .block_on(live(settings, configuration))
 }
 
-pub(crate) fn read(path: &Path) -> anyhow::Result<NodeConfig> {
+/// What `provision` wrote, as JSON; or, for people, the same out of a configuration's document.
+pub(crate) fn read(path: &Path) -> anyhow::Result<StakerSettings> {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "json")
+    {
+        return Ok(node_settings::read(path)?);
+    }
     let shown = path.display();
     let mut text = Zeroizing::new(String::with_capacity(MAXIMUM_LENGTH + 1));
     File::open(path)
@@ -70,19 +79,18 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<NodeConfig> {
         text.len() <= MAXIMUM_LENGTH,
         "{shown}: expected {MAXIMUM_LENGTH} bytes at most"
     );
-    Ok(NodeConfig::parse(&shown.to_string(), &text)?)
+    Ok(NodeConfig::parse(&shown.to_string(), &text)?.staker())
 }
 
-async fn live(config: NodeConfig, configuration: &Path) -> anyhow::Result<()> {
+async fn live(settings: StakerSettings, configuration: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let init = InitLink::from_environment().context("the connection to init can't be used")?;
     if !init.present() {
         warn!("not started by init: nothing can be started or powered off from here");
     }
-    let listen = config.public.status_listen;
-    let staker = assemble(&config, configuration, init)?;
-    drop(config);
+    let listen = settings.status_listen;
+    let staker = assemble(settings, configuration, init)?;
     let health = staker.board().subscribe();
     let served = async {
         let listener = page::listen(listen).await;
@@ -109,11 +117,10 @@ type NodeStaker = Staker<ChainLink, MasterClient, InitLink, NodeMeter>;
 
 /// The node's key, and where the chain is.
 pub(crate) fn identity(
-    config: &NodeConfig,
+    settings: &StakerSettings,
     configuration: &Path,
 ) -> anyhow::Result<(NodeKey, ChainSettings)> {
-    let public = &config.public;
-    let key = if config.identity.is_in_tpm() {
+    let key = if settings.identity.is_in_tpm() {
         let stored = configuration.with_file_name(paths::name(paths::SUI_KEY));
         TpmKey::load(
             &stored,
@@ -123,56 +130,59 @@ pub(crate) fn identity(
         .map(|key| NodeKey::from_signer(Arc::new(key)))
         .context("identity.sui_key is the TPM's")?
     } else {
-        NodeKey::import(config.identity.sui_key.expose()).context("identity.sui_key")?
+        NodeKey::import(settings.identity.sui_key.expose()).context("identity.sui_key")?
     };
-    let settings = ChainSettings::parse(
-        &public.chain.chain_id,
-        &public.chain.fullnodes,
-        public.chain.root_certificate.as_deref(),
-        &public.chain.package,
-        &public.chain.pool,
+    let chain = settings.chain.clone();
+    let chain = ChainSettings::new(
+        chain.chain_id,
+        chain.fullnodes,
+        chain.root_certificate,
+        chain.package,
+        chain.pool,
     )
     .context("[chain]")?;
-    Ok((key, settings))
+    Ok((key, chain))
 }
 
 fn assemble(
-    config: &NodeConfig,
+    settings: StakerSettings,
     configuration: &Path,
     init: InitLink,
 ) -> anyhow::Result<NodeStaker> {
-    let public = &config.public;
-    let (key, settings) = identity(config, configuration)?;
+    let (key, chain_settings) = identity(&settings, configuration)?;
+    let StakerSettings {
+        node_name,
+        chain: stake,
+        master,
+        identity,
+        ..
+    } = settings;
     let key = Rc::new(key);
+    let node_id = node_name.to_string();
     let purpose = Purpose {
-        chain_id: public.chain.chain_id.clone(),
-        package: public.chain.package.clone(),
-        pool: public.chain.pool.clone(),
-        node_id: public.node_id.clone(),
+        chain_id: stake.chain_id.to_string(),
+        package: stake.package.to_string(),
+        pool: stake.pool.to_string(),
+        node_id: node_id.clone(),
         node_key: key.public().to_flagged_bytes().to_vec(),
-        amount: public.chain.stake_mist,
+        amount: stake.stake.0,
     };
-    let amount = Mist(public.chain.stake_mist);
-    let directory = public
-        .master
-        .directory
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .context("master.directory")?;
-    let chain = ChainLink::new(settings, Rc::clone(&key), public.node_id.clone(), amount)
-        .with_directory(directory);
-    let payout = public.chain.payout.as_deref().map(str::parse).transpose();
-    let payout = payout.context("chain.payout")?;
-    if payout.is_none() && config.identity.is_in_tpm() {
+    let chain = ChainLink::new(
+        chain_settings,
+        Rc::clone(&key),
+        node_id.clone(),
+        stake.stake,
+    )
+    .with_directory(master.directory);
+    if stake.payout.is_none() && identity.is_in_tpm() {
         warn!(
             "the Sui key is the TPM's, and chain.payout names no address: its coins can't leave this \
              machine"
         );
     }
-    let master = MasterClient::new(&public.master.url, &public.master.root_certificate)?;
-    let board = Board::new(init, &public.node_id);
-    board.show_fullnodes(public.chain.fullnodes.len());
+    let master = MasterClient::new(&master.url, &master.root_certificate)?;
+    let board = Board::new(init, &node_id);
+    board.show_fullnodes(stake.fullnodes.len());
     board.show_identity(&key.address(), TpmReport::read(Path::new(paths::EVIDENCE)));
     Ok(Staker::new(
         chain,
@@ -180,11 +190,11 @@ fn assemble(
         board,
         NodeMeter::default(),
         Identity {
-            node_id: public.node_id.clone(),
+            node_id,
             key,
-            restake: public.chain.restake,
-            leave: public.chain.leave,
-            payout,
+            restake: stake.restake,
+            leave: stake.leave,
+            payout: stake.payout,
             prover: Prover::of_device(Path::new(DEVICE), Path::new(paths::EVENT_LOG))
                 .with_reporter(Reporter::default()),
         },

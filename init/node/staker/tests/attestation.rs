@@ -42,7 +42,7 @@ async fn a_released_image_gets_in_and_again_after_a_restart() {
                 let Some(ToInit::StartAgent { server, token }) = passed.last() else {
                     panic!("{passed:?}");
                 };
-                assert_eq!(server, "https://10.0.2.2:6443");
+                assert_eq!(server.as_str(), "https://10.0.2.2:6443");
                 assert_eq!(token.expose(), JOIN_TOKEN);
                 init.first_heartbeat().await;
                 let health = init.health.borrow().clone();
@@ -224,7 +224,7 @@ async fn a_man_in_the_middle_with_a_valid_certificate_gets_nothing() {
     let (master, _) = lab.master().await;
     let machine = lab.machine(Firmware::default());
     let client = client(&lab.devnet.authority);
-    let (router, seen) = recorded(in_the_middle(client, master.url()));
+    let (router, seen) = recorded(in_the_middle(client, master.url().to_string()));
     let theirs = lab.devnet.authority.issue("localhost");
     let middle = Server::start(&theirs, router).await;
     lab.devnet

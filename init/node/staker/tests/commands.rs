@@ -65,7 +65,7 @@ root_certificate = """
 
     async fn run_with(&self, document: &str, action: Action) -> anyhow::Result<Value> {
         let config = NodeConfig::parse("node.toml", document)?;
-        let report = execute(&config, Path::new(""), action).await?;
+        let report = execute(&config.staker(), Path::new(""), action).await?;
         assert!(!report.to_table().contains("suiprivkey"));
         let json: Value = serde_json::from_str(&report.to_json())?;
         assert_eq!(json["address"], self.address.as_str());

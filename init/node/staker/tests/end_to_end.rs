@@ -37,7 +37,7 @@ async fn a_whole_life() {
             let Some(ToInit::StartAgent { server, token }) = passed.last() else {
                 panic!("{passed:?}");
             };
-            assert_eq!(server, "https://10.0.2.2:6443");
+            assert_eq!(server.as_str(), "https://10.0.2.2:6443");
             assert_eq!(token.expose(), JOIN_TOKEN);
             init.first_heartbeat().await;
             let health = init.health.borrow().clone();

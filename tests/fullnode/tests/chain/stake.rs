@@ -1,7 +1,7 @@
 //! Staking: once, whole or not at all, and found again.
 
 use crate::common::{Devnet, NODE, SUI, within};
-use chain::{ChainError, ChainId, Mist, NodeKey, Prepared, StakeTransaction, Verdict};
+use chain::{ChainError, ChainId, Mist, NodeKey, ObjectId, Prepared, StakeTransaction, Verdict};
 
 #[tokio::test]
 async fn a_node_stakes_and_holds_record_and_token() {
@@ -332,7 +332,7 @@ async fn a_dead_fullnode_is_passed_over() {
 async fn a_wrong_pool_or_package_is_named() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let mut settings = devnet.settings();
-    settings.pool = "0xdead".parse().unwrap();
+    settings.pool = ObjectId::from_bytes([0xde; 32]);
     let chain = chain::Chain::connect(&settings).await.unwrap();
     let error = chain.pool().await.unwrap_err();
     assert!(
@@ -341,7 +341,7 @@ async fn a_wrong_pool_or_package_is_named() {
     );
 
     let mut settings = devnet.settings();
-    settings.package = "0xbeef".parse().unwrap();
+    settings.package = ObjectId::from_bytes([0xbe; 32]);
     let chain = chain::Chain::connect(&settings).await.unwrap();
     let error = chain
         .stake(&devnet.operator, NODE, Mist(SUI))
@@ -429,7 +429,7 @@ async fn a_token_of_another_kind_is_refused() {
     let (chain, stake) = devnet.staked().await;
     assert_eq!(
         chain
-            .stake_of_seal_token("0x1234".parse().unwrap())
+            .stake_of_seal_token(ObjectId::from_bytes([0x12; 32]))
             .await
             .unwrap(),
         None

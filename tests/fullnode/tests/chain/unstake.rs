@@ -1,6 +1,6 @@
 //! Taking a stake back.
 
-use chain::{ChainError, Mist, NodeKey, StakeTransaction, Verdict, WatchEvent};
+use chain::{ChainError, Mist, NodeKey, ObjectId, StakeTransaction, Verdict, WatchEvent};
 
 use crate::common::{Devnet, NODE, SUI, next, within};
 
@@ -306,7 +306,7 @@ async fn only_the_owner_of_the_cap_slashes_and_only_once() {
         .await
         .unwrap_err();
     assert!(aborted(&error, "ESettled"), "{error}");
-    let missing = "0x77".parse().unwrap();
+    let missing = ObjectId::from_bytes([0x77; 32]);
     let error = within(chain.slash(&devnet.slasher, missing, stake.record, 1, 1))
         .await
         .unwrap_err();

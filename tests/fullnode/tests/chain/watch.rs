@@ -325,7 +325,7 @@ async fn a_slash_that_one_fullnode_hides_comes_to_light() {
         .await
         .unwrap();
 
-    settings.fullnodes.push(devnet.url());
+    settings.fullnodes.push(devnet.url().parse().unwrap());
     settings.timeouts.reread = Duration::from_millis(100);
     settings.timeouts.corroboration = Duration::ZERO;
     let chain = Chain::connect(&settings).await.unwrap();

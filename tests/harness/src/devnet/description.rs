@@ -99,12 +99,12 @@ impl Description {
     pub async fn chain(&self) -> Result<Chain> {
         let root = std::fs::read_to_string(&self.root_certificate)
             .with_context(|| format!("cannot read {}", self.root_certificate.display()))?;
-        let settings = ChainSettings::parse(
-            &self.chain_id,
-            &[&self.fullnode],
-            Some(&root),
-            &self.package,
-            &self.pool,
+        let settings = ChainSettings::new(
+            self.chain_id.parse()?,
+            vec![self.fullnode.parse()?],
+            Some(root),
+            self.package.parse()?,
+            self.pool.parse()?,
         )?;
         Chain::connect(&settings)
             .await

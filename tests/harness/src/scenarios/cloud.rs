@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use config::Cloud;
+use cloud::Cloud;
 use fixtures::metadata_service::MetadataService;
 
 use crate::devnet::{Devnet, node};

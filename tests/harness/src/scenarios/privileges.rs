@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use k3s_double::control::{Capabilities, Command, EnvironmentState, FileState, Needle, Process};
+use wire::{paths, users};
 
 use crate::devnet::Devnet;
 use crate::node::{only, processes};
@@ -16,14 +17,14 @@ pub(super) async fn check(machine: &Machine, devnet: &Devnet) -> Result<()> {
     let all = processes(devnet).await?;
     let staker = only(&all, "staker")?;
     ensure!(
-        (staker.uid, staker.gid) == (901, 901)
+        (staker.uid, staker.gid) == (users::STAKER, users::STAKER)
             && staker.capabilities == capabilities(0)
             && staker.no_new_privileges,
         "the staker has too many rights: {staker:?}"
     );
     let netd = only(&all, "netd")?;
     ensure!(
-        (netd.uid, netd.gid) == (900, 900)
+        (netd.uid, netd.gid) == (users::NETD, users::NETD)
             && netd.capabilities.effective == format!("{NETD:016x}")
             && netd.capabilities.bounding == format!("{NETD:016x}")
             && netd.no_new_privileges,
@@ -63,8 +64,8 @@ fn capabilities(set: u64) -> Capabilities {
 
 async fn check_files(devnet: &Devnet) -> Result<()> {
     for (path, mode, owner) in [
-        ("/run/daas/agent/token", "0600", 0),
-        ("/run/daas/config/staker.toml", "0400", 901),
+        (paths::AGENT_TOKEN, "0600", 0),
+        (paths::STAKER_SETTINGS, "0400", users::STAKER),
     ] {
         let file = read(devnet, path).await?;
         ensure!(

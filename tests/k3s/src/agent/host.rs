@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_endpoint_is_a_bare_path() {
-        assert!(check_endpoint("/run/containerd/containerd.sock").is_ok());
+        assert!(check_endpoint(wire::paths::CONTAINERD_SOCKET).is_ok());
         assert!(check_endpoint("unix:///run/containerd/containerd.sock").is_err());
         assert!(check_endpoint("containerd.sock").is_err());
     }

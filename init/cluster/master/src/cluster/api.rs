@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use wire::ServerUrl;
 use zeroize::Zeroizing;
 
 use super::ClusterError;
@@ -40,7 +41,7 @@ type Body = Zeroizing<Vec<u8>>;
 
 /// The API.
 pub(super) struct Api {
-    server: String,
+    server: ServerUrl,
     client: Client,
     credentials: Credentials,
 }

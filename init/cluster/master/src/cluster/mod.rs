@@ -35,7 +35,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tracing::{info, warn};
-use wire::Secret;
+use wire::{InvalidName, JoinToken};
 
 pub use settings::{Credentials, KubernetesSettings};
 
@@ -121,6 +121,9 @@ pub enum ClusterError {
         /// And a sentence.
         message: String,
     },
+    /// The hash of `/cacerts` and what was drawn at random are no join token.
+    #[error("the join token that was made can't be handed out")]
+    JoinToken(#[source] InvalidName),
     /// `/cacerts` holds no certificates.
     #[error("/cacerts holds no certificates, or more than belong to one authority")]
     Authorities,
@@ -172,7 +175,7 @@ impl std::fmt::Debug for Cluster {
 /// A token that was made for a node, and the name of its Secret.
 #[derive(Debug)]
 pub(crate) struct Made {
-    pub(crate) token: Secret,
+    pub(crate) token: JoinToken,
     pub(crate) secret: String,
 }
 
@@ -264,7 +267,7 @@ impl Cluster {
                         "a bootstrap token was made"
                     );
                     return Ok(Made {
-                        token: token.joined(&authority),
+                        token: token.joined(&authority).map_err(ClusterError::JoinToken)?,
                         secret: name,
                     });
                 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use wire::ServerUrl;
 
 use crate::settings::error::MasterSettingsError;
 
@@ -10,7 +11,7 @@ use crate::settings::error::MasterSettingsError;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KubernetesTable {
-    server: String,
+    server: ServerUrl,
     root_certificate: PathBuf,
     token_file: Option<PathBuf>,
     client_certificate: Option<PathBuf>,
@@ -20,8 +21,8 @@ pub(crate) struct KubernetesTable {
 /// Where the Kubernetes API is, and who the master is there.
 #[derive(Debug, Clone)]
 pub struct KubernetesSettings {
-    /// An `https` URL without a path; k3s serves `/cacerts` there too.
-    pub server: String,
+    /// Its URL; k3s serves `/cacerts` there too.
+    pub server: ServerUrl,
     /// The cluster's server CA, a PEM file; no other root counts.
     pub root_certificate: PathBuf,
     /// What the master proves itself with.
@@ -53,10 +54,6 @@ impl KubernetesTable {
             found: found.to_owned(),
             expected,
         };
-        let Some(server) = https_server(&self.server) else {
-            let expected = "an https URL without a path, such as \"https://127.0.0.1:6443\"";
-            return Err(field("kubernetes.server", &self.server, expected));
-        };
         let credentials = match (self.token_file, self.client_certificate, self.client_key) {
             (Some(token), None, None) => Credentials::Token(folder.join(token)),
             (None, Some(certificate), Some(key)) => Credentials::Certificate {
@@ -69,19 +66,9 @@ impl KubernetesTable {
             }
         };
         Ok(KubernetesSettings {
-            server,
+            server: self.server,
             root_certificate: folder.join(self.root_certificate),
             credentials,
         })
     }
-}
-
-/// `https://host[:port]`, without a slash at its end; `None` for anything else.
-pub(crate) fn https_server(url: &str) -> Option<String> {
-    let server = url.trim_end_matches('/');
-    let host = server.strip_prefix("https://").unwrap_or_default();
-    let plain = host
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
-    (!host.is_empty() && plain).then(|| server.to_owned())
 }

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chain::ChainSettings;
+use chain::{ChainId, ChainSettings, ObjectId};
 use serde::Deserialize;
+use wire::ServerUrl;
 
 use crate::cluster::KubernetesSettings;
-use crate::cluster::settings::{KubernetesTable, https_server};
+use crate::cluster::settings::KubernetesTable;
 use crate::files::read_bounded;
 use crate::trust::settings::{AttestationTable, EnclaveTable, TrustSettings};
 
@@ -37,17 +38,17 @@ struct Document {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChainTable {
-    chain_id: String,
-    fullnodes: Vec<String>,
+    chain_id: ChainId,
+    fullnodes: Vec<ServerUrl>,
     root_certificate: Option<String>,
-    package: String,
-    pool: String,
+    package: ObjectId,
+    pool: ObjectId,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JoinTable {
-    server: String,
+    server: ServerUrl,
     token_file: Option<PathBuf>,
 }
 
@@ -71,8 +72,8 @@ pub struct MasterSettings {
 /// What an accepted node gets.
 #[derive(Debug, Clone)]
 pub struct JoinSettings {
-    /// The cluster's address for `k3s agent`, an `https` URL.
-    pub server: String,
+    /// The cluster's address for `k3s agent`.
+    pub server: ServerUrl,
     /// Where its token comes from.
     pub source: TokenSource,
 }
@@ -108,26 +109,19 @@ impl MasterSettings {
                 path: path.to_owned(),
                 detail: error.to_string().trim_end().to_owned(),
             })?;
-        let mut chain = ChainSettings::parse(
-            &parsed.chain.chain_id,
-            &parsed.chain.fullnodes,
-            parsed.chain.root_certificate.as_deref(),
-            &parsed.chain.package,
-            &parsed.chain.pool,
+        let table = parsed.chain;
+        let mut chain = ChainSettings::new(
+            table.chain_id,
+            table.fullnodes,
+            table.root_certificate,
+            table.package,
+            table.pool,
         )
         .map_err(|source| MasterSettingsError::Chain {
             path: path.to_owned(),
             source,
         })?;
         chain.timeouts.staleness = STALENESS;
-        let Some(server) = https_server(&parsed.join.server) else {
-            return Err(MasterSettingsError::Field {
-                path: path.to_owned(),
-                field: "join.server",
-                found: parsed.join.server,
-                expected: "an https URL without a path, such as \"https://k3s.example.org:6443\"",
-            });
-        };
         let folder = path.parent().unwrap_or(Path::new(""));
         let source = match (parsed.join.token_file, parsed.kubernetes) {
             (Some(file), None) => TokenSource::File(folder.join(file)),
@@ -148,7 +142,10 @@ impl MasterSettings {
             certificate: folder.join(parsed.certificate),
             key: folder.join(parsed.key),
             chain,
-            join: JoinSettings { server, source },
+            join: JoinSettings {
+                server: parsed.join.server,
+                source,
+            },
             trust,
         })
     }
@@ -159,6 +156,10 @@ mod tests {
     use super::*;
     use crate::cluster::Credentials;
 
+    fn id(byte: &str) -> String {
+        format!("0x{}", byte.repeat(32))
+    }
+
     fn document() -> String {
         format!(
             r#"listen = "127.0.0.1:8443"
@@ -166,10 +167,10 @@ certificate = "master.pem"
 key = "/etc/daas/master.key"
 
 [chain]
-chain_id = "{}"
+chain_id = "{chain_id}"
 fullnodes = ["https://127.0.0.1:9000"]
-package = "0xa1"
-pool = "0xb2"
+package = "{package}"
+pool = "{pool}"
 
 [join]
 server = "https://10.0.2.2:6443/"
@@ -178,13 +179,17 @@ token_file = "token"
 [attestation]
 endorsement_roots = "makers.pem"
 secure_boot_certificates = "publisher.pem"
-releases = "0xc3"
+releases = "{releases}"
 
 [enclave]
-id = "0xd4"
+id = "{enclave}"
 key = "enclave.key"
 "#,
-            chain::ChainId::from_bytes([7; 32])
+            chain_id = ChainId::from_bytes([7; 32]),
+            package = id("a1"),
+            pool = id("b2"),
+            releases = id("c3"),
+            enclave = id("d4"),
         )
     }
 
@@ -200,7 +205,7 @@ key = "enclave.key"
         let file = matches!(&settings.join.source,
             TokenSource::File(file) if file == Path::new("/srv/token"));
         assert!(file);
-        assert_eq!(settings.join.server, "https://10.0.2.2:6443");
+        assert_eq!(settings.join.server.as_str(), "https://10.0.2.2:6443");
         assert_eq!(settings.chain.timeouts.staleness, STALENESS);
         let trust = settings.trust;
         assert!(trust.required);
@@ -266,18 +271,24 @@ key = "enclave.key"
             ("listen", "listens", "line 1"),
             ("127.0.0.1:8443", "here", "line 1"),
             ("\"master.pem\"", "3", "line 2"),
-            ("pool = \"0xb2\"\n", "", "pool"),
-            ("0xb2", "b2", "[chain]"),
-            ("https://10.0.2.2:6443/", "http://10.0.2.2", "join.server"),
-            ("https://10.0.2.2:6443/", "https://u@h/x", "join.server"),
+            (&format!("pool = \"{}\"\n", id("b2")), "", "pool"),
+            ("0xb2", "b2", "a Sui object id"),
+            ("0xb2b2", "0xb2", "line 9"),
+            ("https://127.0.0.1:9000", "http://127.0.0.1", "line 7"),
+            ("https://10.0.2.2:6443/", "http://10.0.2.2", "line 12"),
+            ("https://10.0.2.2:6443/", "https://u@h/x", "an https URL"),
             ("[join]", "[join]\nextra = 1", "extra"),
             (
                 "endorsement_roots = \"makers.pem\"\n",
                 "",
                 "endorsement_roots",
             ),
-            ("releases = \"0xc3\"\n", "", "attestation.releases"),
-            ("0xc3", "c3", "attestation.releases"),
+            (
+                &format!("releases = \"{}\"\n", id("c3")),
+                "",
+                "attestation.releases",
+            ),
+            ("0xc3", "c3", "releases = "),
             (
                 "secure_boot_certificates = \"publisher.pem\"\n",
                 "",
@@ -309,14 +320,15 @@ key = "enclave.key"
                 "[attestation.sev_snp]\nminimum_tcb = { microcode = 256 }\n[enclave]",
                 "microcode",
             ),
-            ("0xd4", "d4", "enclave.id"),
+            ("0xd4", "d4", "line 21"),
             (
-                "[enclave]\nid = \"0xd4\"\nkey = \"enclave.key\"\n",
+                &format!("[enclave]\nid = \"{}\"\nkey = \"enclave.key\"\n", id("d4")),
                 "",
                 "[enclave]",
             ),
         ] {
             let text = document().replace(from, to);
+            assert_ne!(text, document(), "{from}");
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains("/srv/master.toml"), "{error}");
             assert!(error.contains(expected), "{to}: {error}");
@@ -335,7 +347,7 @@ key = "enclave.key"
         let TokenSource::Kubernetes(settings) = settings.join.source else {
             panic!("{settings:?}")
         };
-        assert_eq!(settings.server, "https://127.0.0.1:6443");
+        assert_eq!(settings.server.as_str(), "https://127.0.0.1:6443");
         assert_eq!(settings.root_certificate, Path::new("/srv/ca.crt"));
         let token = matches!(settings.credentials,
             Credentials::Token(file) if file == Path::new("/srv/token"));

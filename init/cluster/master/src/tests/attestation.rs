@@ -182,7 +182,7 @@ async fn the_token_comes_sealed_for_the_machine_of_the_evidence() {
     assert!(!answer.body.to_string().contains("hunter2"));
     let grant = machine.open(&request, answer.body);
     assert_eq!(grant.join_token.expose(), JOIN_TOKEN);
-    assert_eq!(grant.server, "https://10.0.2.2:6443");
+    assert_eq!(grant.server.as_str(), "https://10.0.2.2:6443");
     // sent again, it leads to nothing
     world.register(&request).await.refused(401, "nonce");
 }

@@ -157,7 +157,7 @@ impl World {
             registry_failure: None,
         })));
         let join = Join {
-            server: "https://10.0.2.2:6443".to_owned(),
+            server: "https://10.0.2.2:6443".parse().unwrap(),
             tokens,
         };
         let master = Master::new(ledger.clone(), join, clock)

@@ -15,7 +15,7 @@ pub(crate) struct AttestationTable {
     endorsement_roots: Option<PathBuf>,
     require_secure_boot: Option<bool>,
     secure_boot_certificates: Option<PathBuf>,
-    releases: Option<String>,
+    releases: Option<ObjectId>,
     reports: Option<Mode>,
     sev_snp: Option<SevSnpTable>,
     tdx: Option<TdxTable>,
@@ -24,7 +24,7 @@ pub(crate) struct AttestationTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EnclaveTable {
-    id: String,
+    id: ObjectId,
     key: PathBuf,
 }
 
@@ -74,10 +74,6 @@ impl TrustSettings {
             field,
             found: found.to_owned(),
             expected,
-        };
-        let object = |field, text: &str| {
-            text.parse::<ObjectId>()
-                .map_err(|_| wrong(field, text, "an object id: 0x and hexadecimal digits"))
         };
         let required = attestation.required.unwrap_or(true);
         let mode = attestation.reports.unwrap_or(Mode::Verified);
@@ -135,7 +131,7 @@ impl TrustSettings {
             Some(EvidenceSettings {
                 endorsement_roots: folder.join(roots),
                 secure_boot_certificates: secure_boot,
-                releases: object("attestation.releases", &releases)?,
+                releases,
                 reports: ReportSettings::parse(
                     path,
                     folder,
@@ -149,7 +145,7 @@ impl TrustSettings {
         };
         let enclave = match enclave {
             Some(table) => Some(EnclaveSettings {
-                id: object("enclave.id", &table.id)?,
+                id: table.id,
                 key: folder.join(table.key),
             }),
             None if required => {

@@ -1,12 +1,12 @@
 //! What a pool's administrator, its registrar and its releaser send: the keys of masters, and the
 //! releases that count.
 
+use chain_types::ObjectId;
 use sui_sdk_types::ObjectReference;
 
 use super::{Chain, id};
 use crate::abi::{self, MoveType};
 use crate::error::ChainError;
-use crate::identifiers::ObjectId;
 use crate::key::NodeKey;
 use crate::release::{Release, ReleaseVersion};
 use crate::rpc::{Fullnode, present};

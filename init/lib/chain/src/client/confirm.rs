@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use chain_types::ObjectId;
 use tokio::time::Instant;
 
 use super::Chain;
 use crate::error::ChainError;
-use crate::identifiers::ObjectId;
 use crate::rpc::Fullnode;
 use crate::stake::{Stake, Verdict};
 

@@ -1,10 +1,10 @@
 //! Looking for stakes: a node's record has one address, derived from the pool and the node's key.
 
+use chain_types::ObjectId;
 use sui_sdk_types::Address as SuiAddress;
 
 use super::{Chain, another_may_know_better, id};
 use crate::error::ChainError;
-use crate::identifiers::ObjectId;
 use crate::key::PublicKey;
 use crate::rpc::Fullnode;
 use crate::stake::{Stake, Verdict};

@@ -1,5 +1,6 @@
 //! What pays for a transaction: the account's coins, and how much of them.
 
+use chain_types::Mist;
 use sui_sdk_types::{
     Address as SuiAddress, ObjectReference, SignedTransaction, StructTag, UserSignature,
 };
@@ -7,7 +8,6 @@ use sui_sdk_types::{
 use super::transact::execute;
 use super::{Chain, id};
 use crate::abi;
-use crate::amount::Mist;
 use crate::error::ChainError;
 use crate::key::NodeKey;
 use crate::rpc::{Failure, Fullnode, Owner};

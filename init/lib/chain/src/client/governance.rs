@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
+use chain_types::ObjectId;
 use sui_sdk_types::Address as SuiAddress;
 
 use super::read::{shared, version_known};
 use super::{Chain, id};
 use crate::abi::{self, MoveType};
 use crate::error::ChainError;
-use crate::identifiers::ObjectId;
 use crate::master::Master;
 use crate::release::{LaunchMeasurement, Release, Releases, Tee};
 use crate::rpc::{Fullnode, ObjectView, present};

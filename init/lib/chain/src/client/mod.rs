@@ -15,11 +15,10 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use chain_types::{Address, Mist, ObjectId};
 use sui_sdk_types::Address as SuiAddress;
 
-use crate::amount::Mist;
 use crate::error::ChainError;
-use crate::identifiers::{Address, ObjectId};
 use crate::rpc::Fullnode;
 use crate::settings::{ChainSettings, Timeouts};
 use crate::stake::Pool;

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chain_types::{Address, ParseError, TransactionId};
 use serde::{Deserialize, Serialize};
 use sui_sdk_types::{SignedTransaction, TransactionExpiration};
 
 use super::Chain;
 use super::transact::execute;
-use crate::error::{ChainError, ParseError};
-use crate::identifiers::{Address, TransactionId};
+use crate::error::ChainError;
 use crate::key::{NodeKey, PublicKey};
 use crate::stake::Executed;
 use crate::transactions::Plan;

@@ -1,10 +1,10 @@
 //! Reading pool, records and tokens of one fullnode into types.
 
+use chain_types::Mist;
 use sui_sdk_types::Address as SuiAddress;
 
 use super::{Chain, id};
 use crate::abi::{self, MoveType, status};
-use crate::amount::Mist;
 use crate::error::ChainError;
 use crate::key::PublicKey;
 use crate::rpc::{Fullnode, ObjectView, Owner, present};

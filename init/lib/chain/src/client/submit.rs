@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chain_types::{Mist, ParseError, TransactionId};
 use serde::{Deserialize, Serialize};
 use sui_sdk_types::{SignedTransaction, TransactionExpiration};
 
 use super::Chain;
 use super::transact::execute;
-use crate::amount::Mist;
-use crate::error::{ChainError, ParseError};
-use crate::identifiers::TransactionId;
+use crate::error::ChainError;
 use crate::key::{NodeKey, PublicKey};
 use crate::rpc::Fullnode;
 use crate::stake::{Stake, Verdict};

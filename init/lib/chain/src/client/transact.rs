@@ -2,14 +2,13 @@
 
 use std::future::Future;
 
+use chain_types::{Address, Mist, ObjectId};
 use sui_sdk_types::SignedTransaction;
 
 use super::Chain;
 use super::read::RecordView;
 use crate::abi;
-use crate::amount::Mist;
 use crate::error::ChainError;
-use crate::identifiers::{Address, ObjectId};
 use crate::key::NodeKey;
 use crate::rpc::{Fullnode, Owner, present};
 use crate::stake::{Executed, Stake};

@@ -9,13 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chain_types::Address;
 use sui_sdk_types::{PersonalMessage, Transaction, UserSignature};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::error::KeyError;
-use crate::identifiers::Address;
 
 pub use public::PublicKey;
 pub use signature::MessageSignature;

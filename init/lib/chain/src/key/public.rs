@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chain_types::Address;
 use sui_crypto::SuiVerifier;
 use sui_crypto::simple::SimpleVerifier;
 use sui_sdk_types::{
@@ -12,7 +13,6 @@ use sui_sdk_types::{
 
 use super::{MessageSignature, SignatureBytes};
 use crate::error::KeyError;
-use crate::identifiers::Address;
 
 /// The public half of a node's key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! Transactions: dry run, execution, effects.
 
+use chain_types::{Mist, TransactionId};
 use sui_rpc::client::ExecuteAndWaitError;
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2::{self as proto, execution_error::ExecutionErrorKind};
@@ -7,9 +8,7 @@ use sui_sdk_types::{Transaction, UserSignature};
 
 use super::{Fullnode, bounded};
 use crate::abi::abort;
-use crate::amount::Mist;
 use crate::error::ChainError;
-use crate::identifiers::TransactionId;
 use crate::stake::Executed;
 
 /// The call that submits a transaction.

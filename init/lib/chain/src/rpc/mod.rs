@@ -8,13 +8,14 @@ mod read;
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chain_types::ChainId;
 use sui_rpc::Client;
 use sui_rpc::client::ResponseExt;
 use sui_rpc::proto::sui::rpc::v2 as proto;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use wire::ServerUrl;
 
 use crate::error::{ChainError, SettingsError};
-use crate::identifiers::ChainId;
 use crate::settings::{ChainSettings, Timeouts};
 
 pub(crate) use events::{EventFeed, FeedItem};
@@ -55,15 +56,15 @@ pub(crate) struct Fullnode {
 
 impl Fullnode {
     /// Prepares the connection; nothing is sent yet.
-    pub(crate) fn new(url: &str, settings: &ChainSettings) -> Result<Self, ChainError> {
+    pub(crate) fn new(url: &ServerUrl, settings: &ChainSettings) -> Result<Self, ChainError> {
         let timeouts = settings.timeouts;
         let tls = match &settings.root_certificate_pem {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_enabled_roots(),
         };
-        let endpoint = Endpoint::from_shared(url.to_owned())
+        let endpoint = Endpoint::from_shared(url.to_string())
             .map_err(|_error| SettingsError::Url {
-                url: url.to_owned(),
+                url: url.to_string(),
             })?
             .tls_config(tls.timeout(timeouts.connect))
             .map_err(|_error| SettingsError::Certificate)?
@@ -79,7 +80,7 @@ impl Fullnode {
             .with_body_idle_timeout(IDLE)
             .with_max_decoding_message_size(LONGEST_MESSAGE);
         Ok(Self {
-            url: url.to_owned(),
+            url: url.to_string(),
             client,
             chain_id: settings.chain_id,
             timeouts,

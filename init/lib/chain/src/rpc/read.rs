@@ -1,5 +1,6 @@
 //! Reads: objects, coins, prices.
 
+use chain_types::{Mist, ObjectId};
 use sui_rpc::field::{FieldMask, FieldMaskUtil};
 use sui_rpc::proto::sui::rpc::v2 as proto;
 use sui_sdk_types::{Address, Digest, ObjectReference, Owner as SuiOwner, StructTag};
@@ -7,9 +8,7 @@ use tonic::Code;
 
 use super::Fullnode;
 use crate::abi::{self, MoveType};
-use crate::amount::Mist;
 use crate::error::ChainError;
-use crate::identifiers::ObjectId;
 
 /// Fields of an object that are asked for.
 const OBJECT_FIELDS: [&str; 6] = [

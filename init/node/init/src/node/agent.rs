@@ -1,8 +1,8 @@
 //! What the staker asks for of `k3s agent`: its start, its stop, and its start anew.
 
 use tracing::{info, warn};
-use wire::Secret;
 use wire::status::{AgentRequest, DegradedReason};
+use wire::{JoinToken, ServerUrl};
 
 use super::Node;
 use crate::power::StopPlan;
@@ -11,7 +11,7 @@ use log::timeline;
 
 impl Node {
     /// The agent is to run with this answer. What came of it stands in the status.
-    pub(super) fn start_agent(&mut self, sender: Name, server: &str, token: &Secret) {
+    pub(super) fn start_agent(&mut self, sender: Name, server: &ServerUrl, token: &JoinToken) {
         if self.is_too_late(sender) {
             return;
         }
@@ -22,14 +22,15 @@ impl Node {
                 self.agent_stop = None;
                 self.supervisor.want(AGENT);
                 if news {
-                    info!(service = %sender, server, "the agent is to start");
+                    info!(service = %sender, %server, "the agent is to start");
                     self.end_agent_once();
                 } else {
                     info!(service = %sender, "the agent has this token already");
                 }
             }
             Err(error) => {
-                let detail = format!("k3s agent can't be started: {}", log::chain(&error));
+                let detail =
+                    format!("k3s agent can't be started: the join token can't be written: {error}");
                 self.board.degrade(DegradedReason::Agent, &detail);
             }
         }

@@ -67,8 +67,8 @@ impl Node {
                 arguments.iter().map(|text| (*text).to_owned()).collect()
             }
             Arguments::Agent => self
-                .node_id
-                .as_deref()
+                .node_name
+                .as_ref()
                 .and_then(|node| self.agent.arguments(node))
                 .ok_or("there is nothing to join yet")?,
         };

@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use notifications::NotifyGate;
 use thiserror::Error;
+use wire::NodeName;
 use wire::child::FromInit;
 use wire::status::{DegradedReason, Phase};
 
 use crate::event_loop::{EventLoop, Token};
 use crate::power::{PowerButtons, Reason, StopPlan};
 use crate::service::{
-    AGENT_DIRECTORY, Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor, TaskLines,
+    Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor, TaskLines,
 };
 use crate::status::StatusBoard;
 use crate::wire_server::Connection;
@@ -128,9 +129,9 @@ pub(crate) struct Node {
     slots: BTreeMap<Name, Slot>,
     board: StatusBoard,
     agent: Agent,
-    /// The node's name, once the configuration is there, and that configuration's public part.
-    node_id: Option<String>,
-    public_configuration: Option<String>,
+    /// The node's name, once the configuration is there, and that configuration's digest.
+    node_name: Option<NodeName>,
+    configuration: Option<String>,
     /// What runs only as long as there is no configuration.
     without_configuration: Option<Name>,
     buttons: PowerButtons,
@@ -175,9 +176,9 @@ impl Node {
             supervisor: Supervisor::new(services),
             slots: slots.collect(),
             board: StatusBoard::new(timeline::load()),
-            agent: Agent::new(Path::new(AGENT_DIRECTORY)),
-            node_id: None,
-            public_configuration: None,
+            agent: Agent::new(Path::new(wire::paths::AGENT)),
+            node_name: None,
+            configuration: None,
             without_configuration: None,
             buttons: PowerButtons::default(),
             watchdog: None,

@@ -1,11 +1,11 @@
 //! What services ask for over their connections, and what the configuration says.
 
-use std::path::Path;
+use std::io;
 
-use config::PublicConfig;
 use tracing::{error, info, warn};
+use wire::NodeName;
 use wire::child::ToInit;
-use wire::paths::{PLAIN_COPY, PUBLIC_CONFIGURATION, SEAL};
+use wire::paths::{CONFIGURATION_DIGEST, CONFIGURATION_SEAL, NODE_NAME, PLAIN_COPY};
 use wire::status::{Phase, Protection};
 
 use super::{CONNECTION_PAUSE, Node};
@@ -24,6 +24,8 @@ const TOLD_REFUSALS: u32 = 5;
 
 /// The longest sentence about a configuration that still stands in the plain, in bytes.
 const PLAIN_COPY_LIMIT: usize = 1024;
+/// Longer than a node's name, or a digest in hexadecimal, in bytes.
+const LINE_LIMIT: usize = 128;
 
 impl Node {
     /// Takes the messages of a service, and sends what waits for it.
@@ -88,37 +90,34 @@ impl Node {
         }
     }
 
-    /// The configuration is there: its public part is read again, since another process wrote it.
+    /// The configuration is there. What PID 1 needs of it is read again, since another process wrote it.
     pub(super) fn configured(&mut self) {
-        self.board.set_seal(named_in(SEAL));
+        self.board.set_seal(named_in(CONFIGURATION_SEAL));
         let plain_copy = files::read_text(PLAIN_COPY, PLAIN_COPY_LIMIT).ok();
         self.board.set_plain_copy(plain_copy);
         let was_unconfigured = self.end_what_needs_no_configuration();
-        let text = files::read_text(Path::new(PUBLIC_CONFIGURATION), config::MAXIMUM_LENGTH);
-        let config = match text {
-            Ok(text) if self.public_configuration.as_ref() == Some(&text) => return,
-            Ok(text) => PublicConfig::parse(PUBLIC_CONFIGURATION, &text)
-                .map(|config| (config, text))
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match config {
-            Ok((config, text)) => {
-                if self.public_configuration.replace(text).is_some() || was_unconfigured {
-                    info!("the configuration is another one: the network is set up anew");
-                    self.configure_anew();
-                }
-                if let Err(error) = identity::set_hostname(&config.node_id) {
-                    let error = log::chain(&error);
-                    warn!(error, "the host name can't be set");
-                }
-                info!(node = config.node_id, "configured");
-                self.node_id = Some(config.node_id);
-                self.reach(Phase::Configured);
+        let (name, digest) = match node_name_and_digest() {
+            Ok(read) => read,
+            // `provision configure` has checked it: only a full tmpfs or a broken memory gets here
+            Err(error) => {
+                error!(%error, "the configuration that was taken can't be read");
+                return;
             }
-            // `init configure` has checked it: only a full tmpfs or a broken memory gets here
-            Err(error) => error!(error, "the configuration that was taken can't be read"),
+        };
+        if self.configuration.as_ref() == Some(&digest) {
+            return;
         }
+        if self.configuration.replace(digest).is_some() || was_unconfigured {
+            info!("the configuration is another one: the network is set up anew");
+            self.configure_anew();
+        }
+        if let Err(error) = identity::set_hostname(&name) {
+            let error = log::chain(&error);
+            warn!(error, "the host name can't be set");
+        }
+        info!(node = %name, "configured");
+        self.node_name = Some(name);
+        self.reach(Phase::Configured);
     }
 
     /// There is a configuration: what runs without one has nothing more to do. Whether anything ran so.
@@ -149,6 +148,14 @@ impl Node {
             }
         }
     }
+}
+
+/// The node's name, and what tells its configuration from another.
+fn node_name_and_digest() -> io::Result<(NodeName, String)> {
+    let name = files::read_text(NODE_NAME, LINE_LIMIT)?
+        .parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((name, files::read_text(CONFIGURATION_DIGEST, LINE_LIMIT)?))
 }
 
 /// What a task has left the name of.

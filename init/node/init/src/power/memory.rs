@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use wire::paths::{SECRET_CONFIGURATION, SUI_KEY};
-
-use crate::service::AGENT_DIRECTORY;
+use wire::paths::{AGENT_TOKEN, DOCUMENT, STAKER_SETTINGS, SUI_KEY};
 
 /// Where the agent keeps what makes it a part of the cluster: the keys, certificates and kubeconfig
 /// files of k3s and of the kubelet, and the node's password. The files of these directories go, and
@@ -22,17 +20,11 @@ const MOST_FILES: usize = 1000;
 /// Overwrites and removes every secret that lies on tmpfs. What fails is logged, and the others go
 /// on.
 pub(crate) fn forget_secrets() {
-    for file in [
-        PathBuf::from(SECRET_CONFIGURATION),
-        PathBuf::from(SUI_KEY),
-        Path::new(AGENT_DIRECTORY).join("token"),
-    ] {
-        match files::forget(&file) {
-            Ok(()) => tracing::info!(file = %file.display(), "secret removed"),
+    for file in [STAKER_SETTINGS, SUI_KEY, DOCUMENT, AGENT_TOKEN] {
+        match files::forget(file) {
+            Ok(()) => tracing::info!(file, "secret removed"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(%error, file = %file.display(), "a secret can't be removed");
-            }
+            Err(error) => tracing::warn!(%error, file, "a secret can't be removed"),
         }
     }
 }
@@ -132,7 +124,7 @@ mod tests {
     /// Where the rest of the system puts them.
     #[test]
     fn the_directories_are_the_ones_of_the_agent() {
-        let data = crate::service::AGENT_DATA.trim_start_matches('/');
+        let data = wire::paths::K3S_DATA.trim_start_matches('/');
         assert_eq!(CREDENTIALS[0], format!("{data}/agent"));
     }
 }

@@ -5,43 +5,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-use wire::Secret;
+use wire::paths::{AGENT_TOKEN, CONTAINERD_SOCKET, K3S_DATA, name};
 use wire::status::AgentRequest;
+use wire::{JoinToken, NodeName, ServerUrl};
 use zeroize::Zeroizing;
-
-use super::table::CONTAINERD_SOCKET;
-
-/// On tmpfs: it never reaches a disk.
-pub(crate) const DIRECTORY: &str = "/run/daas/agent";
-
-/// Where the agent keeps its state, and with it its credentials.
-pub(crate) const DATA_DIRECTORY: &str = "/var/lib/rancher/k3s";
-
-/// The longest address and token, in bytes.
-const MAXIMUM_SERVER: usize = 512;
-const MAXIMUM_TOKEN: usize = 4096;
 
 /// What the agent joins, once the staker has said so.
 #[derive(Debug)]
 pub(crate) struct Agent {
     directory: PathBuf,
-    server: Option<String>,
+    server: Option<ServerUrl>,
     request: AgentRequest,
-}
-
-/// Why an answer can't be used.
-#[derive(Debug, Error)]
-pub(crate) enum AgentError {
-    /// The address has a form that the agent would not take.
-    #[error("the cluster's address is not an https URL of up to {MAXIMUM_SERVER} bytes")]
-    Server,
-    /// The token has a form that no token has.
-    #[error("the join token is not 1 to {MAXIMUM_TOKEN} printable characters")]
-    Token,
-    /// It can't be kept.
-    #[error("the join token can't be written")]
-    Write(#[source] io::Error),
 }
 
 impl Agent {
@@ -62,8 +36,9 @@ impl Agent {
     /// Takes an answer over. `true` when it differs from the one that is kept.
     ///
     /// # Errors
-    /// [`AgentError`]; what was kept before stays, and so does an agent that runs with it.
-    pub(crate) fn accept(&mut self, server: &str, token: &Secret) -> Result<bool, AgentError> {
+    /// What the system says where the token can't be written; what was kept before stays, and so does an
+    /// agent that runs with it.
+    pub(crate) fn accept(&mut self, server: &ServerUrl, token: &JoinToken) -> io::Result<bool> {
         let taken = self.take(server, token);
         self.request = match taken {
             Ok(_) => AgentRequest::Wanted,
@@ -85,22 +60,16 @@ impl Agent {
         }
     }
 
-    fn take(&mut self, server: &str, token: &Secret) -> Result<bool, AgentError> {
-        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !server.starts_with("https://") || server.len() > MAXIMUM_SERVER || !printable(server) {
-            return Err(AgentError::Server);
-        }
+    fn take(&mut self, server: &ServerUrl, token: &JoinToken) -> io::Result<bool> {
         let token = token.expose();
-        if token.is_empty() || token.len() > MAXIMUM_TOKEN || !printable(token) {
-            return Err(AgentError::Token);
-        }
-        let kept = files::read_bounded(self.token_file(), MAXIMUM_TOKEN).map(Zeroizing::new);
+        let kept =
+            files::read_bounded(self.token_file(), JoinToken::MAXIMUM_LENGTH).map(Zeroizing::new);
         let same = kept.is_ok_and(|kept| kept.as_slice() == token.as_bytes());
-        if same && self.server.as_deref() == Some(server) {
+        if same && self.server.as_ref() == Some(server) {
             return Ok(false);
         }
-        self.write(token).map_err(AgentError::Write)?;
-        self.server = Some(server.to_owned());
+        self.write(token)?;
+        self.server = Some(server.clone());
         Ok(true)
     }
 
@@ -113,19 +82,19 @@ impl Agent {
     }
 
     /// The arguments of `k3s agent`; none as long as there is nothing to join.
-    pub(crate) fn arguments(&self, node: &str) -> Option<Vec<String>> {
-        let server = self.server.as_deref()?;
+    pub(crate) fn arguments(&self, node: &NodeName) -> Option<Vec<String>> {
+        let server = self.server.as_ref()?;
         let token_file = self.token_file();
         let arguments = [
             "agent",
             "--server",
-            server,
+            server.as_str(),
             "--token-file",
             token_file.to_str()?,
             "--data-dir",
-            DATA_DIRECTORY,
+            K3S_DATA,
             "--node-name",
-            node,
+            node.as_str(),
             // a bare path: with a scheme in front, cadvisor's labels break
             "--container-runtime-endpoint",
             CONTAINERD_SOCKET,
@@ -140,7 +109,7 @@ impl Agent {
     }
 
     fn token_file(&self) -> PathBuf {
-        self.directory.join("token")
+        self.directory.join(name(AGENT_TOKEN))
     }
 }
 
@@ -149,12 +118,23 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use wire::Secret;
+
     use super::*;
 
     const SERVER: &str = "https://192.0.2.1:6443";
 
-    fn secret(text: &str) -> Secret {
-        Secret::new(text.to_owned())
+    fn server(text: &str) -> ServerUrl {
+        text.parse().unwrap()
+    }
+
+    fn node() -> NodeName {
+        "edge-0001".parse().unwrap()
+    }
+
+    fn secret(credentials: &str) -> JoinToken {
+        let text = format!("K10{}::{credentials}", "ca".repeat(32));
+        JoinToken::new(Secret::new(text)).unwrap()
     }
 
     fn mode(path: &Path) -> u32 {
@@ -165,12 +145,15 @@ mod tests {
     fn the_token_is_in_a_file_for_root_alone_and_not_in_the_arguments() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(&directory.path().join("agent"));
-        assert_eq!(agent.arguments("edge-0001"), None);
-        assert!(agent.accept(SERVER, &secret("K10abc::id.key")).unwrap());
+        assert_eq!(agent.arguments(&node()), None);
+        assert!(agent.accept(&server(SERVER), &secret("id.key")).unwrap());
         let file = agent.token_file();
-        assert_eq!(fs::read(&file).unwrap(), b"K10abc::id.key");
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            secret("id.key").expose()
+        );
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-        let arguments = agent.arguments("edge-0001").unwrap();
+        let arguments = agent.arguments(&node()).unwrap();
         assert!(arguments.iter().all(|argument| !argument.contains("K10")));
         assert!(arguments.contains(&file.to_str().unwrap().to_owned()));
         assert!(!format!("{agent:?}").contains("K10"));
@@ -180,11 +163,19 @@ mod tests {
     fn the_same_answer_is_no_news_and_another_is() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        assert!(agent.accept(SERVER, &secret("one")).unwrap());
-        assert!(!agent.accept(SERVER, &secret("one")).unwrap());
-        assert!(agent.accept(SERVER, &secret("two")).unwrap());
-        assert!(agent.accept("https://192.0.2.2", &secret("two")).unwrap());
-        assert!(!agent.accept("https://192.0.2.2", &secret("two")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
+        assert!(!agent.accept(&server(SERVER), &secret("one")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("two")).unwrap());
+        assert!(
+            agent
+                .accept(&server("https://192.0.2.2"), &secret("two"))
+                .unwrap()
+        );
+        assert!(
+            !agent
+                .accept(&server("https://192.0.2.2"), &secret("two"))
+                .unwrap()
+        );
     }
 
     #[test]
@@ -193,14 +184,14 @@ mod tests {
         let mut agent = Agent::new(directory.path());
         assert_eq!(agent.request(), AgentRequest::Unasked);
         agent.forget().unwrap();
-        assert!(agent.accept(SERVER, &secret("one")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
         assert_eq!(agent.request(), AgentRequest::Wanted);
         agent.forget().unwrap();
         assert_eq!(agent.request(), AgentRequest::Stopped);
         assert!(!agent.token_file().exists());
-        assert_eq!(agent.arguments("edge-0001"), None);
-        assert!(agent.accept(SERVER, &secret("one")).unwrap());
-        assert!(agent.arguments("edge-0001").is_some());
+        assert_eq!(agent.arguments(&node()), None);
+        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
+        assert!(agent.arguments(&node()).is_some());
     }
 
     #[test]
@@ -209,39 +200,12 @@ mod tests {
         let place = directory.path().join("agent");
         fs::write(&place, b"in the way").unwrap();
         let mut agent = Agent::new(&place);
-        let error = agent.accept(SERVER, &secret("K10one")).unwrap_err();
-        assert!(matches!(error, AgentError::Write(_)), "{error}");
-        assert!(!log::chain(&error).contains("K10"));
+        let error = agent.accept(&server(SERVER), &secret("one")).unwrap_err();
+        assert!(!error.to_string().contains("K10"), "{error}");
         assert_eq!(agent.request(), AgentRequest::Refused);
-        assert_eq!(agent.arguments("edge-0001"), None);
+        assert_eq!(agent.arguments(&node()), None);
         fs::remove_file(&place).unwrap();
-        assert!(agent.accept(SERVER, &secret("K10one")).unwrap());
-        assert_eq!(agent.request(), AgentRequest::Wanted);
-    }
-
-    #[test]
-    fn what_can_t_be_an_answer_changes_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut agent = Agent::new(directory.path());
-        agent.accept(SERVER, &secret("good")).unwrap();
-        let long = "x".repeat(MAXIMUM_TOKEN + 1);
-        let far = format!("https://{}", "x".repeat(MAXIMUM_SERVER));
-        for (server, token) in [
-            ("http://192.0.2.1", "t"),
-            ("--server", "t"),
-            ("https://192.0.2.1 --token x", "t"),
-            (&far, "t"),
-            (SERVER, ""),
-            (SERVER, "two words"),
-            (SERVER, "line\n"),
-            (SERVER, &long),
-        ] {
-            let error = agent.accept(server, &secret(token)).unwrap_err();
-            assert!(!matches!(error, AgentError::Write(_)), "{server} {token}");
-        }
-        assert_eq!(agent.request(), AgentRequest::Refused);
-        assert!(agent.arguments("edge-0001").is_some());
-        assert!(!agent.accept(SERVER, &secret("good")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
         assert_eq!(agent.request(), AgentRequest::Wanted);
     }
 }

@@ -11,9 +11,7 @@ mod supervisor;
 mod table;
 mod task_lines;
 
-#[cfg(test)]
-pub(crate) use agent::DATA_DIRECTORY as AGENT_DATA;
-pub(crate) use agent::{Agent, DIRECTORY as AGENT_DIRECTORY};
+pub(crate) use agent::Agent;
 pub(crate) use cgroup::of_process as cgroup_of_process;
 #[cfg(test)]
 pub(crate) use machine::GRACE;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sys::capability::{Capabilities, Capability};
 use sys::process::User;
 use wire::child::{ToInit, ToInitKind};
+use wire::paths::CONTAINERD_SOCKET;
 use wire::status::{DegradedReason, NodeState, Phase};
 use wire::{exit, users};
 
@@ -235,9 +236,6 @@ impl Rights {
         }
     }
 }
-
-/// The socket of containerd, which `k3s agent` and `ctr` use.
-pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// As many as the kernel allows (`fs.nr_open`): containers inherit the limit.
 const MANY_FILES: u64 = 1 << 20;

@@ -10,6 +10,7 @@ use std::path::Path;
 use rtnetlink::packet_route::IpProtocol;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RulePortRange, RuleUidRange};
 use rtnetlink::{Handle, RuleAddRequest};
+use wire::users::METADATA;
 
 use super::{LinkError, Links, failed};
 
@@ -25,8 +26,6 @@ const ADDRESSES_V6: [Ipv6Addr; 3] = [
 ];
 /// HTTP.
 const PORT: u16 = 80;
-/// User of the program `metadata`, as in the image's passwd(5).
-const METADATA: u32 = 902;
 /// Before the rules of pod networks, behind that for the machine's own addresses, which is 0.
 const ALLOW: u32 = 98;
 const REFUSE: u32 = 99;

@@ -4,9 +4,9 @@ mod metadata;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use config::Interface;
 use futures::TryStreamExt as _;
 use futures::channel::mpsc::UnboundedReceiver;
+use node_settings::Interface;
 use rtnetlink::packet_core::NetlinkMessage;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, CacheInfo};

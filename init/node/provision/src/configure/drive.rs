@@ -13,7 +13,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
-use config::MAXIMUM_USER_DATA;
+use cloud::MAXIMUM_USER_DATA;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use zeroize::Zeroizing;

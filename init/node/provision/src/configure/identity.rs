@@ -6,7 +6,8 @@
 //! all that the key is used for. The one thing it may say anew is that the node leaves: the coins then
 //! go to the address that was there when the key was born.
 
-use config::{ChainConfig, NodeConfig, PublicConfig};
+use config::{NodeConfig, PublicConfig};
+use node_settings::ChainConfig;
 
 /// Whether a document may take the place of the one that is sealed.
 pub(super) fn may_replace(sealed: &NodeConfig, new: &NodeConfig) -> bool {

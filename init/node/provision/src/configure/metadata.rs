@@ -7,11 +7,11 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use config::{Cloud, MAXIMUM_USER_DATA, METADATA_FILE};
+use cloud::{Cloud, MAXIMUM_USER_DATA};
 use rustix::fs::OFlags;
-use zeroize::Zeroizing;
-
+use wire::paths::USER_DATA;
 use wire::users::METADATA;
+use zeroize::Zeroizing;
 
 /// What errors call it.
 pub(super) fn name() -> String {
@@ -23,12 +23,12 @@ pub(super) fn name() -> String {
 
 /// Reads it, of at most one byte more than [`MAXIMUM_USER_DATA`]; none: there is none.
 pub(super) fn read() -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    read_from(Path::new(METADATA_FILE), METADATA)
+    read_from(Path::new(USER_DATA), METADATA)
 }
 
 /// Overwrites and removes it.
 pub(super) fn forget() -> io::Result<()> {
-    forget_at(Path::new(METADATA_FILE), METADATA)
+    forget_at(Path::new(USER_DATA), METADATA)
 }
 
 fn read_from(path: &Path, owner: u32) -> io::Result<Option<Zeroizing<Vec<u8>>>> {

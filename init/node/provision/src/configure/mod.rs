@@ -9,7 +9,7 @@ mod esp;
 mod identity;
 mod keep;
 mod metadata;
-mod output;
+pub(crate) mod output;
 mod public_keys;
 pub(crate) mod recovery;
 mod sealed;
@@ -19,15 +19,15 @@ mod user_data;
 use std::path::Path;
 use std::process::ExitCode;
 
-use config::{Cloud, NodeConfig, SealMethod};
+use cloud::Cloud;
+use config::{NodeConfig, SealMethod};
 use seal::node::Content;
 use tracing::{error, info, warn};
 use wire::exit::{ASK_CLOUD, INVALID, NOT_FOUND};
-use wire::paths::{PLAIN_COPY, PUBLIC_CONFIGURATION, SEAL, SECRET_CONFIGURATION, SUI_KEY};
+use wire::paths::{CONFIGURATION, PLAIN_COPY};
 use wire::status::Protection;
 
 use self::keep::{KeepError, Taken};
-pub(crate) use self::output::laid_out;
 pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
 use sources::{Document, Offer, Origin};
 
@@ -145,25 +145,19 @@ fn lay_out(found: &Found) -> ExitCode {
         content,
         recovery,
     } = &found.taken;
-    let files = output::Files {
-        public: Path::new(PUBLIC_CONFIGURATION),
-        secret: Path::new(SECRET_CONFIGURATION),
-        key: Path::new(SUI_KEY),
-        seal: Path::new(SEAL),
-    };
     if let Some(Err(error)) = recovery.as_ref().map(recovery::keep_public) {
         warn!(%error, "the recovery key will not open the state");
     }
     let written = output::note(Path::new(PLAIN_COPY), found.plain_copy.as_deref())
-        .and_then(|()| output::write(&files, &config.public_toml, content, found.seal));
+        .and_then(|()| output::write(Path::new(CONFIGURATION), config, content, found.seal));
     match written {
         Ok(()) => {
             let Found { seal, source, .. } = found;
-            info!(source, node = config.public.node_id, %seal, "configuration taken");
+            info!(source, node = %config.public.node_id, %seal, "configuration taken");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            error!(%error, "the configuration can't be laid out below /run/daas/config");
+            error!(%error, "the configuration can't be laid out below {CONFIGURATION}");
             ExitCode::FAILURE
         }
     }

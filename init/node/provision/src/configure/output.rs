@@ -5,45 +5,67 @@ use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::Path;
 
+use config::NodeConfig;
+use node_settings::to_json;
 use seal::node::{Content, MAX_KEY, StoredKey};
-use wire::paths::{SECRET_CONFIGURATION, SUI_KEY};
+use seal::tpm::crypto::sha256;
+use wire::paths;
 use wire::status::Protection;
 use wire::users::STAKER;
 use zeroize::Zeroizing;
 
-/// Where everything goes.
-pub(super) struct Files<'a> {
-    pub(super) public: &'a Path,
-    pub(super) secret: &'a Path,
-    pub(super) key: &'a Path,
-    pub(super) seal: &'a Path,
-}
+use crate::sealing::hex_digits;
 
-/// Writes the files, each whole or not at all; those with secrets first, so that whoever sees the
-/// public one finds them too.
+const ROOT: u32 = 0;
+
+/// Writes the files into a folder, each whole or not at all; those with secrets first, so that whoever
+/// sees the node's name finds them too.
 pub(super) fn write(
-    files: &Files<'_>,
-    public: &str,
+    folder: &Path,
+    config: &NodeConfig,
     content: &Content,
     seal: Protection,
 ) -> io::Result<()> {
-    if let Some(directory) = files.public.parent() {
-        fs::create_dir_all(directory)?;
-    }
+    let place = |path| folder.join(paths::name(path));
+    fs::create_dir_all(folder)?;
     match &content.sui_key {
-        Some(key) => write_secret(
-            files.key,
-            &key.to_bytes().map_err(io::Error::other)?,
-            STAKER,
-        )?,
-        None => match files::forget(files.key) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        },
+        Some(key) => {
+            let key = key.to_bytes().map_err(io::Error::other)?;
+            write_secret(&place(paths::SUI_KEY), &key, STAKER)?;
+        }
+        None => forget(&place(paths::SUI_KEY))?,
     }
-    write_secret(files.secret, content.document.as_bytes(), STAKER)?;
-    files::replace(files.seal, seal.name().as_bytes(), 0o644)?;
-    files::replace(files.public, public.as_bytes(), 0o644)
+    let staker = to_json(&config.staker()).map_err(io::Error::other)?;
+    write_secret(&place(paths::STAKER_SETTINGS), &staker, STAKER)?;
+    // of use only where the TPM may not open it again in this boot
+    match seal {
+        Protection::Tpm => {
+            write_secret(&place(paths::DOCUMENT), content.document.as_bytes(), ROOT)?;
+        }
+        Protection::None | Protection::Unknown => forget(&place(paths::DOCUMENT))?,
+    }
+    let public = |path, content: &[u8]| files::replace(place(path), content, 0o644);
+    public(paths::CONFIGURATION_SEAL, seal.name().as_bytes())?;
+    let netd = to_json(&config.netd()).map_err(io::Error::other)?;
+    public(paths::NETD_SETTINGS, &netd)?;
+    let line = format!("{}\n", digest(config)?);
+    public(paths::CONFIGURATION_DIGEST, line.as_bytes())?;
+    let line = format!("{}\n", config.public.node_id);
+    public(paths::NODE_NAME, line.as_bytes())
+}
+
+/// Tells configurations apart, without a word of their secrets.
+fn digest(config: &NodeConfig) -> io::Result<String> {
+    let public = to_json(&config.public).map_err(io::Error::other)?;
+    Ok(hex_digits(&sha256(&[&public])))
+}
+
+/// A file that is not there is forgotten already.
+fn forget(path: &Path) -> io::Result<()> {
+    match files::forget(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line for everybody on the node, or removes the one that is there.
@@ -73,15 +95,21 @@ fn write_secret(path: &Path, content: &[u8], owner: u32) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
-/// What an earlier run of this boot has laid out; none: nothing that can be read.
-pub(crate) fn laid_out() -> Option<Content> {
-    let document = read_secret(Path::new(SECRET_CONFIGURATION), config::MAXIMUM_LENGTH)?;
+/// What an earlier run of this boot has laid out of a sealed configuration; none: nothing that can be
+/// read.
+pub(super) fn laid_out() -> Option<Content> {
+    let document = read_secret(Path::new(paths::DOCUMENT), config::MAXIMUM_LENGTH)?;
     let text = std::str::from_utf8(&document).ok()?;
-    let key = read_secret(Path::new(SUI_KEY), MAX_KEY);
     Some(Content {
         document: Zeroizing::new(text.to_owned()),
-        sui_key: key.and_then(|bytes| StoredKey::from_bytes(&bytes).ok()),
+        sui_key: tpm_key(),
     })
+}
+
+/// The TPM's key that an earlier run of this boot has laid out.
+pub(crate) fn tpm_key() -> Option<StoredKey> {
+    let bytes = read_secret(Path::new(paths::SUI_KEY), MAX_KEY)?;
+    StoredKey::from_bytes(&bytes).ok()
 }
 
 fn read_secret(path: &Path, limit: usize) -> Option<Zeroizing<Vec<u8>>> {
@@ -98,7 +126,10 @@ fn read_secret(path: &Path, limit: usize) -> Option<Zeroizing<Vec<u8>>> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
+    use node_settings::StakerSettings;
+
     use super::*;
+    use fixtures::documents::{KEY, document, parse};
 
     #[test]
     fn a_note_comes_and_goes() {
@@ -111,44 +142,76 @@ mod tests {
         assert!(!path.exists());
     }
 
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
     #[test]
-    fn the_secrets_are_for_the_staker_alone() {
+    fn secret_is_for_its_owner_from_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let owner = rustix::process::geteuid().as_raw();
+        for text in ["one", "two"] {
+            write_secret(&path, text.as_bytes(), owner).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(mode(&path), 0o400);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// Only root gives files away.
+    #[test]
+    fn secrets_are_for_the_staker_and_for_root_alone() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: not root");
+            return;
+        }
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("config");
-        let (public, secret) = (place.join("public.toml"), place.join("staker.toml"));
-        let (key, seal) = (place.join("sui-key"), place.join("seal"));
-        let files = Files {
-            public: &public,
-            secret: &secret,
-            key: &key,
-            seal: &seal,
+        let file = |path| place.join(paths::name(path));
+        let text = document(KEY);
+        let content = Content {
+            document: Zeroizing::new(text.clone()),
+            sui_key: None,
         };
         // twice: a second run replaces the first's files
-        for text in ["one", "two"] {
-            if !rustix::process::geteuid().is_root() {
-                fs::create_dir_all(&place).unwrap();
-                write_secret(
-                    &secret,
-                    text.as_bytes(),
-                    rustix::process::geteuid().as_raw(),
-                )
-                .unwrap();
-                files::replace(&seal, b"none", 0o644).unwrap();
-                files::replace(&public, b"public", 0o644).unwrap();
-                continue;
-            }
-            let content = Content {
-                document: Zeroizing::new(text.to_owned()),
-                sui_key: None,
-            };
-            write(&files, "public", &content, Protection::None).unwrap();
-            assert_eq!(fs::metadata(&secret).unwrap().uid(), 901);
-            assert_eq!(fs::metadata(&secret).unwrap().gid(), 901);
+        for _ in 0..2 {
+            write(&place, &parse(&text), &content, Protection::Tpm).unwrap();
         }
-        assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o7777, 0o400);
-        assert_eq!(fs::metadata(&public).unwrap().mode() & 0o7777, 0o644);
-        assert_eq!(fs::read_to_string(&public).unwrap(), "public");
-        assert_eq!(fs::read_to_string(&seal).unwrap(), "none");
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 3);
+        for (path, owner) in [(paths::STAKER_SETTINGS, STAKER), (paths::DOCUMENT, ROOT)] {
+            let metadata = fs::metadata(file(path)).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (owner, owner), "{path}");
+            assert_eq!(mode(&file(path)), 0o400, "{path}");
+        }
+        for (path, line) in [
+            (paths::CONFIGURATION_SEAL, "tpm"),
+            (paths::NODE_NAME, "edge-0001\n"),
+        ] {
+            assert_eq!(fs::read_to_string(file(path)).unwrap(), line);
+            assert_eq!(mode(&file(path)), 0o644, "{path}");
+        }
+        for path in [paths::NETD_SETTINGS, paths::CONFIGURATION_DIGEST] {
+            assert_eq!(mode(&file(path)), 0o644, "{path}");
+            assert!(!fs::read_to_string(file(path)).unwrap().contains(KEY));
+        }
+        let staker: StakerSettings = node_settings::read(&file(paths::STAKER_SETTINGS)).unwrap();
+        assert_eq!(staker.identity.sui_key.expose(), KEY);
+        assert_eq!(fs::read_to_string(file(paths::DOCUMENT)).unwrap(), text);
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 6);
+        // what is not sealed can be found again at its place
+        write(&place, &parse(&text), &content, Protection::None).unwrap();
+        assert!(!file(paths::DOCUMENT).exists());
+    }
+
+    #[test]
+    fn digest_is_another_for_another_configuration_alone() {
+        let digest = |text: &str| digest(&parse(text)).unwrap();
+        let text = document(KEY);
+        assert_eq!(digest(&text), digest(&format!("{text}# the same\n")));
+        assert_ne!(
+            digest(&text),
+            digest(&text.replace("edge-0001", "edge-0002"))
+        );
+        assert_eq!(digest(&text).len(), 64);
     }
 }

@@ -128,7 +128,7 @@ mod tests {
             .map(|line| std::str::from_utf8(line).unwrap())
             .collect();
         for bytes in [SEALED, encoded.as_bytes(), lines.join("\r\n").as_bytes()] {
-            assert!(bytes.len() <= config::MAXIMUM_USER_DATA);
+            assert!(bytes.len() <= cloud::MAXIMUM_USER_DATA);
             assert!(matches!(recognise(bytes), Ok(UserData::Sealed(_))));
         }
         // damaged: neither ours nor anybody's

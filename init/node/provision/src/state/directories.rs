@@ -7,8 +7,10 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, mount_bind, mount_remount};
 
-use super::StateError;
+use wire::paths;
 use wire::users::{NETD, STAKER};
+
+use super::StateError;
 
 /// A directory of the state.
 struct Directory {
@@ -35,7 +37,7 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/spool", 0o755),
     root("/var/tmp", 0o1777),
     // Everybody may pass, nobody look: a configuration with secrets can stand here.
-    root("/var/lib/daas", 0o711),
+    root(paths::STATE, 0o711),
     // Where /etc/rancher leads; the node's password is there, mode 0600.
     root("/var/lib/daas/rancher", 0o755),
     root("/var/lib/daas/rancher/node", 0o755),
@@ -43,12 +45,12 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/lib/daas/cni", 0o755),
     root("/var/lib/daas/cni/net.d", 0o755),
     Directory {
-        path: wire::paths::NETD_STATE,
+        path: paths::NETD_STATE,
         mode: 0o700,
         owner: NETD,
     },
     Directory {
-        path: wire::paths::STAKER_STATE,
+        path: paths::STAKER_STATE,
         mode: 0o700,
         owner: STAKER,
     },
@@ -62,7 +64,7 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/lib/kubelet", 0o755),
     root("/var/lib/kubelet/volumeplugins", 0o755),
     root("/var/lib/rancher", 0o755),
-    root("/var/lib/rancher/k3s", 0o755),
+    root(paths::K3S_DATA, 0o755),
     root("/var/lib/rancher/k3s/agent", 0o755),
     root("/var/lib/rancher/k3s/data", 0o755),
     root("/var/opt/cni", 0o755),

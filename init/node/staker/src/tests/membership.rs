@@ -25,8 +25,8 @@ async fn stakes_registers_and_reports() {
             reached(Phase::Registered),
             state(NodeState::Registered),
             ToInit::StartAgent {
-                server: "https://k3s.example:6443".to_owned(),
-                token: wire::Secret::new(JOIN_TOKEN.to_owned()),
+                server: "https://k3s.example:6443".parse().unwrap(),
+                token: wire::JoinToken::new(wire::Secret::new(JOIN_TOKEN.to_owned())).unwrap(),
             },
         ]
     );

@@ -122,15 +122,13 @@ impl Devnet {
     }
 
     pub(crate) fn settings(&self) -> ChainSettings {
-        ChainSettings::parse(
-            &self.config.chain_id.to_string(),
-            &[format!(
-                "https://localhost:{}",
-                self.running.address().port()
-            )],
-            Some(&self.authority.pem()),
-            &self.config.package.to_string(),
-            &self.config.pool.to_string(),
+        let url = format!("https://localhost:{}", self.running.address().port());
+        ChainSettings::new(
+            self.config.chain_id,
+            vec![url.parse().unwrap()],
+            Some(self.authority.pem()),
+            self.config.package,
+            self.config.pool,
         )
         .unwrap()
     }
@@ -146,7 +144,7 @@ impl Devnet {
         let token_file = self.authority.folder().join("token");
         write_secret(&token_file, JOIN_TOKEN);
         let join = Join {
-            server: "https://10.0.2.2:6443".to_owned(),
+            server: "https://10.0.2.2:6443".parse().unwrap(),
             tokens: JoinTokens::File(token_file),
         };
         let chain = master::chain_link::ChainLink::new(self.settings());

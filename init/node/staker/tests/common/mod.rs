@@ -15,6 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use wire::ServerUrl;
 
 /// A certificate authority, with a folder for what it issues.
 pub(crate) struct Authority {
@@ -86,8 +87,9 @@ impl Server {
         Self { address, task }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("https://localhost:{}", self.address.port())
+    pub(crate) fn url(&self) -> ServerUrl {
+        let url = format!("https://localhost:{}", self.address.port());
+        url.parse().unwrap()
     }
 }
 

@@ -106,12 +106,12 @@ impl Devnet {
     }
 
     pub(crate) fn settings_for(&self, urls: &[String]) -> ChainSettings {
-        ChainSettings::parse(
-            &self.config.chain_id.to_string(),
-            urls,
-            Some(&self.root_pem),
-            &self.config.package.to_string(),
-            &self.config.pool.to_string(),
+        ChainSettings::new(
+            self.config.chain_id,
+            urls.iter().map(|url| url.parse().unwrap()).collect(),
+            Some(self.root_pem.clone()),
+            self.config.package,
+            self.config.pool,
         )
         .unwrap()
     }

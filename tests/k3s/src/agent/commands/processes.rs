@@ -98,7 +98,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             (process.name.as_str(), process.ppid, process.uid),
-            ("staker", 1, 901)
+            ("staker", 1, wire::users::STAKER)
         );
         assert_eq!(process.state, "S");
         assert!(process.no_new_privileges);

@@ -14,7 +14,7 @@ const OPEN: [&str; 6] = [
     "/proc",
     "/sys",
     "/etc",
-    "/run/netd",
+    wire::paths::NETD_RUN,
     "/usr/lib/os-release",
     "/usr/share/k3s-daas",
 ];
@@ -155,7 +155,7 @@ mod tests {
         for (path, shown) in [
             ("/etc/os-release", true),
             ("/sys/fs/cgroup/cgroup.controllers", true),
-            ("/run/daas/agent/token", false),
+            (wire::paths::AGENT_TOKEN, false),
             ("/var/lib/daas/rancher/node/password", false),
             ("/proc/kmsg", false),
             ("/etcetera", false),

@@ -107,7 +107,7 @@ impl K3s {
 
     fn settings(&self) -> KubernetesSettings {
         KubernetesSettings {
-            server: format!("https://{}", self.server.address),
+            server: format!("https://{}", self.server.address).parse().unwrap(),
             root_certificate: self.tls("server-ca.crt"),
             credentials: Credentials::Token(self.token_file()),
         }

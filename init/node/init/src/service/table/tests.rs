@@ -1,8 +1,8 @@
 //! What the table must not say.
 
 use super::*;
-use wire::Secret;
 use wire::child::PowerOffReason;
+use wire::{JoinToken, Secret};
 
 #[test]
 fn every_name_has_its_entry() {
@@ -97,9 +97,10 @@ fn allowed(name: Name, message: &ToInit) -> bool {
 
 #[test]
 fn who_may_say_what() {
+    let token = JoinToken::new(Secret::new(format!("K10{}::x", "ca".repeat(32))));
     let start = ToInit::StartAgent {
-        server: "https://192.0.2.1:6443".to_owned(),
-        token: Secret::new("K10".to_owned()),
+        server: "https://192.0.2.1:6443".parse().expect("a URL"),
+        token: token.expect("a token"),
     };
     let restart = ToInit::RestartAgent {
         reason: String::new(),

@@ -16,6 +16,10 @@ const LIMIT: u64 = 256;
 /// (cloud-init: `DataSourceAzure`, `AZURE_CHASSIS_ASSET_TAG`).
 const AZURE_ASSET_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 
+/// The longest user data that a cloud may hand over, in bytes: room for the longest document, sealed, in
+/// base64.
+pub const MAXIMUM_USER_DATA: usize = 128 * 1024;
+
 /// A cloud with a metadata service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cloud {
