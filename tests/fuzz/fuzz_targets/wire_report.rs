@@ -1,8 +1,8 @@
 //! The messages between the staker and who has reports made for it.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use attest::tee_report::message::{MAXIMUM_ANSWER, ReportAnswer, ReportRequest};
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = ReportRequest::from_bytes(bytes) {

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_no_configfs_is_an_error_and_is_left_as_it_was() {
+    fn a_directory_that_is_no_configfs_is_refused_and_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let sources = Sources::at(directory.path().into(), "/absent".into(), TIMEOUT);
         let error = sources.collect(&[1; REPORT_DATA]).unwrap_err();

@@ -31,7 +31,7 @@ fn code(settings: &ReportSettings, report: &TeeReport, now: u64) -> RefusalCode 
 }
 
 #[test]
-fn a_recorded_report_of_a_real_machine_holds_and_is_over_something_else() {
+fn a_recorded_report_holds_and_is_over_something_else() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);

@@ -273,7 +273,7 @@ fn user_data_that_is_expected_must_be_there() {
 }
 
 #[test]
-fn documents_that_are_not_laid_out_as_they_should_be_are_refused_although_signed() {
+fn signed_documents_of_another_layout_are_refused() {
     let authority = Authority::new();
     let bytes = |length| Value::Bytes(vec![1; length]);
     let map = |entries: Vec<(u64, usize)>| {
@@ -321,7 +321,7 @@ fn documents_that_are_not_laid_out_as_they_should_be_are_refused_although_signed
 }
 
 #[test]
-fn a_document_signed_by_another_key_than_its_certificates_is_refused() {
+fn a_document_signed_by_another_key_is_refused() {
     let authority = Authority::new();
     let forged = Authority {
         key: Authority::new().key,

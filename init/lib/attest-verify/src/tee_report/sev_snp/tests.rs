@@ -183,7 +183,7 @@ fn what_a_recorded_report_says_is_compared() {
 }
 
 #[test]
-fn certificates_of_another_chip_product_root_or_time_are_refused() {
+fn certificates_of_another_chip_product_root_or_time_refused() {
     let roots = Roots::vendors();
     let (report, vcek) = (REPORT, VCEK);
     let data = slice(report, 0x50);
@@ -257,7 +257,7 @@ fn every_version_that_is_known_verifies_and_others_are_refused() {
 }
 
 #[test]
-fn debug_migration_and_lower_privilege_are_refused_although_signed() {
+fn signed_debug_migration_and_lower_privilege_are_refused() {
     let with = |offset: usize, bits: u8| {
         let mut report = own_report();
         report[offset] |= bits;

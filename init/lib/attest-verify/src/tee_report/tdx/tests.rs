@@ -126,7 +126,7 @@ fn recorded_quotes_of_both_versions_verify_up_to_intels_root() {
 }
 
 #[test]
-fn a_platform_with_firmware_older_than_any_that_intel_lists_is_refused() {
+fn firmware_older_than_any_that_intel_lists_is_refused() {
     let mut policy = V5.policy();
     policy.statuses.push(TcbStatus::OutOfDate);
     let refusal = V5.check(&policy).unwrap_err();

@@ -101,7 +101,7 @@ fn a_client_that_says_nothing_or_hangs_up_keeps_nobody_waiting() {
 }
 
 #[test]
-fn an_answer_that_never_comes_is_given_up_and_one_that_is_none_refused() {
+fn an_answer_that_is_late_or_none_is_an_error() {
     let place = place();
     let error = ask(&place.path, &DATA, PATIENCE).unwrap_err();
     assert!(matches!(error, AskError::Connect { .. }), "{error}");
