@@ -13,6 +13,7 @@ use crate::k3s::{self, Source};
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Part};
 use crate::modules;
+use crate::programs::Programs;
 use crate::progress::{human_size, step};
 use crate::release::{KeySource, Release};
 use crate::root::{self, Ingredients};
@@ -36,8 +37,8 @@ const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.de
 pub struct Request {
     /// Which k3s.
     pub k3s: Source,
-    /// Directory with our programs.
-    pub programs: PathBuf,
+    /// Our programs.
+    pub programs: Programs,
     /// Directory for the finished files.
     pub out: PathBuf,
     /// Directory for what is kept between builds.
@@ -66,9 +67,9 @@ pub fn build(request: &Request) -> Result<()> {
     }
     let staging = Staging::start(&request.out, "manifest.json")?;
     let date = lock.source_date_epoch;
-    let first = root::program(&request.programs, "initramfs")?;
+    let first = request.programs.read("initramfs")?;
     for name in root::PROGRAMS.iter().chain(&["pause"]) {
-        root::program(&request.programs, name)?;
+        request.programs.read(name)?;
     }
     let k3s = k3s::obtain(&request.k3s, &lock, &request.programs, &request.cache)?;
     if k3s.version == "double" {

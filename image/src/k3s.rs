@@ -10,6 +10,7 @@ use crate::digest;
 use crate::download::{Downloader, Size, Wanted};
 use crate::elf;
 use crate::lock::{Lock, LockedK3s};
+use crate::programs::Programs;
 use crate::progress::{human_size, step};
 use crate::tree::{Entry, Kind, Tree};
 
@@ -72,10 +73,10 @@ pub struct K3s {
 ///
 /// # Errors
 /// When it can't be had or is no program for the image.
-pub fn obtain(source: &Source, lock: &Lock, programs: &Path, cache: &Path) -> Result<K3s> {
+pub fn obtain(source: &Source, lock: &Lock, programs: &Programs, cache: &Path) -> Result<K3s> {
     let path = match source {
         Source::Double => {
-            let path = programs.join("k3s-double");
+            let path = programs.find("k3s-double")?;
             let program = fs::read(&path)
                 .with_context(|| format!("can't read the k3s double {}", path.display()))?;
             elf::check_static("k3s-double", &program)?;

@@ -19,6 +19,7 @@ pub mod mirror;
 pub mod modules;
 pub mod oci;
 pub mod pe;
+pub mod programs;
 pub mod progress;
 pub mod refresh;
 pub mod release;

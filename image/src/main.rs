@@ -54,9 +54,9 @@ struct BuildArguments {
     #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
     k3s: Source,
     /// Directory with our static programs: initramfs, init, provision, tee-report, netd, metadata, staker, pause
-    /// (and k3s-double)
-    #[arg(long, value_name = "DIR")]
-    programs: PathBuf,
+    /// (and k3s-double); can be given several times, and the first that has a program counts
+    #[arg(long, value_name = "DIR", required = true)]
+    programs: Vec<PathBuf>,
     /// Directory for the finished files
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -138,7 +138,7 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         .join("overlays/base");
     Ok(Request {
         k3s,
-        programs,
+        programs: Programs::new(programs),
         out,
         cache,
         definitions,

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::digest;
-use crate::elf;
 use crate::k3s::K3s;
 use crate::manifest;
 use crate::modules::{self, Modules};
 use crate::oci;
+use crate::programs::Programs;
 use crate::store::Store;
 use crate::tree::{Entry, Kind, Tree};
 use crate::wanted::Wanted;
@@ -58,8 +58,8 @@ pub struct Ingredients<'a> {
     pub kernel_origin: &'a str,
     /// k3s.
     pub k3s: &'a K3s,
-    /// Directory with our own programs.
-    pub programs: &'a Path,
+    /// Our own programs.
+    pub programs: &'a Programs,
     /// Directory with the overlay's files.
     pub overlay: &'a Path,
     /// Date of everything, Unix seconds.
@@ -85,7 +85,7 @@ pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
         ingredients.kernel_origin,
     )?;
     for name in PROGRAMS {
-        let path = ingredients.programs.join(name);
+        let path = ingredients.programs.find(name)?;
         tree.file(
             &format!("usr/bin/{name}"),
             0o755,
@@ -93,7 +93,7 @@ pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
             &format!("crate {name}"),
         )?;
     }
-    let pause = program(ingredients.programs, "pause")?;
+    let pause = ingredients.programs.read("pause")?;
     tree.bytes(
         oci::PATH,
         0o644,
@@ -141,19 +141,6 @@ fn build_id(files: &[manifest::File]) -> String {
         ));
     }
     digest::of_bytes(text.as_bytes())[..16].to_owned()
-}
-
-/// Reads one of our programs and checks that it is static.
-///
-/// # Errors
-/// When it is missing or linked dynamically.
-pub fn program(programs: &Path, name: &str) -> Result<Vec<u8>> {
-    let path = programs.join(name);
-    let content = std::fs::read(&path).with_context(|| {
-        format!("the program {name} is missing: {} can't be read; build it with `cargo build --release -p {name}`", path.display())
-    })?;
-    elf::check_static(name, &content)?;
-    Ok(content)
 }
 
 /// What `/etc/os-release` says, and the UKI's `.osrel` section (os-release(5)).
