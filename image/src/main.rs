@@ -9,6 +9,7 @@ use image::build::{self, Request};
 use image::download::Vanished;
 use image::k3s::{self, Source};
 use image::lock::Lock;
+use image::programs::Programs;
 use image::refresh;
 use image::release::KeySource;
 use image::secure_boot::SecureBoot;
@@ -106,7 +107,7 @@ fn run(arguments: Arguments) -> Result<()> {
                 Some(cache) => cache,
                 None => store::default_cache()?,
             };
-            let k3s = k3s::obtain(&Source::Pinned, &lock, Path::new(""), &cache)?;
+            let k3s = k3s::obtain(&Source::Pinned, &lock, &Programs::new(Vec::new()), &cache)?;
             println!("{}", k3s.path.display());
             Ok(())
         }

@@ -34,7 +34,8 @@ impl Programs {
     /// When it is missing, or is not a static program.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.find(name)?;
-        let content = std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
+        let content =
+            std::fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
         elf::check_static(name, &content)?;
         Ok(content)
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::digest;
+use crate::elf;
 use crate::k3s::K3s;
 use crate::manifest;
 use crate::modules::{self, Modules};

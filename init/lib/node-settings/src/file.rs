@@ -56,7 +56,7 @@ impl SettingsFileError {
 /// Reads settings from a file.
 ///
 /// # Errors
-/// [`SettingsFileError`], which does not repeat what the file holds but by the name of a field.
+/// [`SettingsFileError`]: no such file, one that is too long, or one that holds something else.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, SettingsFileError> {
     let failed = |source| SettingsFileError::Read {
         path: path.to_owned(),

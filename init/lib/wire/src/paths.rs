@@ -10,7 +10,7 @@ pub const NODE_NAME: &str = "/run/daas/config/node-name";
 /// digest is another configuration.
 pub const CONFIGURATION_DIGEST: &str = "/run/daas/config/digest";
 /// The name of a [`Seal`](crate::status::Seal), for PID 1: how the configuration is kept.
-pub const CONFIGURATION_SEAL: &str = "/run/daas/config/seal";
+pub const SEAL: &str = "/run/daas/config/seal";
 /// Where the configuration still stands in plaintext though it is sealed, and what to do, one line, for
 /// PID 1; not there when it stands nowhere.
 pub const PLAIN_COPY: &str = "/run/daas/config/plain-copy";
@@ -99,7 +99,7 @@ mod tests {
                 &[
                     NODE_NAME,
                     CONFIGURATION_DIGEST,
-                    CONFIGURATION_SEAL,
+                    SEAL,
                     PLAIN_COPY,
                     NETD_SETTINGS,
                     STAKER_SETTINGS,

@@ -1,11 +1,10 @@
-//! Users of the programs that do not run as root, as in the image's passwd(5). Each has a group of the
-//! same number.
+//! User ids of the node's programs, each with a group of the same number, as in the image's passwd(5).
 
-/// User and group of the program `netd`.
+/// The program `netd`.
 pub const NETD: u32 = 900;
-/// User and group of the program `staker`.
+/// The program `staker`.
 pub const STAKER: u32 = 901;
-/// User and group of the program `metadata`.
+/// The program `metadata`.
 pub const METADATA: u32 = 902;
 
 /// Every user, with the name of its program.

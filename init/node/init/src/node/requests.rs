@@ -5,7 +5,7 @@ use std::io;
 use tracing::{error, info, warn};
 use wire::NodeName;
 use wire::child::ToInit;
-use wire::paths::{CONFIGURATION_DIGEST, CONFIGURATION_SEAL, NODE_NAME, PLAIN_COPY};
+use wire::paths::{CONFIGURATION_DIGEST, NODE_NAME, PLAIN_COPY, SEAL};
 use wire::status::{Phase, Protection};
 
 use super::{CONNECTION_PAUSE, Node};
@@ -92,7 +92,7 @@ impl Node {
 
     /// The configuration is there. What PID 1 needs of it is read again, since another process wrote it.
     pub(super) fn configured(&mut self) {
-        self.board.set_seal(named_in(CONFIGURATION_SEAL));
+        self.board.set_seal(named_in(SEAL));
         let plain_copy = files::read_text(PLAIN_COPY, PLAIN_COPY_LIMIT).ok();
         self.board.set_plain_copy(plain_copy);
         let was_unconfigured = self.end_what_needs_no_configuration();

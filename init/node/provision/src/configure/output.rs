@@ -45,7 +45,7 @@ pub(super) fn write(
         Protection::None | Protection::Unknown => forget(&place(paths::DOCUMENT))?,
     }
     let public = |path, content: &[u8]| files::replace(place(path), content, 0o644);
-    public(paths::CONFIGURATION_SEAL, seal.name().as_bytes())?;
+    public(paths::SEAL, seal.name().as_bytes())?;
     let netd = to_json(&config.netd()).map_err(io::Error::other)?;
     public(paths::NETD_SETTINGS, &netd)?;
     let line = format!("{}\n", digest(config)?);
@@ -183,10 +183,7 @@ mod tests {
             assert_eq!((metadata.uid(), metadata.gid()), (owner, owner), "{path}");
             assert_eq!(mode(&file(path)), 0o400, "{path}");
         }
-        for (path, line) in [
-            (paths::CONFIGURATION_SEAL, "tpm"),
-            (paths::NODE_NAME, "edge-0001\n"),
-        ] {
+        for (path, line) in [(paths::SEAL, "tpm"), (paths::NODE_NAME, "edge-0001\n")] {
             assert_eq!(fs::read_to_string(file(path)).unwrap(), line);
             assert_eq!(mode(&file(path)), 0o644, "{path}");
         }
