@@ -1,4 +1,4 @@
-//! The report of this machine's trusted execution environment, which `init report` has made: this
+//! The report of this machine's trusted execution environment, which `tee-report` has made: this
 //! program has no right to it.
 //!
 //! A machine whose report can't be had registers without one, and says so. Which reports are needed is
@@ -18,7 +18,7 @@ use attest::tee_report::{TeeKind, TeeReport, report_data};
 
 use crate::board::explain;
 
-/// How long a report may take: a little longer than `init report` waits for it. All of the evidence must
+/// How long a report may take: a little longer than `tee-report` waits for it. All of the evidence must
 /// be there before the master's nonce is a minute old.
 const LIMIT: Duration = Duration::from_secs(40);
 /// The longest word in the file that says whether there is a source.

@@ -46,7 +46,7 @@ fn own_roots() -> Roots {
 /// What the machine's firmware makes of the data.
 type FirmwareReport = fn(&[u8]) -> io::Result<Vec<u8>>;
 
-/// What `init report` is on a node: the same socket and the same way to the kernel, here a double.
+/// What `tee-report` is on a node: the same socket and the same way to the kernel, here a double.
 struct Service {
     directory: TempDir,
     listener: Arc<ReportListener>,

@@ -1,4 +1,4 @@
-//! `init report` ↔ staker: one request and one answer, each a datagram over a `SOCK_SEQPACKET` socket
+//! `tee-report` ↔ staker: one request and one answer, each a datagram over a `SOCK_SEQPACKET` socket
 //! (unix(7)).
 //!
 //! The staker asks for the report of a trusted execution environment, which root alone can get.
@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use super::report::{MAXIMUM_AUXILIARY, MAXIMUM_REPORT, REPORT_DATA, TeeReport};
 
-/// Where `init report` listens. It belongs to the staker's user.
+/// Where `tee-report` listens. It belongs to the staker's user.
 pub const SOCKET: &str = "/run/daas/report.sock";
 
-/// Where `init report` says whether the machine has a source of reports: [`SOURCE`] or [`NO_SOURCE`].
+/// Where `tee-report` says whether the machine has a source of reports: [`SOURCE`] or [`NO_SOURCE`].
 pub const SOURCE_FILE: &str = "/run/daas/evidence/report-source";
 /// The machine has a source, and the socket is there.
 pub const SOURCE: &str = "present";

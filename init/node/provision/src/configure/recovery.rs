@@ -17,7 +17,7 @@ use kernel::block_devices::BlockDevice;
 const CONSOLE: &str = "/dev/console";
 /// Below [`DIRECTORY`] on an EFI system partition: the key as it was shown.
 pub(crate) const FILE: &str = "recovery.key";
-/// The public part of the configuration's key, for `init measure`.
+/// The public part of the configuration's key, for `provision measure`.
 const PUBLIC: &str = "/run/daas/release/recovery-key";
 /// Longer than a key with any white space that a person adds.
 const LIMIT: usize = 1024;

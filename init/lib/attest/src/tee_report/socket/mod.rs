@@ -1,6 +1,6 @@
 //! The socket through which whoever may not have reports made gets them from one who may.
 //!
-//! On one side `init report`, which runs as root, on the other the staker, which has no rights at all.
+//! On one side `tee-report`, which runs as root, on the other the staker, which has no rights at all.
 //! Messages are those of [`super::message`].
 
 use std::fs::{self, Permissions};
