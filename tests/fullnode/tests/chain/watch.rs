@@ -224,6 +224,44 @@ async fn a_slash_that_one_of_two_shows_is_believed_in_the_end() {
     .await;
 }
 
+/// A master asks about every ended stake in turn: the doubt about one does not begin anew because
+/// of another.
+#[tokio::test]
+async fn two_slashes_one_of_two_shows_are_both_believed() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    let other = within(chain.stake(&devnet.slasher, "edge-0002", Mist(SUI)))
+        .await
+        .unwrap();
+    let mut proxy = Proxy::to(devnet.running.address()).await;
+    let mut settings = devnet.settings_for(&[devnet.url(), proxy.url()]);
+    settings.timeouts.corroboration = Duration::from_millis(500);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut left = Vec::new();
+    for stake in [stake, other] {
+        devnet.slash(stake.record, 10_000, 1).await;
+        left.push(chain.reread(&stake).await.unwrap());
+    }
+    proxy.cut().await;
+    let believed = tokio::time::timeout(Duration::from_secs(10), async {
+        while !left.is_empty() {
+            let mut next = Vec::new();
+            for stake in left.drain(..) {
+                match chain.confirm(&stake).await {
+                    Ok(sure) => assert_eq!(sure.verdict, Verdict::Slashed),
+                    Err(ChainError::Unconfirmed { .. }) => next.push(stake),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            left = next;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    believed
+        .await
+        .expect("the doubt about one resets the other's");
+}
+
 /// Where one alone is configured it must show the slash at a later checkpoint.
 #[tokio::test]
 async fn a_single_fullnode_is_believed_at_a_later_checkpoint() {

@@ -44,8 +44,8 @@ struct Inner {
     package: SuiAddress,
     pool: SuiAddress,
     timeouts: Timeouts,
-    /// What one fullnode alone has shown of a stake, while no other answered.
-    suspicion: Mutex<Option<confirm::Suspicion>>,
+    /// What is shown of records and not believed yet.
+    doubts: Mutex<confirm::Doubts>,
 }
 
 impl Chain {
@@ -67,7 +67,7 @@ impl Chain {
                 package: settings.package.into(),
                 pool: settings.pool.into(),
                 timeouts: settings.timeouts,
-                suspicion: Mutex::new(None),
+                doubts: Mutex::default(),
             }),
         };
         chain.on_any(|fullnode| fullnode.verify()).await?;
