@@ -1,6 +1,7 @@
 //! A stake as the rest of the system sees it.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,12 @@ impl Verdict {
         matches!(self, Self::Slashed | Self::Withdrawn)
     }
 
+    /// Whether the node is no part of a cluster any more: the stake is gone, or its owner asked for
+    /// it back. One that holds too little is not: it can be topped up.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Slashed | Self::Unbonding | Self::Withdrawn)
+    }
+
     /// The word for it, as in status pages and heartbeats.
     pub const fn name(self) -> &'static str {
         match self {
@@ -148,11 +155,15 @@ pub struct Slash {
     pub reason: u16,
 }
 
-/// What a watch over a record tells.
+/// What a watch over a record tells: each change of what is known of it, once.
+///
+/// The end of a stake ([`Verdict::is_over`]) is told as `Changed`, `Slashed` or `Withdrawn` only when
+/// it is confirmed ([`crate::Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
+/// the end confirmed or `Cleared`.
 #[derive(Debug)]
 pub enum WatchEvent {
     /// The event stream is up (again), and the record was read after it began: nothing that
-    /// happened before has been missed.
+    /// happened before has been missed. The stake stands as last told.
     Watching(Stake),
     /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
     Changed {
@@ -161,24 +172,34 @@ pub enum WatchEvent {
         /// The event behind it, where one was seen.
         slash: Option<Slash>,
     },
-    /// All of the stake is gone. Confirmed by reading the record again, from two fullnodes
-    /// where two are configured. The watch ends after it.
+    /// All of the stake is gone. The watch ends after it.
     Slashed {
         /// As it is now.
         stake: Stake,
         /// The event behind it, where one was seen.
         slash: Option<Slash>,
     },
-    /// The owner has taken the stake back. Confirmed like a slash; the watch ends after it.
+    /// The owner has taken the stake back. The watch ends after it.
     Withdrawn(Stake),
-    /// A fullnode shows the stake as gone, and that is not confirmed. The watch goes on asking.
-    Doubtful {
+    /// One fullnode alone shows that the stake is over, and no other says anything.
+    Suspected {
         /// As that fullnode shows it.
         stake: Stake,
-        /// Why it is not believed yet: [`crate::ChainError::Unconfirmed`] or
-        /// [`crate::ChainError::Disagreement`].
-        error: crate::ChainError,
+        /// Its URL.
+        by: String,
+        /// How long it has to show that until it is believed.
+        believed_after: Duration,
     },
+    /// A fullnode shows that the stake is over, and another shows something else.
+    Contradicted {
+        /// As the first of them shows it.
+        stake: Stake,
+        /// Who shows what instead.
+        contrary: String,
+    },
+    /// What was suspected or contradicted is shown by no fullnode any more. The stake as it
+    /// is now.
+    Cleared(Stake),
     /// The watch is blind for now; it goes on trying, with growing pauses.
     Blind(crate::ChainError),
 }

@@ -32,17 +32,6 @@ pub(crate) struct End {
     pub(crate) detail: String,
 }
 
-/// What a stake, as read, means for the node.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    /// It works.
-    Works,
-    /// It does not count for the moment: too small, or gone by one fullnode's word alone.
-    Waits,
-    /// It is over, beyond doubt.
-    Over(End),
-}
-
 /// Who the node is.
 pub struct Identity {
     /// Its name in the cluster and on chain.
@@ -86,8 +75,8 @@ pub struct Staker<C, M, I, U> {
     pub(crate) failures_to_restart: Cell<u32>,
     /// What is wanted of `k3s agent`.
     pub(crate) agent: Agent,
-    /// The stake as a fullnode showed it that is not believed yet: gone.
-    pub(crate) unconfirmed: RefCell<Option<Stake>>,
+    /// What the watch last told of a doubt about the end of the stake: what it is doubted to be.
+    pub(crate) doubted: Cell<Option<Verdict>>,
     /// Whether it was said where coins are to be sent, since there were enough.
     funding_shown: Cell<bool>,
 }
@@ -118,7 +107,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             failures: Cell::new(0),
             failures_to_restart: Cell::new(crate::membership::FAILURES_TO_RESTART),
             agent: Agent::default(),
-            unconfirmed: RefCell::default(),
+            doubted: Cell::default(),
             funding_shown: Cell::default(),
             restake: identity.restake,
             leaves: identity.leave,
@@ -154,7 +143,6 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         tokio::select! {
             end = self.watch() => end,
             end = self.take_part() => end,
-            end = self.reconsider() => end,
             never = self.keep_agent() => match never {},
             never = self.keep_token() => match never {},
         }
@@ -181,13 +169,16 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         loop {
             match self.find_or_stake().await {
                 Ok(stake) if self.is_left_alone(&stake) => self.wait_for_restake(&stake).await,
-                Ok(stake) => match self.judge(&stake).await {
-                    Judgement::Over(end) => return Err(end),
-                    Judgement::Works => return Ok(()),
-                    Judgement::Waits if stake.verdict == Verdict::BelowMinimum => return Ok(()),
-                    // whether it is gone is not certain; until it is, nothing is done with it
-                    Judgement::Waits => {}
-                },
+                Ok(stake) => {
+                    self.take_stake(&stake).await?;
+                    if !stake.verdict.is_over() {
+                        return Ok(());
+                    }
+                    // until it is certain, nothing is done with it
+                    if let Some(end) = self.watch_until_certain(&stake).await {
+                        return Err(end);
+                    }
+                }
                 Err(failure) => self.chain_failed(&failure).await,
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -281,25 +272,15 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         Ok(prepared)
     }
 
-    /// Keeps what was read, shows it, and says what it means. Anything that ends the node's life
-    /// is confirmed before.
-    pub(crate) async fn judge(&self, stake: &Stake) -> Judgement {
-        match stake.verdict {
-            Verdict::Slashed | Verdict::Unbonding | Verdict::Withdrawn => {
-                self.corroborate(stake).await
-            }
-            _ => self.judge_standing(stake).await,
-        }
-    }
-
-    pub(crate) async fn judge_standing(&self, stake: &Stake) -> Judgement {
+    /// Keeps a stake that stands, and shows it. Below the pool's minimum the node runs nothing.
+    pub(crate) async fn take_standing(&self, stake: &Stake) {
         self.keep(stake);
         self.chain_works().await;
         self.board.recover(DegradedReason::StakeWithdrawn).await;
         if stake.verdict == Verdict::Active {
             self.board.recover(DegradedReason::StakeBelowMinimum).await;
             self.release_agent(Hold::BelowMinimum).await;
-            return Judgement::Works;
+            return;
         }
         let detail = format!(
             "the stake {} holds {}, {} less than the pool's minimum of {}: top it up (staker top-up, \
@@ -313,17 +294,16 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .degrade(DegradedReason::StakeBelowMinimum, &detail)
             .await;
         self.hold_agent(Hold::BelowMinimum, detail).await;
-        Judgement::Waits
     }
 
     /// The end that a confirmed stake means, if any.
-    pub(crate) fn judge_confirmed(&self, stake: &Stake) -> Option<End> {
+    pub(crate) fn end_of(&self, stake: &Stake) -> Option<End> {
+        if !stake.verdict.is_over() {
+            return None;
+        }
         let reason = match stake.verdict {
-            Verdict::Active | Verdict::BelowMinimum | Verdict::NotFound | Verdict::Unreachable => {
-                return None;
-            }
             Verdict::Slashed => PowerOffReason::Slashed,
-            Verdict::Unbonding | Verdict::Withdrawn => PowerOffReason::Unbonding,
+            _ => PowerOffReason::Unbonding,
         };
         self.keep(stake);
         let detail = format!("the stake {} is {}", stake.record, stake.verdict);
@@ -366,7 +346,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.board.recover(DegradedReason::BalanceShort).await;
         self.funding_shown.set(false);
         // a doubt is not settled by one fullnode that knows of none
-        if self.unconfirmed.borrow().is_none() {
+        if self.doubted.get().is_none() {
             self.board.recover(DegradedReason::ChainRefused).await;
         }
     }

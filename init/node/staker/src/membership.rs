@@ -14,7 +14,7 @@ use wire::status::{DegradedReason, NodeState, Phase};
 use crate::agent::Hold;
 use crate::backoff::Backoff;
 use crate::board::explain;
-use crate::life::{End, Judgement, Staker};
+use crate::life::{End, Staker};
 use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
 
@@ -275,8 +275,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
 
     /// What a heartbeat says of the stake.
     fn stake_status(&self, read: bool) -> String {
-        if let Some(stake) = &*self.unconfirmed.borrow() {
-            return format!("{}-unconfirmed", stake.verdict);
+        if let Some(verdict) = self.doubted.get() {
+            return format!("{verdict}-unconfirmed");
         }
         match &*self.stake.borrow() {
             Some(stake) if read => stake.verdict.to_string(),
@@ -335,10 +335,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             return Ok(false);
         };
         match self.chain.reread(&stake).await {
-            Ok(stake) => match self.judge(&stake).await {
-                Judgement::Over(end) => Err(end),
-                Judgement::Works | Judgement::Waits => Ok(true),
-            },
+            Ok(stake) => self.take_stake(&stake).await.map(|()| true),
             Err(failure) => {
                 self.chain_failed(&failure).await;
                 Ok(false)

@@ -115,25 +115,44 @@ impl Chain {
     /// [`ChainError::Disagreement`] where fullnodes contradict one another,
     /// [`ChainError::Unconfirmed`] while one alone shows it; else what the fullnodes fail with.
     pub async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
+        let doubted_before = self.doubts().about(stake).is_some();
         let outcome = self.second_opinion(stake).await;
-        self.remember(stake, &outcome);
+        let doubted = self.remember(stake, &outcome);
+        if doubted && !doubted_before {
+            self.inner.doubted.notify_waiters();
+        }
         outcome
     }
 
-    /// Keeps or settles the doubt about a record.
-    fn remember(&self, stake: &Stake, outcome: &Result<Stake, ChainError>) {
+    /// The end of a stake that a fullnode shows, and that is not believed yet.
+    pub(super) fn doubted_end(&self, record: ObjectId) -> Option<Stake> {
+        let doubts = self.doubts();
+        let doubt = doubts.0.get(&record)?;
+        doubt.stake.verdict.is_over().then(|| doubt.stake.clone())
+    }
+
+    /// Keeps or settles the doubt about a record. Whether there is one.
+    fn remember(&self, stake: &Stake, outcome: &Result<Stake, ChainError>) -> bool {
         let mut doubts = self.doubts();
         let known = doubts.about(stake).map(|doubt| doubt.alone.clone());
         match outcome {
-            Ok(_) | Err(ChainError::Disagreement { agreeing: 0, .. }) => {
+            Ok(_) => {
                 doubts.0.remove(&stake.record);
+                return false;
+            }
+            Err(ChainError::Disagreement { agreeing: 0, .. }) => {
+                if known.is_some() {
+                    doubts.0.remove(&stake.record);
+                }
+                return false;
             }
             Err(ChainError::Unconfirmed { .. }) => doubts.keep(stake, known.flatten()),
             Err(ChainError::Disagreement { .. }) => doubts.keep(stake, None),
             // nothing new is known; what one showed for long it has to show anew
             Err(_) if known.is_some() => doubts.keep(stake, None),
-            Err(_) => {}
+            Err(_) => return false,
         }
+        true
     }
 
     async fn second_opinion(&self, stake: &Stake) -> Result<Stake, ChainError> {

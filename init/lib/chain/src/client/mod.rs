@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sui_sdk_types::Address as SuiAddress;
+use tokio::sync::Notify;
 
 use crate::amount::Mist;
 use crate::error::ChainError;
@@ -46,6 +47,8 @@ struct Inner {
     timeouts: Timeouts,
     /// What is shown of records and not believed yet.
     doubts: Mutex<confirm::Doubts>,
+    /// Wakes those who watch records when there is a new doubt.
+    doubted: Notify,
 }
 
 impl Chain {
@@ -68,6 +71,7 @@ impl Chain {
                 pool: settings.pool.into(),
                 timeouts: settings.timeouts,
                 doubts: Mutex::default(),
+                doubted: Notify::new(),
             }),
         };
         chain.on_any(|fullnode| fullnode.verify()).await?;
