@@ -10,8 +10,8 @@ use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::stream::{self, LocalBoxStream};
 use master_api::ResourceUsage;
-use wire::child::ToInit;
-use wire::status::AgentRequest;
+use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
+use wire::status::{AgentState, NodeStatus};
 
 use crate::seams::{Chain, Init, InitError, KnownMaster, Measurement, Meter, Prepared};
 
@@ -19,19 +19,19 @@ mod master;
 
 pub(crate) use master::{FakeMaster, known_master, no_master};
 
-/// The join token that the master hands out: it must show up nowhere but in `StartAgent`.
+/// The join token that the master hands out: it must show up nowhere but in what is desired.
 pub(crate) const JOIN_TOKEN: &str =
     "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
 /// How often the chain's watch looks again at what is in doubt.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Records what `init` is told, and says what init would of the agent.
+/// Records what `init` is told, and echoes what init would have carried out.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Recorder {
     messages: Rc<RefCell<Vec<ToInit>>>,
-    agent: Rc<Cell<Option<AgentRequest>>>,
-    /// How many requests about the agent get lost from now on.
+    status: Rc<RefCell<NodeStatus>>,
+    /// How many desired states get lost from now on.
     pub(crate) lost: Rc<Cell<u32>>,
 }
 
@@ -40,14 +40,34 @@ impl Recorder {
         self.messages.borrow().clone()
     }
 
+    /// Every desired state that was sent, in order.
+    pub(crate) fn desired(&self) -> Vec<Desired> {
+        let messages = self.messages.borrow();
+        let desired = messages.iter().filter_map(|message| match message {
+            ToInit::Desired { desired } => Some(desired.clone()),
+            _ => None,
+        });
+        desired.collect()
+    }
+
     /// What init says of the agent.
-    pub(crate) fn agent(&self) -> AgentRequest {
-        self.agent.get().unwrap_or(AgentRequest::Unasked)
+    pub(crate) fn agent(&self) -> AgentState {
+        self.status.borrow().agent
+    }
+
+    /// Puts what init echoes into a status. Whether it is news there.
+    pub(crate) fn echo(&self, status: &mut NodeStatus) -> bool {
+        let before = status.clone();
+        let echo = self.status.borrow();
+        status.agent = echo.agent;
+        status.agent_run = echo.agent_run;
+        status.desired = echo.desired;
+        *status != before
     }
 
     /// A former run of the staker had it started.
     pub(crate) fn agent_runs(&self) {
-        self.agent.set(Some(AgentRequest::Wanted));
+        self.status.borrow_mut().agent = AgentState::Wanted;
     }
 }
 
@@ -58,14 +78,22 @@ impl Init for Recorder {
 
     async fn send(&self, message: &ToInit) -> Result<(), InitError> {
         self.messages.borrow_mut().push(message.clone());
-        let became = match message {
-            ToInit::StartAgent { .. } => AgentRequest::Wanted,
-            ToInit::StopAgent { .. } => AgentRequest::Stopped,
-            _ => return Ok(()),
+        let ToInit::Desired { desired } = message else {
+            return Ok(());
         };
-        match self.lost.get().checked_sub(1) {
-            Some(left) => self.lost.set(left),
-            None => self.agent.set(Some(became)),
+        if let Some(left) = self.lost.get().checked_sub(1) {
+            self.lost.set(left);
+            return Ok(());
+        }
+        let mut status = self.status.borrow_mut();
+        status.desired = desired.number;
+        match (&desired.agent, &desired.power) {
+            (_, PowerDesire::Off { .. }) => {}
+            (AgentDesire::Run { run, .. }, _) => {
+                status.agent = AgentState::Wanted;
+                status.agent_run = status.agent_run.max(*run);
+            }
+            (AgentDesire::Stop { .. }, _) => status.agent = AgentState::Stopped,
         }
         Ok(())
     }

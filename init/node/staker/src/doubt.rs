@@ -5,8 +5,8 @@ use chain::{ChainError, Stake, Verdict};
 use tracing::{info, warn};
 use wire::status::DegradedReason;
 
-use crate::agent::Hold;
 use crate::board::explain;
+use crate::desire::Hold;
 use crate::life::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
@@ -45,7 +45,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// undone.
     pub(crate) async fn suspect(&self, stake: &Stake, detail: String) {
         self.doubt(stake.verdict, &detail).await;
-        self.hold_agent(Hold::Suspicion, detail).await;
+        self.desire.hold(Hold::Suspicion, &detail);
     }
 
     /// Another fullnode contradicts: what runs goes on, and why is shown.
@@ -55,7 +55,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             stake.record, stake.verdict
         );
         self.doubt(stake.verdict, &detail).await;
-        self.release_agent(Hold::Suspicion).await;
+        self.desire.release(Hold::Suspicion);
     }
 
     async fn doubt(&self, verdict: Verdict, detail: &str) {
@@ -70,7 +70,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     pub(crate) async fn clear_doubt(&self) {
         if self.doubted.take().is_some() {
             info!("the end of the stake is in doubt no more");
-            self.release_agent(Hold::Suspicion).await;
+            self.desire.release(Hold::Suspicion);
             self.board.recover(DegradedReason::ChainRefused).await;
         }
     }

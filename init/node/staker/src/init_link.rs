@@ -80,6 +80,7 @@ impl Init for InitLink {
 mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use wire::Secret;
+    use wire::child::{AgentDesire, Desired, PowerDesire};
     use wire::status::NodeStatus;
 
     use super::*;
@@ -102,10 +103,16 @@ mod tests {
     #[tokio::test]
     async fn messages_go_both_ways() {
         let (link, init) = pair();
-        let message = ToInit::StartAgent {
-            server: "https://k3s.example:6443".to_owned(),
-            token: Secret::new("K10cafe::node:hunter2".to_owned()),
+        let desired = Desired {
+            number: 1,
+            agent: AgentDesire::Run {
+                server: "https://k3s.example:6443".to_owned(),
+                token: Secret::new("K10cafe::node:hunter2".to_owned()),
+                run: 1,
+            },
+            power: PowerDesire::On,
         };
+        let message = ToInit::Desired { desired };
         link.send(&message).await.unwrap();
         let mut buffer = [0; 1024];
         let length = init.receive(&mut buffer).unwrap();

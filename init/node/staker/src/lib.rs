@@ -33,8 +33,8 @@ pub mod seams;
 pub mod tee;
 pub mod usage;
 
-mod agent;
 mod backoff;
+mod desire;
 mod doubt;
 mod funding;
 mod leave;

@@ -7,23 +7,19 @@
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::time::Duration;
 
 use chain::{Address, ChainError, NodeKey, Stake, Verdict};
 use tracing::{info, warn};
-use wire::child::PowerOffReason;
-use wire::status::{AgentRequest, DegradedReason, NodeState, Phase};
+use wire::child::{PowerDesire, PowerOffReason};
+use wire::status::{AgentState, DegradedReason, NodeState, Phase};
 
-use crate::agent::{Agent, Hold};
-use crate::backoff::Backoff;
+use crate::backoff::{ATTEMPTS, pause};
 use crate::board::{Board, explain};
+use crate::desire::{Desire, Hold};
 use crate::funding;
 use crate::journal::Journal;
 use crate::prover::Prover;
 use crate::seams::{Chain, Init, Master, Meter, Prepared};
-
-/// How long until `init` is asked again to power off, should the first message have been lost.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How a node's life ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +69,8 @@ pub struct Staker<C, M, I, U> {
     pub(crate) failures: Cell<u32>,
     /// How many failures ask for a restart of the agent.
     pub(crate) failures_to_restart: Cell<u32>,
-    /// What is wanted of `k3s agent`.
-    pub(crate) agent: Agent,
+    /// What `init` is to make of agent and power.
+    pub(crate) desire: Desire,
     /// What the watch last told of a doubt about the end of the stake: what it is doubted to be.
     pub(crate) doubted: Cell<Option<Verdict>>,
     /// Whether it was said where coins are to be sent, since there were enough.
@@ -106,7 +102,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             stake: RefCell::new(None),
             failures: Cell::new(0),
             failures_to_restart: Cell::new(crate::membership::FAILURES_TO_RESTART),
-            agent: Agent::default(),
+            desire: Desire::default(),
             doubted: Cell::default(),
             funding_shown: Cell::default(),
             restake: identity.restake,
@@ -125,16 +121,19 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         let address = self.key.address();
         info!(node_id = self.node_id, %address, "the configuration is read");
         self.board.reach(NodeState::Unsealed, Phase::Unsealed).await;
-        let end = self.live().await;
-        self.finish(&end).await
+        let life = async {
+            let end = self.live().await;
+            self.finish(end).await
+        };
+        tokio::select! {
+            never = life => never,
+            never = self.desire.keep(&self.board) => never,
+        }
     }
 
     async fn live(&self) -> End {
         if self.leaves {
-            return tokio::select! {
-                end = self.leave() => end,
-                never = self.keep_agent() => match never {},
-            };
+            return self.leave().await;
         }
         if let Err(end) = self.ensure_stake().await {
             return end;
@@ -143,29 +142,29 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         tokio::select! {
             end = self.watch() => end,
             end = self.take_part() => end,
-            never = self.keep_agent() => match never {},
             never = self.keep_token() => match never {},
         }
     }
 
-    async fn finish(&self, end: &End) -> Infallible {
+    async fn finish(&self, end: End) -> Infallible {
         match end.reason {
             PowerOffReason::Slashed => {
                 self.board.reach(NodeState::Slashed, Phase::Slashed).await;
             }
             PowerOffReason::Unbonding => self.board.advance(NodeState::Unbonding).await,
         }
-        loop {
-            warn!(detail = end.detail, "asking for the power to be cut");
-            self.board.power_off(end.reason, &end.detail).await;
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
+        warn!(detail = end.detail, "asking for the power to be cut");
+        self.desire.power_off(PowerDesire::Off {
+            reason: end.reason,
+            detail: end.detail,
+        });
+        std::future::pending().await
     }
 
     /// Finds the stake, or stakes. Comes back when the stake works or waits to be topped up, and
     /// with the end where it is over.
     async fn ensure_stake(&self) -> Result<(), End> {
-        let mut backoff = Backoff::default();
+        let mut backoff = ATTEMPTS;
         loop {
             match self.find_or_stake().await {
                 Ok(stake) if self.is_left_alone(&stake) => self.wait_for_restake(&stake).await,
@@ -181,14 +180,14 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 }
                 Err(failure) => self.chain_failed(&failure).await,
             }
-            tokio::time::sleep(backoff.pause()).await;
+            tokio::time::sleep(pause(&mut backoff)).await;
         }
     }
 
     /// Whether the stake was withdrawn before this boot: then the node is no part of the cluster,
     /// and waits for its owner's word.
     fn is_left_alone(&self, stake: &Stake) -> bool {
-        stake.verdict == Verdict::Withdrawn && self.board.agent() != AgentRequest::Wanted
+        stake.verdict == Verdict::Withdrawn && self.board.echo().agent != AgentState::Wanted
     }
 
     async fn wait_for_restake(&self, stake: &Stake) {
@@ -279,7 +278,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.board.recover(DegradedReason::StakeWithdrawn).await;
         if stake.verdict == Verdict::Active {
             self.board.recover(DegradedReason::StakeBelowMinimum).await;
-            self.release_agent(Hold::BelowMinimum).await;
+            self.desire.release(Hold::BelowMinimum);
             return;
         }
         let detail = format!(
@@ -293,7 +292,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.board
             .degrade(DegradedReason::StakeBelowMinimum, &detail)
             .await;
-        self.hold_agent(Hold::BelowMinimum, detail).await;
+        self.desire.hold(Hold::BelowMinimum, &detail);
     }
 
     /// The end that a confirmed stake means, if any.

@@ -9,11 +9,12 @@ use chain::{KeyError, Verdict};
 use master_api::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
+use wire::backoff::Backoff;
 use wire::status::{DegradedReason, NodeState, Phase};
 
-use crate::agent::Hold;
-use crate::backoff::Backoff;
+use crate::backoff::{ATTEMPTS, pause};
 use crate::board::explain;
+use crate::desire::Hold;
 use crate::life::{End, Staker};
 use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
@@ -44,7 +45,7 @@ enum Ended {
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Registers and reports until the stake is over.
     pub(crate) async fn take_part(&self) -> End {
-        let mut backoff = Backoff::default();
+        let mut backoff = ATTEMPTS;
         loop {
             let session = match self.register(&mut backoff).await {
                 Ok(session) => session,
@@ -56,7 +57,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 // a master that forgets at once is not asked again at once
                 Ended::Lost {
                     acknowledged: false,
-                } => sleep(backoff.pause()).await,
+                } => sleep(pause(&mut backoff)).await,
             }
         }
     }
@@ -79,8 +80,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     self.board
                         .reach(NodeState::Registered, Phase::Registered)
                         .await;
-                    self.want_agent(grant.server, grant.join_token).await;
-                    self.release_agent(Hold::Release).await;
+                    self.desire.join(grant.server, grant.join_token);
+                    self.desire.release(Hold::Release);
                     return Ok(registered.session);
                 }
                 Err(failure) => {
@@ -89,9 +90,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                         MasterError::Unavailable { retry_after, .. } => retry_after.unwrap_or(0),
                         _ => 0,
                     };
-                    backoff
-                        .pause()
-                        .max(Duration::from_secs(asked.min(LONGEST_RETRY_AFTER)))
+                    pause(backoff).max(Duration::from_secs(asked.min(LONGEST_RETRY_AFTER)))
                 }
             };
             sleep(pause).await;
@@ -149,7 +148,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         );
         let reason = DegradedReason::RegistrationRefused;
         self.board.degrade(reason, &detail).await;
-        self.hold_agent(Hold::Release, detail).await;
+        self.desire.hold(Hold::Release, &detail);
     }
 
     /// Takes back why registration failed, but for this one reason.
@@ -309,13 +308,13 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 self.read_stake().await.map(|_| ())
             }
             _ => {
-                self.count_failure(&detail).await;
+                self.count_failure(&detail);
                 Ok(())
             }
         }
     }
 
-    async fn count_failure(&self, detail: &str) {
+    fn count_failure(&self, detail: &str) {
         let failures = self.failures.get() + 1;
         let enough = self.failures_to_restart.get();
         if failures < enough {
@@ -326,7 +325,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.failures_to_restart
             .set(enough.saturating_mul(2).min(MOST_FAILURES_TO_RESTART));
         let reason = format!("{failures} heartbeats in a row failed: {detail}");
-        self.board.restart_agent(reason).await;
+        self.desire.restart(&reason);
     }
 
     /// Reads the stake again. Whether it could be read; and the end, where it is over.

@@ -4,7 +4,7 @@ use chain::{Stake, WatchEvent};
 use futures::StreamExt as _;
 use tracing::{info, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{ATTEMPTS, pause};
 use crate::board::explain;
 use crate::life::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
@@ -12,7 +12,7 @@ use crate::seams::{Chain, Init, Master, Meter};
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Watches until the stake is gone. A stream that ends is opened again.
     pub(crate) async fn watch(&self) -> End {
-        let mut backoff = Backoff::default();
+        let mut backoff = ATTEMPTS;
         loop {
             let stake = self.stake.borrow().clone();
             if let Some(stake) = stake {
@@ -36,7 +36,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     }
                 }
             }
-            tokio::time::sleep(backoff.pause()).await;
+            tokio::time::sleep(pause(&mut backoff)).await;
         }
     }
 

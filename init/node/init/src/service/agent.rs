@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 use wire::Secret;
-use wire::status::AgentRequest;
+use wire::status::AgentState;
 use zeroize::Zeroizing;
 
 use super::table::CONTAINERD_SOCKET;
@@ -28,7 +28,8 @@ const MAXIMUM_TOKEN: usize = 4096;
 pub(crate) struct Agent {
     directory: PathBuf,
     server: Option<String>,
-    request: AgentRequest,
+    run: u64,
+    state: AgentState,
 }
 
 /// Why an answer can't be used.
@@ -51,26 +52,41 @@ impl Agent {
         Self {
             directory: directory.to_owned(),
             server: None,
-            request: AgentRequest::Unasked,
+            run: 0,
+            state: AgentState::Unasked,
         }
     }
 
-    /// What became of the last request.
-    pub(crate) const fn request(&self) -> AgentRequest {
-        self.request
+    /// What became of the last thing that was desired.
+    pub(crate) const fn state(&self) -> AgentState {
+        self.state
     }
 
-    /// Takes an answer over. `true` when it differs from the one that is kept.
+    /// The largest number of a run so far.
+    pub(crate) const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Takes an answer over. `true` when it differs from the one that is kept, or is for a later run.
     ///
     /// # Errors
     /// [`AgentError`]; what was kept before stays, and so does an agent that runs with it.
-    pub(crate) fn accept(&mut self, server: &str, token: &Secret) -> Result<bool, AgentError> {
+    pub(crate) fn accept(
+        &mut self,
+        server: &str,
+        token: &Secret,
+        run: u64,
+    ) -> Result<bool, AgentError> {
         let taken = self.take(server, token);
-        self.request = match taken {
-            Ok(_) => AgentRequest::Wanted,
-            Err(_) => AgentRequest::Refused,
+        self.state = match taken {
+            Ok(_) => AgentState::Wanted,
+            Err(_) => AgentState::Refused,
         };
-        taken
+        let later = taken.is_ok() && run > self.run;
+        if later {
+            self.run = run;
+        }
+        taken.map(|news| news || later)
     }
 
     /// Forgets the answer: there is nothing to join until the next one.
@@ -79,7 +95,7 @@ impl Agent {
     /// What the system says of the token's file. Its arguments are gone all the same.
     pub(crate) fn forget(&mut self) -> io::Result<()> {
         self.server = None;
-        self.request = AgentRequest::Stopped;
+        self.state = AgentState::Stopped;
         match files::forget(self.token_file()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -167,7 +183,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(&directory.path().join("agent"));
         assert_eq!(agent.arguments("edge-0001"), None);
-        assert!(agent.accept(SERVER, &secret("K10abc::id.key")).unwrap());
+        assert!(agent.accept(SERVER, &secret("K10abc::id.key"), 1).unwrap());
         let file = agent.token_file();
         assert_eq!(fs::read(&file).unwrap(), b"K10abc::id.key");
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
@@ -181,26 +197,48 @@ mod tests {
     fn the_same_answer_is_no_news_and_another_is() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        assert!(agent.accept(SERVER, &secret("one")).unwrap());
-        assert!(!agent.accept(SERVER, &secret("one")).unwrap());
-        assert!(agent.accept(SERVER, &secret("two")).unwrap());
-        assert!(agent.accept("https://192.0.2.2", &secret("two")).unwrap());
-        assert!(!agent.accept("https://192.0.2.2", &secret("two")).unwrap());
+        assert!(agent.accept(SERVER, &secret("one"), 1).unwrap());
+        assert!(!agent.accept(SERVER, &secret("one"), 1).unwrap());
+        assert!(agent.accept(SERVER, &secret("two"), 1).unwrap());
+        assert!(
+            agent
+                .accept("https://192.0.2.2", &secret("two"), 1)
+                .unwrap()
+        );
+        assert!(
+            !agent
+                .accept("https://192.0.2.2", &secret("two"), 1)
+                .unwrap()
+        );
+    }
+
+    #[test]
+    fn a_later_run_is_news_and_an_earlier_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(directory.path());
+        for (run, news) in [(3, true), (3, false), (4, true), (0, false), (4, false)] {
+            let taken = agent.accept(SERVER, &secret("one"), run).unwrap();
+            assert_eq!(taken, news, "{run}");
+        }
+        assert!(agent.accept(SERVER, &secret("two words"), 9).is_err());
+        assert_eq!(agent.run(), 4);
+        agent.forget().unwrap();
+        assert_eq!(agent.run(), 4);
     }
 
     #[test]
     fn an_answer_is_forgotten_and_the_same_one_is_news_again() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        assert_eq!(agent.request(), AgentRequest::Unasked);
+        assert_eq!(agent.state(), AgentState::Unasked);
         agent.forget().unwrap();
-        assert!(agent.accept(SERVER, &secret("one")).unwrap());
-        assert_eq!(agent.request(), AgentRequest::Wanted);
+        assert!(agent.accept(SERVER, &secret("one"), 1).unwrap());
+        assert_eq!(agent.state(), AgentState::Wanted);
         agent.forget().unwrap();
-        assert_eq!(agent.request(), AgentRequest::Stopped);
+        assert_eq!(agent.state(), AgentState::Stopped);
         assert!(!agent.token_file().exists());
         assert_eq!(agent.arguments("edge-0001"), None);
-        assert!(agent.accept(SERVER, &secret("one")).unwrap());
+        assert!(agent.accept(SERVER, &secret("one"), 1).unwrap());
         assert!(agent.arguments("edge-0001").is_some());
     }
 
@@ -210,21 +248,21 @@ mod tests {
         let place = directory.path().join("agent");
         fs::write(&place, b"in the way").unwrap();
         let mut agent = Agent::new(&place);
-        let error = agent.accept(SERVER, &secret("K10one")).unwrap_err();
+        let error = agent.accept(SERVER, &secret("K10one"), 1).unwrap_err();
         assert!(matches!(error, AgentError::Write(_)), "{error}");
         assert!(!crate::log::chain(&error).contains("K10"));
-        assert_eq!(agent.request(), AgentRequest::Refused);
+        assert_eq!(agent.state(), AgentState::Refused);
         assert_eq!(agent.arguments("edge-0001"), None);
         fs::remove_file(&place).unwrap();
-        assert!(agent.accept(SERVER, &secret("K10one")).unwrap());
-        assert_eq!(agent.request(), AgentRequest::Wanted);
+        assert!(agent.accept(SERVER, &secret("K10one"), 1).unwrap());
+        assert_eq!(agent.state(), AgentState::Wanted);
     }
 
     #[test]
     fn what_can_t_be_an_answer_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        agent.accept(SERVER, &secret("good")).unwrap();
+        agent.accept(SERVER, &secret("good"), 1).unwrap();
         let long = "x".repeat(MAXIMUM_TOKEN + 1);
         let far = format!("https://{}", "x".repeat(MAXIMUM_SERVER));
         for (server, token) in [
@@ -237,12 +275,12 @@ mod tests {
             (SERVER, "line\n"),
             (SERVER, &long),
         ] {
-            let error = agent.accept(server, &secret(token)).unwrap_err();
+            let error = agent.accept(server, &secret(token), 1).unwrap_err();
             assert!(!matches!(error, AgentError::Write(_)), "{server} {token}");
         }
-        assert_eq!(agent.request(), AgentRequest::Refused);
+        assert_eq!(agent.state(), AgentState::Refused);
         assert!(agent.arguments("edge-0001").is_some());
-        assert!(!agent.accept(SERVER, &secret("good")).unwrap());
-        assert_eq!(agent.request(), AgentRequest::Wanted);
+        assert!(!agent.accept(SERVER, &secret("good"), 1).unwrap());
+        assert_eq!(agent.state(), AgentState::Wanted);
     }
 }

@@ -111,7 +111,23 @@ async fn a_slash_on_the_event_stream_ends_the_node() {
         let before = world.heartbeats();
         sleep(60 * MINUTE).await;
         assert_eq!(world.heartbeats(), before);
-        assert!(world.told(|message| matches!(message, ToInit::PowerOff { .. })) > 2);
+        assert_eq!(world.powers_off(), 1, "init has echoed it");
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_off_that_gets_lost_is_sent_again() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        world.init.lost.set(3);
+        world.chain.set(Verdict::Slashed);
+        world
+            .chain
+            .emit(|stake| WatchEvent::Slashed { stake, slash: None });
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.powers_off(), 4);
     };
     world.live(script).await;
 }
@@ -229,12 +245,10 @@ async fn a_stake_below_the_minimum_waits_for_a_top_up() {
         assert_eq!(last.stake_status, "below-minimum");
         assert_eq!(world.agents_stopped(), 1);
         assert_eq!(world.agents_started(), 1);
-        let told = world.init.messages();
-        let hint = told.iter().rev().find_map(|message| match message {
-            ToInit::StopAgent { reason } => Some(reason.clone()),
-            _ => None,
-        });
-        assert!(hint.unwrap().contains("staking::top_up"));
+        let Some(AgentDesire::Stop { reason }) = world.agents().pop() else {
+            panic!("{:?}", world.agents());
+        };
+        assert!(reason.contains("staking::top_up"));
         // topped up: the same token serves
         world.chain.set(Verdict::Active);
         sleep(MINUTE).await;
@@ -288,7 +302,7 @@ async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
         sleep(Duration::from_secs(11)).await;
         assert!(world.still_on());
         assert_eq!(world.agents_stopped(), 1);
-        assert_eq!(world.init.agent(), wire::status::AgentRequest::Stopped);
+        assert_eq!(world.init.agent(), wire::status::AgentState::Stopped);
         assert_eq!(world.degraded(DegradedReason::ChainRefused), 1);
         // the others are back, and nobody shows it any more
         world.chain.emit(WatchEvent::Cleared);

@@ -2,7 +2,7 @@
 
 use super::*;
 use wire::Secret;
-use wire::child::PowerOffReason;
+use wire::child::{AgentDesire, Desired, PowerDesire, PowerOffReason};
 
 #[test]
 fn every_name_has_its_entry() {
@@ -57,23 +57,31 @@ fn allowed(name: Name, message: &ToInit) -> bool {
 
 #[test]
 fn who_may_say_what() {
-    let start = ToInit::StartAgent {
+    let run = AgentDesire::Run {
         server: "https://192.0.2.1:6443".to_owned(),
         token: Secret::new("K10".to_owned()),
+        run: 1,
     };
-    let restart = ToInit::RestartAgent {
+    let stop = AgentDesire::Stop {
         reason: String::new(),
     };
-    let power_off = ToInit::PowerOff {
+    let off = PowerDesire::Off {
         reason: PowerOffReason::Slashed,
         detail: String::new(),
     };
-    let stop = ToInit::StopAgent {
-        reason: String::new(),
-    };
-    for message in [&start, &stop, &restart, &power_off] {
+    for (agent, power) in [
+        (run, PowerDesire::On),
+        (stop.clone(), PowerDesire::On),
+        (stop, off),
+    ] {
+        let desired = Desired {
+            number: 1,
+            agent,
+            power,
+        };
+        let message = ToInit::Desired { desired };
         for name in Name::ALL {
-            assert_eq!(allowed(*name, message), *name == Name::Staker, "{name}");
+            assert_eq!(allowed(*name, &message), *name == Name::Staker, "{name}");
         }
     }
     let network = ToInit::Reached {
