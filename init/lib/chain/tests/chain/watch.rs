@@ -5,7 +5,7 @@ use std::time::Duration;
 use chain::{Chain, ChainError, Mist, Prepared, Stake, Verdict, WatchEvent};
 use fullnode::Running;
 
-use crate::common::{Devnet, NODE, Proxy, SUI, next, within};
+use fullnode::devnet::{Devnet, NODE, Proxy, SUI, next, within};
 
 /// Long enough that the watch does not read again by itself while a test runs.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);

@@ -6,7 +6,7 @@ use fullnode::Reply;
 use prost::Message as _;
 use sui_rpc::proto::sui::rpc::v2::{GetEpochResponse, SimulateTransactionResponse};
 
-use crate::common::{Devnet, NODE, SUI, within};
+use fullnode::devnet::{Devnet, NODE, SUI, within};
 
 /// The bound that the crate documents.
 const MOST_GAS_PRICE: u64 = 20_000;
