@@ -2,6 +2,7 @@
 
 use crate::amount::Mist;
 use crate::identifiers::{Address, ChainId, ObjectId, TransactionId};
+use crate::stake::Verdict;
 
 /// A text that does not name what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +98,9 @@ pub enum KeyError {
     #[error("the signature does not fit the message")]
     BadSignature,
 }
+
+/// The call that submits a transaction.
+pub(crate) const EXECUTE: &str = "ExecuteTransaction";
 
 /// A failed conversation with the chain.
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +254,7 @@ pub enum ChainError {
         /// The record.
         record: ObjectId,
         /// Its state.
-        verdict: crate::Verdict,
+        verdict: Verdict,
     },
     /// The transaction cannot be put together.
     #[error("the transaction cannot be built: {detail}")]
@@ -318,7 +322,7 @@ impl ChainError {
     pub fn never_executed(&self) -> bool {
         match self {
             Self::Aborted { .. } | Self::Upgraded { .. } | Self::Failed { .. } => true,
-            Self::Refused { call, .. } => *call == crate::rpc::EXECUTE,
+            Self::Refused { call, .. } => *call == EXECUTE,
             _ => false,
         }
     }

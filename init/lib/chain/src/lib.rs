@@ -18,11 +18,14 @@ mod stake;
 mod transactions;
 
 pub use amount::Mist;
-pub use client::{Chain, PayoutTransaction, Prepared, StakeTransaction, StakeWatch};
+pub use client::{
+    Chain, KeptTransaction, PayoutTo, PayoutTransaction, Prepared, Purpose, StakeOf,
+    StakeTransaction, StakeWatch, WatchEvent,
+};
 pub use error::{ChainError, KeyError, ParseError, SettingsError};
 pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
 pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;
 pub use release::{LaunchMeasurement, Release, ReleaseVersion, Releases, Tee};
 pub use settings::{ChainSettings, Timeouts};
-pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict, WatchEvent};
+pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict};

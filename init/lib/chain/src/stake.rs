@@ -1,7 +1,6 @@
 //! A stake as the rest of the system sees it.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,15 +84,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What an answer of the chain comes to.
-    pub fn of(answer: &Result<Option<Stake>, crate::ChainError>) -> Self {
-        match answer {
-            Ok(Some(stake)) => stake.verdict,
-            Ok(None) => Self::NotFound,
-            Err(_) => Self::Unreachable,
-        }
-    }
-
     /// Whether the stake is gone for good, which is not believed of one fullnode at once.
     pub const fn is_gone(self) -> bool {
         matches!(self, Self::Slashed | Self::Withdrawn)
@@ -153,55 +143,6 @@ pub struct Slash {
     pub remaining: Mist,
     /// The slasher's reason code.
     pub reason: u16,
-}
-
-/// What a watch over a record tells: each change of what is known of it, once.
-///
-/// The end of a stake ([`Verdict::is_over`]) is told as `Changed`, `Slashed` or `Withdrawn` only when
-/// it is confirmed ([`crate::Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
-/// the end confirmed or `Cleared`.
-#[derive(Debug)]
-pub enum WatchEvent {
-    /// The event stream is up (again), and the record was read after it began: nothing that
-    /// happened before has been missed. The stake stands as last told.
-    Watching(Stake),
-    /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
-    Changed {
-        /// As it is now.
-        stake: Stake,
-        /// The event behind it, where one was seen.
-        slash: Option<Slash>,
-    },
-    /// All of the stake is gone. The watch ends after it.
-    Slashed {
-        /// As it is now.
-        stake: Stake,
-        /// The event behind it, where one was seen.
-        slash: Option<Slash>,
-    },
-    /// The owner has taken the stake back. The watch ends after it.
-    Withdrawn(Stake),
-    /// One fullnode alone shows that the stake is over, and no other says anything.
-    Suspected {
-        /// As that fullnode shows it.
-        stake: Stake,
-        /// Its URL.
-        by: String,
-        /// How long it has to show that until it is believed.
-        believed_after: Duration,
-    },
-    /// A fullnode shows that the stake is over, and another shows something else.
-    Contradicted {
-        /// As the first of them shows it.
-        stake: Stake,
-        /// Who shows what instead.
-        contrary: String,
-    },
-    /// What was suspected or contradicted is shown by no fullnode any more. The stake as it
-    /// is now.
-    Cleared(Stake),
-    /// The watch is blind for now; it goes on trying, with growing pauses.
-    Blind(crate::ChainError),
 }
 
 /// A transaction that the chain has in a checkpoint.

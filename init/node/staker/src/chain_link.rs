@@ -142,7 +142,7 @@ impl Chain for ChainLink {
     }
 
     async fn payout_expired(&self, payout: &PayoutTransaction) -> Result<bool, ChainError> {
-        self.connection().await?.payout_expired(payout).await
+        self.connection().await?.expired(payout).await
     }
 
     async fn submit_payout(&self, payout: &PayoutTransaction) -> Result<(), ChainError> {

@@ -5,6 +5,7 @@ mod confirm;
 mod find;
 mod gas;
 mod governance;
+mod kept;
 mod payout;
 mod read;
 mod submit;
@@ -25,9 +26,9 @@ use crate::rpc::Fullnode;
 use crate::settings::{ChainSettings, Timeouts};
 use crate::stake::Pool;
 
-pub use payout::PayoutTransaction;
-pub use submit::{Prepared, StakeTransaction};
-pub use watch::StakeWatch;
+pub use kept::{KeptTransaction, PayoutTo, PayoutTransaction, Purpose, StakeOf, StakeTransaction};
+pub use submit::Prepared;
+pub use watch::{StakeWatch, WatchEvent};
 
 /// A connection to the chain that the settings name. Cheap to clone.
 ///

@@ -8,18 +8,19 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use wire::backoff::Backoff;
 
 use super::Chain;
 use crate::error::ChainError;
 use crate::rpc::{EventFeed, FeedItem, Fullnode};
-use crate::stake::{Slash, Stake, Verdict, WatchEvent};
+use crate::stake::{Slash, Stake, Verdict};
 
 /// News that wait to be taken; the watch pauses when there are more.
 const BACKLOG: usize = 16;
 
-/// First and longest pause before another try.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause before another try, and all of them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(500), LONGEST_PAUSE);
 
 /// How soon to look again when an event and the record do not fit together yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -29,6 +30,55 @@ const LONGEST_DOUBT_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often in a row a feed may break before another fullnode is asked.
 const PATIENCE: u32 = 3;
+
+/// What a watch over a record tells: each change of what is known of it, once.
+///
+/// The end of a stake ([`Verdict::is_over`]) is told as `Changed`, `Slashed` or `Withdrawn` only when
+/// it is confirmed ([`Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
+/// the end confirmed or `Cleared`.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// The event stream is up (again), and the record was read after it began: nothing that
+    /// happened before has been missed. The stake stands as last told.
+    Watching(Stake),
+    /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
+    Changed {
+        /// As it is now.
+        stake: Stake,
+        /// The event behind it, where one was seen.
+        slash: Option<Slash>,
+    },
+    /// All of the stake is gone. The watch ends after it.
+    Slashed {
+        /// As it is now.
+        stake: Stake,
+        /// The event behind it, where one was seen.
+        slash: Option<Slash>,
+    },
+    /// The owner has taken the stake back. The watch ends after it.
+    Withdrawn(Stake),
+    /// One fullnode alone shows that the stake is over, and no other says anything.
+    Suspected {
+        /// As that fullnode shows it.
+        stake: Stake,
+        /// Its URL.
+        by: String,
+        /// How long it has to show that until it is believed.
+        believed_after: Duration,
+    },
+    /// A fullnode shows that the stake is over, and another shows something else.
+    Contradicted {
+        /// As the first of them shows it.
+        stake: Stake,
+        /// Who shows what instead.
+        contrary: String,
+    },
+    /// What was suspected or contradicted is shown by no fullnode any more. The stake as it
+    /// is now.
+    Cleared(Stake),
+    /// The watch is blind for now; it goes on trying, with growing pauses.
+    Blind(ChainError),
+}
 
 /// A watch over one stake: a stream that ends when the stake does. Dropping it ends it too.
 #[derive(Debug)]
@@ -136,7 +186,7 @@ struct Watcher {
 
 impl Watcher {
     async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = PAUSES;
         let mut index = 0;
         loop {
             let chain = self.chain.clone();
@@ -161,18 +211,17 @@ impl Watcher {
             }
             index = index.wrapping_add(1);
             if began.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
+                pauses.reset();
             }
-            let pause_now = match self.doubt {
-                Doubt::None => pause,
-                _ => pause.min(LONGEST_DOUBT_PAUSE),
+            let pause = match self.doubt {
+                Doubt::None => pauses.fail(),
+                _ => pauses.fail().min(LONGEST_DOUBT_PAUSE),
             };
             tokio::select! {
-                () = tokio::time::sleep(pause_now) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = chain.inner.doubted.notified() => {}
                 () = self.tell.closed() => return,
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
