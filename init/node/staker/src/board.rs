@@ -15,6 +15,7 @@ use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
 use wire::paths;
 use wire::status::{AgentState, DegradedReason, NodeState, NodeStatus, Phase};
 
+use crate::explain::explain;
 use crate::seams::Init;
 use crate::tee::TeeReport;
 
@@ -364,19 +365,6 @@ impl<I: Init> Board<I> {
         self.health
             .send_modify(|health| change(Arc::make_mut(health)));
     }
-}
-
-/// An error and what is behind it, in one line.
-#[must_use]
-pub fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 
 use chain::{ChainError, Stake, Verdict};
 use tracing::{info, warn};
+use wire::child::PowerOffReason;
 use wire::status::DegradedReason;
 
-use crate::board::explain;
 use crate::desire::Hold;
-use crate::life::{End, Staker};
+use crate::explain::explain;
+use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
@@ -73,5 +74,43 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             self.desire.release(Hold::Suspicion);
             self.board.recover(DegradedReason::ChainRefused).await;
         }
+    }
+
+    /// Keeps a stake that stands, and shows it. Below the pool's minimum the node runs nothing.
+    pub(crate) async fn take_standing(&self, stake: &Stake) {
+        self.keep(stake);
+        self.chain_works().await;
+        self.board.recover(DegradedReason::StakeWithdrawn).await;
+        if stake.verdict == Verdict::Active {
+            self.board.recover(DegradedReason::StakeBelowMinimum).await;
+            self.desire.release(Hold::BelowMinimum);
+            return;
+        }
+        let detail = format!(
+            "the stake {} holds {}, {} less than the pool's minimum of {}: top it up (staker top-up, \
+             or staking::top_up from any account); until then the node runs nothing",
+            stake.record,
+            stake.amount,
+            stake.missing(),
+            stake.minimum
+        );
+        self.board
+            .degrade(DegradedReason::StakeBelowMinimum, &detail)
+            .await;
+        self.desire.hold(Hold::BelowMinimum, &detail);
+    }
+
+    /// The end that a confirmed stake means, if any.
+    pub(crate) fn end_of(&self, stake: &Stake) -> Option<End> {
+        if !stake.verdict.is_over() {
+            return None;
+        }
+        let reason = match stake.verdict {
+            Verdict::Slashed => PowerOffReason::Slashed,
+            _ => PowerOffReason::Unbonding,
+        };
+        self.keep(stake);
+        let detail = format!("the stake {} is {}", stake.record, stake.verdict);
+        Some(End { reason, detail })
     }
 }

@@ -15,7 +15,7 @@ use wire::status::{DegradedReason, NodeState};
 
 use crate::backoff::{ATTEMPTS, pause};
 use crate::desire::Hold;
-use crate::life::{End, Staker};
+use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
 /// Until the chain is looked at again after something was done.

@@ -4,118 +4,18 @@
 //! membership in the cluster (`membership`). Whichever sees the end first ends both. A stake that
 //! can't be read is never an end, and neither is the master's word: only the chain's, confirmed.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::rc::Rc;
 
-use chain::{Address, ChainError, NodeKey, Stake, Verdict};
+use chain::{ChainError, Stake, Verdict};
 use tracing::{info, warn};
 use wire::child::{PowerDesire, PowerOffReason};
 use wire::status::{AgentState, DegradedReason, NodeState, Phase};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::board::{Board, explain};
-use crate::desire::{Desire, Hold};
-use crate::funding;
-use crate::journal::Journal;
-use crate::prover::Prover;
+use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter, Prepared};
 
-/// How a node's life ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct End {
-    pub(crate) reason: PowerOffReason,
-    pub(crate) detail: String,
-}
-
-/// Who the node is.
-pub struct Identity {
-    /// Its name in the cluster and on chain.
-    pub node_id: String,
-    /// Its Sui key.
-    pub key: Rc<NodeKey>,
-    /// Whether it stakes anew what was withdrawn.
-    pub restake: bool,
-    /// Whether it gives its stake up.
-    pub leave: bool,
-    /// Where a node that leaves sends its coins.
-    pub payout: Option<Address>,
-    /// Its TPM, which proves what it runs.
-    pub prover: Prover,
-}
-
-/// Everything that a node's life needs.
-pub struct Staker<C, M, I, U> {
-    pub(crate) chain: C,
-    pub(crate) master: M,
-    pub(crate) board: Board<I>,
-    pub(crate) meter: RefCell<U>,
-    pub(crate) key: Rc<NodeKey>,
-    pub(crate) node_id: String,
-    pub(crate) prover: Prover,
-    pub(crate) journal: Journal,
-    /// Whether a stake that was withdrawn is made anew.
-    restake: bool,
-    /// Whether the stake is not wanted any more.
-    leaves: bool,
-    /// Where all coins are sent then.
-    pub(crate) payout: Option<Address>,
-    /// Seconds since 1970-01-01 UTC.
-    pub(crate) clock: fn() -> u64,
-    /// The stake, as last read.
-    pub(crate) stake: RefCell<Option<Stake>>,
-    /// Heartbeats that failed since the last one that was acknowledged, or since the last restart
-    /// of the agent.
-    pub(crate) failures: Cell<u32>,
-    /// How many failures ask for a restart of the agent.
-    pub(crate) failures_to_restart: Cell<u32>,
-    /// What `init` is to make of agent and power.
-    pub(crate) desire: Desire,
-    /// What the watch last told of a doubt about the end of the stake: what it is doubted to be.
-    pub(crate) doubted: Cell<Option<Verdict>>,
-    /// Whether it was said where coins are to be sent, since there were enough.
-    funding_shown: Cell<bool>,
-}
-
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
-    /// A node that has reached nothing yet.
-    #[must_use]
-    pub fn new(
-        chain: C,
-        master: M,
-        board: Board<I>,
-        meter: U,
-        identity: Identity,
-        journal: Journal,
-        clock: fn() -> u64,
-    ) -> Self {
-        Self {
-            chain,
-            master,
-            board,
-            meter: RefCell::new(meter),
-            key: identity.key,
-            node_id: identity.node_id,
-            prover: identity.prover,
-            journal,
-            clock,
-            stake: RefCell::new(None),
-            failures: Cell::new(0),
-            failures_to_restart: Cell::new(crate::membership::FAILURES_TO_RESTART),
-            desire: Desire::default(),
-            doubted: Cell::default(),
-            funding_shown: Cell::default(),
-            restake: identity.restake,
-            leaves: identity.leave,
-            payout: identity.payout,
-        }
-    }
-
-    /// Where the node stands.
-    pub fn board(&self) -> &Board<I> {
-        &self.board
-    }
-
     /// Lives. Never returns: at the end it waits to be stopped.
     pub async fn run(&self) -> Infallible {
         let address = self.key.address();
@@ -269,84 +169,5 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             warn!(%error, "the stake transaction can't be kept on disk before it is sent");
         }
         Ok(prepared)
-    }
-
-    /// Keeps a stake that stands, and shows it. Below the pool's minimum the node runs nothing.
-    pub(crate) async fn take_standing(&self, stake: &Stake) {
-        self.keep(stake);
-        self.chain_works().await;
-        self.board.recover(DegradedReason::StakeWithdrawn).await;
-        if stake.verdict == Verdict::Active {
-            self.board.recover(DegradedReason::StakeBelowMinimum).await;
-            self.desire.release(Hold::BelowMinimum);
-            return;
-        }
-        let detail = format!(
-            "the stake {} holds {}, {} less than the pool's minimum of {}: top it up (staker top-up, \
-             or staking::top_up from any account); until then the node runs nothing",
-            stake.record,
-            stake.amount,
-            stake.missing(),
-            stake.minimum
-        );
-        self.board
-            .degrade(DegradedReason::StakeBelowMinimum, &detail)
-            .await;
-        self.desire.hold(Hold::BelowMinimum, &detail);
-    }
-
-    /// The end that a confirmed stake means, if any.
-    pub(crate) fn end_of(&self, stake: &Stake) -> Option<End> {
-        if !stake.verdict.is_over() {
-            return None;
-        }
-        let reason = match stake.verdict {
-            Verdict::Slashed => PowerOffReason::Slashed,
-            _ => PowerOffReason::Unbonding,
-        };
-        self.keep(stake);
-        let detail = format!("the stake {} is {}", stake.record, stake.verdict);
-        Some(End { reason, detail })
-    }
-
-    pub(crate) fn keep(&self, stake: &Stake) {
-        self.board.show_stake(stake);
-        *self.stake.borrow_mut() = Some(stake.clone());
-    }
-
-    /// Gives the reason of a failed conversation with the chain.
-    pub(crate) async fn chain_failed(&self, failure: &ChainError) {
-        let reason = match failure {
-            ChainError::BalanceShort { .. } => DegradedReason::BalanceShort,
-            ChainError::BelowMinimum { .. } => DegradedReason::StakeBelowMinimum,
-            ChainError::Unconfirmed { .. } | ChainError::Disagreement { .. } => {
-                DegradedReason::ChainRefused
-            }
-            failure if failure.retryable() => DegradedReason::ChainUnreachable,
-            _ => DegradedReason::ChainRefused,
-        };
-        if reason == DegradedReason::BalanceShort && !self.funding_shown.replace(true) {
-            self.show_funding();
-        }
-        self.board.degrade(reason, &explain(failure)).await;
-    }
-
-    /// For whoever stands before the machine.
-    fn show_funding(&self) {
-        let address = self.key.address();
-        info!("send SUI to {address}");
-        for line in funding::code(&address) {
-            info!("{line}");
-        }
-    }
-
-    pub(crate) async fn chain_works(&self) {
-        self.board.recover(DegradedReason::ChainUnreachable).await;
-        self.board.recover(DegradedReason::BalanceShort).await;
-        self.funding_shown.set(false);
-        // a doubt is not settled by one fullnode that knows of none
-        if self.doubted.get().is_none() {
-            self.board.recover(DegradedReason::ChainRefused).await;
-        }
     }
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::board::explain;
+use crate::explain::explain;
 use crate::seams::{Challenged, Master, MasterError};
 
 /// Name lookup, TCP and TLS handshake.

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use attest::channel::heartbeat_data;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chain::{KeyError, Verdict};
+use chain::Verdict;
 use master_api::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -13,15 +11,12 @@ use wire::backoff::Backoff;
 use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::board::explain;
 use crate::desire::Hold;
-use crate::life::{End, Staker};
+use crate::explain::explain;
+use crate::node::{End, FAILURES_TO_RESTART, Staker, signing};
 use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
 
-/// After so many failed heartbeats in a row the agent is restarted. When that does not help,
-/// the next restart takes twice as many, so that a long outage does not keep restarting what works.
-pub(crate) const FAILURES_TO_RESTART: u32 = 3;
 /// The most failures that a restart takes: about 48 minutes of them.
 const MOST_FAILURES_TO_RESTART: u32 = 96;
 
@@ -341,26 +336,6 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             }
         }
     }
-
-    pub(crate) fn seal_token(&self) -> Result<String, MasterError> {
-        let stake = self.stake.borrow();
-        let token = stake.as_ref().and_then(|stake| stake.seal_token);
-        token
-            .map(|token| token.id.to_string())
-            .ok_or(MasterError::NoSealToken)
-    }
-
-    pub(crate) async fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
-        let signature = self.key.sign_message_aside(bytes).await.map_err(signing)?;
-        STANDARD
-            .decode(signature.to_string())
-            .map(Base64)
-            .map_err(|_| signing(KeyError::BadSignature))
-    }
-}
-
-pub(crate) fn signing(failure: impl std::error::Error + 'static) -> MasterError {
-    MasterError::Signing(Box::new(failure))
 }
 
 /// Percentages as the protocol has them: numbers from 0 to 100, in hundredths.

@@ -9,8 +9,8 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::life::Staker;
-use crate::membership::signing;
+use crate::node::{Staker, signing};
+
 use crate::seams::{Chain, Challenged, Init, Master, MasterError, Meter};
 use crate::tee::TeeReport;
 

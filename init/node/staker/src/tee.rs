@@ -16,7 +16,7 @@ use attest::report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 use attest::report::socket::ask;
 use attest::report::{Kind, Report, report_data};
 
-use crate::board::explain;
+use crate::explain::explain;
 
 /// How long a report may take: a little longer than `init report` waits for it. All of the evidence must
 /// be there before the master's nonce is a minute old.

@@ -7,8 +7,8 @@ use chain::{Stake, Verdict};
 use tracing::{info, warn};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::board::explain;
-use crate::life::Staker;
+use crate::explain::explain;
+use crate::node::Staker;
 use crate::seams::{Chain, Init, Master, Meter};
 
 /// How often the token's time is looked at.

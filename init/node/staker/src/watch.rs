@@ -5,8 +5,8 @@ use futures::StreamExt as _;
 use tracing::{info, warn};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::board::explain;
-use crate::life::{End, Staker};
+use crate::explain::explain;
+use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {

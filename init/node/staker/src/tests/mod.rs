@@ -14,7 +14,7 @@ use crate::doubles::{
     FakeChain, FakeMaster, FakeMeter, JOIN_TOKEN, Recorder, no_answer, no_master,
 };
 use crate::journal::{Journal, Purpose};
-use crate::life::{Identity, Staker};
+use crate::node::{Identity, Staker};
 use crate::prover::Prover;
 use crate::seams::MasterError;
 
