@@ -22,9 +22,9 @@ pub use client::{
     Chain, KeptTransaction, PayoutTo, PayoutTransaction, Prepared, Purpose, StakeOf,
     StakeTransaction, StakeWatch, WatchEvent,
 };
-pub use error::{ChainError, KeyError, ParseError, SettingsError};
+pub use error::{ChainError, ParseError, SettingsError};
 pub use identifiers::{Address, ChainId, ObjectId, TransactionId};
-pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
+pub use key::{KeyError, MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;
 pub use release::{LaunchMeasurement, Release, ReleaseVersion, Releases, Tee};
 pub use settings::{ChainSettings, Timeouts};

@@ -10,8 +10,8 @@ use sui_sdk_types::{
     SignatureScheme, SimpleSignature, UserSignature,
 };
 
+use super::error::KeyError;
 use super::{MessageSignature, SignatureBytes};
-use crate::error::KeyError;
 use crate::identifiers::Address;
 
 /// The public half of a node's key.
