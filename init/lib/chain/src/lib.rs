@@ -19,7 +19,7 @@ mod transactions;
 
 pub use amount::Mist;
 pub use client::{
-    Chain, KeptTransaction, PayoutTo, PayoutTransaction, Prepared, Purpose, StakeOf,
+    Chain, KeptFor, KeptTransaction, PayoutTo, PayoutTransaction, Prepared, StakeOf,
     StakeTransaction, StakeWatch, WatchEvent,
 };
 pub use error::{ChainError, ParseError, SettingsError};

@@ -317,7 +317,7 @@ impl<I: Init> Board<I> {
         });
     }
 
-    /// Tells `init` what is desired.
+    /// Sends what is desired to `init`.
     pub(crate) async fn desire(&self, desired: &Desired) {
         match (&desired.power, &desired.agent) {
             (PowerDesire::Off { reason, detail }, _) if !self.init.present() => {

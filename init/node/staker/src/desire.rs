@@ -1,8 +1,8 @@
-//! The state of agent and power that this node desires, and the one loop that tells it to `init`.
+//! The state of agent and power that this node desires, and the one loop that sends it to `init`.
 //!
 //! What it follows from is set here as it becomes known: where to join and with what, what stands
-//! against it, and the node's end. `init` is told with every change, and again as long as its status
-//! does not echo that: a message can be lost, and an agent not be started for the moment.
+//! against it, and the node's end. It is sent with every change, and again as long as the status of
+//! `init` does not echo it: a message can be lost, and an agent not be started for the moment.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::backoff::pause;
 use crate::board::Board;
 use crate::seams::Init;
 
-/// How soon, and how late at most, `init` is told again what it has not carried out.
+/// How soon, and how late at most, what `init` has not carried out is sent again.
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(60));
 /// The longest sentence that is sent on, in characters: an answer from outside can be in it.
 const LONGEST_REASON: usize = 512;
@@ -114,9 +114,9 @@ impl Desire {
         }
     }
 
-    /// Tells `init` what is desired, for as long as the node lives.
+    /// Sends what is desired, for as long as the node lives.
     pub(crate) async fn keep<I: Init>(&self, board: &Board<I>) -> Infallible {
-        let mut told: Option<Desired> = None;
+        let mut sent: Option<Desired> = None;
         let mut run = 0;
         let mut backoff = AGAIN;
         let mut again_at = Instant::now();
@@ -124,11 +124,11 @@ impl Desire {
             let echo = board.echo();
             // a former run of this program may have had it restarted
             run = echo.agent_run.max(run) + u64::from(self.restart.take());
-            let ran = told.is_some() || echo.agent != AgentState::Unasked;
-            let number = told.as_ref().map_or(0, |told| told.number);
-            let news = self.now(told.as_ref(), run, ran).filter(|(agent, power)| {
-                told.as_ref()
-                    .is_none_or(|told| (&told.agent, &told.power) != (agent, power))
+            let ran = sent.is_some() || echo.agent != AgentState::Unasked;
+            let number = sent.as_ref().map_or(0, |sent| sent.number);
+            let news = self.now(sent.as_ref(), run, ran).filter(|(agent, power)| {
+                sent.as_ref()
+                    .is_none_or(|sent| (&sent.agent, &sent.power) != (agent, power))
             });
             if let Some((agent, power)) = news {
                 let number = number.max(echo.desired) + 1;
@@ -138,17 +138,17 @@ impl Desire {
                     power,
                 };
                 board.desire(&desired).await;
-                told = Some(desired);
+                sent = Some(desired);
                 backoff.reset();
                 again_at = Instant::now() + pause(&mut backoff);
             } else if Instant::now() >= again_at {
-                match &told {
-                    Some(told) if echo.desired != number && board.init().present() => {
+                match &sent {
+                    Some(sent) if echo.desired != number && board.init().present() => {
                         info!(
                             number,
-                            "init has not carried out what is desired: telling it again"
+                            "init has not carried out what is desired: sending it again"
                         );
-                        board.desire(told).await;
+                        board.desire(sent).await;
                     }
                     _ => backoff.reset(),
                 }

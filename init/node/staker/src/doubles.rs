@@ -26,7 +26,7 @@ pub(crate) const JOIN_TOKEN: &str =
 /// How often the chain's watch looks again at what is in doubt.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Records what `init` is told, and echoes what init would have carried out.
+/// Records the messages to `init`, and echoes what it would have carried out.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Recorder {
     messages: Rc<RefCell<Vec<ToInit>>>,

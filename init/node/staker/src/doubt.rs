@@ -1,5 +1,5 @@
-//! The end of the stake, as the chain's watch tells it. This program holds no doubt of its own: it
-//! follows what was told last.
+//! The end of the stake, as the chain's watch reports it. This program holds no doubt of its own: it
+//! follows the last report.
 
 use chain::{ChainError, Stake, Verdict};
 use tracing::{info, warn};
@@ -13,7 +13,7 @@ use crate::seams::{Chain, Init, Master, Meter};
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Takes a stake over that was read. One that is over is confirmed before; as long as it is not,
-    /// nothing is done here: the watch hears of every doubt, and tells what it makes of it.
+    /// nothing is done here: the watch hears of every doubt, and reports what it makes of it.
     ///
     /// # Errors
     /// The end of the node, where the stake is over, beyond doubt.

@@ -73,7 +73,7 @@ pub struct Staker<C, M, I, U> {
     pub(crate) failures_to_restart: Cell<u32>,
     /// What `init` is to make of agent and power.
     pub(crate) desire: Desire,
-    /// What the watch last told of a doubt about the end of the stake: what it is doubted to be.
+    /// The end of the stake that is in doubt, as the watch reported last.
     pub(crate) doubted: Cell<Option<Verdict>>,
     /// Whether it was said where coins are to be sent, since there were enough.
     funding_shown: Cell<bool>,

@@ -113,7 +113,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    /// What the watch tells of a stake is certain.
+    /// Takes a stake over that the watch reports as certain.
     async fn take_certain(&self, stake: &Stake) -> Option<End> {
         let end = self.end_of(stake);
         if end.is_none() {

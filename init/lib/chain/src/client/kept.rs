@@ -16,7 +16,7 @@ use crate::rpc::Fullnode;
 use crate::stake::Executed;
 
 /// What a kept transaction is for, as it stands before the transaction on disk.
-pub trait Purpose: Clone + fmt::Debug + Serialize + DeserializeOwned {
+pub trait KeptFor: Clone + fmt::Debug + Serialize + DeserializeOwned {
     /// What bytes are expected to be, for an error.
     const EXPECTED: &'static str;
 }
@@ -29,7 +29,7 @@ pub struct StakeOf {
     pub(super) node_key: Vec<u8>,
 }
 
-impl Purpose for StakeOf {
+impl KeptFor for StakeOf {
     const EXPECTED: &'static str = "a signed stake transaction";
 }
 
@@ -41,7 +41,7 @@ pub struct PayoutTo {
     pub(super) receiver: [u8; 32],
 }
 
-impl Purpose for PayoutTo {
+impl KeptFor for PayoutTo {
     const EXPECTED: &'static str = "a signed transaction that sends coins on";
 }
 
@@ -52,7 +52,7 @@ impl Purpose for PayoutTo {
 /// made in and in the next, or never.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeptTransaction<P> {
-    pub(super) purpose: P,
+    pub(super) kept_for: P,
     signed: Box<SignedTransaction>,
 }
 
@@ -63,13 +63,13 @@ pub type StakeTransaction = KeptTransaction<StakeOf>;
 /// once, whatever happens.
 pub type PayoutTransaction = KeptTransaction<PayoutTo>;
 
-impl<P: Purpose> KeptTransaction<P> {
+impl<P: KeptFor> KeptTransaction<P> {
     /// Most bytes that are looked at.
     const LONGEST: usize = 64 * 1024;
 
-    pub(super) fn new(purpose: P, signed: SignedTransaction) -> Self {
+    pub(super) fn new(kept_for: P, signed: SignedTransaction) -> Self {
         Self {
-            purpose,
+            kept_for,
             signed: Box::new(signed),
         }
     }
@@ -115,15 +115,15 @@ impl<P: Purpose> KeptTransaction<P> {
 impl StakeTransaction {
     /// Whether it was made for this node and key.
     pub fn is_for(&self, key: PublicKey, node_id: &str) -> bool {
-        self.purpose.node_id == node_id && self.purpose.node_key == key.to_flagged_bytes()
+        self.kept_for.node_id == node_id && self.kept_for.node_key == key.to_flagged_bytes()
     }
 }
 
 impl PayoutTransaction {
     /// Whether it is of this key's account, for this one.
     pub fn is_for(&self, key: PublicKey, receiver: Address) -> bool {
-        let purpose = &self.purpose;
-        purpose.key == key.to_flagged_bytes() && Address::from_bytes(purpose.receiver) == receiver
+        let kept_for = &self.kept_for;
+        kept_for.key == key.to_flagged_bytes() && Address::from_bytes(kept_for.receiver) == receiver
     }
 }
 
@@ -168,7 +168,7 @@ impl Fate {
     }
 
     /// What came of it, all fullnodes considered.
-    pub(super) fn settle<P: Purpose, T>(
+    pub(super) fn settle<P: KeptFor, T>(
         &self,
         transaction: &KeptTransaction<P>,
         submitted: Result<T, ChainError>,

@@ -26,7 +26,7 @@ use crate::rpc::Fullnode;
 use crate::settings::{ChainSettings, Timeouts};
 use crate::stake::Pool;
 
-pub use kept::{KeptTransaction, PayoutTo, PayoutTransaction, Purpose, StakeOf, StakeTransaction};
+pub use kept::{KeptFor, KeptTransaction, PayoutTo, PayoutTransaction, StakeOf, StakeTransaction};
 pub use submit::Prepared;
 pub use watch::{StakeWatch, WatchEvent};
 

@@ -30,11 +30,11 @@ impl Chain {
         });
         match prepared.await {
             Ok(signed) => {
-                let purpose = PayoutTo {
+                let kept_for = PayoutTo {
                     key: key.public().to_flagged_bytes(),
                     receiver: receiver.to_bytes(),
                 };
-                Ok(Some(PayoutTransaction::new(purpose, signed)))
+                Ok(Some(PayoutTransaction::new(kept_for, signed)))
             }
             Err(ChainError::BalanceShort { .. }) => Ok(None),
             Err(error) => Err(error),

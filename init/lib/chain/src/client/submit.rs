@@ -105,11 +105,11 @@ impl Chain {
             }
             let plan = plan(fullnode).await?;
             let signed = self.pay_and_sign(fullnode, key, &plan).await?;
-            let purpose = StakeOf {
+            let kept_for = StakeOf {
                 node_id: node_id.to_owned(),
                 node_key: key.public().to_flagged_bytes(),
             };
-            Ok(StakeTransaction::new(purpose, signed))
+            Ok(StakeTransaction::new(kept_for, signed))
         })
         .await
     }
@@ -129,9 +129,9 @@ impl Chain {
                 transaction = %executed.transaction, checkpoint = executed.checkpoint,
                 gas = %executed.gas, "staked"
             );
-            let purpose = &transaction.purpose;
-            let key = PublicKey::from_flagged_bytes(&purpose.node_key)?;
-            match self.find_on(fullnode, key, &purpose.node_id).await? {
+            let kept_for = &transaction.kept_for;
+            let key = PublicKey::from_flagged_bytes(&kept_for.node_key)?;
+            match self.find_on(fullnode, key, &kept_for.node_id).await? {
                 Some(stake) if stake.verdict != Verdict::Withdrawn => Ok(stake),
                 // the read may come from before the checkpoint: worth another try
                 _ => Err(transaction.not_final()),

@@ -31,15 +31,15 @@ const LONGEST_DOUBT_PAUSE: Duration = Duration::from_secs(5);
 /// How often in a row a feed may break before another fullnode is asked.
 const PATIENCE: u32 = 3;
 
-/// What a watch over a record tells: each change of what is known of it, once.
+/// What a watch over a record reports: each change of what is known of it, once.
 ///
-/// The end of a stake ([`Verdict::is_over`]) is told as `Changed`, `Slashed` or `Withdrawn` only when
+/// The end of a stake ([`Verdict::is_over`]) is reported as `Changed`, `Slashed` or `Withdrawn` only when
 /// it is confirmed ([`Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
 /// the end confirmed or `Cleared`.
 #[derive(Debug)]
 pub enum WatchEvent {
     /// The event stream is up (again), and the record was read after it began: nothing that
-    /// happened before has been missed. The stake stands as last told.
+    /// happened before has been missed. The stake stands as last reported.
     Watching(Stake),
     /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
     Changed {
@@ -159,7 +159,7 @@ enum Look {
     Unsettled,
 }
 
-/// What was told of a doubt. The doubt itself is the chain's, which all callers of
+/// What was reported of a doubt. The doubt itself is the chain's, which all callers of
 /// [`Chain::confirm`] share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Doubt {
@@ -176,7 +176,7 @@ struct Watcher {
     slash: Option<Slash>,
     /// Whether an outage was told, and not yet its end.
     blind: bool,
-    /// What was told last of a doubt about the end of the stake.
+    /// What was reported last of a doubt about the end of the stake.
     doubt: Doubt,
     /// Counts the looks: which fullnode is asked first.
     turn: usize,
@@ -415,7 +415,7 @@ impl Watcher {
     /// Tells that the watch is up, where the last word was that it is not.
     async fn watching(&mut self) -> Result<(), Closed> {
         if self.doubt != Doubt::None {
-            // told once it is settled
+            // reported once it is settled
             return Ok(());
         }
         if !std::mem::replace(&mut self.blind, false) && self.started {
