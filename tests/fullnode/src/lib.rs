@@ -9,6 +9,7 @@
 
 mod administration;
 mod config;
+pub mod devnet;
 mod execution;
 mod ledger;
 mod package;

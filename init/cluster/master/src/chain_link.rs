@@ -37,10 +37,7 @@ pub trait StakeReader: Send + Sync + 'static {
 /// runs nothing, and can be topped up.
 #[must_use]
 pub const fn is_gone(verdict: Verdict) -> bool {
-    matches!(
-        verdict,
-        Verdict::Slashed | Verdict::Unbonding | Verdict::Withdrawn
-    )
+    verdict.is_over()
 }
 
 /// The real chain.

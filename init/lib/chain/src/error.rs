@@ -2,6 +2,9 @@
 
 use chain_types::{Address, ChainId, Mist, ObjectId, TransactionId};
 
+use crate::key::KeyError;
+use crate::stake::Verdict;
+
 /// A fault in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -25,60 +28,8 @@ pub enum SettingsError {
     Certificate,
 }
 
-/// A fault of a key or a signature. Never shows the key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// Not a Sui private key at all.
-    #[error(
-        "expected a Sui private key: suiprivkey1… or an entry of sui.keystore (44 characters of \
-         base64)"
-    )]
-    Prefix,
-    /// Cut off, or more than a key.
-    #[error("expected {expected} characters, found {found}")]
-    Length {
-        /// The right length.
-        expected: usize,
-        /// The length found.
-        found: usize,
-    },
-    /// A typing or copying mistake.
-    #[error("the key's checksum does not fit: a character is missing or wrong")]
-    Checksum,
-    /// Another signature scheme.
-    #[error(
-        "expected an ed25519 (flag 0) or secp256r1 key (flag 2), found the scheme with flag {flag}"
-    )]
-    Scheme {
-        /// The scheme's flag byte.
-        flag: u8,
-    },
-    /// A number that is no secret key of its scheme.
-    #[error("the secret is no key of its scheme")]
-    Secret,
-    /// The secret is not in this process.
-    #[error("the secret half of this key can't be had")]
-    NotExportable,
-    /// Not hexadecimal.
-    #[error("expected hexadecimal digits")]
-    Hexadecimal,
-    /// No random numbers.
-    #[error("the system gives no random numbers")]
-    Random(#[source] getrandom::Error),
-    /// The signer refused.
-    #[error("the key does not sign")]
-    Signing,
-    /// The signer takes too long.
-    #[error("the key does not sign in time")]
-    Slow,
-    /// Another key signed.
-    #[error("the signature was made by another key")]
-    WrongSigner,
-    /// The signature does not fit.
-    #[error("the signature does not fit the message")]
-    BadSignature,
-}
+/// The call that submits a transaction.
+pub(crate) const EXECUTE: &str = "ExecuteTransaction";
 
 /// A failed conversation with the chain.
 #[derive(Debug, thiserror::Error)]
@@ -232,7 +183,7 @@ pub enum ChainError {
         /// The record.
         record: ObjectId,
         /// Its state.
-        verdict: crate::Verdict,
+        verdict: Verdict,
     },
     /// The transaction cannot be put together.
     #[error("the transaction cannot be built: {detail}")]
@@ -300,7 +251,7 @@ impl ChainError {
     pub fn never_executed(&self) -> bool {
         match self {
             Self::Aborted { .. } | Self::Upgraded { .. } | Self::Failed { .. } => true,
-            Self::Refused { call, .. } => *call == crate::rpc::EXECUTE,
+            Self::Refused { call, .. } => *call == EXECUTE,
             _ => false,
         }
     }

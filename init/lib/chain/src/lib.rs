@@ -16,10 +16,13 @@ mod stake;
 mod transactions;
 
 pub use chain_types::{Address, ChainId, Mist, ObjectId, ParseError, TransactionId};
-pub use client::{Chain, PayoutTransaction, Prepared, StakeTransaction, StakeWatch};
-pub use error::{ChainError, KeyError, SettingsError};
-pub use key::{MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
+pub use client::{
+    Chain, KeptFor, KeptTransaction, PayoutTo, PayoutTransaction, Prepared, StakeOf,
+    StakeTransaction, StakeWatch, WatchEvent,
+};
+pub use error::{ChainError, SettingsError};
+pub use key::{KeyError, MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;
 pub use release::{LaunchMeasurement, Release, ReleaseVersion, Releases, Tee};
 pub use settings::{ChainSettings, Timeouts};
-pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict, WatchEvent};
+pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict};

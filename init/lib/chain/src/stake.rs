@@ -83,18 +83,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What an answer of the chain comes to.
-    pub fn of(answer: &Result<Option<Stake>, crate::ChainError>) -> Self {
-        match answer {
-            Ok(Some(stake)) => stake.verdict,
-            Ok(None) => Self::NotFound,
-            Err(_) => Self::Unreachable,
-        }
-    }
-
     /// Whether the stake is gone for good, which is not believed of one fullnode at once.
     pub const fn is_gone(self) -> bool {
         matches!(self, Self::Slashed | Self::Withdrawn)
+    }
+
+    /// Whether the node is no part of a cluster any more: the stake is gone, or its owner asked for
+    /// it back. One that holds too little is not: it can be topped up.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Slashed | Self::Unbonding | Self::Withdrawn)
     }
 
     /// The word for it, as in status pages and heartbeats.
@@ -145,41 +142,6 @@ pub struct Slash {
     pub remaining: Mist,
     /// The slasher's reason code.
     pub reason: u16,
-}
-
-/// What a watch over a record tells.
-#[derive(Debug)]
-pub enum WatchEvent {
-    /// The event stream is up (again), and the record was read after it began: nothing that
-    /// happened before has been missed.
-    Watching(Stake),
-    /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
-    Changed {
-        /// As it is now.
-        stake: Stake,
-        /// The event behind it, where one was seen.
-        slash: Option<Slash>,
-    },
-    /// All of the stake is gone. Confirmed by reading the record again, from two fullnodes
-    /// where two are configured. The watch ends after it.
-    Slashed {
-        /// As it is now.
-        stake: Stake,
-        /// The event behind it, where one was seen.
-        slash: Option<Slash>,
-    },
-    /// The owner has taken the stake back. Confirmed like a slash; the watch ends after it.
-    Withdrawn(Stake),
-    /// A fullnode shows the stake as gone, and that is not confirmed. The watch goes on asking.
-    Doubtful {
-        /// As that fullnode shows it.
-        stake: Stake,
-        /// Why it is not believed yet: [`crate::ChainError::Unconfirmed`] or
-        /// [`crate::ChainError::Disagreement`].
-        error: crate::ChainError,
-    },
-    /// The watch is blind for now; it goes on trying, with growing pauses.
-    Blind(crate::ChainError),
 }
 
 /// A transaction that the chain has in a checkpoint.

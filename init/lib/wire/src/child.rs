@@ -60,28 +60,56 @@ pub enum ToInit {
         /// Which.
         phase: Phase,
     },
-    /// Start `k3s agent` with this token, or restart it if it runs with another. The status says
-    /// what became of it ([`AgentRequest`](crate::status::AgentRequest)): as long as that is not
-    /// `wanted`, this is to be sent again.
-    StartAgent {
+    /// What is to become of the node. Sent with every change; and again as long as the status does not
+    /// echo its number ([`NodeStatus::desired`]).
+    Desired {
+        /// The whole of it: nothing of an earlier one goes on to count.
+        desired: Desired,
+    },
+}
+
+/// The state of agent and power that the staker asks for, and `init` brings about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Desired {
+    /// Grows with each change.
+    pub number: u64,
+    /// What is to become of `k3s agent`.
+    pub agent: AgentDesire,
+    /// What is to become of the machine. [`PowerDesire::Off`] ends the agent, too.
+    pub power: PowerDesire,
+}
+
+/// What is to become of `k3s agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum AgentDesire {
+    /// It runs, with this answer of the master.
+    Run {
         /// The cluster's address.
         server: ServerUrl,
         /// The join token. `init` puts it into a file on tmpfs for the agent alone.
         token: JoinToken,
+        /// The number of this run: where it is larger than the one that `init` knows
+        /// ([`NodeStatus::agent_run`]), the agent is started anew.
+        run: u64,
     },
-    /// Stop `k3s agent` and every pod until the next [`ToInit::StartAgent`], and forget the token.
-    /// containerd goes on. The node is degraded by [`DegradedReason::Agent`] meanwhile.
-    StopAgent {
+    /// It is stopped with every pod, and the token forgotten. containerd goes on. The node is degraded
+    /// by [`DegradedReason::Agent`] meanwhile.
+    Stop {
         /// One sentence for a person.
         reason: String,
     },
-    /// Restart `k3s agent`.
-    RestartAgent {
-        /// One sentence for the log.
-        reason: String,
-    },
-    /// Stop everything in order and power off.
-    PowerOff {
+}
+
+/// What is to become of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PowerDesire {
+    /// It stays on.
+    On,
+    /// Everything is stopped in order, and the power switched off. There is no way back.
+    Off {
         /// Why.
         reason: PowerOffReason,
         /// One sentence for the log.
@@ -97,10 +125,7 @@ impl ToInit {
             Self::State { .. } => ToInitKind::State,
             Self::Degraded { .. } | Self::Recovered { .. } => ToInitKind::Degraded,
             Self::Reached { .. } => ToInitKind::Reached,
-            Self::StartAgent { .. } | Self::StopAgent { .. } | Self::RestartAgent { .. } => {
-                ToInitKind::Agent
-            }
-            Self::PowerOff { .. } => ToInitKind::PowerOff,
+            Self::Desired { .. } => ToInitKind::Desired,
         }
     }
 }
@@ -114,10 +139,8 @@ pub enum ToInitKind {
     Degraded,
     /// [`ToInit::Reached`].
     Reached,
-    /// [`ToInit::StartAgent`], [`ToInit::StopAgent`] and [`ToInit::RestartAgent`].
-    Agent,
-    /// [`ToInit::PowerOff`].
-    PowerOff,
+    /// [`ToInit::Desired`].
+    Desired,
 }
 
 /// What `init` says to a child.
@@ -172,10 +195,16 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        let message = ToInit::StartAgent {
-            server: "https://10.0.2.2:6443".parse().expect("a URL"),
-            token: JoinToken::new(Secret::new(token())).expect("a token"),
+        let desired = Desired {
+            number: 7,
+            agent: AgentDesire::Run {
+                server: "https://10.0.2.2:6443".parse().expect("a URL"),
+                token: JoinToken::new(Secret::new(token())).expect("a token"),
+                run: 2,
+            },
+            power: PowerDesire::On,
         };
+        let message = ToInit::Desired { desired };
         let bytes = encode(&message).expect("short");
         assert_eq!(decode::<ToInit>(&bytes).expect("the same"), message);
         assert!(!format!("{message:?}").contains("K10ca"));
@@ -212,18 +241,31 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_s_stop_is_the_counterpart_of_its_start() {
-        let text = r#"{"message":"stop-agent","reason":"the stake is too small"}"#;
+    fn a_desired_state_has_one_form() {
+        let text = r#"{"message":"desired","desired":{"number":8,
+            "agent":{"stop":{"reason":"the stake is too small"}},
+            "power":{"off":{"reason":"slashed","detail":"it is gone"}}}}"#;
         let message = decode::<ToInit>(text.as_bytes()).expect("a message");
-        let reason = "the stake is too small".to_owned();
-        assert_eq!(message, ToInit::StopAgent { reason });
-        assert_eq!(message.kind(), ToInitKind::Agent);
+        let desired = Desired {
+            number: 8,
+            agent: AgentDesire::Stop {
+                reason: "the stake is too small".to_owned(),
+            },
+            power: PowerDesire::Off {
+                reason: PowerOffReason::Slashed,
+                detail: "it is gone".to_owned(),
+            },
+        };
+        assert_eq!(message, ToInit::Desired { desired });
+        assert_eq!(message.kind(), ToInitKind::Desired);
     }
 
     #[test]
     fn unknown_messages_and_fields_are_refused() {
         for text in [
             r#"{"message":"format-disk"}"#,
+            r#"{"message":"desired","desired":{"number":1,"power":"on"}}"#,
+            r#"{"message":"desired","desired":{"number":1,"power":"on","agent":{"run":{}}}}"#,
             r#"{"message":"recovered","reason":"clock","more":1}"#,
             r#"{"message":"state","state":"flying"}"#,
             "",
@@ -236,7 +278,8 @@ mod tests {
     #[test]
     fn too_long_is_refused_both_ways() {
         let detail = "x".repeat(MAXIMUM_DATAGRAM);
-        let message = ToInit::RestartAgent { reason: detail };
+        let reason = DegradedReason::Clock;
+        let message = ToInit::Degraded { reason, detail };
         assert!(matches!(encode(&message), Err(MessageError::TooLong(_))));
         assert!(matches!(
             decode::<ToInit>(&vec![b' '; MAXIMUM_DATAGRAM + 1]),

@@ -1,5 +1,6 @@
 //! Messages between the programs of a node.
 //!
+//! - [`backoff`]: the waits between attempts, for all of them.
 //! - [`status`]: the life of a node, shown alike by the console, `/health` and the heartbeat.
 //! - [`child`]: `init` ↔ its children, one JSON object per datagram of a socket pair.
 //! - [`exit`], [`users`]: exit statuses and user ids.
@@ -9,6 +10,7 @@
 //!
 //! Nothing here does input or output: this crate is linked by PID 1.
 
+pub mod backoff;
 pub mod child;
 pub mod exit;
 pub mod names;

@@ -107,15 +107,16 @@ named! {
 }
 
 named! {
-    /// What became of the last request about `k3s agent`.
-    AgentRequest {
-        /// Nobody has asked for it yet.
+    /// What became of `k3s agent`, as the staker desires it
+    /// ([`AgentDesire`](crate::child::AgentDesire)).
+    AgentState {
+        /// Nothing is desired of it yet.
         Unasked = "unasked",
         /// It is to run: it does, or will as soon as what it requires is up.
         Wanted = "wanted",
-        /// It was stopped on request.
+        /// It is stopped, or is being stopped, with every pod.
         Stopped = "stopped",
-        /// It was asked for in a way that could not be followed: ask again.
+        /// It is to run in a way that could not be carried out; what it was before goes on.
         Refused = "refused",
     }
 }
@@ -198,8 +199,14 @@ pub struct NodeStatus {
     pub plain_copy: Option<String>,
     /// How the state disk is encrypted.
     pub state_encryption: Protection,
-    /// Whether `k3s agent` is wanted, beside what stands of its process in `services`.
-    pub agent: AgentRequest,
+    /// What became of `k3s agent`, beside what stands of its process in `services`.
+    pub agent: AgentState,
+    /// The largest number of a run of the agent that was desired
+    /// ([`AgentDesire::Run`](crate::child::AgentDesire::Run)).
+    pub agent_run: u64,
+    /// The number of the desired state that was carried out last
+    /// ([`Desired`](crate::child::Desired)); 0: none.
+    pub desired: u64,
     /// The services that `init` runs, each with its state's name.
     pub services: BTreeMap<String, String>,
     /// What was reached when, in the order in which it was reached. A phase stands here once.
@@ -214,7 +221,9 @@ impl Default for NodeStatus {
             seal: Protection::Unknown,
             plain_copy: None,
             state_encryption: Protection::Unknown,
-            agent: AgentRequest::Unasked,
+            agent: AgentState::Unasked,
+            agent_run: 0,
+            desired: 0,
             services: BTreeMap::new(),
             timeline: Vec::new(),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 use wire::status::{
-    AgentRequest, DegradedReason, NodeState, NodeStatus, Phase, Protection, TimelineEntry,
+    AgentState, DegradedReason, NodeState, NodeStatus, Phase, Protection, TimelineEntry,
 };
 
 /// The longest detail of a degraded reason, in bytes: the status must fit into a datagram.
@@ -91,10 +91,18 @@ impl StatusBoard {
         }
     }
 
-    /// What became of the last request about `k3s agent`.
-    pub(crate) fn set_agent_request(&mut self, request: AgentRequest) {
-        if self.status.agent != request {
-            self.status.agent = request;
+    /// What became of `k3s agent`, and the largest number of a run of it.
+    pub(crate) fn set_agent(&mut self, agent: AgentState, run: u64) {
+        if (self.status.agent, self.status.agent_run) != (agent, run) {
+            (self.status.agent, self.status.agent_run) = (agent, run);
+            self.changed = true;
+        }
+    }
+
+    /// The desired state of this number is carried out.
+    pub(crate) fn set_desired(&mut self, number: u64) {
+        if self.status.desired != number {
+            self.status.desired = number;
             self.changed = true;
         }
     }
@@ -211,17 +219,22 @@ mod tests {
     fn an_agent_that_is_stopped_takes_the_node_back_to_where_the_staker_is() {
         let mut board = StatusBoard::new(Vec::new());
         board.report(NodeState::Registered);
-        board.set_agent_request(AgentRequest::Wanted);
+        board.set_agent(AgentState::Wanted, 1);
         board.set_agent_ready(true);
         assert_eq!(state(&board), NodeState::Joined);
         board.take_change();
-        board.set_agent_request(AgentRequest::Stopped);
+        board.set_agent(AgentState::Stopped, 1);
         assert!(board.take_change());
-        board.set_agent_request(AgentRequest::Stopped);
+        board.set_agent(AgentState::Stopped, 1);
         assert!(!board.take_change());
         board.set_agent_ready(false);
         assert_eq!(state(&board), NodeState::Registered);
-        assert_eq!(board.status().agent, AgentRequest::Stopped);
+        assert_eq!(board.status().agent, AgentState::Stopped);
+        board.set_desired(7);
+        assert!(board.take_change());
+        board.set_desired(7);
+        assert!(!board.take_change());
+        assert_eq!(board.status().desired, 7);
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl AsFd for Connection {
 
 #[cfg(test)]
 mod tests {
-    use wire::child::{FromInit, PowerOffReason, encode};
+    use wire::child::{AgentDesire, Desired, FromInit, PowerDesire, PowerOffReason, encode};
     use wire::status::{NodeState, NodeStatus, Phase};
 
     use super::*;
@@ -181,10 +181,17 @@ mod tests {
     #[test]
     fn all_else_is_refused_counted_and_not_repeated() {
         let (mut ours, theirs) = connection(Name::Netd);
-        let power_off = ToInit::PowerOff {
-            reason: PowerOffReason::Slashed,
-            detail: "K10secret".to_owned(),
+        let desired = Desired {
+            number: 1,
+            agent: AgentDesire::Stop {
+                reason: String::new(),
+            },
+            power: PowerDesire::Off {
+                reason: PowerOffReason::Slashed,
+                detail: "K10secret".to_owned(),
+            },
         };
+        let power_off = ToInit::Desired { desired };
         theirs.send(&encode(&power_off).unwrap()).unwrap();
         theirs.send(b"{\"message\":\"K10secret\"}").unwrap();
         theirs.send(b"\xff\xfe").unwrap();

@@ -11,11 +11,11 @@ use chain::{Address, Stake, Verdict};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use wire::child::{PowerOffReason, ToInit};
+use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
 use wire::paths;
-use wire::status::{AgentRequest, DegradedReason, NodeState, NodeStatus, Phase};
-use wire::{JoinToken, ServerUrl};
+use wire::status::{AgentState, DegradedReason, NodeState, NodeStatus, Phase};
 
+use crate::explain::explain;
 use crate::seams::Init;
 use crate::tee::TeeOutcome;
 
@@ -125,6 +125,14 @@ pub struct HeartbeatReport {
     pub acknowledged: u64,
     /// How many have failed since the last one that did not.
     pub failures_in_a_row: u32,
+}
+
+/// How far `init` is with what is desired: see [`NodeStatus`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Echo {
+    pub(crate) desired: u64,
+    pub(crate) agent: AgentState,
+    pub(crate) agent_run: u64,
 }
 
 /// Where the node stands.
@@ -309,20 +317,30 @@ impl<I: Init> Board<I> {
         });
     }
 
-    /// Hands the join token on to `init`.
-    pub async fn start_agent(&self, server: ServerUrl, token: JoinToken) {
-        self.tell(ToInit::StartAgent { server, token }).await;
+    /// Sends what is desired to `init`.
+    pub(crate) async fn desire(&self, desired: &Desired) {
+        match (&desired.power, &desired.agent) {
+            (PowerDesire::Off { reason, detail }, _) if !self.init.present() => {
+                let reason = reason.name();
+                error!(reason, detail, "no init: the node is not powered off");
+            }
+            (PowerDesire::On, AgentDesire::Stop { reason }) => {
+                warn!(reason, "asking to stop the agent");
+            }
+            _ => {}
+        }
+        let desired = desired.clone();
+        self.tell(ToInit::Desired { desired }).await;
     }
 
-    /// Asks `init` to stop the agent and every pod.
-    pub async fn stop_agent(&self, reason: String) {
-        warn!(reason, "asking to stop the agent");
-        self.tell(ToInit::StopAgent { reason }).await;
-    }
-
-    /// What `init` last said became of the agent.
-    pub fn agent(&self) -> AgentRequest {
-        self.health.borrow().node.agent
+    /// What `init` last said that it has carried out.
+    pub(crate) fn echo(&self) -> Echo {
+        let node = &self.health.borrow().node;
+        Echo {
+            desired: node.desired,
+            agent: node.agent,
+            agent_run: node.agent_run,
+        }
     }
 
     /// Shows how the end of the stake is confirmed, which depends on how many fullnodes are
@@ -337,27 +355,6 @@ impl<I: Init> Board<I> {
         });
     }
 
-    /// Asks `init` to restart the agent.
-    pub async fn restart_agent(&self, reason: String) {
-        info!(reason, "asking for a restart of the agent");
-        self.tell(ToInit::RestartAgent { reason }).await;
-    }
-
-    /// Asks `init` to power the node off.
-    pub async fn power_off(&self, reason: PowerOffReason, detail: &str) {
-        if !self.init.present() {
-            error!(
-                reason = reason.name(),
-                detail, "no init: the node is not powered off"
-            );
-        }
-        self.tell(ToInit::PowerOff {
-            reason,
-            detail: detail.to_owned(),
-        })
-        .await;
-    }
-
     async fn tell(&self, message: ToInit) {
         if let Err(failure) = self.init.send(&message).await {
             error!(detail = explain(&failure), "init could not be told");
@@ -368,19 +365,6 @@ impl<I: Init> Board<I> {
         self.health
             .send_modify(|health| change(Arc::make_mut(health)));
     }
-}
-
-/// An error and what is behind it, in one line.
-#[must_use]
-pub fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

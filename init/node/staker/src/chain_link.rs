@@ -7,7 +7,7 @@ use chain::{
     StakeTransaction, WatchEvent,
 };
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use futures::stream::LocalBoxStream;
 use tokio::sync::OnceCell;
 
 use crate::seams::{Chain, KnownMaster, Prepared};
@@ -142,7 +142,7 @@ impl Chain for ChainLink {
     }
 
     async fn payout_expired(&self, payout: &PayoutTransaction) -> Result<bool, ChainError> {
-        self.connection().await?.payout_expired(payout).await
+        self.connection().await?.expired(payout).await
     }
 
     async fn submit_payout(&self, payout: &PayoutTransaction) -> Result<(), ChainError> {
@@ -160,7 +160,10 @@ impl Chain for ChainLink {
             .filter(|payout| payout.is_for(self.key.public(), receiver))
     }
 
-    async fn watch(&self, stake: &Stake) -> Result<BoxStream<'static, WatchEvent>, ChainError> {
-        Ok(self.connection().await?.watch_stake(stake).boxed())
+    async fn watch(
+        &self,
+        stake: &Stake,
+    ) -> Result<LocalBoxStream<'static, WatchEvent>, ChainError> {
+        Ok(self.connection().await?.watch_stake(stake).boxed_local())
     }
 }

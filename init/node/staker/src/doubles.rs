@@ -3,14 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use chain::{Address, ChainError, Mist, NodeKey, ObjectId, SealToken, Stake, Verdict, WatchEvent};
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
-use futures::stream::BoxStream;
+use futures::stream::{self, LocalBoxStream};
 use master_api::ResourceUsage;
-use wire::child::ToInit;
-use wire::status::AgentRequest;
+use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
+use wire::status::{AgentState, NodeStatus};
 
 use crate::seams::{Chain, Init, InitError, KnownMaster, Measurement, Meter, Prepared};
 
@@ -18,16 +19,19 @@ mod master;
 
 pub(crate) use master::{FakeMaster, known_master, no_master};
 
-/// The join token that the master hands out: it must show up nowhere but in `StartAgent`.
+/// The join token that the master hands out: it must show up nowhere but in what is desired.
 pub(crate) const JOIN_TOKEN: &str =
     "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
-/// Records what `init` is told, and says what init would of the agent.
+/// How often the chain's watch looks again at what is in doubt.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Records the messages to `init`, and echoes what it would have carried out.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Recorder {
     messages: Rc<RefCell<Vec<ToInit>>>,
-    agent: Rc<Cell<Option<AgentRequest>>>,
-    /// How many requests about the agent get lost from now on.
+    status: Rc<RefCell<NodeStatus>>,
+    /// How many desired states get lost from now on.
     pub(crate) lost: Rc<Cell<u32>>,
 }
 
@@ -36,14 +40,34 @@ impl Recorder {
         self.messages.borrow().clone()
     }
 
+    /// Every desired state that was sent, in order.
+    pub(crate) fn desired(&self) -> Vec<Desired> {
+        let messages = self.messages.borrow();
+        let desired = messages.iter().filter_map(|message| match message {
+            ToInit::Desired { desired } => Some(desired.clone()),
+            _ => None,
+        });
+        desired.collect()
+    }
+
     /// What init says of the agent.
-    pub(crate) fn agent(&self) -> AgentRequest {
-        self.agent.get().unwrap_or(AgentRequest::Unasked)
+    pub(crate) fn agent(&self) -> AgentState {
+        self.status.borrow().agent
+    }
+
+    /// Puts what init echoes into a status. Whether it is news there.
+    pub(crate) fn echo(&self, status: &mut NodeStatus) -> bool {
+        let before = status.clone();
+        let echo = self.status.borrow();
+        status.agent = echo.agent;
+        status.agent_run = echo.agent_run;
+        status.desired = echo.desired;
+        *status != before
     }
 
     /// A former run of the staker had it started.
     pub(crate) fn agent_runs(&self) {
-        self.agent.set(Some(AgentRequest::Wanted));
+        self.status.borrow_mut().agent = AgentState::Wanted;
     }
 }
 
@@ -54,14 +78,22 @@ impl Init for Recorder {
 
     async fn send(&self, message: &ToInit) -> Result<(), InitError> {
         self.messages.borrow_mut().push(message.clone());
-        let became = match message {
-            ToInit::StartAgent { .. } => AgentRequest::Wanted,
-            ToInit::StopAgent { .. } => AgentRequest::Stopped,
-            _ => return Ok(()),
+        let ToInit::Desired { desired } = message else {
+            return Ok(());
         };
-        match self.lost.get().checked_sub(1) {
-            Some(left) => self.lost.set(left),
-            None => self.agent.set(Some(became)),
+        if let Some(left) = self.lost.get().checked_sub(1) {
+            self.lost.set(left);
+            return Ok(());
+        }
+        let mut status = self.status.borrow_mut();
+        status.desired = desired.number;
+        match (&desired.agent, &desired.power) {
+            (_, PowerDesire::Off { .. }) => {}
+            (AgentDesire::Run { run, .. }, _) => {
+                status.agent = AgentState::Wanted;
+                status.agent_run = status.agent_run.max(*run);
+            }
+            (AgentDesire::Stop { .. }, _) => status.agent = AgentState::Stopped,
         }
         Ok(())
     }
@@ -76,6 +108,9 @@ pub(crate) struct Ledger {
     pub(crate) hangs: bool,
     /// The next submissions fail with these; the transaction is not executed.
     pub(crate) submissions: VecDeque<ChainError>,
+    /// The end of the stake that is not confirmed, and whether one fullnode alone shows it; the watch
+    /// looks again meanwhile.
+    pub(crate) doubted: Option<(Stake, bool)>,
     /// The next confirmations fail with these.
     pub(crate) confirmations: VecDeque<ChainError>,
     /// Whether what was prepared can't be executed any more.
@@ -120,6 +155,7 @@ impl FakeChain {
             outage: None,
             hangs: false,
             submissions: VecDeque::new(),
+            doubted: None,
             confirmations: VecDeque::new(),
             expired: false,
             renewals: 0,
@@ -285,10 +321,26 @@ impl Chain for FakeChain {
 
     async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
         let failure = self.ledger.borrow_mut().confirmations.pop_front();
-        match failure {
-            Some(failure) => Err(failure),
-            None => self.reread(stake).await,
+        let Some(failure) = failure else {
+            let confirmed = self.reread(stake).await?;
+            self.ledger.borrow_mut().doubted = None;
+            return Ok(confirmed);
+        };
+        let doubted = match &failure {
+            ChainError::Unconfirmed { .. } => Some((stake.clone(), true)),
+            ChainError::Disagreement { agreeing: 1.., .. } => Some((stake.clone(), false)),
+            ChainError::Disagreement { .. } => None,
+            _ => return Err(failure),
+        };
+        let before = std::mem::replace(&mut self.ledger.borrow_mut().doubted, doubted.clone());
+        if before != doubted {
+            self.emit(|now| match doubted.clone() {
+                Some((stake, true)) => suspected(stake),
+                Some((stake, false)) => contradicted(stake),
+                None => WatchEvent::Cleared(now),
+            });
         }
+        Err(failure)
     }
 
     async fn request_unstake(&self, stake: &Stake) -> Result<(), ChainError> {
@@ -363,11 +415,67 @@ impl Chain for FakeChain {
         Ok(self.ledger.borrow().masters.clone())
     }
 
-    async fn watch(&self, _: &Stake) -> Result<BoxStream<'static, WatchEvent>, ChainError> {
+    async fn watch(
+        &self,
+        stake: &Stake,
+    ) -> Result<LocalBoxStream<'static, WatchEvent>, ChainError> {
         self.up()?;
         let (sender, receiver) = unbounded();
+        let doubted = self.ledger.borrow().doubted.clone();
+        if let Some((claim, alone)) = doubted {
+            let event = if alone { suspected } else { contradicted };
+            let _ = sender.unbounded_send(event(claim));
+        }
         self.ledger.borrow_mut().watchers.push(sender);
-        Ok(receiver.boxed())
+        let state = (receiver, self.clone(), stake.clone());
+        let events = stream::unfold(state, |(mut receiver, chain, stake)| async move {
+            loop {
+                tokio::select! {
+                    event = receiver.next() => return event.map(|event| (event, (receiver, chain, stake))),
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+                let doubted = chain.ledger.borrow().doubted.clone();
+                let claim = doubted.map(|(claim, _)| claim);
+                let first = Some(&stake)
+                    .filter(|stake| stake.verdict.is_over())
+                    .cloned();
+                if let Some(claim) = claim.or(first)
+                    && let Ok(stake) = chain.confirm(&claim).await
+                {
+                    return Some((certain(stake.clone()), (receiver, chain, stake)));
+                }
+            }
+        });
+        Ok(events.boxed_local())
+    }
+}
+
+pub(crate) fn suspected(stake: Stake) -> WatchEvent {
+    WatchEvent::Suspected {
+        stake: Stake {
+            verdict: match stake.verdict {
+                Verdict::Active => Verdict::Slashed,
+                verdict => verdict,
+            },
+            ..stake
+        },
+        by: "https://a.example".to_owned(),
+        believed_after: Duration::from_secs(60),
+    }
+}
+
+pub(crate) fn contradicted(stake: Stake) -> WatchEvent {
+    WatchEvent::Contradicted {
+        stake,
+        contrary: "https://b.example shows it as active".to_owned(),
+    }
+}
+
+fn certain(stake: Stake) -> WatchEvent {
+    match stake.verdict {
+        Verdict::Slashed => WatchEvent::Slashed { stake, slash: None },
+        Verdict::Withdrawn => WatchEvent::Withdrawn(stake),
+        _ => WatchEvent::Changed { stake, slash: None },
     }
 }
 

@@ -79,6 +79,8 @@ impl Init for InitLink {
 #[cfg(test)]
 mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use wire::Secret;
+    use wire::child::{AgentDesire, Desired, PowerDesire};
     use wire::status::NodeStatus;
     use wire::{JoinToken, Secret};
 
@@ -103,10 +105,16 @@ mod tests {
     #[tokio::test]
     async fn messages_go_both_ways() {
         let (link, init) = pair();
-        let message = ToInit::StartAgent {
-            server: "https://k3s.example:6443".parse().unwrap(),
-            token: JoinToken::new(Secret::new(JOIN_TOKEN.to_owned())).unwrap(),
+        let desired = Desired {
+            number: 1,
+            agent: AgentDesire::Run {
+                server: "https://k3s.example:6443".parse().unwrap(),
+                token: JoinToken::new(Secret::new(JOIN_TOKEN.to_owned())).unwrap(),
+                run: 1,
+            },
+            power: PowerDesire::On,
         };
+        let message = ToInit::Desired { desired };
         link.send(&message).await.unwrap();
         let mut buffer = [0; 1024];
         let length = init.receive(&mut buffer).unwrap();

@@ -13,9 +13,9 @@ use tracing::{info, warn};
 use wire::child::PowerOffReason;
 use wire::status::{DegradedReason, NodeState};
 
-use crate::agent::Hold;
-use crate::backoff::Backoff;
-use crate::life::{End, Staker};
+use crate::backoff::{ATTEMPTS, pause};
+use crate::desire::Hold;
+use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
 /// Until the chain is looked at again after something was done.
@@ -57,8 +57,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         if self.payout.is_none() {
             warn!("chain.payout names no address: the coins stay with the node's key");
         }
-        self.hold_agent(Hold::Leaving, reason.to_owned()).await;
-        let (mut backoff, mut done) = (Backoff::default(), Done::default());
+        self.desire.hold(Hold::Leaving, reason);
+        let (mut backoff, mut done) = (ATTEMPTS, Done::default());
         loop {
             let pause = match self.step(&mut done).await {
                 Ok(Step::Over(end)) => return end,
@@ -69,7 +69,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 }
                 Err(failure) => {
                     self.chain_failed(&failure).await;
-                    backoff.pause()
+                    pause(&mut backoff)
                 }
             };
             sleep(pause).await;

@@ -4,148 +4,36 @@
 //! membership in the cluster (`membership`). Whichever sees the end first ends both. A stake that
 //! can't be read is never an end, and neither is the master's word: only the chain's, confirmed.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::rc::Rc;
-use std::time::Duration;
 
-use chain::{Address, ChainError, NodeKey, Stake, Verdict};
+use chain::{ChainError, Stake, Verdict};
 use tracing::{info, warn};
-use wire::child::PowerOffReason;
-use wire::status::{AgentRequest, DegradedReason, NodeState, Phase};
+use wire::child::{PowerDesire, PowerOffReason};
+use wire::status::{AgentState, DegradedReason, NodeState, Phase};
 
-use crate::agent::{Agent, Hold};
-use crate::backoff::Backoff;
-use crate::board::{Board, explain};
-use crate::funding;
-use crate::journal::Journal;
-use crate::prover::Prover;
+use crate::backoff::{ATTEMPTS, pause};
+use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter, Prepared};
 
-/// How long until `init` is asked again to power off, should the first message have been lost.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
-
-/// How a node's life ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct End {
-    pub(crate) reason: PowerOffReason,
-    pub(crate) detail: String,
-}
-
-/// What a stake, as read, means for the node.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    /// It works.
-    Works,
-    /// It does not count for the moment: too small, or gone by one fullnode's word alone.
-    Waits,
-    /// It is over, beyond doubt.
-    Over(End),
-}
-
-/// Who the node is.
-pub struct Identity {
-    /// Its name in the cluster and on chain.
-    pub node_id: String,
-    /// Its Sui key.
-    pub key: Rc<NodeKey>,
-    /// Whether it stakes anew what was withdrawn.
-    pub restake: bool,
-    /// Whether it gives its stake up.
-    pub leave: bool,
-    /// Where a node that leaves sends its coins.
-    pub payout: Option<Address>,
-    /// Its TPM, which proves what it runs.
-    pub prover: Prover,
-}
-
-/// Everything that a node's life needs.
-pub struct Staker<C, M, I, U> {
-    pub(crate) chain: C,
-    pub(crate) master: M,
-    pub(crate) board: Board<I>,
-    pub(crate) meter: RefCell<U>,
-    pub(crate) key: Rc<NodeKey>,
-    pub(crate) node_id: String,
-    pub(crate) prover: Prover,
-    pub(crate) journal: Journal,
-    /// Whether a stake that was withdrawn is made anew.
-    restake: bool,
-    /// Whether the stake is not wanted any more.
-    leaves: bool,
-    /// Where all coins are sent then.
-    pub(crate) payout: Option<Address>,
-    /// Seconds since 1970-01-01 UTC.
-    pub(crate) clock: fn() -> u64,
-    /// The stake, as last read.
-    pub(crate) stake: RefCell<Option<Stake>>,
-    /// Heartbeats that failed since the last one that was acknowledged, or since the last restart
-    /// of the agent.
-    pub(crate) failures: Cell<u32>,
-    /// How many failures ask for a restart of the agent.
-    pub(crate) failures_to_restart: Cell<u32>,
-    /// What is wanted of `k3s agent`.
-    pub(crate) agent: Agent,
-    /// The stake as a fullnode showed it that is not believed yet: gone.
-    pub(crate) unconfirmed: RefCell<Option<Stake>>,
-    /// Whether it was said where coins are to be sent, since there were enough.
-    funding_shown: Cell<bool>,
-}
-
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
-    /// A node that has reached nothing yet.
-    #[must_use]
-    pub fn new(
-        chain: C,
-        master: M,
-        board: Board<I>,
-        meter: U,
-        identity: Identity,
-        journal: Journal,
-        clock: fn() -> u64,
-    ) -> Self {
-        Self {
-            chain,
-            master,
-            board,
-            meter: RefCell::new(meter),
-            key: identity.key,
-            node_id: identity.node_id,
-            prover: identity.prover,
-            journal,
-            clock,
-            stake: RefCell::new(None),
-            failures: Cell::new(0),
-            failures_to_restart: Cell::new(crate::membership::FAILURES_TO_RESTART),
-            agent: Agent::default(),
-            unconfirmed: RefCell::default(),
-            funding_shown: Cell::default(),
-            restake: identity.restake,
-            leaves: identity.leave,
-            payout: identity.payout,
-        }
-    }
-
-    /// Where the node stands.
-    pub fn board(&self) -> &Board<I> {
-        &self.board
-    }
-
     /// Lives. Never returns: at the end it waits to be stopped.
     pub async fn run(&self) -> Infallible {
         let address = self.key.address();
         info!(node_id = self.node_id, %address, "the configuration is read");
         self.board.reach(NodeState::Unsealed, Phase::Unsealed).await;
-        let end = self.live().await;
-        self.finish(&end).await
+        let life = async {
+            let end = self.live().await;
+            self.finish(end).await
+        };
+        tokio::select! {
+            never = life => never,
+            never = self.desire.keep(&self.board) => never,
+        }
     }
 
     async fn live(&self) -> End {
         if self.leaves {
-            return tokio::select! {
-                end = self.leave() => end,
-                never = self.keep_agent() => match never {},
-            };
+            return self.leave().await;
         }
         if let Err(end) = self.ensure_stake().await {
             return end;
@@ -154,50 +42,52 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         tokio::select! {
             end = self.watch() => end,
             end = self.take_part() => end,
-            end = self.reconsider() => end,
-            never = self.keep_agent() => match never {},
             never = self.keep_seal_token() => match never {},
         }
     }
 
-    async fn finish(&self, end: &End) -> Infallible {
+    async fn finish(&self, end: End) -> Infallible {
         match end.reason {
             PowerOffReason::Slashed => {
                 self.board.reach(NodeState::Slashed, Phase::Slashed).await;
             }
             PowerOffReason::Unbonding => self.board.advance(NodeState::Unbonding).await,
         }
-        loop {
-            warn!(detail = end.detail, "asking for the power to be cut");
-            self.board.power_off(end.reason, &end.detail).await;
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
+        warn!(detail = end.detail, "asking for the power to be cut");
+        self.desire.power_off(PowerDesire::Off {
+            reason: end.reason,
+            detail: end.detail,
+        });
+        std::future::pending().await
     }
 
     /// Finds the stake, or stakes. Comes back when the stake works or waits to be topped up, and
     /// with the end where it is over.
     async fn ensure_stake(&self) -> Result<(), End> {
-        let mut backoff = Backoff::default();
+        let mut backoff = ATTEMPTS;
         loop {
             match self.find_or_stake().await {
                 Ok(stake) if self.is_left_alone(&stake) => self.wait_for_restake(&stake).await,
-                Ok(stake) => match self.judge(&stake).await {
-                    Judgement::Over(end) => return Err(end),
-                    Judgement::Works => return Ok(()),
-                    Judgement::Waits if stake.verdict == Verdict::BelowMinimum => return Ok(()),
-                    // whether it is gone is not certain; until it is, nothing is done with it
-                    Judgement::Waits => {}
-                },
+                Ok(stake) => {
+                    self.take_stake(&stake).await?;
+                    if !stake.verdict.is_over() {
+                        return Ok(());
+                    }
+                    // until it is certain, nothing is done with it
+                    if let Some(end) = self.watch_until_certain(&stake).await {
+                        return Err(end);
+                    }
+                }
                 Err(failure) => self.chain_failed(&failure).await,
             }
-            tokio::time::sleep(backoff.pause()).await;
+            tokio::time::sleep(pause(&mut backoff)).await;
         }
     }
 
     /// Whether the stake was withdrawn before this boot: then the node is no part of the cluster,
     /// and waits for its owner's word.
     fn is_left_alone(&self, stake: &Stake) -> bool {
-        stake.verdict == Verdict::Withdrawn && self.board.agent() != AgentRequest::Wanted
+        stake.verdict == Verdict::Withdrawn && self.board.echo().agent != AgentState::Wanted
     }
 
     async fn wait_for_restake(&self, stake: &Stake) {
@@ -279,95 +169,5 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             warn!(%error, "the stake transaction can't be kept on disk before it is sent");
         }
         Ok(prepared)
-    }
-
-    /// Keeps what was read, shows it, and says what it means. Anything that ends the node's life
-    /// is confirmed before.
-    pub(crate) async fn judge(&self, stake: &Stake) -> Judgement {
-        match stake.verdict {
-            Verdict::Slashed | Verdict::Unbonding | Verdict::Withdrawn => {
-                self.corroborate(stake).await
-            }
-            _ => self.judge_standing(stake).await,
-        }
-    }
-
-    pub(crate) async fn judge_standing(&self, stake: &Stake) -> Judgement {
-        self.keep(stake);
-        self.chain_works().await;
-        self.board.recover(DegradedReason::StakeWithdrawn).await;
-        if stake.verdict == Verdict::Active {
-            self.board.recover(DegradedReason::StakeBelowMinimum).await;
-            self.release_agent(Hold::BelowMinimum).await;
-            return Judgement::Works;
-        }
-        let detail = format!(
-            "the stake {} holds {}, {} less than the pool's minimum of {}: top it up (staker top-up, \
-             or staking::top_up from any account); until then the node runs nothing",
-            stake.record,
-            stake.amount,
-            stake.missing(),
-            stake.minimum
-        );
-        self.board
-            .degrade(DegradedReason::StakeBelowMinimum, &detail)
-            .await;
-        self.hold_agent(Hold::BelowMinimum, detail).await;
-        Judgement::Waits
-    }
-
-    /// The end that a confirmed stake means, if any.
-    pub(crate) fn judge_confirmed(&self, stake: &Stake) -> Option<End> {
-        let reason = match stake.verdict {
-            Verdict::Active | Verdict::BelowMinimum | Verdict::NotFound | Verdict::Unreachable => {
-                return None;
-            }
-            Verdict::Slashed => PowerOffReason::Slashed,
-            Verdict::Unbonding | Verdict::Withdrawn => PowerOffReason::Unbonding,
-        };
-        self.keep(stake);
-        let detail = format!("the stake {} is {}", stake.record, stake.verdict);
-        Some(End { reason, detail })
-    }
-
-    pub(crate) fn keep(&self, stake: &Stake) {
-        self.board.show_stake(stake);
-        *self.stake.borrow_mut() = Some(stake.clone());
-    }
-
-    /// Gives the reason of a failed conversation with the chain.
-    pub(crate) async fn chain_failed(&self, failure: &ChainError) {
-        let reason = match failure {
-            ChainError::BalanceShort { .. } => DegradedReason::BalanceShort,
-            ChainError::BelowMinimum { .. } => DegradedReason::StakeBelowMinimum,
-            ChainError::Unconfirmed { .. } | ChainError::Disagreement { .. } => {
-                DegradedReason::ChainRefused
-            }
-            failure if failure.retryable() => DegradedReason::ChainUnreachable,
-            _ => DegradedReason::ChainRefused,
-        };
-        if reason == DegradedReason::BalanceShort && !self.funding_shown.replace(true) {
-            self.show_funding();
-        }
-        self.board.degrade(reason, &explain(failure)).await;
-    }
-
-    /// For whoever stands before the machine.
-    fn show_funding(&self) {
-        let address = self.key.address();
-        info!("send SUI to {address}");
-        for line in funding::code(&address) {
-            info!("{line}");
-        }
-    }
-
-    pub(crate) async fn chain_works(&self) {
-        self.board.recover(DegradedReason::ChainUnreachable).await;
-        self.board.recover(DegradedReason::BalanceShort).await;
-        self.funding_shown.set(false);
-        // a doubt is not settled by one fullnode that knows of none
-        if self.unconfirmed.borrow().is_none() {
-            self.board.recover(DegradedReason::ChainRefused).await;
-        }
     }
 }

@@ -3,24 +3,20 @@
 use std::time::Duration;
 
 use attest::channel::heartbeat_data;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chain::{KeyError, Verdict};
+use chain::Verdict;
 use master_api::{Base64, HEARTBEAT_SECONDS, HeartbeatRequest, RefusalCode, ResourceUsage};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, info, warn};
+use wire::backoff::Backoff;
 use wire::status::{DegradedReason, NodeState, Phase};
 
-use crate::agent::Hold;
-use crate::backoff::Backoff;
-use crate::board::explain;
-use crate::life::{End, Judgement, Staker};
+use crate::backoff::{ATTEMPTS, pause};
+use crate::desire::Hold;
+use crate::explain::explain;
+use crate::node::{End, FAILURES_TO_RESTART, Staker, signing};
 use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
 
-/// After so many failed heartbeats in a row the agent is restarted. When that does not help,
-/// the next restart takes twice as many, so that a long outage does not keep restarting what works.
-pub(crate) const FAILURES_TO_RESTART: u32 = 3;
 /// The most failures that a restart takes: about 48 minutes of them.
 const MOST_FAILURES_TO_RESTART: u32 = 96;
 
@@ -44,7 +40,7 @@ enum Ended {
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Registers and reports until the stake is over.
     pub(crate) async fn take_part(&self) -> End {
-        let mut backoff = Backoff::default();
+        let mut backoff = ATTEMPTS;
         loop {
             let session = match self.register(&mut backoff).await {
                 Ok(session) => session,
@@ -56,7 +52,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 // a master that forgets at once is not asked again at once
                 Ended::Lost {
                     acknowledged: false,
-                } => sleep(backoff.pause()).await,
+                } => sleep(pause(&mut backoff)).await,
             }
         }
     }
@@ -79,8 +75,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     self.board
                         .reach(NodeState::Registered, Phase::Registered)
                         .await;
-                    self.want_agent(grant.server, grant.join_token).await;
-                    self.release_agent(Hold::Release).await;
+                    self.desire.join(grant.server, grant.join_token);
+                    self.desire.release(Hold::Release);
                     return Ok(registered.session);
                 }
                 Err(failure) => {
@@ -89,9 +85,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                         MasterError::Unavailable { retry_after, .. } => retry_after.unwrap_or(0),
                         _ => 0,
                     };
-                    backoff
-                        .pause()
-                        .max(Duration::from_secs(asked.min(LONGEST_RETRY_AFTER)))
+                    pause(backoff).max(Duration::from_secs(asked.min(LONGEST_RETRY_AFTER)))
                 }
             };
             sleep(pause).await;
@@ -149,7 +143,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         );
         let reason = DegradedReason::RegistrationRefused;
         self.board.degrade(reason, &detail).await;
-        self.hold_agent(Hold::Release, detail).await;
+        self.desire.hold(Hold::Release, &detail);
     }
 
     /// Takes back why registration failed, but for this one reason.
@@ -275,8 +269,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
 
     /// What a heartbeat says of the stake.
     fn stake_status(&self, read: bool) -> String {
-        if let Some(stake) = &*self.unconfirmed.borrow() {
-            return format!("{}-unconfirmed", stake.verdict);
+        if let Some(verdict) = self.doubted.get() {
+            return format!("{verdict}-unconfirmed");
         }
         match &*self.stake.borrow() {
             Some(stake) if read => stake.verdict.to_string(),
@@ -309,13 +303,13 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 self.read_stake().await.map(|_| ())
             }
             _ => {
-                self.count_failure(&detail).await;
+                self.count_failure(&detail);
                 Ok(())
             }
         }
     }
 
-    async fn count_failure(&self, detail: &str) {
+    fn count_failure(&self, detail: &str) {
         let failures = self.failures.get() + 1;
         let enough = self.failures_to_restart.get();
         if failures < enough {
@@ -326,7 +320,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.failures_to_restart
             .set(enough.saturating_mul(2).min(MOST_FAILURES_TO_RESTART));
         let reason = format!("{failures} heartbeats in a row failed: {detail}");
-        self.board.restart_agent(reason).await;
+        self.desire.restart(&reason);
     }
 
     /// Reads the stake again. Whether it could be read; and the end, where it is over.
@@ -335,36 +329,13 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             return Ok(false);
         };
         match self.chain.reread(&stake).await {
-            Ok(stake) => match self.judge(&stake).await {
-                Judgement::Over(end) => Err(end),
-                Judgement::Works | Judgement::Waits => Ok(true),
-            },
+            Ok(stake) => self.take_stake(&stake).await.map(|()| true),
             Err(failure) => {
                 self.chain_failed(&failure).await;
                 Ok(false)
             }
         }
     }
-
-    pub(crate) fn seal_token(&self) -> Result<String, MasterError> {
-        let stake = self.stake.borrow();
-        let token = stake.as_ref().and_then(|stake| stake.seal_token);
-        token
-            .map(|token| token.id.to_string())
-            .ok_or(MasterError::NoSealToken)
-    }
-
-    pub(crate) async fn sign(&self, bytes: &[u8]) -> Result<Base64, MasterError> {
-        let signature = self.key.sign_message_aside(bytes).await.map_err(signing)?;
-        STANDARD
-            .decode(signature.to_string())
-            .map(Base64)
-            .map_err(|_| signing(KeyError::BadSignature))
-    }
-}
-
-pub(crate) fn signing(failure: impl std::error::Error + 'static) -> MasterError {
-    MasterError::Signing(Box::new(failure))
 }
 
 /// Percentages as the protocol has them: numbers from 0 to 100, in hundredths.

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{ATTEMPTS, pause};
 use crate::board::Health;
 
 /// Connections that are served side by side; more wait in the kernel's queue.
@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Listens, trying until it works: a page that can't be shown stops nothing else.
 pub async fn listen(address: SocketAddr) -> TcpListener {
-    let mut backoff = Backoff::default();
+    let mut backoff = ATTEMPTS;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -43,7 +43,7 @@ pub async fn listen(address: SocketAddr) -> TcpListener {
             }
             Err(error) => {
                 warn!(%address, %error, "the status page can't listen");
-                sleep(backoff.pause()).await;
+                sleep(pause(&mut backoff)).await;
             }
         }
     }

@@ -19,12 +19,13 @@ use wire::child::FromInit;
 use wire::paths;
 use zeroize::Zeroizing;
 
-use crate::board::{Board, TpmReport, explain};
+use crate::board::{Board, TpmReport};
 use crate::chain_link::ChainLink;
+use crate::explain::explain;
 use crate::init_link::InitLink;
 use crate::journal::{Journal, Purpose};
-use crate::life::{Identity, Staker};
 use crate::master_client::MasterClient;
+use crate::node::{Identity, Staker};
 use crate::page;
 use crate::prover::Prover;
 use crate::seams::Init as _;

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use wire::{JoinToken, ServerUrl};
 use zeroize::Zeroizing;
 
-use crate::life::Staker;
-use crate::membership::signing;
+use crate::node::{Staker, signing};
+
 use crate::seams::{Chain, Challenged, Init, Master, MasterError, Meter};
 use crate::tee::TeeOutcome;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use chain::{Stake, Verdict};
 use tracing::{info, warn};
 
-use crate::backoff::Backoff;
-use crate::board::explain;
-use crate::life::Staker;
+use crate::backoff::{ATTEMPTS, pause};
+use crate::explain::explain;
+use crate::node::Staker;
 use crate::seams::{Chain, Init, Master, Meter};
 
 /// How often the token's time is looked at.
@@ -20,7 +20,7 @@ const RENEWED_AT: u64 = 3;
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Keeps the stake with a token that counts.
     pub(crate) async fn keep_seal_token(&self) -> Infallible {
-        let mut backoff = Backoff::default();
+        let mut backoff = ATTEMPTS;
         loop {
             tokio::time::sleep(LOOK).await;
             let stake = self.stake.borrow().clone();
@@ -37,7 +37,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 Err(failure) => {
                     warn!(detail = explain(&failure), "no new seal token");
                     self.chain_failed(&failure).await;
-                    tokio::time::sleep(backoff.pause()).await;
+                    tokio::time::sleep(pause(&mut backoff)).await;
                 }
             }
         }

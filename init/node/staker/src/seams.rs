@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use chain::{Address, ChainError, Stake, WatchEvent};
-use futures::stream::BoxStream;
+use futures::stream::LocalBoxStream;
 use master_api::{
     ChallengeRequest, ChallengeResponse, HeartbeatRequest, HeartbeatResponse, RefusalCode,
     RegisterRequest, RegisterResponse, ResourceUsage,
@@ -95,11 +95,11 @@ pub trait Chain {
     /// What was kept, if it is for this receiver; `None`: it is not, or the bytes are damaged.
     fn decode_payout(&self, bytes: &[u8], receiver: Address) -> Option<Self::Payout>;
 
-    /// Tells what happens to the stake, until it is gone.
+    /// Tells what happens to the stake, until it is gone; the doubts that [`Self::confirm`] finds, too.
     fn watch(
         &self,
         stake: &Stake,
-    ) -> impl Future<Output = Result<BoxStream<'static, WatchEvent>, ChainError>>;
+    ) -> impl Future<Output = Result<LocalBoxStream<'static, WatchEvent>, ChainError>>;
 }
 
 /// What staking takes.

@@ -14,7 +14,7 @@ use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use axum::middleware::{Next, from_fn};
 use chain::ObjectId;
-use common::devnet::{JOIN_TOKEN, Options, starts_agent};
+use common::devnet::{JOIN_TOKEN, Options, agent, starts_agent};
 use common::{Authority, Server};
 use fixtures::machine::{Firmware, Flaw, Manufacturer};
 use fixtures::software_tpm::Swtpm;
@@ -26,7 +26,6 @@ use master_api::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use staker::prover::Prover;
-use wire::child::ToInit;
 use wire::status::DegradedReason;
 
 #[tokio::test]
@@ -39,7 +38,7 @@ async fn a_released_image_gets_in_and_again_after_a_restart() {
         lab.devnet
             .live_with(&master, machine.node(), async |init| {
                 let passed = init.expect(starts_agent).await;
-                let Some(ToInit::StartAgent { server, token }) = passed.last() else {
+                let Some((server, token)) = passed.last().and_then(agent) else {
                     panic!("{passed:?}");
                 };
                 assert_eq!(server.as_str(), "https://10.0.2.2:6443");

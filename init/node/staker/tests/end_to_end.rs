@@ -7,7 +7,7 @@ mod common;
 
 use chain::{Address, Chain, Mist, Verdict};
 use common::Authority;
-use common::devnet::{Devnet, JOIN_TOKEN, Options, is_slashed, starts_agent};
+use common::devnet::{Devnet, JOIN_TOKEN, Options, agent, is_slashed, powers_off, starts_agent};
 use wire::child::{PowerOffReason, ToInit};
 use wire::status::{DegradedReason, NodeState};
 
@@ -34,7 +34,7 @@ async fn a_whole_life() {
                     NodeState::Registered
                 ]
             );
-            let Some(ToInit::StartAgent { server, token }) = passed.last() else {
+            let Some((server, token)) = passed.last().and_then(agent) else {
                 panic!("{passed:?}");
             };
             assert_eq!(server.as_str(), "https://10.0.2.2:6443");
@@ -148,15 +148,7 @@ async fn a_node_leaves_and_sends_all_coins_on() {
     devnet.node.advance_clock(60 * 60 * 1000);
     devnet
         .live_at(&master, leaving(), in_two_hours, async |init| {
-            let left = |message: &ToInit| {
-                matches!(
-                    message,
-                    ToInit::PowerOff {
-                        reason: PowerOffReason::Unbonding,
-                        ..
-                    }
-                )
-            };
+            let left = |message: &ToInit| powers_off(message) == Some(PowerOffReason::Unbonding);
             init.expect(left).await;
         })
         .await;

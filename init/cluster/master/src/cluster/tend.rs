@@ -12,6 +12,7 @@ use attest_verify::Fault;
 use chain::{ChainError, ObjectId, Verdict};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
+use wire::backoff::Backoff;
 
 use super::objects::{
     Arrival, Backing, MANAGED_BY, MASTER, Metadata, NODE, Note, STAKE_HIGH, TOKEN,
@@ -27,8 +28,7 @@ const STAKES: Duration = Duration::from_secs(60);
 /// The shortest time between two rounds, however many nodes register.
 const PAUSE: Duration = Duration::from_secs(1);
 /// After the first round that failed; doubled for each further one.
-const FIRST_BACKOFF: Duration = Duration::from_secs(2);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const FAILED: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
 
 /// A round that was not finished.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ impl<C: StakeReader> Master<C> {
             return std::future::pending().await;
         };
         let mut stakes_due = Instant::now();
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = FAILED;
         loop {
             let said = cluster
                 .stakes
@@ -96,13 +96,12 @@ impl<C: StakeReader> Master<C> {
             let wait = match round.failure {
                 Some(failure) => {
                     let failure = anyhow::Error::new(failure);
-                    warn!(seconds = backoff.as_secs(), "{failure:#}; again later");
-                    let wait = backoff;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    let wait = backoff.fail();
+                    warn!(seconds = wait.as_secs(), "{failure:#}; again later");
                     wait
                 }
                 None => {
-                    backoff = FIRST_BACKOFF;
+                    backoff.reset();
                     if round.waiting > 0 { WAITING } else { STAKES }
                 }
             };

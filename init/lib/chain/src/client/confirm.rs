@@ -1,5 +1,7 @@
-//! The second opinion before anything that can't be undone.
+//! The second opinion before anything that can't be undone, and the doubt until there is one.
 
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chain_types::ObjectId;
@@ -8,21 +10,75 @@ use tokio::time::Instant;
 use super::Chain;
 use crate::error::ChainError;
 use crate::rpc::Fullnode;
-use crate::stake::{Stake, Verdict};
+use crate::stake::Stake;
 
 /// How often a single fullnode is asked whether it has a later checkpoint; Sui makes several a
 /// second.
 const NEXT_CHECKPOINT: Duration = Duration::from_millis(100);
 
-/// What one fullnode alone has shown, and since when.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Suspicion {
-    record: ObjectId,
-    verdict: Verdict,
+/// Most records in doubt at once. A master watches up to 20,000.
+const MOST_DOUBTS: usize = 32 * 1024;
+
+/// A doubt that nobody has asked about for so long is forgotten. Longer than a master's round takes.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// Why what a fullnode shows of a record is not believed yet.
+#[derive(Debug, Clone)]
+struct Doubt {
+    /// As that fullnode shows it.
+    stake: Stake,
+    /// While one of several fullnodes alone shows it, at ever later checkpoints; `None`: another
+    /// contradicts, or none answers, or no later checkpoint came.
+    alone: Option<Alone>,
+    /// When it was asked about last.
+    asked: Instant,
+}
+
+/// What one fullnode alone has shown, while no other answered.
+#[derive(Debug, Clone)]
+struct Alone {
     fullnode: String,
     /// Its last checkpoint when it was first seen.
     height: u64,
     since: Instant,
+}
+
+/// What is not believed yet, by record: one record's trouble never hides another's.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(HashMap<ObjectId, Doubt>);
+
+impl Doubts {
+    /// The doubt about a stake: of the same verdict, and not too old.
+    fn about(&self, stake: &Stake) -> Option<&Doubt> {
+        self.0.get(&stake.record).filter(|doubt| {
+            doubt.stake.verdict == stake.verdict && doubt.asked.elapsed() < FORGOTTEN_AFTER
+        })
+    }
+
+    fn keep(&mut self, stake: &Stake, alone: Option<Alone>) {
+        if self.0.len() >= MOST_DOUBTS && !self.0.contains_key(&stake.record) {
+            self.make_room();
+        }
+        let doubt = Doubt {
+            stake: stake.clone(),
+            alone,
+            asked: Instant::now(),
+        };
+        self.0.insert(stake.record, doubt);
+    }
+
+    /// Forgets what is old, or else what has waited longest.
+    fn make_room(&mut self) {
+        self.0
+            .retain(|_, doubt| doubt.asked.elapsed() < FORGOTTEN_AFTER);
+        while self.0.len() >= MOST_DOUBTS {
+            let oldest = self.0.iter().min_by_key(|(_, doubt)| doubt.asked);
+            let Some(record) = oldest.map(|(record, _)| *record) else {
+                return;
+            };
+            self.0.remove(&record);
+        }
+    }
 }
 
 /// What a fullnode that keeps up with the chain shows.
@@ -59,6 +115,47 @@ impl Chain {
     /// [`ChainError::Disagreement`] where fullnodes contradict one another,
     /// [`ChainError::Unconfirmed`] while one alone shows it; else what the fullnodes fail with.
     pub async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
+        let doubted_before = self.doubts().about(stake).is_some();
+        let outcome = self.second_opinion(stake).await;
+        let doubted = self.remember(stake, &outcome);
+        if doubted && !doubted_before {
+            self.inner.doubted.notify_waiters();
+        }
+        outcome
+    }
+
+    /// The end of a stake that a fullnode shows, and that is not believed yet.
+    pub(super) fn doubted_end(&self, record: ObjectId) -> Option<Stake> {
+        let doubts = self.doubts();
+        let doubt = doubts.0.get(&record)?;
+        doubt.stake.verdict.is_over().then(|| doubt.stake.clone())
+    }
+
+    /// Keeps or settles the doubt about a record. Whether there is one.
+    fn remember(&self, stake: &Stake, outcome: &Result<Stake, ChainError>) -> bool {
+        let mut doubts = self.doubts();
+        let known = doubts.about(stake).map(|doubt| doubt.alone.clone());
+        match outcome {
+            Ok(_) => {
+                doubts.0.remove(&stake.record);
+                return false;
+            }
+            Err(ChainError::Disagreement { agreeing: 0, .. }) => {
+                if known.is_some() {
+                    doubts.0.remove(&stake.record);
+                }
+                return false;
+            }
+            Err(ChainError::Unconfirmed { .. }) => doubts.keep(stake, known.flatten()),
+            Err(ChainError::Disagreement { .. }) => doubts.keep(stake, None),
+            // nothing new is known; what one showed for long it has to show anew
+            Err(_) if known.is_some() => doubts.keep(stake, None),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    async fn second_opinion(&self, stake: &Stake) -> Result<Stake, ChainError> {
         let opinions = self
             .inner
             .fullnodes
@@ -82,7 +179,6 @@ impl Chain {
         let count = agreeing.len();
         let contrary: Option<&String> = contrary.first();
         let Some(latest) = agreeing.pop() else {
-            self.forget();
             return Err(match (contrary, failure) {
                 (Some(contrary), _) => self.disagreement(stake, 0, contrary.clone()),
                 (None, Some(failure)) => failure,
@@ -92,11 +188,9 @@ impl Chain {
             });
         };
         if self.inner.fullnodes.len() > 1 && count >= self.needed() {
-            self.forget();
             return Ok(latest.stake);
         }
         if let Some(contrary) = contrary {
-            self.forget();
             return Err(self.disagreement(stake, count, contrary.clone()));
         }
         if self.inner.fullnodes.len() == 1 {
@@ -158,15 +252,12 @@ impl Chain {
     /// One of several, while the others don't answer.
     fn confirm_alone(&self, seen: Opinion<'_>) -> Result<Stake, ChainError> {
         let needed = self.inner.timeouts.corroboration;
-        let mut suspicion = self.suspicion();
-        let known = suspicion.take().filter(|known| {
-            known.record == seen.stake.record
-                && known.verdict == seen.stake.verdict
-                && known.fullnode == seen.fullnode.url()
-        });
-        let known = known.unwrap_or_else(|| Suspicion {
-            record: seen.stake.record,
-            verdict: seen.stake.verdict,
+        let mut doubts = self.doubts();
+        let known = doubts
+            .about(&seen.stake)
+            .and_then(|doubt| doubt.alone.clone())
+            .filter(|known| known.fullnode == seen.fullnode.url());
+        let known = known.unwrap_or_else(|| Alone {
             fullnode: seen.fullnode.url().to_owned(),
             height: seen.height,
             since: Instant::now(),
@@ -180,8 +271,8 @@ impl Chain {
             );
             return Ok(seen.stake);
         }
-        *suspicion = Some(known);
-        drop(suspicion);
+        doubts.keep(&seen.stake, Some(known));
+        drop(doubts);
         Err(self.unconfirmed(&seen, waited, needed))
     }
 
@@ -205,14 +296,68 @@ impl Chain {
         }
     }
 
-    fn forget(&self) {
-        *self.suspicion() = None;
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        let doubts = self.inner.doubts.lock();
+        doubts.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::NodeKey;
+    use crate::stake::Verdict;
+    use chain_types::Address;
+    use chain_types::Mist;
+
+    fn slashed(key: &NodeKey, number: usize) -> Stake {
+        let mut record = [0; 32];
+        record[..8].copy_from_slice(&number.to_be_bytes());
+        Stake {
+            record: ObjectId::from_bytes(record),
+            version: 1,
+            seal_token: None,
+            staker: Address::from_bytes([9; 32]),
+            node_id: String::new(),
+            node_key: key.public(),
+            amount: Mist(0),
+            minimum: Mist(1),
+            slashed: Mist(1),
+            staked_at_ms: 0,
+            unbonding_until_ms: None,
+            verdict: Verdict::Slashed,
+        }
     }
 
-    fn suspicion(&self) -> std::sync::MutexGuard<'_, Option<Suspicion>> {
-        self.inner
-            .suspicion
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    #[tokio::test(start_paused = true)]
+    async fn doubts_beyond_the_bound_push_out_the_oldest() {
+        let key = NodeKey::generate().unwrap();
+        let mut doubts = Doubts::default();
+        for number in 0..MOST_DOUBTS {
+            doubts.keep(&slashed(&key, number), None);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for number in (0..10).chain(MOST_DOUBTS..MOST_DOUBTS + 10) {
+            doubts.keep(&slashed(&key, number), None);
+        }
+        assert_eq!(doubts.0.len(), MOST_DOUBTS);
+        for number in (0..10).chain(MOST_DOUBTS..MOST_DOUBTS + 10) {
+            assert!(doubts.about(&slashed(&key, number)).is_some(), "{number}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_not_asked_about_for_long_is_forgotten() {
+        let key = NodeKey::generate().unwrap();
+        let mut doubts = Doubts::default();
+        doubts.keep(&slashed(&key, 1), None);
+        assert!(doubts.about(&slashed(&key, 1)).is_some());
+        let withdrawn = Stake {
+            verdict: Verdict::Withdrawn,
+            ..slashed(&key, 1)
+        };
+        assert!(doubts.about(&withdrawn).is_none(), "another claim");
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        assert!(doubts.about(&slashed(&key, 1)).is_none());
     }
 }

@@ -5,6 +5,7 @@ mod confirm;
 mod find;
 mod gas;
 mod governance;
+mod kept;
 mod payout;
 mod read;
 mod submit;
@@ -17,15 +18,16 @@ use std::sync::{Arc, Mutex};
 
 use chain_types::{Address, Mist, ObjectId};
 use sui_sdk_types::Address as SuiAddress;
+use tokio::sync::Notify;
 
 use crate::error::ChainError;
 use crate::rpc::Fullnode;
 use crate::settings::{ChainSettings, Timeouts};
 use crate::stake::Pool;
 
-pub use payout::PayoutTransaction;
-pub use submit::{Prepared, StakeTransaction};
-pub use watch::StakeWatch;
+pub use kept::{KeptFor, KeptTransaction, PayoutTo, PayoutTransaction, StakeOf, StakeTransaction};
+pub use submit::Prepared;
+pub use watch::{StakeWatch, WatchEvent};
 
 /// A connection to the chain that the settings name. Cheap to clone.
 ///
@@ -43,8 +45,10 @@ struct Inner {
     package: SuiAddress,
     pool: SuiAddress,
     timeouts: Timeouts,
-    /// What one fullnode alone has shown of a stake, while no other answered.
-    suspicion: Mutex<Option<confirm::Suspicion>>,
+    /// What is shown of records and not believed yet.
+    doubts: Mutex<confirm::Doubts>,
+    /// Wakes those who watch records when there is a new doubt.
+    doubted: Notify,
 }
 
 impl Chain {
@@ -66,7 +70,8 @@ impl Chain {
                 package: settings.package.into(),
                 pool: settings.pool.into(),
                 timeouts: settings.timeouts,
-                suspicion: Mutex::new(None),
+                doubts: Mutex::default(),
+                doubted: Notify::new(),
             }),
         };
         chain.on_any(|fullnode| fullnode.verify()).await?;

@@ -1,31 +1,14 @@
-//! Staking: a transaction that is kept before it is sent, and sent until its fate is known.
+//! Staking.
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use chain_types::{Mist, ParseError, TransactionId};
-use serde::{Deserialize, Serialize};
-use sui_sdk_types::{SignedTransaction, TransactionExpiration};
+use chain_types::Mist;
 
 use super::Chain;
-use super::transact::execute;
+use super::kept::{Fate, StakeOf, StakeTransaction};
 use crate::error::ChainError;
 use crate::key::{NodeKey, PublicKey};
 use crate::rpc::Fullnode;
 use crate::stake::{Stake, Verdict};
 use crate::transactions::Plan;
-
-/// A stake transaction: built, tried in a dry run, signed, not yet submitted.
-///
-/// Kept on disk before it is submitted, it makes a node that lost power in between submit the
-/// same transaction again, never a second one. It holds no secret. It can run in the epoch it was
-/// made in and in the next, or never.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct StakeTransaction {
-    node_id: String,
-    node_key: Vec<u8>,
-    signed: Box<SignedTransaction>,
-}
 
 /// What staking takes.
 #[derive(Debug, Clone)]
@@ -34,62 +17,6 @@ pub enum Prepared {
     Staked(Stake),
     /// This transaction.
     Transaction(StakeTransaction),
-}
-
-impl StakeTransaction {
-    /// Most bytes that are looked at.
-    const LONGEST: usize = 64 * 1024;
-
-    /// For keeping on disk.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // BCS fails on maps and on numbers that these types do not have
-        bcs::to_bytes(self).unwrap_or_default()
-    }
-
-    /// What was kept.
-    ///
-    /// # Errors
-    /// Where it is not what [`Self::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
-        let wrong = ParseError {
-            expected: "a signed stake transaction",
-        };
-        if bytes.len() > Self::LONGEST {
-            return Err(wrong);
-        }
-        let transaction: Self = bcs::from_bytes(bytes).map_err(|_error| wrong)?;
-        match transaction.signed.signatures.len() {
-            1 => Ok(transaction),
-            _ => Err(wrong),
-        }
-    }
-
-    /// Its digest.
-    pub fn id(&self) -> TransactionId {
-        self.signed.transaction.digest().into()
-    }
-
-    /// Nothing is known of its fate.
-    fn not_final(&self) -> ChainError {
-        ChainError::NotFinal {
-            transaction: self.id(),
-            seconds: 0,
-        }
-    }
-
-    /// Whether it was made for this node and key.
-    pub fn is_for(&self, key: PublicKey, node_id: &str) -> bool {
-        self.node_id == node_id && self.node_key == key.to_flagged_bytes()
-    }
-}
-
-impl fmt::Debug for StakeTransaction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StakeTransaction")
-            .field("id", &self.id())
-            .field("node_id", &self.node_id)
-            .finish()
-    }
 }
 
 impl Chain {
@@ -179,28 +106,13 @@ impl Chain {
             }
             let plan = plan(fullnode).await?;
             let signed = self.pay_and_sign(fullnode, key, &plan).await?;
-            Ok(StakeTransaction {
+            let kept_for = StakeOf {
                 node_id: node_id.to_owned(),
                 node_key: key.public().to_flagged_bytes(),
-                signed: Box::new(signed),
-            })
+            };
+            Ok(StakeTransaction::new(kept_for, signed))
         })
         .await
-    }
-
-    /// Whether a prepared stake can't be executed any more, its last epoch being over. To be asked
-    /// before looking for the stake once more: only when that then finds none was it never made.
-    ///
-    /// # Errors
-    /// What the conversation fails with.
-    pub async fn expired(&self, transaction: &StakeTransaction) -> Result<bool, ChainError> {
-        let TransactionExpiration::Epoch(last) = transaction.signed.transaction.expiration else {
-            return Ok(false);
-        };
-        let epoch = self
-            .on_any(|fullnode| async { Ok(fullnode.verify().await?.epoch) })
-            .await?;
-        Ok(epoch > last)
     }
 
     /// Submits a prepared stake, waits for the checkpoint that holds it, and reads the record.
@@ -211,36 +123,22 @@ impl Chain {
     /// for the stake and prepare anew. Any other says nothing about its fate: submit the same one
     /// again.
     pub async fn submit_stake(&self, transaction: &StakeTransaction) -> Result<Stake, ChainError> {
-        // Set where a fullnode has taken it and not said what became of it: what another makes of
-        // it is then no longer the whole truth.
-        let fate_unknown = AtomicBool::new(false);
-        let fate_unknown = &fate_unknown;
+        let fate = &Fate::default();
         let submitted = self.on_any(|fullnode| async move {
-            fullnode.verify().await?;
-            let executed = match execute(fullnode, &transaction.signed).await {
-                Err(error) if !error.never_executed() => {
-                    fate_unknown.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-                executed => executed?,
-            };
+            let executed = fate.submit(fullnode, transaction).await?;
             tracing::info!(
                 transaction = %executed.transaction, checkpoint = executed.checkpoint,
                 gas = %executed.gas, "staked"
             );
-            let key = PublicKey::from_flagged_bytes(&transaction.node_key)?;
-            match self.find_on(fullnode, key, &transaction.node_id).await? {
+            let kept_for = &transaction.kept_for;
+            let key = PublicKey::from_flagged_bytes(&kept_for.node_key)?;
+            match self.find_on(fullnode, key, &kept_for.node_id).await? {
                 Some(stake) if stake.verdict != Verdict::Withdrawn => Ok(stake),
                 // the read may come from before the checkpoint: worth another try
                 _ => Err(transaction.not_final()),
             }
         });
-        match submitted.await {
-            Err(error @ ChainError::Refused { .. }) if fate_unknown.load(Ordering::Relaxed) => {
-                tracing::warn!(%error, "another fullnode took it: what became of it is not known");
-                Err(transaction.not_final())
-            }
-            submitted => submitted,
-        }
+        let submitted = submitted.await;
+        fate.settle(transaction, submitted)
     }
 }

@@ -8,24 +8,77 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use wire::backoff::Backoff;
 
 use super::Chain;
 use crate::error::ChainError;
 use crate::rpc::{EventFeed, FeedItem, Fullnode};
-use crate::stake::{Slash, Stake, Verdict, WatchEvent};
+use crate::stake::{Slash, Stake, Verdict};
 
 /// News that wait to be taken; the watch pauses when there are more.
 const BACKLOG: usize = 16;
 
-/// First and longest pause before another try.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause before another try, and all of them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(500), LONGEST_PAUSE);
 
 /// How soon to look again when an event and the record do not fit together yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// The longest pause without a stream, while the end of the stake is in doubt.
+const LONGEST_DOUBT_PAUSE: Duration = Duration::from_secs(5);
+
 /// How often in a row a feed may break before another fullnode is asked.
 const PATIENCE: u32 = 3;
+
+/// What a watch over a record reports: each change of what is known of it, once.
+///
+/// The end of a stake ([`Verdict::is_over`]) is reported as `Changed`, `Slashed` or `Withdrawn` only when
+/// it is confirmed ([`Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
+/// the end confirmed or `Cleared`.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// The event stream is up (again), and the record was read after it began: nothing that
+    /// happened before has been missed. The stake stands as last reported.
+    Watching(Stake),
+    /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
+    Changed {
+        /// As it is now.
+        stake: Stake,
+        /// The event behind it, where one was seen.
+        slash: Option<Slash>,
+    },
+    /// All of the stake is gone. The watch ends after it.
+    Slashed {
+        /// As it is now.
+        stake: Stake,
+        /// The event behind it, where one was seen.
+        slash: Option<Slash>,
+    },
+    /// The owner has taken the stake back. The watch ends after it.
+    Withdrawn(Stake),
+    /// One fullnode alone shows that the stake is over, and no other says anything.
+    Suspected {
+        /// As that fullnode shows it.
+        stake: Stake,
+        /// Its URL.
+        by: String,
+        /// How long it has to show that until it is believed.
+        believed_after: Duration,
+    },
+    /// A fullnode shows that the stake is over, and another shows something else.
+    Contradicted {
+        /// As the first of them shows it.
+        stake: Stake,
+        /// Who shows what instead.
+        contrary: String,
+    },
+    /// What was suspected or contradicted is shown by no fullnode any more. The stake as it
+    /// is now.
+    Cleared(Stake),
+    /// The watch is blind for now; it goes on trying, with growing pauses.
+    Blind(ChainError),
+}
 
 /// A watch over one stake: a stream that ends when the stake does. Dropping it ends it too.
 #[derive(Debug)]
@@ -60,21 +113,27 @@ impl Chain {
     /// Watches a stake until it is slashed whole or withdrawn, through every outage.
     ///
     /// A `Slashed` event only says that it is time to look: what counts is the record, read
-    /// again, and for the end of a stake read from two fullnodes where two are configured. The
+    /// again; and the end of a stake ([`Verdict::is_over`]) is confirmed ([`Chain::confirm`]). The
     /// record is read again every [`crate::Timeouts::reread`] besides, whatever the stream says;
+    /// soon where its end is in doubt, be it that another caller of [`Chain::confirm`] found that;
     /// and after each try where there is no stream at all.
     ///
     /// Must be called within a tokio runtime.
     pub fn watch_stake(&self, stake: &Stake) -> StakeWatch {
         let (tell, events) = mpsc::channel(BACKLOG);
+        let mut known = stake.clone();
+        if known.verdict.is_over() {
+            // not believed yet: whatever is shown next is news
+            known.version = 0;
+        }
         let watcher = Watcher {
             chain: self.clone(),
-            known: stake.clone(),
+            known,
             tell,
             slash: None,
             blind: false,
             started: false,
-            doubtful: false,
+            doubt: Doubt::None,
             turn: 0,
         };
         StakeWatch {
@@ -100,6 +159,15 @@ enum Look {
     Unsettled,
 }
 
+/// What was reported of a doubt. The doubt itself is the chain's, which all callers of
+/// [`Chain::confirm`] share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Doubt {
+    None,
+    Suspected { by: String },
+    Contradicted,
+}
+
 struct Watcher {
     chain: Chain,
     known: Stake,
@@ -108,8 +176,8 @@ struct Watcher {
     slash: Option<Slash>,
     /// Whether an outage was told, and not yet its end.
     blind: bool,
-    /// Whether it was told that the stake seems gone, and nothing since.
-    doubtful: bool,
+    /// What was reported last of a doubt about the end of the stake.
+    doubt: Doubt,
     /// Counts the looks: which fullnode is asked first.
     turn: usize,
     /// Whether the watch has been up at all.
@@ -118,7 +186,7 @@ struct Watcher {
 
 impl Watcher {
     async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = PAUSES;
         let mut index = 0;
         loop {
             let chain = self.chain.clone();
@@ -143,13 +211,17 @@ impl Watcher {
             }
             index = index.wrapping_add(1);
             if began.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
+                pauses.reset();
             }
+            let pause = match self.doubt {
+                Doubt::None => pauses.fail(),
+                _ => pauses.fail().min(LONGEST_DOUBT_PAUSE),
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = chain.inner.doubted.notified() => {}
                 () = self.tell.closed() => return,
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -161,6 +233,8 @@ impl Watcher {
     }
 
     async fn follow(&mut self, fullnode: &Fullnode) -> Result<End, ChainError> {
+        let chain = self.chain.clone();
+        let doubted = &chain.inner.doubted;
         fullnode.verify().await?;
         let mut feed = fullnode.slashes(self.chain.inner.package);
         match first(fullnode, &mut feed, self.chain.inner.timeouts.call).await? {
@@ -181,6 +255,7 @@ impl Watcher {
             let look = tokio::select! {
                 () = self.tell.closed() => return Ok(End::Over),
                 () = tokio::time::sleep_until(look_at) => true,
+                () = doubted.notified() => true,
                 item = fullnode.next(&mut feed) => match item? {
                     FeedItem::Progress => false,
                     FeedItem::Slashed(slashed) => self.saw(&slashed),
@@ -218,6 +293,9 @@ impl Watcher {
 
     /// When to look again.
     fn look_at(&self, look: Look) -> Instant {
+        // found by another caller of `Chain::confirm` while this one looked
+        let doubted = self.chain.doubted_end(self.known.record).is_some();
+        let look = if doubted { Look::Unsettled } else { look };
         Instant::now()
             + match look {
                 Look::Settled => self.chain.inner.timeouts.reread,
@@ -243,30 +321,72 @@ impl Watcher {
     async fn look(&mut self) -> Result<Result<Look, End>, ChainError> {
         self.turn = self.turn.wrapping_add(1);
         let now = self.chain.reread_by_turns(&self.known, self.turn).await?;
-        if now.version == self.known.version && !self.known.verdict.is_gone() {
-            // An event without a change: the record was read after it already, or else the
-            // fullnode that was asked does not know of it yet. Stakes only ever shrink.
-            let look = match self.slash {
-                Some(slash) if slash.remaining < self.known.amount => Look::Unsettled,
-                _ => Look::Settled,
-            };
-            if matches!(look, Look::Settled) {
-                self.slash = None;
-            }
-            return Ok(Ok(look));
-        }
-        let stake = if now.verdict.is_gone() {
-            match self.chain.confirm(&now).await {
-                Ok(stake) => stake,
-                Err(error @ (ChainError::Disagreement { .. } | ChainError::Unconfirmed { .. })) => {
-                    return Ok(self.tell_doubtful(now, error).await);
-                }
-                Err(error) => return Err(error),
-            }
+        let is_news = (now.version, now.verdict) != (self.known.version, self.known.verdict);
+        let claim = if now.verdict.is_over() && is_news {
+            Some(now.clone())
         } else {
-            now
+            self.chain.doubted_end(now.record)
         };
-        self.doubtful = false;
+        let Some(claim) = claim else {
+            return Ok(self.stands(now).await);
+        };
+        match self.chain.confirm(&claim).await {
+            Ok(stake) => {
+                self.doubt = Doubt::None;
+                Ok(self.take(stake).await)
+            }
+            Err(ChainError::Unconfirmed {
+                fullnode,
+                needed_seconds,
+                ..
+            }) => {
+                let doubt = Doubt::Suspected {
+                    by: fullnode.clone(),
+                };
+                let event = WatchEvent::Suspected {
+                    stake: claim,
+                    by: fullnode,
+                    believed_after: Duration::from_secs(needed_seconds),
+                };
+                Ok(self.tell_doubt(doubt, event).await)
+            }
+            Err(ChainError::Disagreement { agreeing: 0, .. }) if now.verdict.is_over() => {
+                Ok(Ok(Look::Unsettled))
+            }
+            Err(ChainError::Disagreement { agreeing: 0, .. }) => Ok(self.stands(now).await),
+            Err(ChainError::Disagreement { contrary, .. }) => {
+                let event = WatchEvent::Contradicted {
+                    stake: claim,
+                    contrary,
+                };
+                Ok(self.tell_doubt(Doubt::Contradicted, event).await)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a record as it is, where its end is not in doubt (any more).
+    async fn stands(&mut self, now: Stake) -> Result<Look, End> {
+        if std::mem::replace(&mut self.doubt, Doubt::None) != Doubt::None {
+            let told = self.tell.send(WatchEvent::Cleared(now.clone())).await;
+            told.map_err(|_closed| End::Over)?;
+        }
+        if now.version != self.known.version {
+            return self.take(now).await;
+        }
+        // An event without a change: the record was read after it already, or else the fullnode
+        // that was asked does not know of it yet. Stakes only ever shrink.
+        match self.slash {
+            Some(slash) if slash.remaining < self.known.amount => Ok(Look::Unsettled),
+            _ => {
+                self.slash = None;
+                Ok(Look::Settled)
+            }
+        }
+    }
+
+    /// Takes over what is certain, and tells it.
+    async fn take(&mut self, stake: Stake) -> Result<Look, End> {
         self.known = stake.clone();
         let slash = self.slash.take();
         let (event, over) = match stake.verdict {
@@ -275,25 +395,29 @@ impl Watcher {
             _ => (WatchEvent::Changed { stake, slash }, false),
         };
         let told = self.tell.send(event).await;
-        Ok(if over || told.is_err() {
+        if over || told.is_err() {
             Err(End::Over)
         } else {
             Ok(Look::Settled)
-        })
+        }
     }
 
-    /// Tells that the stake seems gone, once until it changes; and looks again soon.
-    async fn tell_doubtful(&mut self, stake: Stake, error: ChainError) -> Result<Look, End> {
-        if std::mem::replace(&mut self.doubtful, true) {
-            tracing::debug!(%error, "still doubtful");
+    /// Tells a doubt, once until it changes; and looks again soon.
+    async fn tell_doubt(&mut self, doubt: Doubt, event: WatchEvent) -> Result<Look, End> {
+        if self.doubt == doubt {
             return Ok(Look::Unsettled);
         }
-        let told = self.tell.send(WatchEvent::Doubtful { stake, error }).await;
+        self.doubt = doubt;
+        let told = self.tell.send(event).await;
         told.map_or(Err(End::Over), |()| Ok(Look::Unsettled))
     }
 
     /// Tells that the watch is up, where the last word was that it is not.
     async fn watching(&mut self) -> Result<(), Closed> {
+        if self.doubt != Doubt::None {
+            // reported once it is settled
+            return Ok(());
+        }
         if !std::mem::replace(&mut self.blind, false) && self.started {
             return Ok(());
         }

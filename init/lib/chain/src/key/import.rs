@@ -7,7 +7,7 @@ use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32, Hrp};
 use zeroize::Zeroizing;
 
-use crate::error::KeyError;
+use super::error::KeyError;
 
 /// The human-readable part of a private key in Sui's text form (SIP-15).
 pub(super) const PREFIX: &str = "suiprivkey";

@@ -1,5 +1,6 @@
 //! The node's key: it owns the stake, signs transactions, and proves to the master who asks.
 
+mod error;
 mod import;
 mod public;
 mod signature;
@@ -15,8 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::error::KeyError;
-
+pub use error::KeyError;
 pub use public::PublicKey;
 pub use signature::MessageSignature;
 use signer::{Ed25519, Secp256r1};

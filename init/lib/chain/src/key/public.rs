@@ -11,8 +11,8 @@ use sui_sdk_types::{
     SignatureScheme, SimpleSignature, UserSignature,
 };
 
+use super::error::KeyError;
 use super::{MessageSignature, SignatureBytes};
-use crate::error::KeyError;
 
 /// The public half of a node's key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

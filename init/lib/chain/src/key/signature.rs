@@ -6,7 +6,7 @@ use std::str::FromStr;
 use sui_sdk_types::UserSignature;
 
 use super::PublicKey;
-use crate::error::KeyError;
+use super::error::KeyError;
 
 /// A signature over a message, with the key that made it. Its text is Sui's base64 form:
 /// flag, signature, public key.

@@ -7,8 +7,8 @@ use sui_sdk_types::{Ed25519Signature, Secp256r1PublicKey, SignatureScheme};
 use zeroize::Zeroizing;
 
 use super::PublicKey;
+use super::error::KeyError;
 use super::import::Payload;
-use crate::error::KeyError;
 
 /// A raw signature: for ed25519 the 64 bytes of RFC 8032; for secp256r1 r and s, big-endian.
 pub type SignatureBytes = [u8; 64];

@@ -8,11 +8,8 @@ use sui_sdk_types::{Transaction, UserSignature};
 
 use super::{Fullnode, bounded};
 use crate::abi::abort;
-use crate::error::ChainError;
+use crate::error::{ChainError, EXECUTE};
 use crate::stake::Executed;
-
-/// The call that submits a transaction.
-pub(crate) const EXECUTE: &str = "ExecuteTransaction";
 
 /// What a dry run comes to.
 pub(crate) struct DryRun {

@@ -19,7 +19,7 @@ use crate::error::{ChainError, SettingsError};
 use crate::settings::{ChainSettings, Timeouts};
 
 pub(crate) use events::{EventFeed, FeedItem};
-pub(crate) use execute::{EXECUTE, Failure};
+pub(crate) use execute::Failure;
 pub(crate) use read::{ObjectView, Owner, present};
 
 /// Longest message that is read, compressed or not. The longest that is asked for, a page of

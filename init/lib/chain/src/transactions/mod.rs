@@ -146,16 +146,7 @@ impl Plan {
                 node_id,
                 node_key,
                 amount,
-            } => {
-                let payment = tx.payment(*amount);
-                let pool = tx.shared(*pool, true);
-                let mut arguments = vec![pool, tx.builder.pure(node_id), tx.builder.pure(node_key)];
-                arguments.extend(payment);
-                arguments.push(tx.clock());
-                let record = tx.call(abi::STAKING, function::STAKE_FOR_NODE, arguments);
-                tx.seal_token(pool, record);
-                tx.call(abi::STAKING, function::SHARE_STAKE, vec![record]);
-            }
+            } => tx.stake(*pool, node_id, node_key, *amount),
             Self::Restake {
                 pool,
                 record,
@@ -199,31 +190,13 @@ impl Plan {
                 tx.call(abi::STAKING, function::SLASH_STAKE, arguments);
             }
             Self::SealToken { pool, record, old } => {
-                let (pool, record) = (tx.shared(*pool, false), tx.shared(*record, true));
-                match old {
-                    Some(old) => {
-                        let arguments = vec![pool, record, tx.owned(old), tx.clock()];
-                        tx.call(abi::GATEWAY, function::RENEW_WORKER_SEAL_TOKEN, arguments);
-                    }
-                    None => tx.seal_token(pool, record),
-                }
+                tx.renew_seal_token(*pool, *record, old.as_ref());
             }
             Self::RequestUnstake {
                 pool,
                 record,
                 token,
-            } => {
-                let mut arguments = vec![tx.shared(*pool, true), tx.shared(*record, true)];
-                let function = match token {
-                    Some(token) => {
-                        arguments.push(tx.owned(token));
-                        function::REQUEST_UNSTAKE
-                    }
-                    None => function::REQUEST_UNSTAKE_WITHOUT_TOKEN,
-                };
-                arguments.push(tx.clock());
-                tx.call(abi::GATEWAY, function, arguments);
-            }
+            } => tx.request_unstake(*pool, *record, token.as_ref()),
             Self::CancelUnstake { pool, record } => {
                 let arguments = vec![
                     tx.shared(*pool, false),
@@ -297,6 +270,46 @@ impl Program {
     fn seal_token(&mut self, pool: Argument, record: Argument) {
         let arguments = vec![pool, record, self.clock()];
         self.call(abi::GATEWAY, function::CREATE_WORKER_SEAL_TOKEN, arguments);
+    }
+
+    /// Record and seal token from one transaction: both or neither.
+    fn stake(&mut self, pool: Shared, node_id: &String, node_key: &Vec<u8>, amount: u64) {
+        let payment = self.payment(amount);
+        let pool = self.shared(pool, true);
+        let mut arguments = vec![
+            pool,
+            self.builder.pure(node_id),
+            self.builder.pure(node_key),
+        ];
+        arguments.extend(payment);
+        arguments.push(self.clock());
+        let record = self.call(abi::STAKING, function::STAKE_FOR_NODE, arguments);
+        self.seal_token(pool, record);
+        self.call(abi::STAKING, function::SHARE_STAKE, vec![record]);
+    }
+
+    fn renew_seal_token(&mut self, pool: Shared, record: Shared, old: Option<&ObjectReference>) {
+        let (pool, record) = (self.shared(pool, false), self.shared(record, true));
+        match old {
+            Some(old) => {
+                let arguments = vec![pool, record, self.owned(old), self.clock()];
+                self.call(abi::GATEWAY, function::RENEW_WORKER_SEAL_TOKEN, arguments);
+            }
+            None => self.seal_token(pool, record),
+        }
+    }
+
+    fn request_unstake(&mut self, pool: Shared, record: Shared, token: Option<&ObjectReference>) {
+        let mut arguments = vec![self.shared(pool, true), self.shared(record, true)];
+        let function = match token {
+            Some(token) => {
+                arguments.push(self.owned(token));
+                function::REQUEST_UNSTAKE
+            }
+            None => function::REQUEST_UNSTAKE_WITHOUT_TOKEN,
+        };
+        arguments.push(self.clock());
+        self.call(abi::GATEWAY, function, arguments);
     }
 
     fn call(

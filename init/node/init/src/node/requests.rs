@@ -10,7 +10,6 @@ use wire::status::{Phase, Protection};
 
 use super::{CONNECTION_PAUSE, Node};
 use crate::identity;
-use crate::power::Reason;
 use crate::service::{Anew, Name};
 use crate::wire_server::Received;
 use log::timeline;
@@ -81,12 +80,7 @@ impl Node {
             ToInit::Degraded { reason, detail } => self.board.degrade(reason, &detail),
             ToInit::Recovered { reason } => self.board.recover(reason),
             ToInit::Reached { phase } => self.reach(phase),
-            ToInit::StartAgent { server, token } => self.start_agent(name, &server, &token),
-            ToInit::StopAgent { reason } => self.stop_agent(name, &sentence(&reason)),
-            ToInit::RestartAgent { reason } => self.restart_agent(name, &sentence(&reason)),
-            ToInit::PowerOff { reason, detail } => {
-                self.begin_stop(Reason::Staker(reason), &sentence(&detail));
-            }
+            ToInit::Desired { desired } => self.desire(name, &desired),
         }
     }
 
@@ -167,7 +161,7 @@ pub(super) fn named_in(file: &str) -> Protection {
 }
 
 /// A service's words, made fit for a log.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut text = log::visible(text);
     text.truncate(text.floor_char_boundary(MAXIMUM_SENTENCE));
     text

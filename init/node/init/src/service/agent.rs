@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use wire::paths::{AGENT_TOKEN, CONTAINERD_SOCKET, K3S_DATA, name};
-use wire::status::AgentRequest;
+use wire::status::AgentState;
 use wire::{JoinToken, NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 pub(crate) struct Agent {
     directory: PathBuf,
     server: Option<ServerUrl>,
-    request: AgentRequest,
+    run: u64,
+    state: AgentState,
 }
 
 impl Agent {
@@ -24,27 +25,42 @@ impl Agent {
         Self {
             directory: directory.to_owned(),
             server: None,
-            request: AgentRequest::Unasked,
+            run: 0,
+            state: AgentState::Unasked,
         }
     }
 
-    /// What became of the last request.
-    pub(crate) const fn request(&self) -> AgentRequest {
-        self.request
+    /// What became of the last thing that was desired.
+    pub(crate) const fn state(&self) -> AgentState {
+        self.state
     }
 
-    /// Takes an answer over. `true` when it differs from the one that is kept.
+    /// The largest number of a run so far.
+    pub(crate) const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Takes an answer over. `true` when it differs from the one that is kept, or is for a later run.
     ///
     /// # Errors
     /// What the system says where the token can't be written; what was kept before stays, and so does an
     /// agent that runs with it.
-    pub(crate) fn accept(&mut self, server: &ServerUrl, token: &JoinToken) -> io::Result<bool> {
+    pub(crate) fn accept(
+        &mut self,
+        server: &ServerUrl,
+        token: &JoinToken,
+        run: u64,
+    ) -> io::Result<bool> {
         let taken = self.take(server, token);
-        self.request = match taken {
-            Ok(_) => AgentRequest::Wanted,
-            Err(_) => AgentRequest::Refused,
+        self.state = match taken {
+            Ok(_) => AgentState::Wanted,
+            Err(_) => AgentState::Refused,
         };
-        taken
+        let later = taken.is_ok() && run > self.run;
+        if later {
+            self.run = run;
+        }
+        taken.map(|news| news || later)
     }
 
     /// Forgets the answer: there is nothing to join until the next one.
@@ -53,7 +69,7 @@ impl Agent {
     /// What the system says of the token's file. Its arguments are gone all the same.
     pub(crate) fn forget(&mut self) -> io::Result<()> {
         self.server = None;
-        self.request = AgentRequest::Stopped;
+        self.state = AgentState::Stopped;
         match files::forget(self.token_file()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -146,7 +162,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(&directory.path().join("agent"));
         assert_eq!(agent.arguments(&node()), None);
-        assert!(agent.accept(&server(SERVER), &secret("id.key")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("id.key"), 1).unwrap());
         let file = agent.token_file();
         assert_eq!(
             fs::read_to_string(&file).unwrap(),
@@ -163,34 +179,47 @@ mod tests {
     fn the_same_answer_is_no_news_and_another_is() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
-        assert!(!agent.accept(&server(SERVER), &secret("one")).unwrap());
-        assert!(agent.accept(&server(SERVER), &secret("two")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
+        assert!(!agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("two"), 1).unwrap());
         assert!(
             agent
-                .accept(&server("https://192.0.2.2"), &secret("two"))
+                .accept(&server("https://192.0.2.2"), &secret("two"), 1)
                 .unwrap()
         );
         assert!(
             !agent
-                .accept(&server("https://192.0.2.2"), &secret("two"))
+                .accept(&server("https://192.0.2.2"), &secret("two"), 1)
                 .unwrap()
         );
+    }
+
+    #[test]
+    fn a_later_run_is_news_and_an_earlier_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(directory.path());
+        for (run, news) in [(3, true), (3, false), (4, true), (0, false), (4, false)] {
+            let taken = agent.accept(&server(SERVER), &secret("one"), run).unwrap();
+            assert_eq!(taken, news, "{run}");
+        }
+        assert_eq!(agent.run(), 4);
+        agent.forget().unwrap();
+        assert_eq!(agent.run(), 4);
     }
 
     #[test]
     fn an_answer_is_forgotten_and_the_same_one_is_news_again() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        assert_eq!(agent.request(), AgentRequest::Unasked);
+        assert_eq!(agent.state(), AgentState::Unasked);
         agent.forget().unwrap();
-        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
-        assert_eq!(agent.request(), AgentRequest::Wanted);
+        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
+        assert_eq!(agent.state(), AgentState::Wanted);
         agent.forget().unwrap();
-        assert_eq!(agent.request(), AgentRequest::Stopped);
+        assert_eq!(agent.state(), AgentState::Stopped);
         assert!(!agent.token_file().exists());
         assert_eq!(agent.arguments(&node()), None);
-        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
+        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
         assert!(agent.arguments(&node()).is_some());
     }
 
@@ -200,12 +229,14 @@ mod tests {
         let place = directory.path().join("agent");
         fs::write(&place, b"in the way").unwrap();
         let mut agent = Agent::new(&place);
-        let error = agent.accept(&server(SERVER), &secret("one")).unwrap_err();
+        let error = agent
+            .accept(&server(SERVER), &secret("one"), 1)
+            .unwrap_err();
         assert!(!error.to_string().contains("K10"), "{error}");
-        assert_eq!(agent.request(), AgentRequest::Refused);
+        assert_eq!(agent.state(), AgentState::Refused);
         assert_eq!(agent.arguments(&node()), None);
         fs::remove_file(&place).unwrap();
-        assert!(agent.accept(&server(SERVER), &secret("one")).unwrap());
-        assert_eq!(agent.request(), AgentRequest::Wanted);
+        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
+        assert_eq!(agent.state(), AgentState::Wanted);
     }
 }

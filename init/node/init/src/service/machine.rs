@@ -3,13 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use wire::backoff::Backoff;
 use wire::exit;
 
-use super::backoff::{Backoff, FIRST};
 use super::table::{Kind, Readiness, Service};
 
 /// How long a service has to end after SIGTERM before it gets SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// How long a service that failed waits before it starts again: the first time, and all of them.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const RESTARTS: Backoff = Backoff::new(FIRST_WAIT, Duration::from_secs(30));
 /// After so many failures in a row those go on that come after a service without requiring it: what
 /// passes by itself has passed by then.
 pub(crate) const FAILURES_TO_SETTLE: u32 = 3;
@@ -133,12 +136,12 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A service that has not started.
-    pub(crate) const fn new(service: &'static Service, backoff: Backoff) -> Self {
+    pub(crate) const fn new(service: &'static Service) -> Self {
         Self {
             service,
             stage: Stage::Idle,
             wanted: service.automatic,
-            backoff,
+            backoff: RESTARTS,
             failures: 0,
         }
     }
@@ -228,7 +231,7 @@ impl Machine {
     pub(crate) fn redo(&mut self, now: Duration) {
         if let (Stage::Done, Kind::Task { again, .. }) = (self.stage, self.service.kind) {
             self.stage = Stage::Waiting {
-                until: now.saturating_add(again.unwrap_or(FIRST)),
+                until: now.saturating_add(again.unwrap_or(FIRST_WAIT)),
             };
         }
     }

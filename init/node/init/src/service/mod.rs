@@ -2,7 +2,6 @@
 //! again.
 
 mod agent;
-mod backoff;
 mod cgroup;
 mod machine;
 mod notify;

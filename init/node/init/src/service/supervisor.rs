@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::backoff::Backoff;
 use super::machine::Machine;
 use super::{Ended, Exit, Name, Service, Stage};
 
@@ -33,7 +32,7 @@ impl Supervisor {
         Self {
             machines: services
                 .iter()
-                .map(|service| Machine::new(service, Backoff::default()))
+                .map(|service| Machine::new(service))
                 .collect(),
             halted: false,
             unconfigured: false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sys::capability::{Capabilities, Capability};
 use sys::process::User;
-use wire::child::{ToInit, ToInitKind};
+use wire::child::ToInit;
 use wire::paths::CONTAINERD_SOCKET;
 use wire::status::{DegradedReason, NodeState, Phase};
 use wire::{exit, users};
@@ -215,8 +215,8 @@ pub(crate) struct Rights {
     pub(crate) states: &'static [NodeState],
     pub(crate) degraded: &'static [DegradedReason],
     pub(crate) phases: &'static [Phase],
-    pub(crate) agent: bool,
-    pub(crate) power_off: bool,
+    /// Whether it may desire a state of agent and power.
+    pub(crate) desired: bool,
 }
 
 impl Rights {
@@ -228,11 +228,7 @@ impl Rights {
                 self.degraded.contains(reason)
             }
             ToInit::Reached { phase } => self.phases.contains(phase),
-            _ => match message.kind() {
-                ToInitKind::Agent => self.agent,
-                ToInitKind::PowerOff => self.power_off,
-                ToInitKind::State | ToInitKind::Degraded | ToInitKind::Reached => false,
-            },
+            ToInit::Desired { .. } => self.desired,
         }
     }
 }
@@ -422,8 +418,7 @@ static NETD: Service = Service {
         states: &[],
         degraded: &[DegradedReason::Network, DegradedReason::Clock],
         phases: &[Phase::Network, Phase::Clock],
-        agent: false,
-        power_off: false,
+        desired: false,
     }),
     ..daemon(Name::Netd, Readiness::Notify)
 };
@@ -492,8 +487,7 @@ static STAKER: Service = Service {
             Phase::Registered,
             Phase::Slashed,
         ],
-        agent: true,
-        power_off: true,
+        desired: true,
     }),
     ..daemon(Name::Staker, Readiness::Notify)
 };

@@ -24,9 +24,17 @@ async fn stakes_registers_and_reports() {
             state(NodeState::Staked),
             reached(Phase::Registered),
             state(NodeState::Registered),
-            ToInit::StartAgent {
-                server: "https://k3s.example:6443".parse().unwrap(),
-                token: wire::JoinToken::new(wire::Secret::new(JOIN_TOKEN.to_owned())).unwrap(),
+            ToInit::Desired {
+                desired: Desired {
+                    number: 1,
+                    agent: AgentDesire::Run {
+                        server: "https://k3s.example:6443".parse().unwrap(),
+                        token: wire::JoinToken::new(wire::Secret::new(JOIN_TOKEN.to_owned()))
+                            .unwrap(),
+                        run: 0,
+                    },
+                    power: PowerDesire::On,
+                },
             },
         ]
     );
@@ -105,7 +113,8 @@ async fn an_unknown_session_registers_again() {
             .push_back(forgotten);
         sleep(Duration::from_secs(16)).await;
         assert_eq!(world.registrations(), 2);
-        assert_eq!(world.agents_started(), 2);
+        // the same server and token: nothing new is desired
+        assert_eq!(world.agents_started(), 1);
         assert_eq!(world.agents_restarted(), 0);
         let desk = world.master.desk.borrow();
         let last = desk.heartbeats.last().expect("one");
@@ -233,11 +242,32 @@ async fn a_start_that_init_does_not_follow_is_asked_for_again() {
     let script = async {
         sleep(MINUTE).await;
         assert_eq!(world.agents_started(), 3);
-        assert_eq!(world.init.agent(), wire::status::AgentRequest::Wanted);
+        assert_eq!(world.init.agent(), wire::status::AgentState::Wanted);
         sleep(10 * MINUTE).await;
         assert_eq!(world.agents_started(), 3);
     };
     world.live(script).await;
+}
+
+/// A former run of the staker had the agent restarted: its number goes on.
+#[tokio::test(start_paused = true)]
+async fn a_restarted_staker_restarts_no_agent() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(15)).await;
+        world.master.desk.borrow_mut().outage = Some(no_master);
+        sleep(Duration::from_secs(90)).await;
+        world.master.desk.borrow_mut().outage = None;
+        sleep(MINUTE).await;
+    };
+    world.live(script).await;
+    assert_eq!(world.agents_restarted(), 1);
+    let before = world.init.desired().len();
+    world.live(sleep(MINUTE)).await;
+    assert_eq!(world.agents_restarted(), 1);
+    let desired = world.init.desired();
+    assert_eq!(desired.len(), before + 1);
+    assert!(desired[before].number > desired[before - 1].number);
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +279,7 @@ async fn a_stop_that_init_does_not_follow_is_asked_for_again() {
         world.chain.set(Verdict::BelowMinimum);
         sleep(MINUTE).await;
         assert_eq!(world.agents_stopped(), 3);
-        assert_eq!(world.init.agent(), wire::status::AgentRequest::Stopped);
+        assert_eq!(world.init.agent(), wire::status::AgentState::Stopped);
     };
     world.live(script).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chain::{ChainError, NodeKey, Verdict, WatchEvent};
 use master_api::RefusalCode;
 use tokio::time::sleep;
-use wire::child::{PowerOffReason, ToInit};
+use wire::child::{AgentDesire, Desired, PowerDesire, PowerOffReason, ToInit};
 use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::board::Board;
@@ -14,7 +14,7 @@ use crate::doubles::{
     FakeChain, FakeMaster, FakeMeter, JOIN_TOKEN, Recorder, no_answer, no_master,
 };
 use crate::journal::{Journal, Purpose};
-use crate::life::{Identity, Staker};
+use crate::node::{Identity, Staker};
 use crate::prover::Prover;
 use crate::seams::MasterError;
 
@@ -109,14 +109,36 @@ impl World {
     /// As init does, whenever its status changes.
     fn tell_status(&self, staker: &Staker<FakeChain, FakeMaster, Recorder, FakeMeter>) {
         let mut status = staker.board().subscribe().borrow().node.clone();
-        if status.agent != self.init.agent() {
-            status.agent = self.init.agent();
+        if self.init.echo(&mut status) {
             staker.board().take_status(status, false);
         }
     }
 
+    /// How often a stop of the agent was sent.
     fn agents_stopped(&self) -> usize {
-        self.told(|message| matches!(message, ToInit::StopAgent { .. }))
+        let stops = |agent: &AgentDesire| matches!(agent, AgentDesire::Stop { .. });
+        self.agents().iter().filter(|agent| stops(agent)).count()
+    }
+
+    /// What was sent of the agent, while the machine was to stay on.
+    fn agents(&self) -> Vec<AgentDesire> {
+        let desired = self.init.desired().into_iter();
+        let on = desired.filter(|desired| desired.power == PowerDesire::On);
+        on.map(|desired| desired.agent).collect()
+    }
+
+    /// How often a run of the agent was sent, and how many of these began a later run.
+    fn runs(&self) -> (usize, usize) {
+        let agents = self.agents();
+        let runs: Vec<u64> = agents
+            .iter()
+            .filter_map(|agent| match agent {
+                AgentDesire::Run { run, .. } => Some(*run),
+                AgentDesire::Stop { .. } => None,
+            })
+            .collect();
+        let later = runs.windows(2).filter(|pair| pair[1] > pair[0]).count();
+        (runs.len(), later)
     }
 
     fn told(&self, wanted: impl Fn(&ToInit) -> bool) -> usize {
@@ -128,12 +150,20 @@ impl World {
     }
 
     fn powered_off(&self, reason: PowerOffReason) -> bool {
-        let is = |message: &ToInit| matches!(message, ToInit::PowerOff { reason: found, .. } if *found == reason);
-        self.told(is) > 0
+        let desired = self.init.desired();
+        let off = |desired: &Desired| matches!(desired.power, PowerDesire::Off { reason: found, .. } if found == reason);
+        desired.iter().any(off)
+    }
+
+    /// How often it was sent that the machine is to go off.
+    fn powers_off(&self) -> usize {
+        let desired = self.init.desired();
+        let off = |desired: &&Desired| desired.power != PowerDesire::On;
+        desired.iter().filter(off).count()
     }
 
     fn still_on(&self) -> bool {
-        self.told(|message| matches!(message, ToInit::PowerOff { .. })) == 0
+        self.powers_off() == 0
     }
 
     fn degraded(&self, wanted: DegradedReason) -> usize {
@@ -145,11 +175,12 @@ impl World {
     }
 
     fn agents_started(&self) -> usize {
-        self.told(|message| matches!(message, ToInit::StartAgent { .. }))
+        let (sent, later) = self.runs();
+        sent - later
     }
 
     fn agents_restarted(&self) -> usize {
-        self.told(|message| matches!(message, ToInit::RestartAgent { .. }))
+        self.runs().1
     }
 
     fn heartbeats(&self) -> usize {

@@ -1,6 +1,7 @@
 //! The stake: made, watched, doubted, and over.
 
 use super::*;
+use crate::doubles::{contradicted, suspected};
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_does_not_stake_again() {
@@ -110,7 +111,23 @@ async fn a_slash_on_the_event_stream_ends_the_node() {
         let before = world.heartbeats();
         sleep(60 * MINUTE).await;
         assert_eq!(world.heartbeats(), before);
-        assert!(world.told(|message| matches!(message, ToInit::PowerOff { .. })) > 2);
+        assert_eq!(world.powers_off(), 1, "init has echoed it");
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_off_that_gets_lost_is_sent_again() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(10)).await;
+        world.init.lost.set(3);
+        world.chain.set(Verdict::Slashed);
+        world
+            .chain
+            .emit(|stake| WatchEvent::Slashed { stake, slash: None });
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.powers_off(), 4);
     };
     world.live(script).await;
 }
@@ -134,7 +151,7 @@ async fn one_fullnode_alone_does_not_end_the_node() {
     let script = async {
         sleep(Duration::from_secs(10)).await;
         world.chain.set(Verdict::Slashed);
-        world.chain.ledger.borrow_mut().confirmations = (0..20).map(|_| disagreement(1)).collect();
+        world.chain.ledger.borrow_mut().confirmations = (0..90).map(|_| disagreement(1)).collect();
         sleep(Duration::from_secs(80)).await;
         assert!(world.still_on());
         // contradicted: what runs goes on, and why is shown
@@ -228,12 +245,10 @@ async fn a_stake_below_the_minimum_waits_for_a_top_up() {
         assert_eq!(last.stake_status, "below-minimum");
         assert_eq!(world.agents_stopped(), 1);
         assert_eq!(world.agents_started(), 1);
-        let told = world.init.messages();
-        let hint = told.iter().rev().find_map(|message| match message {
-            ToInit::StopAgent { reason } => Some(reason.clone()),
-            _ => None,
-        });
-        assert!(hint.unwrap().contains("staking::top_up"));
+        let Some(AgentDesire::Stop { reason }) = world.agents().pop() else {
+            panic!("{:?}", world.agents());
+        };
+        assert!(reason.contains("staking::top_up"));
         // topped up: the same seal token serves
         world.chain.set(Verdict::Active);
         sleep(MINUTE).await;
@@ -282,27 +297,15 @@ async fn a_watch_that_ends_is_opened_again() {
 async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
     let world = World::staked();
     let script = async {
-        // between two of the moments at which a doubt is judged again, every 5 s
         sleep(Duration::from_secs(12)).await;
-        world.chain.ledger.borrow_mut().confirmations = (0..2).map(|_| unconfirmed()).collect();
-        world.chain.emit(|stake| WatchEvent::Doubtful {
-            stake: chain::Stake {
-                verdict: Verdict::Slashed,
-                ..stake
-            },
-            error: unconfirmed(),
-        });
+        world.chain.emit(suspected);
         sleep(Duration::from_secs(11)).await;
         assert!(world.still_on());
         assert_eq!(world.agents_stopped(), 1);
-        assert_eq!(world.init.agent(), wire::status::AgentRequest::Stopped);
+        assert_eq!(world.init.agent(), wire::status::AgentState::Stopped);
+        assert_eq!(world.degraded(DegradedReason::ChainRefused), 1);
         // the others are back, and nobody shows it any more
-        world
-            .chain
-            .ledger
-            .borrow_mut()
-            .confirmations
-            .push_back(disagreement(0));
+        world.chain.emit(WatchEvent::Cleared);
         sleep(Duration::from_secs(10)).await;
         assert_eq!(world.agents_started(), 2);
         assert_eq!(world.recovered(DegradedReason::ChainRefused), 1);
@@ -311,24 +314,59 @@ async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
     world.live(script).await;
 }
 
-/// The master is out of reach and no event comes: what was not confirmed is asked again all the
-/// same, and the heartbeats say what is suspected.
+/// What was suspected is contradicted: what runs goes on, and why is shown.
 #[tokio::test(start_paused = true)]
-async fn what_is_not_confirmed_is_judged_again_without_a_master() {
+async fn a_contradiction_lets_the_agent_go_on() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(12)).await;
+        world.chain.emit(suspected);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.agents_stopped(), 1);
+        world.chain.emit(contradicted);
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_started(), 2);
+        assert_eq!(world.recovered(DegradedReason::ChainRefused), 0);
+        assert!(world.still_on());
+    };
+    world.live(script).await;
+}
+
+/// The master is out of reach: what the watch confirms ends the node all the same.
+#[tokio::test(start_paused = true)]
+async fn a_suspicion_that_is_confirmed_ends_the_node_without_a_master() {
     let world = World::new();
     world.master.desk.borrow_mut().outage = Some(no_master);
     world.chain.put(Verdict::Active);
     let script = async {
         sleep(10 * MINUTE + Duration::from_secs(2)).await;
-        world.chain.ledger.borrow_mut().confirmations = (0..3).map(|_| unconfirmed()).collect();
         world.chain.set(Verdict::Unbonding);
+        world.chain.emit(suspected);
+        sleep(Duration::from_secs(5)).await;
+        assert!(world.still_on());
         world
             .chain
             .emit(|stake| WatchEvent::Changed { stake, slash: None });
-        sleep(Duration::from_secs(5)).await;
-        assert!(world.still_on());
-        sleep(Duration::from_secs(16)).await;
+        sleep(Duration::from_millis(1)).await;
         assert!(world.powered_off(PowerOffReason::Unbonding));
+    };
+    world.live(script).await;
+}
+
+/// At the start, too, what one fullnode alone shows is watched until it is certain.
+#[tokio::test(start_paused = true)]
+async fn an_end_in_doubt_at_the_start_stops_what_runs() {
+    let world = World::new();
+    world.chain.put(Verdict::Slashed);
+    world.init.agent_runs();
+    world.chain.ledger.borrow_mut().confirmations = (0..30).map(|_| unconfirmed()).collect();
+    let script = async {
+        sleep(Duration::from_secs(20)).await;
+        assert!(world.still_on());
+        assert_eq!(world.agents_stopped(), 1);
+        assert_eq!(world.registrations(), 0);
+        sleep(MINUTE).await;
+        assert!(world.powered_off(PowerOffReason::Slashed));
     };
     world.live(script).await;
 }
@@ -338,14 +376,7 @@ async fn a_suspicion_is_in_the_heartbeat() {
     let world = World::staked();
     let script = async {
         sleep(Duration::from_secs(10)).await;
-        world.chain.ledger.borrow_mut().confirmations = (0..100).map(|_| unconfirmed()).collect();
-        world.chain.emit(|stake| WatchEvent::Doubtful {
-            stake: chain::Stake {
-                verdict: Verdict::Slashed,
-                ..stake
-            },
-            error: unconfirmed(),
-        });
+        world.chain.emit(suspected);
         sleep(MINUTE).await;
         let desk = world.master.desk.borrow();
         assert_eq!(

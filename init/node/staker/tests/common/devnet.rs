@@ -15,13 +15,14 @@ use staker::board::{Board, HeartbeatReport};
 use staker::chain_link::ChainLink;
 use staker::init_link::InitLink;
 use staker::journal::{Journal, Purpose};
-use staker::life::{Identity, Staker};
 use staker::master_client::MasterClient;
+use staker::node::{Identity, Staker};
 use staker::prover::Prover;
 use staker::usage::NodeMeter;
 use sys::InitConnection;
 use tokio::net::UnixDatagram;
-use wire::child::{MAXIMUM_DATAGRAM, PowerOffReason, ToInit, decode};
+use wire::Secret;
+use wire::child::{AgentDesire, MAXIMUM_DATAGRAM, PowerDesire, PowerOffReason, ToInit, decode};
 
 use super::{Authority, Server, write_secret};
 
@@ -340,17 +341,33 @@ pub(crate) fn nonblocking(socket: std::os::unix::net::UnixDatagram) -> UnixDatag
 }
 
 pub(crate) fn is_slashed(message: &ToInit) -> bool {
-    matches!(
-        message,
-        ToInit::PowerOff {
-            reason: PowerOffReason::Slashed,
-            ..
-        }
-    )
+    powers_off(message) == Some(PowerOffReason::Slashed)
+}
+
+/// Why the machine is to go off, where it is.
+pub(crate) fn powers_off(message: &ToInit) -> Option<PowerOffReason> {
+    match message {
+        ToInit::Desired { desired } => match desired.power {
+            PowerDesire::Off { reason, .. } => Some(reason),
+            PowerDesire::On => None,
+        },
+        _ => None,
+    }
+}
+
+/// Where the agent is to join, and with what.
+pub(crate) fn agent(message: &ToInit) -> Option<(&str, &Secret)> {
+    match message {
+        ToInit::Desired { desired } => match &desired.agent {
+            AgentDesire::Run { server, token, .. } => Some((server, token)),
+            AgentDesire::Stop { .. } => None,
+        },
+        _ => None,
+    }
 }
 
 pub(crate) fn starts_agent(message: &ToInit) -> bool {
-    matches!(message, ToInit::StartAgent { .. })
+    agent(message).is_some()
 }
 
 pub(crate) fn now() -> u64 {

@@ -1,7 +1,7 @@
 //! What the table must not say.
 
 use super::*;
-use wire::child::PowerOffReason;
+use wire::child::{AgentDesire, Desired, PowerDesire, PowerOffReason};
 use wire::{JoinToken, Secret};
 
 #[test]
@@ -98,23 +98,31 @@ fn allowed(name: Name, message: &ToInit) -> bool {
 #[test]
 fn who_may_say_what() {
     let token = JoinToken::new(Secret::new(format!("K10{}::x", "ca".repeat(32))));
-    let start = ToInit::StartAgent {
+    let run = AgentDesire::Run {
         server: "https://192.0.2.1:6443".parse().expect("a URL"),
         token: token.expect("a token"),
+        run: 1,
     };
-    let restart = ToInit::RestartAgent {
+    let stop = AgentDesire::Stop {
         reason: String::new(),
     };
-    let power_off = ToInit::PowerOff {
+    let off = PowerDesire::Off {
         reason: PowerOffReason::Slashed,
         detail: String::new(),
     };
-    let stop = ToInit::StopAgent {
-        reason: String::new(),
-    };
-    for message in [&start, &stop, &restart, &power_off] {
+    for (agent, power) in [
+        (run, PowerDesire::On),
+        (stop.clone(), PowerDesire::On),
+        (stop, off),
+    ] {
+        let desired = Desired {
+            number: 1,
+            agent,
+            power,
+        };
+        let message = ToInit::Desired { desired };
         for name in Name::ALL {
-            assert_eq!(allowed(*name, message), *name == Name::Staker, "{name}");
+            assert_eq!(allowed(*name, &message), *name == Name::Staker, "{name}");
         }
     }
     let network = ToInit::Reached {

@@ -6,7 +6,7 @@ use chain::{
 };
 use fullnode::Administration;
 
-use crate::common::{Devnet, SUI, within};
+use fullnode::devnet::{Devnet, SUI, within};
 
 pub(crate) const URL: &str = "https://master.example.org:8443";
 
@@ -202,7 +202,7 @@ async fn keys_of_a_version_below_the_minimum_do_not_count() {
     );
     let coins = raw.coins(sender).await;
     let tx = raw.build(sender, &coins, |raw, tx| {
-        use crate::common::raw::owned;
+        use fullnode::devnet::raw::owned;
         use sui_transaction_builder::ObjectInput;
         let config = tx.object(ObjectInput::shared(config, 1, true));
         let (pool, cap) = (raw.pool(tx, false), tx.object(owned(&cap)));
@@ -215,7 +215,7 @@ async fn keys_of_a_version_below_the_minimum_do_not_count() {
         raw.call(tx, "enclave::set_minimum_config_version", arguments);
     });
     let executed = raw.execute(office.key(), &tx).await.unwrap();
-    assert_eq!(crate::common::bench::kind(&executed), None);
+    assert_eq!(fullnode::devnet::bench::kind(&executed), None);
     office.devnet.node.make_checkpoint();
     assert_eq!(office.masters().await, []);
     assert_eq!(abort(office.list(old, URL).await), code("enclave", 9));

@@ -8,7 +8,7 @@ use prost::Message;
 use sui_rpc::proto::sui::rpc::v2::{self as proto, get_object_result};
 
 use super::Stage;
-use crate::common::{NODE, SUI, within};
+use fullnode::devnet::{NODE, SUI, within};
 
 /// Every method that reads call.
 const READS: [&str; 7] = [

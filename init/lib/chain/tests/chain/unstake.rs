@@ -2,7 +2,7 @@
 
 use chain::{ChainError, Mist, NodeKey, ObjectId, StakeTransaction, Verdict, WatchEvent};
 
-use crate::common::{Devnet, NODE, SUI, next, within};
+use fullnode::devnet::{Devnet, NODE, SUI, next, within};
 
 const HOUR: u64 = 60 * 60 * 1000;
 

@@ -7,9 +7,9 @@ use sui_rpc::proto::sui::rpc::v2::{
 use sui_sdk_types::{Address, Digest, ObjectReference};
 use sui_transaction_builder::ObjectInput;
 
-use crate::common::bench::{Bench, bench, kind, settle, whole_stake};
-use crate::common::raw::{owned, sign};
-use crate::common::{Devnet, SUI};
+use fullnode::devnet::bench::{Bench, bench, kind, settle, whole_stake};
+use fullnode::devnet::raw::{owned, sign};
+use fullnode::devnet::{Devnet, SUI};
 
 #[tokio::test]
 async fn a_transaction_submitted_twice_runs_once() {

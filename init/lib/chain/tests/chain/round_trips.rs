@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chain::{Chain, Mist, NodeKey, PublicKey, Stake, Verdict, WatchEvent};
 
-use crate::common::{Devnet, SUI, next, within};
+use fullnode::devnet::{Devnet, SUI, next, within};
 
 /// How many nodes there are where there are many.
 const NODES: usize = 10_000;

@@ -4,9 +4,9 @@ use sui_rpc::proto::sui::rpc::v2::execution_error::ExecutionErrorKind;
 use sui_sdk_types::Address;
 use sui_transaction_builder::{ObjectInput, TransactionBuilder};
 
-use crate::common::bench::{Bench, bench, kind, settle, whole_stake};
-use crate::common::raw::owned;
-use crate::common::{Devnet, Raw, SUI};
+use fullnode::devnet::bench::{Bench, bench, kind, settle, whole_stake};
+use fullnode::devnet::raw::owned;
+use fullnode::devnet::{Devnet, Raw, SUI};
 
 #[tokio::test]
 async fn effects_tell_what_changed() {

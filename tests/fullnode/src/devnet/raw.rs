@@ -12,15 +12,19 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::Devnet;
 
-pub(crate) struct Raw {
-    pub(crate) client: Client,
-    pub(crate) package: Address,
+/// Sends transactions that are put together command by command.
+pub struct Raw {
+    /// Its connection.
+    pub client: Client,
+    /// The package `k3s_daas`.
+    pub package: Address,
     pool: Address,
     cap: Address,
 }
 
 impl Raw {
-    pub(crate) fn connect(devnet: &Devnet) -> Self {
+    /// Connects when it is first used.
+    pub fn connect(devnet: &Devnet) -> Self {
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&devnet.root_pem));
         let endpoint = Endpoint::from_shared(devnet.url())
             .unwrap()
@@ -35,7 +39,7 @@ impl Raw {
     }
 
     /// The coins of an account, largest first.
-    pub(crate) async fn coins(&mut self, owner: Address) -> Vec<ObjectReference> {
+    pub async fn coins(&mut self, owner: Address) -> Vec<ObjectReference> {
         let request = ListOwnedObjectsRequest::default()
             .with_owner(owner.to_string())
             .with_object_type(StructTag::gas_coin().to_string())
@@ -51,7 +55,8 @@ impl Raw {
         objects.iter().map(reference).collect()
     }
 
-    pub(crate) async fn reference(&mut self, id: Address) -> ObjectReference {
+    /// An object as a transaction names it.
+    pub async fn reference(&mut self, id: Address) -> ObjectReference {
         let request = GetObjectRequest::new(&id);
         let response = self
             .client
@@ -63,7 +68,7 @@ impl Raw {
     }
 
     /// A transaction of these commands, paid with these coins.
-    pub(crate) fn build(
+    pub fn build(
         &self,
         sender: Address,
         coins: &[ObjectReference],
@@ -78,7 +83,8 @@ impl Raw {
         builder.try_build().unwrap()
     }
 
-    pub(crate) fn call(
+    /// A call of `module::function`.
+    pub fn call(
         &self,
         tx: &mut TransactionBuilder,
         name: &str,
@@ -93,20 +99,23 @@ impl Raw {
         tx.move_call(function, arguments)
     }
 
-    pub(crate) fn pool(&self, tx: &mut TransactionBuilder, mutable: bool) -> Argument {
+    /// The pool.
+    pub fn pool(&self, tx: &mut TransactionBuilder, mutable: bool) -> Argument {
         tx.object(ObjectInput::shared(self.pool, 1, mutable))
     }
 
-    pub(crate) fn clock(&self, tx: &mut TransactionBuilder) -> Argument {
+    /// The chain's clock.
+    pub fn clock(&self, tx: &mut TransactionBuilder) -> Argument {
         tx.object(ObjectInput::shared(chain::abi::CLOCK, 1, false))
     }
 
-    pub(crate) fn cap(&self) -> Address {
+    /// The slasher's capability.
+    pub fn cap(&self) -> Address {
         self.cap
     }
 
     /// `stake_for_node` with a payment from the gas coin; the record is not placed yet.
-    pub(crate) fn stake(
+    pub fn stake(
         &self,
         tx: &mut TransactionBuilder,
         node_id: &str,
@@ -126,12 +135,16 @@ impl Raw {
         self.call(tx, "staking::stake_for_node", arguments)
     }
 
-    pub(crate) fn share(&self, tx: &mut TransactionBuilder, record: Argument) {
+    /// Places a record.
+    pub fn share(&self, tx: &mut TransactionBuilder, record: Argument) {
         self.call(tx, "staking::share_stake", vec![record]);
     }
 
-    /// Signs and executes; the effects, or why it was not taken.
-    pub(crate) async fn execute(
+    /// Signs and executes; gives the effects.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub async fn execute(
         &mut self,
         key: &NodeKey,
         transaction: &Transaction,
@@ -139,7 +152,11 @@ impl Raw {
         self.submit(transaction, vec![sign(key, transaction)]).await
     }
 
-    pub(crate) async fn submit(
+    /// Executes with these signatures.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub async fn submit(
         &mut self,
         transaction: &Transaction,
         signatures: Vec<UserSignature>,
@@ -156,7 +173,8 @@ impl Raw {
     }
 }
 
-pub(crate) fn sign(key: &NodeKey, transaction: &Transaction) -> UserSignature {
+/// Signs a transaction with an ed25519 key.
+pub fn sign(key: &NodeKey, transaction: &Transaction) -> UserSignature {
     let text = key.to_suiprivkey().unwrap();
     Ed25519PrivateKey::from_suiprivkey(&text)
         .unwrap()
@@ -164,7 +182,8 @@ pub(crate) fn sign(key: &NodeKey, transaction: &Transaction) -> UserSignature {
         .unwrap()
 }
 
-pub(crate) fn owned(reference: &ObjectReference) -> ObjectInput {
+/// An owned object as a transaction takes it.
+pub fn owned(reference: &ObjectReference) -> ObjectInput {
     ObjectInput::owned(
         *reference.object_id(),
         reference.version(),

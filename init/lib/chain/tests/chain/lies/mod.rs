@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use proptest::{prop_assert, prop_assert_eq};
 use std::time::Duration;
 
-use crate::common::{Devnet, NODE, SUI, within};
+use fullnode::devnet::{Devnet, NODE, SUI, within};
 
 /// The seed of every run, so that one that fails fails again; `PROPTEST_RNG_SEED` tries another.
 const SEED: u64 = 20_260_701;

@@ -11,8 +11,8 @@ use sui_rpc::proto::sui::rpc::v2::ExecutedTransaction;
 use sui_sdk_types::{Address, Ed25519Signature};
 use sui_transaction_builder::{Argument, ObjectInput, TransactionBuilder};
 
-use crate::common::raw::owned;
-use crate::common::{Devnet, Raw, SUI, within};
+use fullnode::devnet::raw::owned;
+use fullnode::devnet::{Devnet, Raw, SUI, within};
 
 const NOTICE_MS: u64 = chain::abi::authority::NOTICE_MS;
 
@@ -37,7 +37,7 @@ impl Court {
     async fn sits() -> Self {
         let devnet = Devnet::with_coins(&[10 * SUI]).await;
         let (chain, _) = devnet.staked().await;
-        let stake = within(chain.find_stake(devnet.operator.public(), crate::common::NODE))
+        let stake = within(chain.find_stake(devnet.operator.public(), fullnode::devnet::NODE))
             .await
             .unwrap()
             .unwrap();

@@ -6,7 +6,7 @@ use fullnode::Reply;
 use prost::Message as _;
 use sui_rpc::proto::sui::rpc::v2::{GetEpochResponse, SimulateTransactionResponse};
 
-use crate::common::{Devnet, NODE, SUI, within};
+use fullnode::devnet::{Devnet, NODE, SUI, within};
 
 /// The bound that the crate documents.
 const MOST_GAS_PRICE: u64 = 20_000;
@@ -168,7 +168,7 @@ async fn all_coins_are_sent_on_and_no_dust_is_left() {
     assert_eq!(devnet.node.executed_transactions(), 0);
     // as it comes back from the disk, after a power cut, and once more
     let kept = chain::PayoutTransaction::from_bytes(&payout.to_bytes()).unwrap();
-    assert!(!within(chain.payout_expired(&kept)).await.unwrap());
+    assert!(!within(chain.expired(&kept)).await.unwrap());
     let first = within(chain.submit_payout(&kept)).await.unwrap();
     let again = within(chain.submit_payout(&payout)).await.unwrap();
     assert_eq!(first.transaction, again.transaction);

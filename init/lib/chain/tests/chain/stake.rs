@@ -1,7 +1,7 @@
 //! Staking: once, whole or not at all, and found again.
 
-use crate::common::{Devnet, NODE, SUI, within};
 use chain::{ChainError, ChainId, Mist, NodeKey, ObjectId, Prepared, StakeTransaction, Verdict};
+use fullnode::devnet::{Devnet, NODE, SUI, within};
 
 #[tokio::test]
 async fn a_node_stakes_and_holds_record_and_token() {

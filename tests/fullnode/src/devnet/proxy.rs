@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// Forwards to a server until it is cut; then connections break, and new ones are not taken.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     target: SocketAddr,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
@@ -15,7 +15,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn to(target: SocketAddr) -> Self {
+    /// Begins to forward.
+    pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut proxy = Self {
@@ -28,11 +29,13 @@ impl Proxy {
         proxy
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where it listens.
+    pub fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
     }
 
-    pub(crate) async fn cut(&mut self) {
+    /// Breaks every connection, and takes no new one.
+    pub async fn cut(&mut self) {
         if let Some(listening) = self.listening.take() {
             listening.abort();
             let _aborted = listening.await;
@@ -42,7 +45,8 @@ impl Proxy {
         }
     }
 
-    pub(crate) async fn mend(&mut self) {
+    /// Forwards again.
+    pub async fn mend(&mut self) {
         self.listen(TcpListener::bind(self.address).await.unwrap());
     }
 

@@ -1,4 +1,5 @@
-//! A devnet in this process: a double over TLS, and clients of it.
+//! A devnet in this process, for tests: a double over TLS, and clients of it. Panics where it can't be
+//! had.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,45 +7,56 @@
     reason = "a test fails by panicking"
 )]
 
-pub(crate) mod bench;
+pub mod bench;
 mod proxy;
-pub(crate) mod raw;
+pub mod raw;
 
 use std::time::Duration;
 
 use chain::{
     Address, Chain, ChainId, ChainSettings, Mist, NodeKey, ObjectId, StakeWatch, WatchEvent,
 };
-use fullnode::{Account, Config, Genesis, Node, Running, serve};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-pub(crate) use proxy::Proxy;
-pub(crate) use raw::Raw;
+use crate::{Account, Config, Genesis, Node, Running, serve};
 
-pub(crate) const NODE: &str = "edge-0001";
-pub(crate) const SUI: u64 = Mist::PER_SUI;
+pub use proxy::Proxy;
+pub use raw::Raw;
+
+/// The name of the node that stakes.
+pub const NODE: &str = "edge-0001";
+/// One SUI, in MIST.
+pub const SUI: u64 = Mist::PER_SUI;
 
 /// Nothing here takes this long; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Devnet {
-    pub(crate) node: Node,
-    pub(crate) running: Running,
-    pub(crate) config: Config,
-    pub(crate) root_pem: String,
-    pub(crate) operator: NodeKey,
-    pub(crate) slasher: NodeKey,
+/// A chain with one fullnode, an operator with coins, and a slasher.
+pub struct Devnet {
+    /// What the double holds.
+    pub node: Node,
+    /// Its server.
+    pub running: Running,
+    /// What it was made of.
+    pub config: Config,
+    /// The root of its certificate.
+    pub root_pem: String,
+    /// Who stakes.
+    pub operator: NodeKey,
+    /// Who slashes.
+    pub slasher: NodeKey,
     _files: TempDir,
 }
 
 impl Devnet {
     /// A devnet on which the operator has these coins (in MIST).
-    pub(crate) async fn with_coins(coins: &[u64]) -> Self {
+    pub async fn with_coins(coins: &[u64]) -> Self {
         Self::with(coins, |_config| {}).await
     }
 
-    pub(crate) async fn with(coins: &[u64], change: impl FnOnce(&mut Config)) -> Self {
+    /// The same, of another configuration.
+    pub async fn with(coins: &[u64], change: impl FnOnce(&mut Config)) -> Self {
         let (operator, slasher) = (NodeKey::generate().unwrap(), NodeKey::generate().unwrap());
         let files = TempDir::new().unwrap();
         let root_pem = write_certificates(&files);
@@ -90,22 +102,25 @@ impl Devnet {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where it answers.
+    pub fn url(&self) -> String {
         format!("https://localhost:{}", self.running.address().port())
     }
 
     /// Another fullnode that begins with the same genesis, and knows nothing of this one.
-    pub(crate) async fn twin(&self) -> (Running, String) {
+    pub async fn twin(&self) -> (Running, String) {
         let running = serve(&Node::new(&self.config), &self.config).await.unwrap();
         let url = format!("https://localhost:{}", running.address().port());
         (running, url)
     }
 
-    pub(crate) fn settings(&self) -> ChainSettings {
+    /// For a client of it.
+    pub fn settings(&self) -> ChainSettings {
         self.settings_for(&[self.url()])
     }
 
-    pub(crate) fn settings_for(&self, urls: &[String]) -> ChainSettings {
+    /// For a client of these fullnodes.
+    pub fn settings_for(&self, urls: &[String]) -> ChainSettings {
         ChainSettings::new(
             self.config.chain_id,
             urls.iter().map(|url| url.parse().unwrap()).collect(),
@@ -116,15 +131,18 @@ impl Devnet {
         .unwrap()
     }
 
-    pub(crate) async fn chain(&self) -> Chain {
+    /// A client of it.
+    pub async fn chain(&self) -> Chain {
         Chain::connect(&self.settings()).await.unwrap()
     }
 
-    pub(crate) async fn raw(&self) -> Raw {
+    /// A client without manners.
+    pub async fn raw(&self) -> Raw {
         Raw::connect(self)
     }
 
-    pub(crate) async fn staked(&self) -> (Chain, chain::Stake) {
+    /// A client, and the stake of [`NODE`].
+    pub async fn staked(&self) -> (Chain, chain::Stake) {
         let chain = self.chain().await;
         let stake = within(chain.stake(&self.operator, NODE, Mist(SUI)))
             .await
@@ -133,7 +151,7 @@ impl Devnet {
     }
 
     /// Slashes on behalf of the slasher, from a connection of its own.
-    pub(crate) async fn slash(&self, record: ObjectId, basis_points: u64, reason: u16) {
+    pub async fn slash(&self, record: ObjectId, basis_points: u64, reason: u16) {
         let chain = self.chain().await;
         within(chain.slash(
             &self.slasher,
@@ -146,20 +164,21 @@ impl Devnet {
         .unwrap();
     }
 
-    pub(crate) async fn balance(&self, address: Address) -> Mist {
+    /// What an account can spend.
+    pub async fn balance(&self, address: Address) -> Mist {
         self.chain().await.balance(address).await.unwrap()
     }
 }
 
 /// Fails a test that hangs, instead of hanging with it.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("it takes too long")
 }
 
 /// The watch's next news.
-pub(crate) async fn next(watch: &mut StakeWatch) -> WatchEvent {
+pub async fn next(watch: &mut StakeWatch) -> WatchEvent {
     within(watch.next()).await.expect("the watch ended")
 }
 

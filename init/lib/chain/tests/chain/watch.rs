@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use chain::{Chain, ChainError, Mist, Prepared, Verdict, WatchEvent};
+use chain::{Chain, ChainError, Mist, Prepared, Stake, Verdict, WatchEvent};
+use fullnode::Running;
 
-use crate::common::{Devnet, NODE, Proxy, SUI, next, within};
+use fullnode::devnet::{Devnet, NODE, Proxy, SUI, next, within};
 
 /// Long enough that the watch does not read again by itself while a test runs.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -193,14 +194,13 @@ async fn a_slash_that_one_of_two_shows_is_believed_in_the_end() {
     if matches!(event, WatchEvent::Blind(_)) {
         event = next(&mut watch).await;
     }
-    let WatchEvent::Doubtful {
-        stake: seen,
-        error: ChainError::Unconfirmed { .. },
+    let WatchEvent::Suspected {
+        stake: seen, by, ..
     } = event
     else {
         panic!("{event:?}")
     };
-    assert_eq!(seen.verdict, Verdict::Slashed);
+    assert_eq!((seen.verdict, by), (Verdict::Slashed, devnet.url()));
     let event = next(&mut watch).await;
     assert!(matches!(event, WatchEvent::Slashed { .. }), "{event:?}");
 
@@ -222,6 +222,44 @@ async fn a_slash_that_one_of_two_shows_is_believed_in_the_end() {
         }
     })
     .await;
+}
+
+/// A master asks about every ended stake in turn: the doubt about one does not begin anew because
+/// of another.
+#[tokio::test]
+async fn two_slashes_one_of_two_shows_are_both_believed() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (chain, stake) = devnet.staked().await;
+    let other = within(chain.stake(&devnet.slasher, "edge-0002", Mist(SUI)))
+        .await
+        .unwrap();
+    let mut proxy = Proxy::to(devnet.running.address()).await;
+    let mut settings = devnet.settings_for(&[devnet.url(), proxy.url()]);
+    settings.timeouts.corroboration = Duration::from_millis(500);
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut left = Vec::new();
+    for stake in [stake, other] {
+        devnet.slash(stake.record, 10_000, 1).await;
+        left.push(chain.reread(&stake).await.unwrap());
+    }
+    proxy.cut().await;
+    let believed = tokio::time::timeout(Duration::from_secs(10), async {
+        while !left.is_empty() {
+            let mut next = Vec::new();
+            for stake in left.drain(..) {
+                match chain.confirm(&stake).await {
+                    Ok(sure) => assert_eq!(sure.verdict, Verdict::Slashed),
+                    Err(ChainError::Unconfirmed { .. }) => next.push(stake),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            left = next;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    believed
+        .await
+        .expect("the doubt about one resets the other's");
 }
 
 /// Where one alone is configured it must show the slash at a later checkpoint.
@@ -305,11 +343,9 @@ async fn what_no_slash_announces_is_seen_by_reading_again() {
     assert_eq!(now.verdict, Verdict::Unbonding);
 }
 
-/// Two fullnodes with the same stake; one of them never hears of the slash.
-#[tokio::test]
-async fn a_slash_that_one_fullnode_hides_comes_to_light() {
-    let devnet = Devnet::with_coins(&[5 * SUI]).await;
-    let (_running, hidden) = devnet.twin().await;
+/// Another fullnode with the same stake, which never hears of a slash of it.
+async fn hiding(devnet: &Devnet) -> (Running, String, Stake) {
+    let (running, hidden) = devnet.twin().await;
     let prepared = devnet
         .chain()
         .await
@@ -318,13 +354,51 @@ async fn a_slash_that_one_fullnode_hides_comes_to_light() {
     let Prepared::Transaction(transaction) = prepared.unwrap() else {
         panic!("no stake yet")
     };
-    let mut settings = devnet.settings_for(&[hidden]);
-    let alone = Chain::connect(&settings).await.unwrap();
+    let alone = Chain::connect(&devnet.settings_for(std::slice::from_ref(&hidden)))
+        .await
+        .unwrap();
     within(alone.submit_stake(&transaction)).await.unwrap();
     let stake = within(devnet.chain().await.submit_stake(&transaction))
         .await
         .unwrap();
+    (running, hidden, stake)
+}
 
+/// Another caller finds the doubt: the watch looks at once and tells it, and tells when it is over.
+#[tokio::test]
+async fn a_doubt_of_another_caller_is_told_and_cleared() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_running, hidden, stake) = hiding(&devnet).await;
+    let mut proxy = Proxy::to(devnet.running.address()).await;
+    let mut settings = devnet.settings_for(&[hidden, proxy.url()]);
+    settings.timeouts.reread = NEVER;
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    devnet.slash(stake.record, 10_000, 1).await;
+    let slashed = devnet.chain().await.reread(&stake).await.unwrap();
+    let error = within(chain.confirm(&slashed)).await.unwrap_err();
+    assert!(matches!(error, ChainError::Disagreement { .. }), "{error}");
+    let event = next(&mut watch).await;
+    assert!(
+        matches!(event, WatchEvent::Contradicted { .. }),
+        "{event:?}"
+    );
+    // whoever showed it is gone, and the other still shows that it stands
+    proxy.cut().await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Cleared(now) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(now.verdict, Verdict::Active);
+}
+
+/// Two fullnodes with the same stake; one of them never hears of the slash.
+#[tokio::test]
+async fn a_slash_that_one_fullnode_hides_comes_to_light() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_running, hidden, stake) = hiding(&devnet).await;
+    let mut settings = devnet.settings_for(&[hidden]);
     settings.fullnodes.push(devnet.url().parse().unwrap());
     settings.timeouts.reread = Duration::from_millis(100);
     settings.timeouts.corroboration = Duration::ZERO;
@@ -333,13 +407,14 @@ async fn a_slash_that_one_fullnode_hides_comes_to_light() {
     assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
     devnet.slash(stake.record, 10_000, 1).await;
     let event = next(&mut watch).await;
-    let WatchEvent::Doubtful {
+    let WatchEvent::Contradicted {
         stake: slashed,
-        error: ChainError::Disagreement { agreeing: 1, .. },
+        contrary,
     } = event
     else {
         panic!("{event:?}")
     };
+    assert!(contrary.contains("as active"), "{contrary}");
     // one that answers and says otherwise is never outwaited
     for _ in 0..3 {
         let error = within(chain.confirm(&slashed)).await.unwrap_err();

@@ -7,12 +7,14 @@ use sui_transaction_builder::TransactionBuilder;
 
 use super::{Devnet, Raw, SUI};
 
-pub(crate) fn kind(executed: &ExecutedTransaction) -> Option<ExecutionErrorKind> {
+/// How it failed, if it did.
+pub fn kind(executed: &ExecutedTransaction) -> Option<ExecutionErrorKind> {
     let status = executed.effects().status();
     (!status.success()).then(|| status.error().kind())
 }
 
-pub(crate) fn whole_stake(raw: &Raw, tx: &mut TransactionBuilder, key: &NodeKey, amount: u64) {
+/// A stake with its seal token, whole.
+pub fn whole_stake(raw: &Raw, tx: &mut TransactionBuilder, key: &NodeKey, amount: u64) {
     let record = raw.stake(tx, "edge", &key.public().to_flagged_bytes(), amount);
     let (pool, clock) = (raw.pool(tx, false), raw.clock(tx));
     raw.call(
@@ -23,14 +25,20 @@ pub(crate) fn whole_stake(raw: &Raw, tx: &mut TransactionBuilder, key: &NodeKey,
     raw.share(tx, record);
 }
 
-pub(crate) struct Bench {
-    pub(crate) devnet: Devnet,
-    pub(crate) raw: Raw,
-    pub(crate) sender: Address,
-    pub(crate) coins: Vec<ObjectReference>,
+/// What a test of the double works on.
+pub struct Bench {
+    /// The devnet.
+    pub devnet: Devnet,
+    /// A client of it.
+    pub raw: Raw,
+    /// The operator.
+    pub sender: Address,
+    /// The operator's coins.
+    pub coins: Vec<ObjectReference>,
 }
 
-pub(crate) async fn bench() -> Bench {
+/// Sets it up.
+pub async fn bench() -> Bench {
     let devnet = Devnet::with_coins(&[10 * SUI, 2 * SUI]).await;
     let mut raw = devnet.raw().await;
     let sender = devnet.operator.address().into();
@@ -44,6 +52,6 @@ pub(crate) async fn bench() -> Bench {
 }
 
 /// Waits for what was executed to be readable.
-pub(crate) async fn settle(devnet: &Devnet) {
+pub async fn settle(devnet: &Devnet) {
     devnet.node.make_checkpoint();
 }

@@ -2,7 +2,7 @@
 
 use chain::{Chain, ChainError, Mist, Prepared, StakeTransaction, Verdict};
 
-use crate::common::{Devnet, NODE, SUI, within};
+use fullnode::devnet::{Devnet, NODE, SUI, within};
 
 async fn prepared(devnet: &Devnet, chain: &Chain) -> StakeTransaction {
     let prepared = chain.prepare_stake(&devnet.operator, NODE, Mist(SUI)).await;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::random::mutations;
 use super::{Stage, clear, runner, runtime};
-use crate::common::{Devnet, Proxy, SUI, next, within};
+use fullnode::devnet::{Devnet, Proxy, SUI, next, within};
 
 /// Fewer than for other methods: a stream that breaks is opened again after a pause.
 const CASES: u32 = 12;

@@ -7,7 +7,7 @@ use sui_rpc::proto::sui::rpc::v2::get_object_result::Result as Found;
 use sui_rpc::proto::sui::rpc::v2::{BatchGetObjectsResponse, GetObjectResult, Object};
 
 use crate::administration::{Office, URL};
-use crate::common::within;
+use fullnode::devnet::within;
 
 /// The key of the master whose enclave is spoilt.
 const BAD: [u8; 32] = [0x71; 32];
