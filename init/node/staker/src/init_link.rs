@@ -79,7 +79,6 @@ impl Init for InitLink {
 #[cfg(test)]
 mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    use wire::Secret;
     use wire::child::{AgentDesire, Desired, PowerDesire};
     use wire::status::NodeStatus;
     use wire::{JoinToken, Secret};

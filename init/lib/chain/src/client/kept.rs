@@ -9,11 +9,11 @@ use sui_sdk_types::{SignedTransaction, TransactionExpiration};
 
 use super::Chain;
 use super::transact::execute;
-use crate::error::{ChainError, ParseError};
+use crate::error::ChainError;
 use crate::key::PublicKey;
 use crate::rpc::Fullnode;
 use crate::stake::Executed;
-use chain_types::{Address, TransactionId};
+use chain_types::{Address, ParseError, TransactionId};
 
 /// What a kept transaction is for, as it stands before the transaction on disk.
 pub trait KeptFor: Clone + fmt::Debug + Serialize + DeserializeOwned {

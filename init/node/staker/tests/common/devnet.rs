@@ -21,8 +21,8 @@ use staker::prover::Prover;
 use staker::usage::NodeMeter;
 use sys::InitConnection;
 use tokio::net::UnixDatagram;
-use wire::Secret;
 use wire::child::{AgentDesire, MAXIMUM_DATAGRAM, PowerDesire, PowerOffReason, ToInit, decode};
+use wire::{JoinToken, ServerUrl};
 
 use super::{Authority, Server, write_secret};
 
@@ -356,7 +356,7 @@ pub(crate) fn powers_off(message: &ToInit) -> Option<PowerOffReason> {
 }
 
 /// Where the agent is to join, and with what.
-pub(crate) fn agent(message: &ToInit) -> Option<(&str, &Secret)> {
+pub(crate) fn agent(message: &ToInit) -> Option<(&ServerUrl, &JoinToken)> {
     match message {
         ToInit::Desired { desired } => match &desired.agent {
             AgentDesire::Run { server, token, .. } => Some((server, token)),
