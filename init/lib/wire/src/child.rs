@@ -216,8 +216,14 @@ mod tests {
 
     /// PID 1 makes arguments and a file of them.
     #[test]
-    fn start_with_another_server_or_token_is_refused() {
-        let text = |server: &str, token: &str| serde_json::json!({"message": "start-agent", "server": server, "token": token});
+    fn desired_run_with_bad_server_or_token_is_refused() {
+        let text = |server: &str, token: &str| {
+            serde_json::json!({"message": "desired", "desired": {
+                "number": 1,
+                "agent": {"run": {"server": server, "token": token, "run": 1}},
+                "power": "on",
+            }})
+        };
         let good = text("https://192.0.2.1", &token()).to_string();
         assert!(decode::<ToInit>(good.as_bytes()).is_ok());
         let long = format!("{}{}", token(), "x".repeat(JoinToken::MAXIMUM_LENGTH));

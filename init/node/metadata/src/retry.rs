@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use cloud::Cloud;
 use tracing::info;
+use wire::backoff::Backoff;
 use zeroize::Zeroizing;
 
 use crate::ask::{self, AskError};
 use crate::http::Client;
 
-/// The waits between attempts, in seconds.
-const WAITS: [u64; 6] = [1, 2, 4, 8, 16, 30];
+/// The waits between attempts.
+const WAITS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+/// How many there are.
+const ATTEMPTS: u32 = 7;
 
 /// Asks until there is user data, or until nothing more can come of it. `sleep` waits between attempts.
 ///
@@ -22,11 +25,13 @@ pub fn user_data(
     cloud: Cloud,
     mut sleep: impl FnMut(Duration),
 ) -> Result<Zeroizing<Vec<u8>>, AskError> {
-    for seconds in WAITS {
+    let mut waits = WAITS;
+    for _ in 1..ATTEMPTS {
         match ask::user_data(client, cloud) {
             Err(error) if error.may_pass() => {
-                info!(again_in = seconds, "{}", chain(&error));
-                sleep(Duration::from_secs(seconds));
+                let wait = waits.fail();
+                info!(again_in = wait.as_secs(), "{}", chain(&error));
+                sleep(wait);
             }
             ended => return ended,
         }

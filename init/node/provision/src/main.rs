@@ -13,6 +13,8 @@ mod configure;
 mod machine_id;
 mod measure;
 mod owner;
+mod phase;
+mod recovery;
 mod reset;
 mod sealing;
 mod state;

@@ -55,6 +55,7 @@ const NODE: &[Step] = &[
         Name::Measure,
         Name::Configure,
         Name::State,
+        Name::Reset,
     ]),
 ];
 

@@ -1,10 +1,7 @@
 //! `daas/node.toml` on EFI system partitions: where a person drops it from any machine.
 
-use super::sources::{Document, Origin, SourceError, failed, read};
+use super::document::{self, Document, ESP_FILE, Origin, SourceError, failed, read};
 use crate::system_partition::{self, DIRECTORY, SystemPartition};
-
-/// Below [`DIRECTORY`].
-pub(super) const FILE: &str = "node.toml";
 
 /// The first configuration on such a partition.
 pub(super) fn find() -> Result<Option<Document>, SourceError> {
@@ -19,7 +16,7 @@ pub(super) fn find() -> Result<Option<Document>, SourceError> {
         system_partition::load_modules();
     }
     for partition in partitions {
-        let name = format!("{}:{DIRECTORY}/{FILE}", partition.path().display());
+        let name = format!("{}:{DIRECTORY}/{ESP_FILE}", partition.path().display());
         let mounted = match SystemPartition::open(&partition) {
             Ok(mounted) => mounted,
             // another system's partition, perhaps damaged: not ours to stop at
@@ -28,14 +25,14 @@ pub(super) fn find() -> Result<Option<Document>, SourceError> {
                 continue;
             }
         };
-        if let Some(file) = mounted.read(FILE).map_err(failed(&name))? {
+        if let Some(file) = mounted.read(ESP_FILE).map_err(failed(&name))? {
             let document = read(&name, Origin::SystemPartition(partition), file)?;
             if !document.is_remainder() {
                 return Ok(Some(document));
             }
             // it is mounted for writing now
             drop(mounted);
-            super::remove(&document);
+            document::remove(&document);
         }
     }
     Ok(None)

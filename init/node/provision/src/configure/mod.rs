@@ -4,6 +4,7 @@
 //! It runs as a child of PID 1, which starts it again until it succeeds. Its status says what
 //! happened: 0, or [`NOT_FOUND`], [`ASK_CLOUD`] or [`INVALID`].
 
+mod document;
 mod drive;
 mod esp;
 mod identity;
@@ -11,8 +12,7 @@ mod keep;
 mod metadata;
 pub(crate) mod output;
 mod public_keys;
-pub(crate) mod recovery;
-mod sealed;
+mod sealed_file;
 mod sources;
 mod user_data;
 
@@ -28,10 +28,11 @@ use wire::paths::{CONFIGURATION, PLAIN_COPY};
 use wire::status::Protection;
 
 use self::keep::{KeepError, Taken};
-pub(crate) use self::sealed::{FILE as SEALED_FILE, SET_ASIDE};
-use sources::{Document, Offer, Origin};
+pub(crate) use self::sealed_file::{FILE as SEALED_FILE, SET_ASIDE};
+use document::{Document, remove};
+use sources::Offer;
 
-use crate::system_partition::{self, SystemPartition};
+use crate::{recovery, system_partition};
 
 /// Runs the task.
 pub(crate) fn run() -> ExitCode {
@@ -181,51 +182,4 @@ fn remove_all(document: &Document) -> Option<String> {
         }
     }
     left
-}
-
-/// Overwrites and removes a document that is sealed now. Where it still stands in the plain, if it
-/// does, and what to do about it.
-fn remove(document: &Document) -> Option<String> {
-    let source = &document.source;
-    let removed = match &document.origin {
-        Origin::Firmware => {
-            return stays(format!(
-                "{source} stays with whoever runs this machine: take it away there"
-            ));
-        }
-        Origin::SystemPartition(partition) => SystemPartition::open_for_writing(partition)
-            .and_then(|mounted| mounted.forget(esp::FILE).map(|_| ())),
-        Origin::Drive(drive) if drive.is_read_only() => {
-            return stays(format!(
-                "the drive {} can't be written to: detach it, or empty it",
-                drive.description()
-            ));
-        }
-        Origin::Drive(drive) => drive.forget(),
-        Origin::State => files::forget(sources::STATE_FILE),
-        Origin::Metadata => {
-            if let Err(error) = metadata::forget() {
-                warn!(%error, "the copy of the user data on this machine can't be removed");
-            }
-            return stays(format!(
-                "{source} keeps it for as long as this machine has it as its user data: take it away \
-                 there"
-            ));
-        }
-    };
-    match removed {
-        Ok(()) => {
-            info!(source, "the plain configuration is overwritten and removed");
-            None
-        }
-        Err(error) => {
-            warn!(%error, source, "the plain configuration can't be removed");
-            stays(format!("{source} can't be removed: remove it by hand"))
-        }
-    }
-}
-
-fn stays(place: String) -> Option<String> {
-    warn!("the configuration is sealed, and still stands in the plain: {place}");
-    Some(place)
 }

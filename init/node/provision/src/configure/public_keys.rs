@@ -5,7 +5,7 @@ use std::path::Path;
 use tracing::{debug, info, warn};
 use wire::paths::{ENDORSEMENT_KEY, STORAGE_ROOT_KEY};
 
-use super::sealed::Place;
+use super::sealed_file::Place;
 use crate::sealing::{Sealer, hex_digits};
 
 /// For a person who takes the disk or the stick to the machine on which they seal.

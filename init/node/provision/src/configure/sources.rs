@@ -1,18 +1,15 @@
 //! Where a configuration can come from. The first place that has one wins.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
+use kernel::modules::Loader;
 use seal::envelope::Envelope;
-use thiserror::Error;
-use zeroize::Zeroizing;
 
-use super::drive::Drive;
+use super::document::{self, Document, Origin, STATE_FILE, SourceError, failed, read};
 use super::user_data::{UserData, recognise};
 use super::{drive, esp, metadata};
-use kernel::block_devices::BlockDevice;
-use kernel::modules::Loader;
 
 /// The places, for people.
 pub(super) const DESCRIPTION: &str = "the firmware item opt/k3s-daas/node.toml, daas/node.toml on \
@@ -23,24 +20,6 @@ pub(super) const DESCRIPTION: &str = "the firmware item opt/k3s-daas/node.toml, 
 /// (Documentation/ABI/testing/sysfs-firmware-qemu_fw_cfg).
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg";
 const FIRMWARE_ITEM: &str = "by_name/opt/k3s-daas/node.toml/raw";
-/// Left there by a person, or by what made the disk.
-pub(super) const STATE_FILE: &str = "/var/lib/daas/node.toml";
-
-/// Where a configuration was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The firmware hands it over at each boot: it can't be removed.
-    Firmware,
-    /// A file on this partition.
-    SystemPartition(BlockDevice),
-    /// The user data on a configuration drive.
-    Drive(Drive),
-    /// A file on the state disk.
-    State,
-    /// The user data that a cloud's metadata service has for this machine.
-    Metadata,
-}
-
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Offer {
@@ -48,35 +27,6 @@ pub(super) enum Offer {
     Plain(Document),
     /// One that was sealed elsewhere for this machine, and what errors call it.
     Sealed(String, Box<Envelope>),
-}
-
-/// A configuration as it was found.
-pub(crate) struct Document {
-    /// Where.
-    pub(crate) origin: Origin,
-    /// What errors call it.
-    pub(crate) source: String,
-    /// The text, which holds secrets.
-    pub(crate) text: Zeroizing<String>,
-}
-
-/// Without the text, which holds secrets.
-impl std::fmt::Debug for Document {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Document")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A configuration that is there and can't be read.
-#[derive(Debug, Error)]
-#[error("{place}: can't be read")]
-pub(crate) struct SourceError {
-    place: String,
-    #[source]
-    source: io::Error,
 }
 
 /// Looks everywhere.
@@ -97,7 +47,7 @@ pub(super) fn find() -> Result<Option<Offer>, SourceError> {
     )?;
     match document {
         Some(document) if document.is_remainder() => {
-            super::remove(&document);
+            document::remove(&document);
         }
         Some(document) => return Ok(Some(Offer::Plain(document))),
         None => {}
@@ -165,56 +115,6 @@ fn file(name: &str, origin: Origin, path: &Path) -> Result<Option<Document>, Sou
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed(name)(source)),
     }
-}
-
-impl Document {
-    /// Whether it is one that stays where it is, boot for boot, and which nobody gives anew: it says what
-    /// a node without a configuration begins with.
-    pub(super) fn is_for_a_first_boot(&self) -> bool {
-        match &self.origin {
-            Origin::Drive(drive) => drive.is_read_only(),
-            Origin::Metadata => true,
-            Origin::Firmware | Origin::SystemPartition(_) | Origin::State => false,
-        }
-    }
-
-    /// Whether the power failed while it was removed: it is nothing but zeros then.
-    pub(super) fn is_remainder(&self) -> bool {
-        !self.text.is_empty() && self.text.bytes().all(|byte| byte == 0)
-    }
-}
-
-/// Reads a document that was found. A longer one than any configuration is cut one byte behind the
-/// bound, so that the parser can say so.
-pub(super) fn read(name: &str, origin: Origin, file: File) -> Result<Document, SourceError> {
-    if !file.metadata().map_err(failed(name))?.is_file() {
-        return Err(failed(name)(io::Error::other("it is not a file")));
-    }
-    // room from the start: a buffer that grows leaves copies of secrets behind
-    let mut bytes = Zeroizing::new(Vec::with_capacity(config::MAXIMUM_LENGTH.saturating_add(2)));
-    let bound = u64::try_from(config::MAXIMUM_LENGTH).unwrap_or(u64::MAX);
-    file.take(bound.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(failed(name))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let line = bytes
-            .iter()
-            .take(error.valid_up_to())
-            .filter(|byte| **byte == b'\n')
-            .count()
-            .saturating_add(1);
-        failed(name)(io::Error::other(format!("line {line} is not UTF-8")))
-    })?;
-    Ok(Document {
-        origin,
-        source: name.to_owned(),
-        text: Zeroizing::new(text.to_owned()),
-    })
-}
-
-pub(super) fn failed(name: &str) -> impl FnOnce(io::Error) -> SourceError {
-    let place = name.to_owned();
-    move |source| SourceError { place, source }
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ use kernel::console;
 use sd_notify::NotifyState;
 use tpm::presence::{self, Presence};
 
-use crate::configure::{SEALED_FILE, SET_ASIDE, recovery};
+use crate::configure::{SEALED_FILE, SET_ASIDE};
+use crate::recovery;
 use crate::sealing::CannotSeal;
 use crate::state;
 use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};

@@ -9,8 +9,8 @@ use super::directories;
 use super::mapping::MappingError;
 use super::volume::{Refusal, Unable};
 use super::{MOUNT_POINT, SIZE_LIMIT};
-use crate::configure::recovery;
 use crate::machine_id::MachineIdError;
+use crate::recovery;
 use crate::sealing::CannotSeal;
 use gpt::{ReadError, WriteError};
 

@@ -29,7 +29,7 @@ mod file_system;
 mod header;
 mod mapping;
 mod partition;
-mod sealed;
+mod sealed_volume;
 mod volume;
 mod wipe;
 
@@ -46,7 +46,7 @@ use error::StateError;
 use header::{Found, Header, Slot};
 use mapping::Mapping;
 use partition::StatePartition;
-use sealed::{Sealed, refused};
+use sealed_volume::{Sealed, refused};
 use volume::{Machine, Unable, Volume};
 pub(crate) use wipe::{discard, wipe};
 use wire::paths::STATE_ENCRYPTION;

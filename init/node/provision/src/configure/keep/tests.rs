@@ -6,7 +6,7 @@ use seal::tpm::pcr;
 use tempfile::TempDir;
 
 use super::*;
-use crate::configure::sources::Origin;
+use crate::configure::document::Origin;
 use fixtures::documents::{KEY, document};
 use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter};
 

@@ -11,12 +11,12 @@ use thiserror::Error;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::document::Document;
 use super::identity::may_replace;
 use super::output;
-use super::recovery;
-use super::sealed::{Place, PlaceError};
-use super::sources::Document;
-use crate::measure;
+use super::sealed_file::{Place, PlaceError};
+use crate::phase;
+use crate::recovery;
 use crate::sealing::{CannotSeal, Sealer};
 
 /// Why a configuration is not taken.
@@ -180,7 +180,7 @@ fn seal_at(
     let envelope = sealer
         .seal(LABEL, policy, recovery, &content.to_bytes()?)
         .map_err(KeepError::Seal)?;
-    if !measure::is_running() {
+    if !phase::is_running() {
         open(sealer, &envelope, &place.name())?;
     }
     // shown before it is of use: a power cut after that takes another key, and shows that
@@ -260,7 +260,7 @@ fn what_was_kept(sealer: &mut Sealer, place: &Place) -> Result<Kept, KeepError> 
 
 /// As it was laid out in this boot, once the TPM opens nothing any more.
 fn laid_out() -> Option<Opened> {
-    if !measure::is_running() {
+    if !phase::is_running() {
         return None;
     }
     output::laid_out().map(|content| Opened {
@@ -385,7 +385,7 @@ fn bring_up_to_date(
         mut content,
         recovered,
     } = opened;
-    if measure::is_running() {
+    if phase::is_running() {
         return Ok(Taken {
             config,
             content,

@@ -53,7 +53,7 @@ pub struct Roots {
 /// Their digests are pinned by a test, their sources named in the README beside them.
 macro_rules! certificate {
     ($name:literal) => {
-        include_bytes!(concat!("roots/", $name, ".der")).to_vec()
+        include_bytes!(concat!($name, ".der")).to_vec()
     };
 }
 
