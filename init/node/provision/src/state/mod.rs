@@ -53,7 +53,7 @@ use wire::paths::STATE_ENCRYPTION;
 use wire::status::Protection;
 
 use crate::sealing::Sealer;
-use crate::{configure, machine_id, owner};
+use crate::{machine_id, owner, recovery};
 use kernel::mounts;
 
 const MOUNT_POINT: &str = "/var";
@@ -321,7 +321,7 @@ fn open_sealed(
     sealed: &Sealed,
 ) -> Result<Owned, StateError> {
     let device = partition.device().path();
-    let opened = sealed.open(&device, sealer, configure::recovery::find)?;
+    let opened = sealed.open(&device, sealer, recovery::find)?;
     let volume = &opened.volume;
     let mounted = Target::open(partition, Some(volume)).and_then(|target| {
         let size = look_into(&device, &target)?;

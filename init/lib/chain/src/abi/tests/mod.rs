@@ -11,7 +11,7 @@ use super::*;
 
 mod mirrors;
 
-const GOLDENS: &str = include_str!("../../../../../move/goldens.json");
+const GOLDENS: &str = include_str!("../../../../../../move/goldens.json");
 
 fn goldens() -> Value {
     serde_json::from_str(GOLDENS).unwrap()

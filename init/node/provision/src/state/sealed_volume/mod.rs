@@ -12,7 +12,7 @@ use seal::tpm::crypto::Point;
 use super::error::StateError;
 use super::header::{self, Header, Slot};
 use super::volume::{self, Volume};
-use crate::configure;
+use crate::recovery;
 use crate::sealing::Sealer;
 
 /// The header of an encrypted volume, as it was found.
@@ -61,7 +61,7 @@ impl Sealed {
             }
             Err(error) => error,
         };
-        let recoverable = envelope.recovery().is_some() && configure::recovery::is_for(&error);
+        let recoverable = envelope.recovery().is_some() && recovery::is_for(&error);
         if recoverable && let Some(key) = find() {
             match volume::recover(&envelope, &key) {
                 Ok(volume) => {
