@@ -3,7 +3,7 @@
 /// The longest line that is kept, in bytes; the rest of a longer one is left out.
 pub(crate) const MAXIMUM_LINE: usize = 8 * 1024;
 
-/// Holds the beginning of a line until its end comes. Never holds more than [`MAXIMUM_LINE`].
+/// Holds the beginning of a line until its end comes. Never holds more than `MAXIMUM_LINE`, 8 KiB.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
     held: Vec<u8>,

@@ -9,7 +9,7 @@ pub const NODE_NAME: &str = "/run/daas/config/node-name";
 /// A digest of the configuration without its secrets, one line of hexadecimal digits, for PID 1: another
 /// digest is another configuration.
 pub const CONFIGURATION_DIGEST: &str = "/run/daas/config/digest";
-/// The name of a [`Seal`](crate::status::Seal), for PID 1: how the configuration is kept.
+/// The name of a [`Protection`](crate::status::Protection), for PID 1: how the configuration is kept.
 pub const SEAL: &str = "/run/daas/config/seal";
 /// Where the configuration still stands in plaintext though it is sealed, and what to do, one line, for
 /// PID 1; not there when it stands nowhere.
