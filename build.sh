@@ -360,6 +360,9 @@ command_test() {
                 cargo test --release --locked "$@"
             else
                 cargo test --release --workspace --locked "$@"
+                # as the image carries them
+                ensure_musl
+                cargo test --release --locked --target "$MUSL" --package sys --package init --package tee-report "$@"
             fi
             ;;
         move)

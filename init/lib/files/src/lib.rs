@@ -10,7 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -58,9 +58,25 @@ pub fn write_existing(path: impl AsRef<Path>, content: &str) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn replace(path: impl AsRef<Path>, content: &[u8], mode: u32) -> io::Result<()> {
-    let path = path.as_ref();
+    replace_with(path.as_ref(), content, mode, None)
+}
+
+/// As [`replace`], for a user and the group of the same number: the file is theirs before it has content.
+///
+/// # Errors
+/// What the system says; only root gives a file to another user.
+pub fn replace_owned(
+    path: impl AsRef<Path>,
+    content: &[u8],
+    mode: u32,
+    owner: u32,
+) -> io::Result<()> {
+    replace_with(path.as_ref(), content, mode, Some(owner))
+}
+
+fn replace_with(path: &Path, content: &[u8], mode: u32, owner: Option<u32>) -> io::Result<()> {
     let temporary = temporary_name(path);
-    let written = write_synced(&temporary, content, mode)
+    let written = write_synced(&temporary, content, mode, owner)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| sync_directory(path));
     if written.is_err() {
@@ -88,13 +104,15 @@ pub fn forget(path: impl AsRef<Path>) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-fn temporary_name(path: &Path) -> PathBuf {
+/// What [`replace`] writes before it takes the file's name. A process that is killed meanwhile leaves it behind.
+#[must_use]
+pub fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     PathBuf::from(name)
 }
 
-fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_synced(path: &Path, content: &[u8], mode: u32, owner: Option<u32>) -> io::Result<()> {
     // Left over from a power cut, perhaps with another mode.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new()
@@ -102,6 +120,9 @@ fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(path)?;
+    if owner.is_some() {
+        fchown(&file, owner, owner)?;
+    }
     file.write_all(content)?;
     file.sync_all()
 }

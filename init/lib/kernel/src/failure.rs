@@ -38,7 +38,7 @@ pub fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) -> ! {
     let mut watchdog = watchdog.or_else(|| Watchdog::start(timeline::now()));
     let headline = headline(Path::new(OS_RELEASE).exists());
     tracing::error!("{headline}: {} ({})", failure.what, failure.place);
-    let screen = render(failure, headline, &kernel_lines(), &version());
+    let screen = render(failure, headline, &kernel_lines(), &version(), RESTARTS);
     // Data of the running system, if there is one, reaches the disk meanwhile; the kernel does
     // this by itself, so that a disk that hangs can't hold the restart up
     // (Documentation/admin-guide/sysrq.rst: s syncs, u remounts read-only).
@@ -54,8 +54,27 @@ pub fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) -> ! {
     std::process::abort()
 }
 
+/// Shows that the reset of a node was not done, as [`show_and_restart`] does, and returns: the machine is to be
+/// powered off.
+pub fn show_before_power_off(failure: &Failure, watchdog: &mut Option<Watchdog>) {
+    let headline = "this node was NOT reset";
+    tracing::error!("{headline}: {} ({})", failure.what, failure.place);
+    let screen = render(failure, headline, &kernel_lines(), &version(), POWERS_OFF);
+    console::show(&screen, watchdog, || {});
+}
+
+/// What becomes of the machine after a screen.
+const RESTARTS: &str = "restarts";
+const POWERS_OFF: &str = "powers off";
+
 /// The screen's text.
-fn render(failure: &Failure, headline: &str, kernel: &[String], version: &str) -> String {
+fn render(
+    failure: &Failure,
+    headline: &str,
+    kernel: &[String],
+    version: &str,
+    then: &str,
+) -> String {
     let rule = "=".repeat(WIDTH);
     let mut text = format!("\n{rule}\n {version}: {headline}\n\n");
     field(&mut text, "What:", &failure.what);
@@ -71,7 +90,7 @@ fn render(failure: &Failure, headline: &str, kernel: &[String], version: &str) -
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "\n The machine restarts in {} seconds.\n{rule}",
+        "\n The machine {then} in {} seconds.\n{rule}",
         SHOWN_FOR.as_secs()
     );
     text
@@ -148,6 +167,7 @@ mod tests {
             headline(false),
             &["device-mapper: verity: corrupted".to_owned()],
             "OS 1",
+            RESTARTS,
         );
         assert!(
             screen.lines().all(|line| line.chars().count() <= 80),

@@ -79,7 +79,7 @@ pub struct TpmReport {
 }
 
 impl TpmReport {
-    /// As `init` has laid them out in `directory`; none: it has not.
+    /// As `provision` has laid them out in `directory`; none: it has not.
     #[must_use]
     pub fn read(directory: &Path) -> Option<Self> {
         let key = |name: &str| -> Option<String> {

@@ -67,12 +67,23 @@ async fn check_files(devnet: &Devnet) -> Result<()> {
         (paths::AGENT_TOKEN, "0600", 0),
         (paths::STAKER_SETTINGS, "0400", users::STAKER),
     ] {
-        let file = read(devnet, path).await?;
-        ensure!(
-            (file.kind.as_str(), file.mode.as_str(), file.uid) == ("file", mode, owner),
-            "{path} is not for its owner alone: {file:?}"
-        );
+        check_secret_file(devnet, path, mode, owner).await?;
     }
+    Ok(())
+}
+
+/// A file with a secret is for its owner alone.
+pub(super) async fn check_secret_file(
+    devnet: &Devnet,
+    path: &str,
+    mode: &str,
+    owner: u32,
+) -> Result<()> {
+    let file = read(devnet, path).await?;
+    ensure!(
+        (file.kind.as_str(), file.mode.as_str(), file.uid) == ("file", mode, owner),
+        "{path} is not for its owner alone: {file:?}"
+    );
     Ok(())
 }
 

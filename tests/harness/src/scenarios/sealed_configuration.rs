@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::lab::Context;
 use crate::node::{self, eventually, health, text_at};
 use crate::qemu::{Machine, MachineOptions};
+use crate::scenarios::privileges::check_secret_file;
 use crate::tpm::Tpm;
 
 pub(super) const SEALED: &str = "daas/node.sealed";
@@ -45,6 +46,7 @@ pub(super) async fn sealed_node_lives_and_root_unseals_nothing(context: &Context
     let stake = devnet.stake().await?;
     check_health(&first).await?;
     root_unseals_nothing(&first, &devnet, &disk).await?;
+    check_secret_file(&devnet, wire::paths::DOCUMENT, "0400", 0).await?;
     let mut first = first;
     node::switch_off(&mut first).await?;
     drop(first);

@@ -10,7 +10,7 @@ use crate::qemu::{Ending, MachineOptions};
 
 /// The state partition's label.
 const STATE: &str = "state";
-/// Where the two places of the header are (`init/node/init/src/state/header.rs`).
+/// Where the two places of the header are (`init/node/provision/src/state/header.rs`).
 const HEADERS: [u64; 2] = [64 * 1024, 128 * 1024];
 /// What a header begins with.
 const MAGIC: &[u8] = b"DAASDISK";

@@ -15,7 +15,7 @@ const MAXIMUM_HOST: usize = 253;
 /// The URL of a server, a master or a fullnode: `https://<host>[:<port>]`, without user, path, query and
 /// fragment.
 ///
-/// The host is a name of letters, digits, inner hyphens and dots, an IPv4 address, or an IPv6 address in
+/// The host is a name of letters, digits, underscores, inner hyphens and dots, an IPv4 address, or an IPv6 address in
 /// brackets. A text that ends with slashes is taken without them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -72,7 +72,8 @@ fn is_port(text: &str) -> bool {
 
 fn is_host(text: &str) -> bool {
     let label = |label: &str| {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        // an underscore is no letter of a host's name, and names with one resolve all the same
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         (1..=63).contains(&label.len())
             && label.bytes().all(inner)
             && !label.starts_with('-')
@@ -119,6 +120,7 @@ mod tests {
             ("https://localhost:65535", "https://localhost:65535"),
             ("https://[2001:db8::1]:443", "https://[2001:db8::1]:443"),
             ("https://[::1]", "https://[::1]"),
+            ("https://sui_fullnode:9000", "https://sui_fullnode:9000"),
         ] {
             let url: ServerUrl = text.parse().unwrap();
             assert_eq!(url.as_str(), expected);

@@ -11,9 +11,12 @@ use wire::paths::STATE_ENCRYPTION;
 use wire::status::DegradedReason;
 
 use super::requests::named_in;
+use kernel::failure::{self, Failure};
+
 use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE, Trouble};
 use crate::cgroups;
 use crate::event_loop::Token;
+use crate::power::Reason;
 use crate::service::{
     Arguments, Command, Effect, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
@@ -35,6 +38,9 @@ impl Node {
                 Command::Kill(name) => {
                     warn!(service = %name, "it does not end: it is killed");
                     self.signal(name, Signal::KILL);
+                    if matches!(self.supervisor.stage(name), Stage::Starting { .. }) {
+                        self.take_effects(name.service().effects.overdue);
+                    }
                 }
             }
         }
@@ -170,7 +176,7 @@ impl Node {
                 if let Some(task) = configuration_task(name, exit) {
                     self.supervisor.redo(task, now);
                 }
-                if !self.is_too_early(name, exit) {
+                if !self.is_ignored(name, exit) {
                     self.take_effects_of_failure(name, exit);
                 }
             }
@@ -193,7 +199,7 @@ impl Node {
         let service = name.service();
         let of_configuration = configuration_task(name, exit).is_some();
         let patience = failures < service.failures && !of_configuration;
-        if patience || self.is_too_early(name, exit) {
+        if patience || self.is_ignored(name, exit) {
             return;
         }
         let Some(slot) = self.slots.get_mut(&name) else {
@@ -217,15 +223,18 @@ impl Node {
         self.settle_trouble();
     }
 
-    /// Whether an exit means nothing, as another service has not had its turn.
-    fn is_too_early(&self, name: Name, exit: &Exit) -> bool {
-        name.service().too_early.is_some_and(|early| {
-            early.statuses.iter().any(|status| exit.is_status(*status))
-                && self.has_its_turn_to_come(early.before)
+    /// Whether an exit is ignored, as another service has not finished yet.
+    fn is_ignored(&self, name: Name, exit: &Exit) -> bool {
+        name.service().ignored_until.is_some_and(|ignored| {
+            ignored
+                .statuses
+                .iter()
+                .any(|status| exit.is_status(*status))
+                && self.is_unfinished(ignored.finished)
         })
     }
 
-    fn has_its_turn_to_come(&self, name: Name) -> bool {
+    fn is_unfinished(&self, name: Name) -> bool {
         let stage = self.supervisor.stage(name);
         matches!(stage, Stage::Idle | Stage::Starting { .. })
     }
@@ -256,13 +265,30 @@ impl Node {
             Effect::ReadConfiguration => self.configured(),
             Effect::Hasten(name) => self.supervisor.hasten(name, now),
             Effect::Redo(name) => self.supervisor.redo(name, now),
-            Effect::WantUnconfigured(name) => {
+            Effect::StartWithoutConfiguration(name) => {
                 self.supervisor.set_unconfigured(true);
                 self.supervisor.want(name);
                 self.without_configuration = Some(name);
             }
             Effect::PowerOff(reason) => self.begin_stop(reason, "nothing is left to do"),
+            Effect::FailReset => self.fail_reset(),
         }
+    }
+
+    /// The task of a reset ended, or hangs, before it was through. Nothing else runs: the screen can be
+    /// waited for.
+    fn fail_reset(&mut self) {
+        let failure = Failure {
+            what: "provision reset ended before it was through, or hangs: keys and state may still be \
+                   there"
+                .to_owned(),
+            place: "the lines above say how far it came".to_owned(),
+            hint: "Choose the reset entry once more. If that fails again, a disk or the TPM is failing."
+                .to_owned(),
+            details: Vec::new(),
+        };
+        failure::show_before_power_off(&failure, &mut self.watchdog);
+        self.begin_stop(Reason::ResetFailed, "the reset was not done");
     }
 
     /// When each daemon that was in trouble will have been up long enough to be out of it.
@@ -326,8 +352,8 @@ impl Node {
 
     fn take_lines(&mut self, name: Name, lines: Vec<String>, now: Duration) {
         let quiet = matches!(name.service().kind, Kind::Task { quiet: true, .. });
-        let early = name.service().too_early;
-        let hold = early.is_some_and(|early| self.has_its_turn_to_come(early.before));
+        let ignored = name.service().ignored_until;
+        let hold = ignored.is_some_and(|ignored| self.is_unfinished(ignored.finished));
         for line in lines {
             let (level, text) = parse_level(&line);
             let line = (level, visible(text));
@@ -347,14 +373,14 @@ impl Node {
 
     /// Writes what was held of a task's run. `true` when its end is worth a line too.
     fn run_of_task_ended(&mut self, name: Name, exit: &Exit) -> bool {
-        let too_early = self.is_too_early(name, exit);
+        let ignored = self.is_ignored(name, exit);
         let Some(slot) = self.slots.get_mut(&name) else {
             return true;
         };
         if !matches!(name.service().kind, Kind::Task { quiet: true, .. }) {
             return true;
         }
-        if too_early {
+        if ignored {
             slot.lines.forget();
             return false;
         }

@@ -10,7 +10,7 @@ use wire::status::{Phase, Protection};
 
 use super::{CONNECTION_PAUSE, Node};
 use crate::identity;
-use crate::service::{Anew, Name};
+use crate::service::{Name, OnChange};
 use crate::wire_server::Received;
 use log::timeline;
 
@@ -131,13 +131,13 @@ impl Node {
     fn configure_anew(&mut self) {
         let now = timeline::now();
         for service in self.inputs.services {
-            match service.configured.map(|configured| configured.anew) {
-                Some(Anew::Restart) => {
+            match service.configured.map(|configured| configured.on_change) {
+                Some(OnChange::Restart) => {
                     if let Some(command) = self.supervisor.restart(service.name, now) {
                         self.carry_out(command);
                     }
                 }
-                Some(Anew::Hasten) => self.supervisor.hasten(service.name, now),
+                Some(OnChange::Hasten) => self.supervisor.hasten(service.name, now),
                 None => {}
             }
         }

@@ -31,6 +31,10 @@ impl Node {
             }
             return;
         }
+        if let Some(name) = self.uninterruptible().filter(|_| !reason.is_of_reset()) {
+            warn!(%reason, detail, service = %name, "not stopping: that is not to be cut off");
+            return;
+        }
         info!(%reason, detail, "stopping");
         if reason.forgets_secrets() {
             forget_secrets();
@@ -38,6 +42,14 @@ impl Node {
         self.supervisor.halt();
         self.agent_stop = None;
         self.stop = Some((reason, StopPlan::node(timeline::now())));
+    }
+
+    /// A service that runs, and that nothing but its own end stops.
+    fn uninterruptible(&self) -> Option<Name> {
+        let mut services = self.inputs.services.iter();
+        let service = services
+            .find(|service| service.uninterruptible && self.supervisor.stage(service.name).runs());
+        service.map(|service| service.name)
     }
 
     /// Does what the plan says.

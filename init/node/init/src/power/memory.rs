@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wire::paths::{AGENT_TOKEN, DOCUMENT, STAKER_SETTINGS, SUI_KEY};
 
@@ -20,11 +20,19 @@ const MOST_FILES: usize = 1000;
 /// Overwrites and removes every secret that lies on tmpfs. What fails is logged, and the others go
 /// on.
 pub(crate) fn forget_secrets() {
-    for file in [STAKER_SETTINGS, SUI_KEY, DOCUMENT, AGENT_TOKEN] {
+    let secrets = [STAKER_SETTINGS, SUI_KEY, DOCUMENT, AGENT_TOKEN].map(Path::new);
+    // what a process that was killed while it wrote one may have left
+    let unfinished = secrets.map(files::temporary_name);
+    for file in secrets
+        .into_iter()
+        .chain(unfinished.iter().map(PathBuf::as_path))
+    {
         match files::forget(file) {
-            Ok(()) => tracing::info!(file, "secret removed"),
+            Ok(()) => tracing::info!(file = %file.display(), "secret removed"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, file, "a secret can't be removed"),
+            Err(error) => {
+                tracing::warn!(%error, file = %file.display(), "a secret can't be removed");
+            }
         }
     }
 }

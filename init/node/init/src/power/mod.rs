@@ -29,12 +29,19 @@ pub(crate) enum Reason {
     PowerFailure,
     /// The node was reset.
     Reset,
+    /// The node was to be reset, and was not.
+    ResetFailed,
 }
 
 impl Reason {
     /// Whether the node has to forget its secrets.
     pub(crate) const fn forgets_secrets(self) -> bool {
         matches!(self, Self::Staker(PowerOffReason::Slashed))
+    }
+
+    /// Whether it is the end of a reset, which nothing else cuts off.
+    pub(crate) const fn is_of_reset(self) -> bool {
+        matches!(self, Self::Reset | Self::ResetFailed)
     }
 
     /// Whether a stop that is under way for the `other` reason has this one from now on.
@@ -52,6 +59,7 @@ impl fmt::Display for Reason {
             Self::Terminate => "sigterm",
             Self::PowerFailure => "sigpwr",
             Self::Reset => "reset",
+            Self::ResetFailed => "reset-failed",
         })
     }
 }
@@ -70,6 +78,7 @@ mod tests {
             Reason::Terminate,
             Reason::PowerFailure,
             Reason::Reset,
+            Reason::ResetFailed,
         ] {
             assert!(slashed.outranks(other));
             assert!(!other.outranks(slashed) && !other.outranks(other));

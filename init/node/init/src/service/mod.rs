@@ -19,7 +19,7 @@ pub(crate) use notify::{Notification, NotifySocket};
 pub(crate) use process::{Launch, OutputPipe, Process, launch};
 pub(crate) use supervisor::{Command, Supervisor};
 pub(crate) use table::{
-    AGENT, Anew, Arguments, Effect, Kind, LOOKS_ON_DISKS, Name, RESET_SERVICES, Readiness, Rights,
-    SERVICES, Service,
+    AGENT, Arguments, Effect, Kind, LOOKS_ON_DISKS, Name, OnChange, RESET_SERVICES, Readiness,
+    Rights, SERVICES, Service,
 };
 pub(crate) use task_lines::TaskLines;

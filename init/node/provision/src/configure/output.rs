@@ -1,8 +1,7 @@
 //! Lays the configuration out for its readers.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use config::NodeConfig;
@@ -82,17 +81,7 @@ pub(super) fn note(path: &Path, line: Option<&str>) -> io::Result<()> {
 /// For its owner alone, from the first moment on: the mode comes with the file, the owner before
 /// the content.
 fn write_secret(path: &Path, content: &[u8], owner: u32) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o400)
-        .open(&temporary)?;
-    fchown(&file, Some(owner), Some(owner))?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    files::replace_owned(path, content, 0o400, owner)
 }
 
 /// What an earlier run of this boot has laid out of a sealed configuration; none: nothing that can be

@@ -102,7 +102,7 @@ fn collect(receiver: &Receiver<Message>, limit: Duration) -> Vec<Step> {
             }
             Ok(Message::End) => return steps,
             Err(RecvTimeoutError::Disconnected) => {
-                let what = "the reset broke off: init has a bug".to_owned();
+                let what = "the reset broke off: provision has a bug".to_owned();
                 steps.push(Step::NotDone(what));
                 return steps;
             }

@@ -1,14 +1,15 @@
-//! The table of services: all that `init` knows of them stands here.
+//! The table of services: all that `init` knows of them. What stands in it is in [`entries`].
+
+mod entries;
 
 use std::fmt;
 use std::time::Duration;
 
-use sys::capability::{Capabilities, Capability};
 use sys::process::User;
 use wire::child::ToInit;
-use wire::paths::CONTAINERD_SOCKET;
 use wire::status::{DegradedReason, NodeState, Phase};
-use wire::{exit, users};
+
+pub(crate) use entries::{AGENT, LOOKS_ON_DISKS, RESET_SERVICES, SERVICES};
 
 use crate::power::Reason;
 
@@ -93,8 +94,10 @@ pub(crate) struct Service {
     pub(crate) effects: Effects,
     /// Which task gives it its configuration, and what becomes of it when that has another one.
     pub(crate) configured: Option<Configured>,
-    /// Exit statuses that mean nothing before another service had its turn.
-    pub(crate) too_early: Option<TooEarly>,
+    /// Exit statuses that are ignored until another service has finished once.
+    pub(crate) ignored_until: Option<IgnoredUntil>,
+    /// Whether nothing but its own end stops the node while it runs.
+    pub(crate) uninterruptible: bool,
     /// What it may say to `init`; none: it has no connection.
     pub(crate) rights: Option<Rights>,
     /// Whether its lines of level INFO are on the console too. Warnings always are.
@@ -149,6 +152,8 @@ pub(crate) struct Effects {
     pub(crate) ended: &'static [Effect],
     /// It has failed with this exit status; none: with any.
     pub(crate) failed: &'static [(Option<u8>, Effect)],
+    /// Its start took longer than its limit. It is killed, which does not help where it hangs in the kernel.
+    pub(crate) overdue: &'static [Effect],
 }
 
 impl Effects {
@@ -157,6 +162,7 @@ impl Effects {
         up: &[],
         ended: &[],
         failed: &[],
+        overdue: &[],
     };
 }
 
@@ -177,9 +183,11 @@ pub(crate) enum Effect {
     Redo(Name),
     /// A service that does not start by itself starts, and so do those that can do without a
     /// configuration.
-    WantUnconfigured(Name),
+    StartWithoutConfiguration(Name),
     /// The node stops, and powers off.
     PowerOff(Reason),
+    /// A screen says that the reset was not done; the node stops, and powers off.
+    FailReset,
 }
 
 /// How a service depends on the configuration.
@@ -188,25 +196,25 @@ pub(crate) struct Configured {
     /// The task that finds it: it runs once more when the service can't use what it found.
     pub(crate) by: Name,
     /// What is done with the service when the configuration is another one.
-    pub(crate) anew: Anew,
+    pub(crate) on_change: OnChange,
 }
 
 /// What is done with a service when the configuration is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Anew {
+pub(crate) enum OnChange {
     /// It ends and starts again.
     Restart,
     /// If it waits after a failure, it waits no longer: it may have failed for the former one.
     Hasten,
 }
 
-/// Exit statuses that mean nothing, and are not logged, as long as another service has not had its turn.
+/// Exit statuses that are ignored, and not logged, until another service has finished once.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TooEarly {
+pub(crate) struct IgnoredUntil {
     /// The statuses.
     pub(crate) statuses: &'static [u8],
-    /// The other service.
-    pub(crate) before: Name,
+    /// The other service: done, or failed at least once.
+    pub(crate) finished: Name,
 }
 
 /// What a service may say over its connection to `init`.
@@ -232,323 +240,6 @@ impl Rights {
         }
     }
 }
-
-/// As many as the kernel allows (`fs.nr_open`): containers inherit the limit.
-const MANY_FILES: u64 = 1 << 20;
-const FEW_FILES: u64 = 4096;
-
-/// The kubelet gives itself -999 and its containers more: what they depend on goes after them.
-const LAST_TO_KILL: i16 = -999;
-
-impl Name {
-    /// The service's entry in [`SERVICES`].
-    pub(crate) const fn service(self) -> &'static Service {
-        match self {
-            Self::State => &STATE,
-            Self::Containerd => &CONTAINERD,
-            Self::Images => &IMAGES,
-            Self::Configure => &CONFIGURE,
-            Self::Measure => &MEASURE,
-            Self::TeeReport => &TEE_REPORT,
-            Self::Netd => &NETD,
-            Self::Metadata => &METADATA,
-            Self::Staker => &STAKER,
-            Self::K3s => &K3S,
-            Self::Reset => &RESET,
-        }
-    }
-}
-
-const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
-    Service {
-        name,
-        program: "/usr/bin/provision",
-        arguments: Arguments::Fixed(&[]),
-        environment: &[],
-        cgroup: "",
-        user: None,
-        filtered: false,
-        requires: &[],
-        unconfigured: false,
-        after: &[],
-        kind: Kind::Task { again, quiet },
-        automatic: true,
-        start_limit: None,
-        degrades: DegradedReason::Service,
-        failures: 3,
-        effects: Effects::NONE,
-        configured: None,
-        too_early: None,
-        rights: None,
-        talks_on_console: true,
-        open_files: FEW_FILES,
-        out_of_memory_score: LAST_TO_KILL,
-    }
-}
-
-const fn daemon(name: Name, readiness: Readiness) -> Service {
-    Service {
-        kind: Kind::Daemon(readiness),
-        ..task(name, None, false)
-    }
-}
-
-static STATE: Service = Service {
-    arguments: Arguments::Fixed(&["state"]),
-    cgroup: "system/state",
-    degrades: DegradedReason::StateDisk,
-    failures: 1,
-    // a file system check of a large disk takes its time
-    start_limit: Some(Duration::from_secs(30 * 60)),
-    effects: Effects {
-        // the state disk is one more place for the configuration
-        up: &[
-            Effect::ReadStateEncryption,
-            Effect::Reach(Phase::State),
-            Effect::Hasten(Name::Configure),
-        ],
-        ..Effects::NONE
-    },
-    ..task(Name::State, None, true)
-};
-
-static CONTAINERD: Service = Service {
-    program: "/usr/bin/containerd",
-    cgroup: "system/containerd",
-    requires: &[Name::State],
-    start_limit: Some(Duration::from_secs(300)),
-    effects: Effects {
-        up: &[Effect::Reach(Phase::Containerd)],
-        ..Effects::NONE
-    },
-    talks_on_console: false,
-    open_files: MANY_FILES,
-    ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
-};
-
-static IMAGES: Service = Service {
-    program: "/usr/bin/ctr",
-    arguments: Arguments::Fixed(&[
-        "--namespace",
-        "k8s.io",
-        "images",
-        "import",
-        "/usr/share/k3s-daas/pause.tar",
-    ]),
-    cgroup: "system/images",
-    requires: &[Name::Containerd],
-    start_limit: Some(Duration::from_secs(300)),
-    effects: Effects {
-        up: &[Effect::Reach(Phase::Images)],
-        ..Effects::NONE
-    },
-    ..task(Name::Images, None, false)
-};
-
-static CONFIGURE: Service = Service {
-    arguments: Arguments::Fixed(&["configure"]),
-    cgroup: "system/configure",
-    degrades: DegradedReason::Configuration,
-    failures: 1,
-    start_limit: Some(Duration::from_secs(60)),
-    effects: Effects {
-        up: &[Effect::ReadConfiguration],
-        failed: &[
-            (
-                Some(exit::ASK_CLOUD),
-                Effect::WantUnconfigured(Name::Metadata),
-            ),
-            // what the cloud has can change
-            (None, Effect::Redo(Name::Metadata)),
-        ],
-        ..Effects::NONE
-    },
-    // the state disk is one of the places that are looked at
-    too_early: Some(TooEarly {
-        statuses: &[exit::NOT_FOUND, exit::ASK_CLOUD],
-        before: Name::State,
-    }),
-    ..task(Name::Configure, Some(Duration::from_secs(5)), true)
-};
-
-static MEASURE: Service = Service {
-    arguments: Arguments::Fixed(&["measure"]),
-    cgroup: "system/measure",
-    requires: &[Name::Configure],
-    // a state disk that could not be opened in this phase opens in the next boot, if at all
-    after: &[Name::State],
-    failures: 1,
-    // a TPM that is busy with something else
-    start_limit: Some(Duration::from_secs(180)),
-    ..task(Name::Measure, None, true)
-};
-
-/// As root, for as long as it takes to find the sources of reports: then it gives up every right that
-/// these don't need, by itself.
-static TEE_REPORT: Service = Service {
-    program: "/usr/bin/tee-report",
-    cgroup: "system/tee-report",
-    start_limit: Some(Duration::from_secs(60)),
-    open_files: 64,
-    // it can be started again
-    out_of_memory_score: 0,
-    ..daemon(Name::TeeReport, Readiness::NotifyOrNothing)
-};
-
-static NETD: Service = Service {
-    program: "/usr/bin/netd",
-    cgroup: "system/netd",
-    user: Some(User {
-        id: users::NETD,
-        capabilities: Capabilities::NONE
-            .with(Capability::CAP_NET_ADMIN)
-            // renewals of a lease come from port 68
-            .with(Capability::CAP_NET_BIND_SERVICE)
-            .with(Capability::CAP_NET_RAW)
-            .with(Capability::CAP_SYS_TIME),
-    }),
-    filtered: true,
-    requires: &[Name::Configure],
-    unconfigured: true,
-    configured: Some(Configured {
-        by: Name::Configure,
-        anew: Anew::Restart,
-    }),
-    rights: Some(Rights {
-        states: &[],
-        degraded: &[DegradedReason::Network, DegradedReason::Clock],
-        phases: &[Phase::Network, Phase::Clock],
-        desired: false,
-    }),
-    ..daemon(Name::Netd, Readiness::Notify)
-};
-
-static METADATA: Service = Service {
-    program: "/usr/bin/metadata",
-    cgroup: "system/metadata",
-    user: Some(User {
-        id: users::METADATA,
-        capabilities: Capabilities::NONE,
-    }),
-    filtered: true,
-    requires: &[Name::Netd],
-    // only where there is no configuration, on a machine in a cloud
-    automatic: false,
-    degrades: DegradedReason::Configuration,
-    failures: 1,
-    start_limit: Some(Duration::from_secs(300)),
-    effects: Effects {
-        // what it has brought is one more place for the configuration
-        up: &[Effect::Hasten(Name::Configure)],
-        ..Effects::NONE
-    },
-    ..task(Name::Metadata, Some(Duration::from_secs(20)), true)
-};
-
-static STAKER: Service = Service {
-    program: "/usr/bin/staker",
-    cgroup: "system/staker",
-    user: Some(User {
-        id: users::STAKER,
-        capabilities: Capabilities::NONE,
-    }),
-    filtered: true,
-    // not before the phase in which the TPM's key signs
-    requires: &[Name::Configure, Name::Measure, Name::Netd],
-    // it asks for a report when it registers, and goes on without one
-    after: &[Name::TeeReport],
-    configured: Some(Configured {
-        by: Name::Configure,
-        anew: Anew::Hasten,
-    }),
-    rights: Some(Rights {
-        states: &[
-            NodeState::Unsealed,
-            NodeState::Staked,
-            NodeState::Registered,
-            NodeState::Unbonding,
-            NodeState::Slashed,
-        ],
-        degraded: &[
-            DegradedReason::ChainUnreachable,
-            DegradedReason::BalanceShort,
-            DegradedReason::StakeBelowMinimum,
-            DegradedReason::StakeWithdrawn,
-            DegradedReason::ChainRefused,
-            DegradedReason::MasterUnreachable,
-            DegradedReason::MasterUntrusted,
-            DegradedReason::RegistrationRefused,
-            DegradedReason::Attestation,
-            DegradedReason::Heartbeat,
-        ],
-        phases: &[
-            Phase::Unsealed,
-            Phase::Staked,
-            Phase::Registered,
-            Phase::Slashed,
-        ],
-        desired: true,
-    }),
-    ..daemon(Name::Staker, Readiness::Notify)
-};
-
-static K3S: Service = Service {
-    program: "/usr/bin/k3s",
-    arguments: Arguments::Agent,
-    // No certificate of the web: where the cluster's chain of trust ended in one of those, an
-    // older k3s would leave out the check of the token's hash of the cluster's own.
-    environment: &[
-        ("SSL_CERT_FILE", "/dev/null"),
-        ("SSL_CERT_DIR", "/run/daas/no-certificates"),
-    ],
-    cgroup: "k3s",
-    // no pod runs as long as anything can be unsealed
-    requires: &[Name::State, Name::Measure, Name::Containerd, Name::Images],
-    automatic: false,
-    effects: Effects {
-        started: &[Effect::Reach(Phase::AgentStarted)],
-        up: &[Effect::AgentReady(true), Effect::Reach(Phase::Joined)],
-        ended: &[Effect::AgentReady(false)],
-        ..Effects::NONE
-    },
-    talks_on_console: false,
-    open_files: MANY_FILES,
-    ..daemon(Name::K3s, Readiness::Notify)
-};
-
-/// It says that it is ready when it is through: a thread of it that hangs in the kernel keeps its process.
-static RESET: Service = Service {
-    arguments: Arguments::Fixed(&["reset"]),
-    cgroup: "system/reset",
-    effects: Effects {
-        up: &[Effect::PowerOff(Reason::Reset)],
-        failed: &[(None, Effect::PowerOff(Reason::Reset))],
-        ..Effects::NONE
-    },
-    ..daemon(Name::Reset, Readiness::Notify)
-};
-
-/// The agent, which the staker has started and stopped.
-pub(crate) const AGENT: Name = Name::K3s;
-/// The task that looks again when a disk has come.
-pub(crate) const LOOKS_ON_DISKS: Name = Name::Configure;
-
-/// What runs instead of [`SERVICES`] where the command line asks for a reset.
-pub(crate) static RESET_SERVICES: &[&Service] = &[&RESET];
-
-/// Every service of a node.
-pub(crate) static SERVICES: &[&Service] = &[
-    &STATE,
-    &CONTAINERD,
-    &IMAGES,
-    &CONFIGURE,
-    &MEASURE,
-    &TEE_REPORT,
-    &NETD,
-    &METADATA,
-    &STAKER,
-    &K3S,
-];
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What the table must not say.
 
+use sys::capability::{Capabilities, Capability};
+
 use super::*;
 use wire::child::{AgentDesire, Desired, PowerDesire, PowerOffReason};
 use wire::{JoinToken, Secret};
@@ -39,9 +41,12 @@ fn reset_runs_alone_and_ends_in_power_off() {
         panic!("one service");
     };
     assert!(reset.automatic && reset.requires.is_empty() && reset.after.is_empty());
-    let off = Effect::PowerOff(Reason::Reset);
-    assert_eq!(reset.effects.up, [off]);
-    assert_eq!(reset.effects.failed, [(None, off)]);
+    assert!(reset.uninterruptible);
+    assert_eq!(reset.effects.up, [Effect::PowerOff(Reason::Reset)]);
+    assert_eq!(reset.effects.failed, [(None, Effect::FailReset)]);
+    // a task that hangs in the kernel can't be reaped
+    assert_eq!(reset.effects.overdue, [Effect::FailReset]);
+    assert!(reset.start_limit.is_some());
     assert!(SERVICES.iter().all(|service| service.name != Name::Reset));
 }
 
@@ -51,8 +56,9 @@ fn effects_name_services_of_the_table() {
         let effects = &service.effects;
         let failed = effects.failed.iter().map(|(_, effect)| effect);
         for effect in effects.up.iter().chain(effects.ended).chain(failed) {
-            if let Effect::Hasten(name) | Effect::Redo(name) | Effect::WantUnconfigured(name) =
-                effect
+            if let Effect::Hasten(name)
+            | Effect::Redo(name)
+            | Effect::StartWithoutConfiguration(name) = effect
             {
                 assert!(
                     SERVICES.iter().any(|service| service.name == *name),
