@@ -1,4 +1,4 @@
-//! Network and time: what netd goes by.
+//! Settings of netd: network and time.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ const NTP_PORT: u16 = 123;
 /// The longest name of a host, in bytes (RFC 1035, section 2.3.4).
 const MAXIMUM_HOST: usize = 253;
 
-/// What netd goes by.
+/// Settings of netd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetdSettings {

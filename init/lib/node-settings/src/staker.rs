@@ -1,4 +1,4 @@
-//! Stake, master and key: what the staker goes by.
+//! Settings of the staker: stake, master and key.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use chain_types::{Address, ChainId, Mist, ObjectId};
 use serde::{Deserialize, Serialize};
 use wire::{NodeName, Secret, ServerUrl};
 
-/// What the staker goes by. It holds the node's secrets.
+/// Settings of the staker. They hold the node's secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StakerSettings {

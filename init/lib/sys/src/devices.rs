@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn the_requests_have_the_numbers_of_the_headers() {
         // as `strace` and the C preprocessor give them
-        assert_eq!(EVIOCGBIT_KEYS, 0x8060_4521);
-        assert_eq!(WDIOC_SETTIMEOUT, 0xc004_5706);
+        assert_eq!(EVIOCGBIT_KEYS as u32, 0x8060_4521);
+        assert_eq!(WDIOC_SETTIMEOUT as u32, 0xc004_5706);
     }
 
     #[test]

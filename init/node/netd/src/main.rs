@@ -62,7 +62,7 @@ fn run(settings: NodeSettings) -> Result<()> {
         .block_on(supervise::run(settings))
 }
 
-/// What of a configuration this program goes by.
+/// The part of a configuration that is for this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct NodeSettings {
     network: NetworkConfig,

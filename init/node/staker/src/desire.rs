@@ -66,7 +66,7 @@ impl Desire {
         self.changed.notify_one();
     }
 
-    /// This reason stands against it no more.
+    /// This reason to hold it is gone.
     pub(crate) fn release(&self, hold: Hold) {
         self.holds.borrow_mut().remove(&hold);
         self.changed.notify_one();

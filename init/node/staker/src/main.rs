@@ -14,7 +14,7 @@ const CONFIGURATION: &str = wire::paths::STAKER_SETTINGS;
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// What the node lives by, without a command: settings as JSON (.json), or a configuration.
+    /// Without a command: the settings file of the node (.json), or a configuration.
     #[arg(default_value = CONFIGURATION)]
     configuration: PathBuf,
     #[command(subcommand)]

@@ -255,7 +255,8 @@ mod tests {
                 Act::Stop(Name::Netd),
                 Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),
-                Act::Stop(Name::State)
+                Act::Stop(Name::State),
+                Act::Stop(Name::Reset)
             ]
         );
         world.services.clear();
