@@ -18,6 +18,7 @@ mod recovery;
 mod reset;
 mod sealing;
 mod state;
+mod step;
 mod system_partition;
 
 use std::env;

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::Step;
+use crate::step::Step;
 use crate::system_partition::{VFAT, mount_detached};
 use kernel::block_devices::BlockDevice;
 

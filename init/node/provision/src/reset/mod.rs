@@ -36,6 +36,7 @@ use crate::configure::{SEALED_FILE, SET_ASIDE};
 use crate::recovery;
 use crate::sealing::CannotSeal;
 use crate::state;
+use crate::step::Step;
 use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
 
 /// The plain configuration, where a person drops it.
@@ -44,15 +45,6 @@ const DOCUMENT: &str = "node.toml";
 const LIMIT: Duration = Duration::from_secs(300);
 /// Steps that wait to be told.
 const QUEUE_LENGTH: usize = 64;
-/// One thing of a reset.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// It is done, or there was nothing to do.
-    Done(String),
-    /// It is not, and why.
-    NotDone(String),
-}
-
 /// What the thread that resets says.
 enum Message {
     Step(Step),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Step;
+use crate::step::Step;
 use kernel::console::{WIDTH, field};
 
 /// The screen's text.

@@ -11,7 +11,7 @@ use super::content::{self, Content};
 use super::header::PAYLOAD_OFFSET;
 use super::open_for_writing;
 use super::partition::StatePartition;
-use crate::reset::Step;
+use crate::step::Step;
 
 /// What is discarded at once: a large disk takes its time, and is looked at in between.
 const DISCARD_CHUNK: u64 = 1024 * 1024 * 1024;
