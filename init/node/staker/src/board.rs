@@ -15,7 +15,7 @@ use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
 use wire::paths;
 use wire::status::{AgentState, DegradedReason, NodeState, NodeStatus, Phase};
 
-use crate::explain::explain;
+use crate::explain;
 use crate::seams::Init;
 use crate::tee::TeeOutcome;
 

@@ -12,7 +12,7 @@ use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::backoff::{ATTEMPTS, pause};
 use crate::desire::Hold;
-use crate::explain::explain;
+use crate::explain;
 use crate::node::{End, FAILURES_TO_RESTART, Staker, signing};
 use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};

@@ -13,7 +13,7 @@ use wire::status::DegradedReason;
 
 use crate::board::Board;
 use crate::desire::Desire;
-use crate::explain::explain;
+use crate::explain;
 use crate::funding;
 use crate::journal::Journal;
 use crate::prover::Prover;

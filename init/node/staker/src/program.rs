@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::board::{Board, TpmReport};
 use crate::chain_link::ChainLink;
-use crate::explain::explain;
+use crate::explain;
 use crate::init_link::InitLink;
 use crate::journal::{Journal, Purpose};
 use crate::master_client::MasterClient;
