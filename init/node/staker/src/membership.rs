@@ -260,7 +260,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .heartbeat(&session.channel, &self.seal_token()?, &request)
             .await?;
         if answer.status != "acknowledged" || answer.node_id != self.node_id {
-            let detail = format!("status {:?} for {:?}", answer.status, answer.node_id);
+            let detail = format!("status {:?} for \"{}\"", answer.status, answer.node_id);
             return Err(MasterError::InvalidAnswer { detail });
         }
         debug!(sequence, running_pods, "heartbeat acknowledged");
