@@ -2,6 +2,8 @@
 
 use tracing::level_filters::LevelFilter;
 
+pub use wire::error::chain;
+
 /// Starts logging, once per process. The first line names the double.
 pub fn start(debug: bool) {
     let level = if debug {
@@ -17,16 +19,4 @@ pub fn start(debug: bool) {
         .with_writer(std::io::stderr)
         .init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", crate::BANNER);
-}
-
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }

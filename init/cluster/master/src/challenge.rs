@@ -12,6 +12,7 @@ use std::time::Duration;
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
+use wire::NodeName;
 
 /// How long a nonce is good.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
@@ -65,7 +66,7 @@ impl Challenges {
     }
 
     /// A nonce for a node.
-    pub(crate) fn issue(&self, node_id: &str) -> Result<Nonce, ring::error::Unspecified> {
+    pub(crate) fn issue(&self, node_id: &NodeName) -> Result<Nonce, ring::error::Unspecified> {
         let mut nonce = [0; LENGTH];
         let (body, place) = nonce.split_at_mut(TAG);
         let (time, random) = body.split_at_mut(8);
@@ -78,7 +79,7 @@ impl Challenges {
 
     /// Whether a nonce was issued to this node, less than a minute ago, and has not led to a
     /// registration. It stays good.
-    pub(crate) fn check(&self, node_id: &str, nonce: &[u8]) -> Result<Nonce, NonceFault> {
+    pub(crate) fn check(&self, node_id: &NodeName, nonce: &[u8]) -> Result<Nonce, NonceFault> {
         let nonce: Nonce = nonce.try_into().map_err(|_| NonceFault::Unknown)?;
         let (body, tag) = nonce.split_at(TAG);
         let expected = self.tag(body, node_id);
@@ -116,11 +117,11 @@ impl Challenges {
         Ok(())
     }
 
-    fn tag(&self, body: &[u8], node_id: &str) -> hmac::Tag {
+    fn tag(&self, body: &[u8], node_id: &NodeName) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.key);
         // the body's length is fixed, so that the two can't run into one another
         context.update(body);
-        context.update(node_id.as_bytes());
+        context.update(node_id.as_str().as_bytes());
         context.sign()
     }
 
@@ -147,36 +148,40 @@ fn equal(one: &[u8], other: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn node(number: u16) -> NodeName {
+        format!("edge-{number:04}").parse().unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn good_for_one_node_one_minute_and_once() {
         let challenges = Challenges::new().unwrap();
-        let nonce = challenges.issue("edge-0001").unwrap();
-        assert_ne!(nonce, challenges.issue("edge-0001").unwrap());
-        let check = |node_id, nonce: &[u8]| challenges.check(node_id, nonce);
-        assert_eq!(check("edge-0001", &nonce), Ok(nonce));
-        assert_eq!(check("edge-0002", &nonce), Err(NonceFault::Unknown));
-        assert_eq!(check("edge-0001", &nonce[1..]), Err(NonceFault::Unknown));
+        let nonce = challenges.issue(&node(1)).unwrap();
+        assert_ne!(nonce, challenges.issue(&node(1)).unwrap());
+        let check = |number, nonce: &[u8]| challenges.check(&node(number), nonce);
+        assert_eq!(check(1, &nonce), Ok(nonce));
+        assert_eq!(check(2, &nonce), Err(NonceFault::Unknown));
+        assert_eq!(check(1, &nonce[1..]), Err(NonceFault::Unknown));
         for index in 0..LENGTH {
             let mut changed = nonce;
             changed[index] ^= 1;
-            assert_eq!(check("edge-0001", &changed), Err(NonceFault::Unknown));
+            assert_eq!(check(1, &changed), Err(NonceFault::Unknown));
         }
         tokio::time::advance(LIFETIME - Duration::from_millis(1)).await;
         assert_eq!(challenges.consume(nonce), Ok(()));
         assert_eq!(challenges.consume(nonce), Err(NonceFault::Used));
-        assert_eq!(check("edge-0001", &nonce), Err(NonceFault::Used));
+        assert_eq!(check(1, &nonce), Err(NonceFault::Used));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(check("edge-0001", &nonce), Err(NonceFault::Expired));
+        assert_eq!(check(1, &nonce), Err(NonceFault::Expired));
     }
 
     #[tokio::test(start_paused = true)]
     async fn used_nonces_are_forgotten_after_their_minute_and_bounded() {
         let challenges = Challenges::new().unwrap();
         for _ in 0..MOST_USED {
-            let nonce = challenges.issue("edge-0001").unwrap();
+            let nonce = challenges.issue(&node(1)).unwrap();
             challenges.consume(nonce).unwrap();
         }
-        let one_more = challenges.issue("edge-0001").unwrap();
+        let one_more = challenges.issue(&node(1)).unwrap();
         assert_eq!(challenges.consume(one_more), Err(NonceFault::Busy));
         tokio::time::advance(LIFETIME).await;
         assert_eq!(challenges.consume(one_more), Ok(()));
@@ -185,8 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn another_process_knows_nothing_of_it() {
-        let nonce = Challenges::new().unwrap().issue("edge-0001").unwrap();
+        let nonce = Challenges::new().unwrap().issue(&node(1)).unwrap();
         let other = Challenges::new().unwrap();
-        assert_eq!(other.check("edge-0001", &nonce), Err(NonceFault::Unknown));
+        assert_eq!(other.check(&node(1), &nonce), Err(NonceFault::Unknown));
     }
 }

@@ -6,6 +6,7 @@ use attest_verify::{Fault, Release, Verified};
 use chain::PublicKey;
 use master_api::{RefusalCode, RegisterRequest};
 use tracing::{info, warn};
+use wire::NodeName;
 
 use crate::chain_link::StakeReader;
 use crate::refusal::Refused;
@@ -56,14 +57,14 @@ impl<C: StakeReader> Master<C> {
     /// what is to be said of the machine: its trusted execution environment, or that there is none.
     pub(crate) async fn check_release(
         &self,
-        node_id: &str,
+        node_id: &NodeName,
         verified: &Verified,
     ) -> Result<String, Refused> {
         let releases = self.read_releases().await?;
         let release = verified.release(&releases)?;
         let environment = self.environment(node_id, verified, &releases)?;
         info!(
-            node_id,
+            node_id = node_id.as_str(),
             release = release.version,
             secure_boot = verified.secure_boot,
             environment,
@@ -75,7 +76,7 @@ impl<C: StakeReader> Master<C> {
     /// The machine's trusted execution environment, in words, where its launch is one of the release.
     fn environment(
         &self,
-        node_id: &str,
+        node_id: &NodeName,
         verified: &Verified,
         releases: &[Release],
     ) -> Result<String, Refused> {
@@ -84,6 +85,7 @@ impl<C: StakeReader> Master<C> {
             return Ok("not looked at".to_owned());
         };
         let launches = policy.launches(verified, releases)?;
+        let node_id = node_id.as_str();
         for launch in &launches {
             let platform = &launch.platform;
             if launch.proven {

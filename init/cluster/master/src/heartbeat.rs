@@ -10,9 +10,7 @@ use tracing::{info, warn};
 
 use crate::chain_link::StakeReader;
 use crate::refusal::Refused;
-use crate::service::{
-    Master, NoRandomNumbers, check_header, check_name, check_signature, check_verdict,
-};
+use crate::service::{Master, NoRandomNumbers, check_header, check_signature, check_verdict};
 use crate::sessions::Attested;
 
 /// The longest `stake_status`, in bytes.
@@ -24,7 +22,6 @@ impl<C: StakeReader> Master<C> {
         headers: &HeaderMap,
         request: &HeartbeatRequest,
     ) -> Result<HeartbeatResponse, Refused> {
-        check_name(&request.node_id)?;
         check_figures(request)?;
         let unknown = || {
             Refused::new(
@@ -35,7 +32,7 @@ impl<C: StakeReader> Master<C> {
         let session = self
             .sessions
             .get(&request.session)
-            .filter(|session| session.stake.node_id == request.node_id)
+            .filter(|session| session.stake.node_id == request.node_id.as_str())
             .ok_or_else(unknown)?;
         check_header(headers, &session.seal_token)?;
         let key = session.stake.node_key;
@@ -88,7 +85,7 @@ impl<C: StakeReader> Master<C> {
             })?;
         if request.stake_status != stake.verdict.name() {
             warn!(
-                node_id = request.node_id,
+                node_id = request.node_id.as_str(),
                 reported = request.stake_status,
                 verdict = %stake.verdict,
                 "the node sees its stake differently"
@@ -100,7 +97,7 @@ impl<C: StakeReader> Master<C> {
         }
         let usage = &request.resource_usage;
         info!(
-            node_id = request.node_id,
+            node_id = request.node_id.as_str(),
             sequence = request.sequence,
             pods = request.running_pods,
             cpu_percent = %format_args!("{:.1}", usage.cpu_percent),

@@ -8,7 +8,7 @@ use attest_verify::Image;
 use chain::{Stake, Verdict};
 use master_api::RefusalCode;
 use tracing::error;
-use wire::{InvalidName, JoinToken, Secret, ServerUrl};
+use wire::{InvalidName, JoinToken, NodeName, Secret, ServerUrl};
 
 use crate::chain_link::is_gone;
 use crate::cluster::{Cluster, ClusterError};
@@ -61,9 +61,10 @@ pub(crate) struct Issued {
 }
 
 impl JoinTokens {
-    /// A token for the node of a stake that stands, which runs this image, at `now` in Unix seconds.
+    /// A token for the node of a stake that stands, which has this name and runs this image, at `now` in Unix seconds.
     pub(crate) async fn issue(
         &self,
+        node: &NodeName,
         stake: &Stake,
         image: Option<Image>,
         now: u64,
@@ -83,7 +84,7 @@ impl JoinTokens {
                     Err(Refused::unavailable(message))
                 }
             },
-            Self::Cluster(cluster) => match cluster.issue(stake, image, now).await {
+            Self::Cluster(cluster) => match cluster.issue(node, stake, image, now).await {
                 Ok(made) => Ok(Issued {
                     token: made.token,
                     secret: Some(made.secret),
@@ -96,7 +97,7 @@ impl JoinTokens {
                     Err(Refused::unavailable(failure.to_string()))
                 }
                 Err(failure) => {
-                    let node_id = &stake.node_id;
+                    let node_id = node.as_str();
                     let failure = anyhow::Error::new(failure);
                     error!(node_id, "no join token can be made: {failure:#}");
                     let message = "the cluster does not answer the master at the moment";

@@ -12,7 +12,7 @@ use tracing::error;
 use crate::chain_link::StakeReader;
 use crate::challenge::NonceFault;
 use crate::refusal::Refused;
-use crate::service::{Master, check_header, check_name, check_signature, check_verdict};
+use crate::service::{Master, check_header, check_signature, check_verdict};
 use crate::sessions::Attested;
 
 /// The length of a session's name, in random bytes.
@@ -25,7 +25,6 @@ impl<C: StakeReader> Master<C> {
         headers: &HeaderMap,
         request: &RegisterRequest,
     ) -> Result<RegisterResponse, Refused> {
-        check_name(&request.node_id)?;
         check_header(headers, &request.seal_token)?;
         let seal_token: ObjectId = request
             .seal_token
@@ -71,7 +70,9 @@ impl<C: StakeReader> Master<C> {
         self.challenges.consume(nonce).map_err(refused_nonce)?;
         let image = verified.as_ref().map(|verified| verified.image);
         let tokens = &self.join.tokens;
-        let issued = tokens.issue(&stake, image, (self.clock)()).await?;
+        let issued = tokens
+            .issue(&request.node_id, &stake, image, (self.clock)())
+            .await?;
         let answer = self.grant(
             request,
             verified.as_ref(),
@@ -160,7 +161,7 @@ impl<C: StakeReader> Master<C> {
         if stake.node_key != key {
             return Err(another("key"));
         }
-        if stake.node_id != request.node_id {
+        if stake.node_id != request.node_id.as_str() {
             return Err(another("node"));
         }
         if let Err(refused) = check_verdict(stake) {

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
+use wire::{InvalidName, NodeName};
 
 use crate::addresses::Addresses;
 use crate::chain_link::StakeReader;
@@ -248,7 +249,6 @@ async fn challenge<C: StakeReader>(
 ) -> Response {
     let issued = || {
         let request: ChallengeRequest = parse(body)?;
-        check_name(&request.node_id)?;
         if request.nonce.0.len() != NONCE_LENGTH {
             return Err(Refused::malformed(format!(
                 "nonce: expected {NONCE_LENGTH} bytes in base64"
@@ -258,7 +258,7 @@ async fn challenge<C: StakeReader>(
             .challenges
             .issue(&request.node_id)
             .map_err(|_| Refused::unavailable(NoRandomNumbers.to_string()))?;
-        debug!(node_id = request.node_id, peer = %peer.0, "challenge");
+        debug!(node_id = request.node_id.as_str(), peer = %peer.0, "challenge");
         let nonce = Base64(nonce.to_vec());
         let proof = master
             .trust
@@ -291,7 +291,7 @@ async fn register<C: StakeReader>(
         )),
     };
     if let Ok(answer) = &outcome {
-        info!(node_id = answer.node_id, peer = %peer.0, "registered");
+        info!(node_id = answer.node_id.as_str(), peer = %peer.0, "registered");
     }
     finish(outcome, peer, "registration")
 }
@@ -322,6 +322,13 @@ fn finish<T: Serialize>(outcome: Result<T, Refused>, peer: Peer, what: &str) -> 
 fn parse<T: DeserializeOwned>(body: Received) -> Result<T, Refused> {
     let bytes = body.map_err(|error| Refused::malformed_as(error.status(), error.body_text()))?;
     serde_json::from_slice(&bytes).map_err(|error| {
+        // what serde itself says of a text begins otherwise, and can repeat it
+        let name = InvalidName {
+            expected: NodeName::EXPECTED,
+        };
+        if error.to_string().starts_with(&name.to_string()) {
+            return Refused::malformed(format!("node_id: {name}"));
+        }
         let place = format!("line {}, column {}", error.line(), error.column());
         let what = match error.classify() {
             serde_json::error::Category::Data => "a field is missing, unknown or of another type",
@@ -329,22 +336,6 @@ fn parse<T: DeserializeOwned>(body: Received) -> Result<T, Refused> {
         };
         Refused::malformed(format!("the body can't be read at {place}: {what}"))
     })
-}
-
-/// The node's name: an RFC 1123 label, as the node's own configuration has it. Checked before it
-/// stands in any log line.
-pub(crate) fn check_name(node_id: &str) -> Result<(), Refused> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let valid = (1..=63).contains(&node_id.len())
-        && node_id.bytes().all(inner)
-        && !node_id.starts_with('-')
-        && !node_id.ends_with('-');
-    if valid {
-        return Ok(());
-    }
-    Err(Refused::malformed(
-        "node_id: expected 1 to 63 lower-case letters, digits and inner hyphens",
-    ))
 }
 
 /// The header names the same seal token as the request's record of it.

@@ -22,7 +22,7 @@ static MAKER: LazyLock<Manufacturer> = LazyLock::new(Manufacturer::new);
 fn claim() -> Claim {
     Claim {
         nonce: vec![1; 32],
-        node_id: "edge-0001".to_owned(),
+        node_id: "edge-0001".parse().expect("a name"),
         node_key: vec![2; 33],
         address: format!("0x{}", "03".repeat(32)),
         channel: [4; 32],
@@ -142,7 +142,10 @@ fn evidence_is_for_one_registration_on_one_channel() {
     let cases: [(Change, RefusalCode); 5] = [
         (|claim| claim.nonce[0] ^= 1, RefusalCode::QuoteNonce),
         (|claim| claim.channel[0] ^= 1, RefusalCode::ChannelMismatch),
-        (|claim| claim.node_id.push('x'), RefusalCode::KeyBinding),
+        (
+            |claim| claim.node_id = "edge-0002".parse().expect("a name"),
+            RefusalCode::KeyBinding,
+        ),
         (|claim| claim.node_key[0] ^= 1, RefusalCode::KeyBinding),
         (|claim| claim.address.push('x'), RefusalCode::KeyBinding),
     ];

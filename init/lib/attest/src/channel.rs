@@ -3,6 +3,7 @@
 use master_api::{EncodingError, RegisterRequest};
 use seal::tpm::crypto::{Digest, sha256};
 use serde::{Deserialize, Serialize};
+use wire::NodeName;
 
 /// What a node makes evidence for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct Claim {
     /// The master's nonce.
     pub nonce: Vec<u8>,
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// Flag byte and public key of the node's Sui key.
     pub node_key: Vec<u8>,
     /// The Sui address of that key: `0x` and 64 hexadecimal digits.
@@ -25,7 +26,7 @@ pub struct Binding {
     /// The master's nonce.
     pub nonce: Vec<u8>,
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// Flag byte and public key of the node's Sui key.
     pub node_key: Vec<u8>,
     /// The Sui address of that key: `0x` and 64 hexadecimal digits.
@@ -77,7 +78,7 @@ mod tests {
     fn every_part_of_the_binding_is_under_the_quote() {
         let binding = Binding {
             nonce: vec![1; 32],
-            node_id: "edge-0001".to_owned(),
+            node_id: "edge-0001".parse().expect("a name"),
             node_key: vec![2; 33],
             address: format!("0x{}", "03".repeat(32)),
             channel: [4; 32],
@@ -87,7 +88,7 @@ mod tests {
         let base = binding.qualifying_data().expect("small");
         let changes: [fn(&mut Binding); 7] = [
             |binding| binding.nonce[0] ^= 1,
-            |binding| binding.node_id.push('x'),
+            |binding| binding.node_id = "edge-0002".parse().expect("a name"),
             |binding| binding.node_key[0] ^= 1,
             |binding| binding.address.push('x'),
             |binding| binding.channel[0] ^= 1,

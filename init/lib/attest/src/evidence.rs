@@ -25,7 +25,7 @@ pub const MAXIMUM_EVIDENCE: usize = MAXIMUM_EVENT_LOG
     + MOST_REPORTS * (MAXIMUM_REPORT + MAXIMUM_AUXILIARY + 8)
     + 8 * 1024;
 
-/// The longest of the small parts: quote, signature, public areas, nonce, name.
+/// The longest of the small parts: quote, signature, public areas, nonce, address.
 const MAXIMUM_SMALL: usize = 1024;
 
 /// The format that this program writes, and the only one that it reads.
@@ -132,8 +132,8 @@ impl Evidence {
                 return Err(EvidenceError::Bounds(what));
             }
         }
-        if binding.node_id.len() > MAXIMUM_SMALL || binding.address.len() > MAXIMUM_SMALL {
-            return Err(EvidenceError::Bounds("the node's name or address"));
+        if binding.address.len() > MAXIMUM_SMALL {
+            return Err(EvidenceError::Bounds("the node's address"));
         }
         if self
             .endorsement_certificate
@@ -167,7 +167,7 @@ pub(crate) mod tests {
         Evidence {
             binding: Binding {
                 nonce: vec![1; 32],
-                node_id: "edge-0001".to_owned(),
+                node_id: "edge-0001".parse().expect("a name"),
                 node_key: vec![2; 33],
                 address: format!("0x{}", "03".repeat(32)),
                 channel: [4; 32],
@@ -212,7 +212,7 @@ pub(crate) mod tests {
             },
             |evidence| evidence.registers.push([0; 32]),
             |evidence| evidence.reports = vec![evidence.reports[0].clone(); MOST_REPORTS + 1],
-            |evidence| evidence.binding.node_id = "x".repeat(MAXIMUM_SMALL + 1),
+            |evidence| evidence.binding.address = "x".repeat(MAXIMUM_SMALL + 1),
         ];
         for change in changes {
             let mut evidence = an_evidence();
@@ -223,6 +223,23 @@ pub(crate) mod tests {
             bcs::serialize_into(&mut bytes, &evidence).expect("small");
             assert!(Evidence::from_bytes(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn evidence_with_a_bad_node_name_is_refused() {
+        let bytes = an_evidence().to_bytes().expect("within bounds");
+        let name = b"\x09edge-0001";
+        let place = bytes.windows(name.len()).position(|part| part == name);
+        let place = place.expect("the name and its length");
+        let long = [&[0x81, 0x08][..], &[b'x'; MAXIMUM_SMALL + 1]].concat();
+        for wrong in [&b"\x00"[..], b"\x09Edge-0001", b"\x0aedge-0001.", &long] {
+            let mut edited = bytes.clone();
+            edited.splice(place..place + name.len(), wrong.iter().copied());
+            assert_eq!(Evidence::from_bytes(&edited), Err(EvidenceError::Structure));
+        }
+        let mut other = bytes;
+        other.splice(place..place + name.len(), *b"\x0bedge-000001");
+        assert!(Evidence::from_bytes(&other).is_ok());
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use tracing::Event;
 use tracing::field::{Field, Visit};
+use wire::error::chain;
 
 #[derive(Default)]
 struct Line {
@@ -64,18 +65,6 @@ impl Visit for Line {
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.add(field, &chain(value));
     }
-}
-
-/// An error with everything that caused it: `what: why: why`.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        // writing to a String never fails
-        let _ = write!(text, ": {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

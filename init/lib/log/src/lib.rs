@@ -27,11 +27,12 @@ use std::time::Duration;
 use tracing::span::{Attributes, Id, Record as SpanRecord};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-pub use format::{chain, visible};
+pub use format::visible;
 pub use kernel::emergency;
 pub use level::parse as parse_level;
 pub use lines::LineSplitter;
 pub use rate::{RateLimit, Verdict};
+pub use wire::error::chain;
 pub use writer::{LogQueue, start};
 
 /// The source of what this program says itself.

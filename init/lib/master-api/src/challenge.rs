@@ -1,6 +1,7 @@
 //! The first words: a nonce of each side, and the master's proof of its key.
 
 use serde::{Deserialize, Serialize};
+use wire::NodeName;
 
 use crate::{Base64, EncodingError, canonical};
 
@@ -12,7 +13,7 @@ pub const NONCE_LENGTH: usize = 32;
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
     /// The node that will register.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// 32 random bytes of the node's own, which the master signs.
     pub nonce: Base64,
 }
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn both_nonces_and_every_field_are_signed() {
         let request = ChallengeRequest {
-            node_id: "edge-0001".to_owned(),
+            node_id: "edge-0001".parse().expect("a name"),
             nonce: Base64(vec![1; NONCE_LENGTH]),
         };
         let nonce = Base64(vec![2; NONCE_LENGTH]);
@@ -87,7 +88,7 @@ mod tests {
         };
         let base = proof.signed_bytes(&request, &nonce).expect("small");
         let changes: [fn(&mut ChallengeRequest, &mut Base64, &mut ChallengeProof); 7] = [
-            |request, _, _| request.node_id.push('x'),
+            |request, _, _| request.node_id = "edge-0002".parse().expect("a name"),
             |request, _, _| request.nonce.0[0] ^= 1,
             |_, nonce, _| nonce.0[0] ^= 1,
             |_, _, proof| proof.enclave.push('x'),

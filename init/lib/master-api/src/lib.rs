@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
+use wire::NodeName;
 
 pub use challenge::{ChallengeProof, ChallengeRequest, ChallengeResponse, NONCE_LENGTH};
 pub use refusal::{Refusal, RefusalCode};
@@ -59,7 +60,7 @@ impl<'de> Deserialize<'de> for Base64 {
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatRequest {
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// Seconds since 1970-01-01 UTC.
     pub timestamp: u64,
     /// The stake's state as the node read it from the chain, by the name of its verdict, or
@@ -156,7 +157,7 @@ pub struct HeartbeatResponse {
     /// `acknowledged`.
     pub status: String,
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// The master's clock: seconds since 1970-01-01 UTC.
     pub timestamp: u64,
     /// One sentence for the log.
@@ -185,7 +186,7 @@ mod tests {
             // as a node rounds it
             let percent = (f64::from(step) * 1.000_000_3).round() / 100.0;
             let request = HeartbeatRequest {
-                node_id: "edge-0001".to_owned(),
+                node_id: "edge-0001".parse().expect("a name"),
                 timestamp: 1_700_000_000,
                 stake_status: "active".to_owned(),
                 stake_amount: 1,
@@ -211,6 +212,28 @@ mod tests {
     }
 
     #[test]
+    fn heartbeat_signs_its_name_as_plain_text() {
+        let json = r#"{"node_id":"edge-0001","timestamp":1,"stake_status":"active","stake_amount":2,
+            "running_pods":3,"resource_usage":{"cpu_percent":4.0,"memory_percent":5.0,"disk_percent":6.0},
+            "session":"session","sequence":7,"signature":""}"#;
+        let request: HeartbeatRequest = serde_json::from_str(json).expect("a heartbeat");
+        let plain = (
+            "k3s-daas/heartbeat/v2",
+            ("edge-0001", 1_u64, "active", 2_u64),
+            3_u32,
+            (400_u32, 500_u32, 600_u32),
+            ("session", 7_u64),
+            None::<(Vec<u8>, Vec<u8>)>,
+        );
+        assert_eq!(
+            request.signed_bytes().expect("small"),
+            bcs::to_bytes(&plain).expect("small")
+        );
+        let written = serde_json::to_value(&request).expect("json");
+        assert_eq!(written["node_id"], "edge-0001");
+    }
+
+    #[test]
     fn a_heartbeats_quote_is_under_its_signature() {
         let quote = |byte| {
             Some(HeartbeatQuote {
@@ -225,7 +248,7 @@ mod tests {
                 disk_percent: 1.0,
             };
             let request = HeartbeatRequest {
-                node_id: "edge-0001".to_owned(),
+                node_id: "edge-0001".parse().expect("a name"),
                 timestamp: 1,
                 stake_status: "active".to_owned(),
                 stake_amount: 1,

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{Base64, EncodingError, canonical};
-use wire::{JoinToken, Secret, ServerUrl};
+use wire::{JoinToken, NodeName, Secret, ServerUrl};
 
 /// Registers a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// The seal token's object id, as in the header.
     pub seal_token: String,
     /// Seconds since 1970-01-01 UTC.
@@ -53,7 +53,7 @@ pub struct RegisterResponse {
     /// `registered`.
     pub status: String,
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// One sentence for the log.
     pub message: String,
     /// The token for `k3s agent`.
@@ -133,7 +133,7 @@ mod tests {
 
     fn register() -> RegisterRequest {
         RegisterRequest {
-            node_id: "edge-0001".to_owned(),
+            node_id: "edge-0001".parse().expect("a name"),
             seal_token: "0xabc".to_owned(),
             timestamp: 1_700_000_000,
             nonce: Base64(vec![7; 32]),
@@ -147,7 +147,7 @@ mod tests {
     fn every_field_is_signed_and_the_signature_is_not() {
         let base = register().signed_bytes().expect("small");
         let changes: [fn(&mut RegisterRequest); 7] = [
-            |request| request.node_id.push('x'),
+            |request| request.node_id = "edge-0002".parse().expect("a name"),
             |request| request.seal_token.push('x'),
             |request| request.timestamp += 1,
             |request| request.nonce.0[0] ^= 1,
@@ -173,6 +173,25 @@ mod tests {
     }
 
     #[test]
+    fn registration_signs_its_name_as_plain_text() {
+        let plain = (
+            "k3s-daas/register-worker/v2",
+            "edge-0001",
+            "0xabc",
+            1_700_000_000_u64,
+            vec![7_u8; 32],
+            vec![0_u8; 33],
+            Some(vec![1_u8; 8]),
+        );
+        assert_eq!(
+            register().signed_bytes().expect("small"),
+            bcs::to_bytes(&plain).expect("small")
+        );
+        let json = serde_json::to_value(register()).expect("json");
+        assert_eq!(json["node_id"], "edge-0001");
+    }
+
+    #[test]
     fn the_original_fields_keep_their_names() {
         let json = serde_json::to_value(register()).expect("json");
         for field in ["node_id", "seal_token", "timestamp"] {
@@ -190,7 +209,7 @@ mod tests {
         };
         let reply = RegisterResponse {
             status: "registered".to_owned(),
-            node_id: "edge-0001".to_owned(),
+            node_id: "edge-0001".parse().expect("a name"),
             message: "welcome".to_owned(),
             join_token: Some(Secret::new("token".to_owned())),
             server: Some("https://k3s.example:6443".to_owned()),
@@ -202,7 +221,7 @@ mod tests {
         assert_ne!(reply.signed_bytes(&[1; 32]).expect("small"), base);
         let changes: [fn(&mut RegisterResponse); 8] = [
             |reply| reply.status.push('x'),
-            |reply| reply.node_id.push('x'),
+            |reply| reply.node_id = "edge-0002".parse().expect("a name"),
             |reply| reply.message.push('x'),
             |reply| reply.join_token = None,
             |reply| reply.server = None,

@@ -3,6 +3,7 @@
 //! - [`backoff`]: the waits between attempts, for all of them.
 //! - [`status`]: the life of a node, shown alike by the console, `/health` and the heartbeat.
 //! - [`child`]: `init` ↔ its children, one JSON object per datagram of a socket pair.
+//! - [`error`]: an error with its causes, as all of them log it.
 //! - [`exit`], [`users`]: exit statuses and user ids.
 //! - [`names`]: a node's name, a server's URL, a join token, each with one constructor.
 //! - [`paths`]: where programs leave files for one another.
@@ -12,6 +13,7 @@
 
 pub mod backoff;
 pub mod child;
+pub mod error;
 pub mod exit;
 pub mod names;
 pub mod paths;

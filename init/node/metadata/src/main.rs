@@ -25,7 +25,10 @@ fn main() -> ExitCode {
     let user_data = match asked {
         Ok(user_data) => user_data,
         Err(error) => {
-            error!("the metadata service of {cloud}: {}", retry::chain(&error));
+            error!(
+                "the metadata service of {cloud}: {}",
+                wire::error::chain(&error)
+            );
             return ExitCode::FAILURE;
         }
     };

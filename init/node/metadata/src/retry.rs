@@ -1,11 +1,11 @@
 //! Asks again while that can help: a cloud starts a machine before all that belongs to it is ready.
 
-use std::error::Error;
 use std::time::Duration;
 
 use cloud::Cloud;
 use tracing::info;
 use wire::backoff::Backoff;
+use wire::error::chain;
 use zeroize::Zeroizing;
 
 use crate::ask::{self, AskError};
@@ -37,17 +37,4 @@ pub fn user_data(
         }
     }
     ask::user_data(client, cloud)
-}
-
-/// An error with its causes.
-#[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

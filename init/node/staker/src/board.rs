@@ -11,11 +11,12 @@ use chain::{Address, Stake, Verdict};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
+use wire::NodeName;
 use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
 use wire::paths;
 use wire::status::{AgentState, DegradedReason, NodeState, NodeStatus, Phase};
 
-use crate::explain::explain;
+use crate::explain;
 use crate::seams::Init;
 use crate::tee::TeeOutcome;
 
@@ -44,7 +45,7 @@ pub struct Health {
     /// The version of this build.
     pub version: &'static str,
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// Whether `init` is there; without it nothing can be started or powered off.
     pub init_connected: bool,
     /// The node's status, as `init` last sent it.
@@ -146,10 +147,10 @@ pub struct Board<I> {
 
 impl<I: Init> Board<I> {
     /// A board for a node that has reached nothing yet.
-    pub fn new(init: I, node_id: &str) -> Self {
+    pub fn new(init: I, node_id: NodeName) -> Self {
         let health = Health {
             version: env!("CARGO_PKG_VERSION"),
-            node_id: node_id.to_owned(),
+            node_id,
             init_connected: init.present(),
             node: NodeStatus::default(),
             address: None,
@@ -374,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_change_is_not_told_again() {
-        let board = Board::new(Recorder::default(), "edge-0001");
+        let board = Board::new(Recorder::default(), "edge-0001".parse().unwrap());
         let reason = DegradedReason::ChainUnreachable;
         board.degrade(reason, "no answer").await;
         board.degrade(reason, "no answer").await;
@@ -388,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn states_go_forward_and_old_reasons_are_taken_back() {
-        let board = Board::new(Recorder::default(), "edge-0001");
+        let board = Board::new(Recorder::default(), "edge-0001".parse().unwrap());
         let mut status = NodeStatus {
             state: NodeState::Joined,
             ..NodeStatus::default()
@@ -419,7 +420,7 @@ mod tests {
 
     #[tokio::test]
     async fn health_is_flat() {
-        let board = Board::new(Recorder::default(), "edge-0001");
+        let board = Board::new(Recorder::default(), "edge-0001".parse().unwrap());
         let json = serde_json::to_value(&**board.subscribe().borrow()).unwrap();
         assert_eq!(json["state"], "booting");
         assert_eq!(json["seal"], "unknown");
@@ -433,7 +434,7 @@ mod tests {
         for (name, text) in [("srk.pub", "0058\n"), ("ek.pub", "007a\n")] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let board = Board::new(Recorder::default(), "edge-0001");
+        let board = Board::new(Recorder::default(), "edge-0001".parse().unwrap());
         let address = chain::NodeKey::generate().unwrap().address();
         board.show_identity(&address, TpmReport::read(folder.path()));
         let json = serde_json::to_value(&**board.subscribe().borrow()).unwrap();
@@ -444,7 +445,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_details_are_cut() {
-        let board = Board::new(Recorder::default(), "edge-0001");
+        let board = Board::new(Recorder::default(), "edge-0001".parse().unwrap());
         let detail = "ü".repeat(100_000);
         board.degrade(DegradedReason::Heartbeat, &detail).await;
         let shown = board.subscribe().borrow().clone();

@@ -9,6 +9,7 @@ use chain::{
 use futures::StreamExt as _;
 use futures::stream::LocalBoxStream;
 use tokio::sync::OnceCell;
+use wire::NodeName;
 
 use crate::seams::{Chain, KnownMaster, Prepared};
 
@@ -16,7 +17,7 @@ use crate::seams::{Chain, KnownMaster, Prepared};
 pub struct ChainLink {
     settings: ChainSettings,
     key: Rc<NodeKey>,
-    node_id: String,
+    node_id: NodeName,
     amount: Mist,
     /// The pool's directory of masters.
     directory: Option<ObjectId>,
@@ -26,7 +27,7 @@ pub struct ChainLink {
 impl ChainLink {
     /// Not connected yet.
     #[must_use]
-    pub fn new(settings: ChainSettings, key: Rc<NodeKey>, node_id: String, amount: Mist) -> Self {
+    pub fn new(settings: ChainSettings, key: Rc<NodeKey>, node_id: NodeName, amount: Mist) -> Self {
         Self {
             settings,
             key,
@@ -56,13 +57,15 @@ impl Chain for ChainLink {
 
     async fn find_stake(&self) -> Result<Option<Stake>, ChainError> {
         let chain = self.connection().await?;
-        chain.find_stake(self.key.public(), &self.node_id).await
+        chain
+            .find_stake(self.key.public(), self.node_id.as_str())
+            .await
     }
 
     async fn prepare_stake(&self) -> Result<Prepared<StakeTransaction>, ChainError> {
         let chain = self.connection().await?;
         let prepared = chain
-            .prepare_stake(&self.key, &self.node_id, self.amount)
+            .prepare_stake(&self.key, self.node_id.as_str(), self.amount)
             .await?;
         Ok(match prepared {
             chain::Prepared::Staked(stake) => Prepared::Staked(Box::new(stake)),
@@ -95,7 +98,7 @@ impl Chain for ChainLink {
     fn decode(&self, bytes: &[u8]) -> Option<StakeTransaction> {
         StakeTransaction::from_bytes(bytes)
             .ok()
-            .filter(|transaction| transaction.is_for(self.key.public(), &self.node_id))
+            .filter(|transaction| transaction.is_for(self.key.public(), self.node_id.as_str()))
     }
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {

@@ -7,7 +7,7 @@ use wire::child::PowerOffReason;
 use wire::status::DegradedReason;
 
 use crate::desire::Hold;
-use crate::explain::explain;
+use crate::explain;
 use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
+use wire::NodeName;
 
 /// The files' names in either directory.
 const STAKE: &str = "stake-transaction";
@@ -26,7 +27,7 @@ pub struct Purpose {
     /// The pool.
     pub pool: String,
     /// The node's name.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// The node's key, flag byte first.
     pub node_key: Vec<u8>,
     /// The stake in MIST.
@@ -180,7 +181,7 @@ mod tests {
             chain_id: "chain".to_owned(),
             package: "0x1".to_owned(),
             pool: "0x2".to_owned(),
-            node_id: "edge-0001".to_owned(),
+            node_id: "edge-0001".parse().unwrap(),
             node_key: vec![0; 33],
             amount,
         }

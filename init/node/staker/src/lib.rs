@@ -37,7 +37,6 @@ pub mod usage;
 mod backoff;
 mod desire;
 mod doubt;
-mod explain;
 mod funding;
 mod leave;
 mod membership;
@@ -45,6 +44,9 @@ mod registration;
 mod seal_token;
 mod tpm_key;
 mod watch;
+
+// in this crate `chain` is the blockchain
+pub(crate) use wire::error::chain as explain;
 
 #[cfg(test)]
 mod doubles;

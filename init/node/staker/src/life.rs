@@ -19,7 +19,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// Lives. Never returns: at the end it waits to be stopped.
     pub async fn run(&self) -> Infallible {
         let address = self.key.address();
-        info!(node_id = self.node_id, %address, "the configuration is read");
+        info!(node_id = self.node_id.as_str(), %address, "the configuration is read");
         self.board.reach(NodeState::Unsealed, Phase::Unsealed).await;
         let life = async {
             let end = self.live().await;

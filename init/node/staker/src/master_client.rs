@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use wire::ServerUrl;
 use zeroize::Zeroizing;
 
-use crate::explain::explain;
+use crate::explain;
 use crate::seams::{Challenged, Master, MasterError};
 
 /// Name lookup, TCP and TLS handshake.

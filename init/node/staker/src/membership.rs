@@ -12,7 +12,7 @@ use wire::status::{DegradedReason, NodeState, Phase};
 
 use crate::backoff::{ATTEMPTS, pause};
 use crate::desire::Hold;
-use crate::explain::explain;
+use crate::explain;
 use crate::node::{End, FAILURES_TO_RESTART, Staker, signing};
 use crate::registration::Session;
 use crate::seams::{Chain, Init, Master, MasterError, Measurement, Meter};
@@ -260,7 +260,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .heartbeat(&session.channel, &self.seal_token()?, &request)
             .await?;
         if answer.status != "acknowledged" || answer.node_id != self.node_id {
-            let detail = format!("status {:?} for {:?}", answer.status, answer.node_id);
+            let detail = format!("status {:?} for \"{}\"", answer.status, answer.node_id);
             return Err(MasterError::InvalidAnswer { detail });
         }
         debug!(sequence, running_pods, "heartbeat acknowledged");

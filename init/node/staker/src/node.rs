@@ -8,12 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use chain::{Address, ChainError, KeyError, NodeKey, Stake, Verdict};
 use master_api::Base64;
 use tracing::info;
+use wire::NodeName;
 use wire::child::PowerOffReason;
 use wire::status::DegradedReason;
 
 use crate::board::Board;
 use crate::desire::Desire;
-use crate::explain::explain;
+use crate::explain;
 use crate::funding;
 use crate::journal::Journal;
 use crate::prover::Prover;
@@ -33,7 +34,7 @@ pub(crate) struct End {
 /// Who the node is.
 pub struct Identity {
     /// Its name in the cluster and on chain.
-    pub node_id: String,
+    pub node_id: NodeName,
     /// Its Sui key.
     pub key: Rc<NodeKey>,
     /// Whether it stakes anew what was withdrawn.
@@ -53,7 +54,7 @@ pub struct Staker<C, M, I, U> {
     pub(crate) board: Board<I>,
     pub(crate) meter: RefCell<U>,
     pub(crate) key: Rc<NodeKey>,
-    pub(crate) node_id: String,
+    pub(crate) node_id: NodeName,
     pub(crate) prover: Prover,
     pub(crate) journal: Journal,
     /// Whether a stake that was withdrawn is made anew.

@@ -138,7 +138,7 @@ mod tests {
         let listener = listen(([127, 0, 0, 1], 0).into()).await;
         let address = listener.local_addr().unwrap();
         // what was last shown outlives the board
-        let health = Board::new(Recorder::default(), "edge-0001").subscribe();
+        let health = Board::new(Recorder::default(), "edge-0001".parse().unwrap()).subscribe();
         tokio::spawn(serve(listener, health));
         address
     }

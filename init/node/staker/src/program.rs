@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::board::{Board, TpmReport};
 use crate::chain_link::ChainLink;
-use crate::explain::explain;
+use crate::explain;
 use crate::init_link::InitLink;
 use crate::journal::{Journal, Purpose};
 use crate::master_client::MasterClient;
@@ -152,14 +152,13 @@ fn assemble(
 ) -> anyhow::Result<NodeStaker> {
     let (key, chain_settings) = identity(&settings, configuration)?;
     let StakerSettings {
-        node_name,
+        node_name: node_id,
         chain: stake,
         master,
         identity,
         ..
     } = settings;
     let key = Rc::new(key);
-    let node_id = node_name.to_string();
     let purpose = Purpose {
         chain_id: stake.chain_id.to_string(),
         package: stake.package.to_string(),
@@ -182,7 +181,7 @@ fn assemble(
         );
     }
     let master = MasterClient::new(&master.url, &master.root_certificate)?;
-    let board = Board::new(init, &node_id);
+    let board = Board::new(init, node_id.clone());
     board.show_fullnodes(stake.fullnodes.len());
     board.show_identity(&key.address(), TpmReport::read(Path::new(paths::EVIDENCE)));
     Ok(Staker::new(

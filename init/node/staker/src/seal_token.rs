@@ -7,7 +7,7 @@ use chain::{Stake, Verdict};
 use tracing::{info, warn};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::explain::explain;
+use crate::explain;
 use crate::node::Staker;
 use crate::seams::{Chain, Init, Master, Meter};
 

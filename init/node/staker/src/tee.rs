@@ -16,7 +16,7 @@ use attest::tee_report::message::{NO_SOURCE, SOCKET, SOURCE, SOURCE_FILE};
 use attest::tee_report::socket::ask;
 use attest::tee_report::{TeeKind, TeeReport, report_data};
 
-use crate::explain::explain;
+use crate::explain;
 
 /// How long a report may take: a little longer than `tee-report` waits for it. All of the evidence must
 /// be there before the master's nonce is a minute old.

@@ -11,7 +11,7 @@ use seal::tpm::{Tpm, crypto::sha256};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use crate::explain::explain;
+use crate::explain;
 
 /// Why the TPM's key can't be used.
 #[derive(Debug, thiserror::Error)]

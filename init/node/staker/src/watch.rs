@@ -5,7 +5,7 @@ use futures::StreamExt as _;
 use tracing::{info, warn};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::explain::explain;
+use crate::explain;
 use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 

@@ -34,7 +34,7 @@ fn challenge() -> String {
 
 fn a_challenge() -> ChallengeRequest {
     ChallengeRequest {
-        node_id: "edge-0001".to_owned(),
+        node_id: "edge-0001".parse().unwrap(),
         nonce: Base64(vec![6; 32]),
     }
 }
@@ -50,7 +50,7 @@ async fn register(client: &MasterClient, leaf: &Leaf) -> MasterError {
 
 fn a_registration() -> RegisterRequest {
     RegisterRequest {
-        node_id: "edge-0001".to_owned(),
+        node_id: "edge-0001".parse().unwrap(),
         seal_token: "0x8".to_owned(),
         timestamp: 1_700_000_000,
         nonce: Base64(vec![7; 32]),
@@ -140,7 +140,14 @@ async fn answers_are_bounded_in_size() {
 async fn what_is_wrong_is_told_without_repeating_it() {
     let authority = Authority::new();
     let body = r#"{"status":"registered","node_id":1,"join_token":"hunter2"}"#;
-    for (status, body) in [(200, body), (200, r#""hunter2""#), (418, body), (500, "")] {
+    let bad_name = r#"{"status":"registered","node_id":"hunter2.","message":"welcome"}"#;
+    for (status, body) in [
+        (200, body),
+        (200, bad_name),
+        (200, r#""hunter2""#),
+        (418, body),
+        (500, ""),
+    ] {
         let leaf = authority.issue("localhost");
         let server = always_with(&leaf, status, body).await;
         let client = MasterClient::new(&server.url(), &authority.pem()).unwrap();

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use wire::ServerUrl;
+use wire::{NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
 use super::ClusterError;
@@ -138,7 +138,7 @@ impl Api {
     }
 
     /// One Node; `None` where there is none of this name.
-    pub(super) async fn node(&self, name: &str) -> Result<Option<Node>, ClusterError> {
+    pub(super) async fn node(&self, name: &NodeName) -> Result<Option<Node>, ClusterError> {
         let path = format!("{NODES}/{name}");
         match self
             .call(Method::GET, &path, "application/json", None)

@@ -35,7 +35,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tracing::{info, warn};
-use wire::{InvalidName, JoinToken};
+use wire::{InvalidName, JoinToken, NodeName};
 
 pub use settings::{Credentials, KubernetesSettings};
 
@@ -200,11 +200,12 @@ impl Cluster {
     /// whose nodes never come.
     pub(crate) async fn issue(
         &self,
+        node_id: &NodeName,
         stake: &Stake,
         image: Option<Image>,
         now: u64,
     ) -> Result<Made, ClusterError> {
-        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(stake, image, now))
+        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(node_id, stake, image, now))
             .await
             .map_err(|_| ClusterError::Slow)?;
         if matches!(made, Err(ClusterError::NameLeaving { .. })) {
@@ -217,6 +218,7 @@ impl Cluster {
 
     async fn make(
         &self,
+        node_id: &NodeName,
         stake: &Stake,
         image: Option<Image>,
         now: u64,
@@ -225,11 +227,11 @@ impl Cluster {
             stake: stake.record,
             image,
         };
-        let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={}", stake.node_id);
+        let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={node_id}");
         let (authorities, before, node) = tokio::try_join!(
             self.api.authorities(),
             self.api.secrets(&of_node),
-            self.api.node(&stake.node_id),
+            self.api.node(node_id),
         )?;
         let authority =
             bootstrap_token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
@@ -241,7 +243,7 @@ impl Cluster {
         }
         let note = Note {
             kind: TOKEN,
-            node: stake.node_id.clone(),
+            node: node_id.clone(),
             backing,
             expires: later(now, LIFE)?,
             known: node.as_ref().map(Known::of),
@@ -253,7 +255,7 @@ impl Cluster {
             let data = json!({
                 "token-id": token.id,
                 "token-secret": *token.secret,
-                "description": format!("node {} of stake {}", stake.node_id, stake.record),
+                "description": format!("node {node_id} of stake {}", stake.record),
                 "expiration": objects::rfc3339(note.expires),
                 "usage-bootstrap-authentication": "true",
                 "auth-extra-groups": GROUPS,
@@ -262,7 +264,7 @@ impl Cluster {
             match self.api.create_secret(TOKEN_TYPE, &metadata, &data).await {
                 Ok(_) => {
                     info!(
-                        node_id = stake.node_id,
+                        node_id = node_id.as_str(),
                         secret = name,
                         "a bootstrap token was made"
                     );
@@ -343,14 +345,30 @@ impl Cluster {
     ) -> Result<(), ClusterError> {
         let node = &self.api.cordon_node(node).await?;
         info!(node = node.name, stake = %backing.stake, why, "Node cordoned");
+        // no token is made for any other name, so that none has to be remembered
+        if let Ok(name) = node.name.parse() {
+            self.remember(name, backing, now).await?;
+        }
+        self.api.delete_node(node).await?;
+        info!(node = node.name, stake = %backing.stake, why, "Node deleted");
+        Ok(())
+    }
+
+    /// Keeps whose Node of this name is deleted.
+    async fn remember(
+        &self,
+        node: NodeName,
+        backing: Backing,
+        now: u64,
+    ) -> Result<(), ClusterError> {
+        let name = format!("k3s-daas-removed-{node}");
         let note = Note {
             kind: REMOVED,
-            node: node.name.clone(),
+            node,
             backing,
             expires: later(now, REMEMBERED)?,
             known: None,
         };
-        let name = format!("k3s-daas-removed-{}", node.name);
         let metadata = note.metadata(name.clone());
         let create = async || {
             self.api
@@ -364,8 +382,6 @@ impl Cluster {
             }
             created => drop(created?),
         }
-        self.api.delete_node(node).await?;
-        info!(node = node.name, stake = %backing.stake, why, "Node deleted");
         Ok(())
     }
 }

@@ -8,8 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-use crate::service::check_name;
+use wire::NodeName;
 
 /// The label that marks Secrets as the master's, and its value.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -182,7 +181,7 @@ fn parse_image(text: &str) -> Option<Image> {
 pub(super) struct Note {
     /// [`TOKEN`] or [`REMOVED`].
     pub(super) kind: &'static str,
-    pub(super) node: String,
+    pub(super) node: NodeName,
     pub(super) backing: Backing,
     pub(super) expires: OffsetDateTime,
     /// The Node of this name that was there before.
@@ -235,7 +234,7 @@ impl Note {
             labels: BTreeMap::from([
                 (MANAGED_BY.to_owned(), MASTER.to_owned()),
                 (KIND.to_owned(), self.kind.to_owned()),
-                (NODE.to_owned(), self.node.clone()),
+                (NODE.to_owned(), self.node.to_string()),
             ]),
             annotations,
             ..Metadata::default()
@@ -249,11 +248,7 @@ impl Note {
         Some(Self {
             kind: [TOKEN, REMOVED].into_iter().find(|known| *known == kind)?,
             // it becomes part of a path
-            node: metadata
-                .labels
-                .get(NODE)
-                .filter(|node| check_name(node).is_ok())?
-                .clone(),
+            node: metadata.labels.get(NODE)?.parse().ok()?,
             backing: Backing {
                 stake: annotation(STAKE)?.parse().ok()?,
                 image: annotation(IMAGE).and_then(|image| parse_image(&image)),
@@ -366,7 +361,7 @@ mod tests {
     fn a_secret_tells_what_it_is_about() {
         let note = Note {
             kind: TOKEN,
-            node: "edge-0001".to_owned(),
+            node: "edge-0001".parse().unwrap(),
             backing: backing(ObjectId::from_bytes([7; 32])),
             expires: time(900),
             known: Some(Known::of(&node("u", 0, "True", "then", None))),
@@ -411,7 +406,7 @@ mod tests {
         let (stake, other) = (ObjectId::from_bytes([7; 32]), ObjectId::from_bytes([8; 32]));
         let note = |known| Note {
             kind: TOKEN,
-            node: "edge-0001".to_owned(),
+            node: "edge-0001".parse().unwrap(),
             backing: backing(stake),
             expires: time(900),
             known,

@@ -177,7 +177,11 @@ impl<C: StakeReader> Master<C> {
             if note.kind == TOKEN {
                 if let Some(gone) = self.gone(note.backing, round).await? {
                     cluster.api.delete_secret(&secret.name).await?;
-                    info!(node = note.node, why = gone.why(), "token taken back");
+                    info!(
+                        node = note.node.as_str(),
+                        why = gone.why(),
+                        "token taken back"
+                    );
                 }
                 continue;
             }
@@ -294,7 +298,12 @@ impl Cluster {
         } else {
             "its node has come"
         };
-        info!(node = note.node, secret = secret.name, why, "token removed");
+        info!(
+            node = note.node.as_str(),
+            secret = secret.name,
+            why,
+            "token removed"
+        );
         Ok(true)
     }
 }

@@ -96,7 +96,7 @@ impl Machine {
     ) -> Base64 {
         let claim = Claim {
             nonce: nonce.0.clone(),
-            node_id: "edge-0001".to_owned(),
+            node_id: a_node(),
             node_key: KEY.public().to_flagged_bytes().to_vec(),
             address: KEY.address().to_string(),
             channel,

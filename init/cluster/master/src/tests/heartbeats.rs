@@ -73,7 +73,7 @@ async fn heartbeats_are_checked() {
     beat.running_pods += 1;
     world.beat(&beat).await.refused(401, "signature");
     let mut beat = a_beat(&session, 1);
-    beat.node_id = "edge-0002".to_owned();
+    beat.node_id = "edge-0002".parse().unwrap();
     world.beat(&signed_beat(beat)).await.refused(401, "session");
     let mut beat = a_beat(&session, 1);
     beat.timestamp -= 301;

@@ -20,6 +20,7 @@ use master_api::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use wire::NodeName;
 
 use crate::chain_link::{StakeReader, is_gone};
 use crate::join::{Join, JoinTokens};
@@ -38,6 +39,10 @@ const JOIN_TOKEN: &str =
     "K10cacacacacacacacacacacacacacacacacacacacacacacacacacacacacacacaca::node:hunter2";
 
 static KEY: LazyLock<NodeKey> = LazyLock::new(|| NodeKey::generate().expect("random numbers"));
+
+pub(crate) fn a_node() -> NodeName {
+    "edge-0001".parse().unwrap()
+}
 
 pub(crate) fn a_stake() -> Stake {
     Stake {
@@ -205,7 +210,7 @@ impl World {
 
     pub(crate) async fn a_registration(&self) -> RegisterRequest {
         signed(RegisterRequest {
-            node_id: "edge-0001".to_owned(),
+            node_id: a_node(),
             seal_token: ObjectId::from_bytes([8; 32]).to_string(),
             timestamp: (self.master.clock)(),
             nonce: self.challenge("edge-0001").await,
@@ -269,7 +274,7 @@ impl Answer {
 
 fn a_challenge(node_id: &str) -> ChallengeRequest {
     ChallengeRequest {
-        node_id: node_id.to_owned(),
+        node_id: node_id.parse().unwrap(),
         nonce: Base64(vec![6; 32]),
     }
 }
@@ -286,7 +291,7 @@ fn signed(mut request: RegisterRequest) -> RegisterRequest {
 
 fn a_beat(session: &str, sequence: u64) -> HeartbeatRequest {
     signed_beat(HeartbeatRequest {
-        node_id: "edge-0001".to_owned(),
+        node_id: a_node(),
         timestamp: NOW,
         stake_status: "active".to_owned(),
         stake_amount: 1_000_000_000,

@@ -114,7 +114,7 @@ async fn a_stake_counts_for_its_key_and_its_node_alone() {
         .refused(401, "stake-of-another");
 
     let mut request = world.a_registration().await;
-    request.node_id = "edge-0002".to_owned();
+    request.node_id = "edge-0002".parse().unwrap();
     request.nonce = world.challenge("edge-0002").await;
     world
         .register(&signed(request))
@@ -235,11 +235,6 @@ async fn what_is_not_of_the_protocol_is_malformed() {
             .await
             .refused(413, "malformed");
     }
-    for node_id in ["", "Edge", "-a", "a-", "a.b", "a\nb", &"a".repeat(64)] {
-        let request = a_challenge(node_id);
-        let answer = world.post(CHALLENGE_PATH, None, &request).await;
-        answer.refused(400, "malformed");
-    }
     for length in [0, 31, 33] {
         let mut request = a_challenge("edge-0001");
         request.nonce = Base64(vec![0; length]);
@@ -255,6 +250,37 @@ async fn what_is_not_of_the_protocol_is_malformed() {
         .send("/api", None, Vec::new())
         .await
         .refused(404, "malformed");
+}
+
+#[tokio::test]
+async fn message_with_a_bad_node_name_is_malformed() {
+    let world = World::new();
+    let token = ObjectId::from_bytes([8; 32]).to_string();
+    let messages = [
+        (
+            CHALLENGE_PATH,
+            serde_json::to_value(a_challenge("edge-0001")).unwrap(),
+        ),
+        (
+            REGISTER_PATH,
+            serde_json::to_value(world.a_registration().await).unwrap(),
+        ),
+        (
+            HEARTBEAT_PATH,
+            serde_json::to_value(a_beat("session", 1)).unwrap(),
+        ),
+    ];
+    for (path, mut message) in messages {
+        for node_id in ["", "Edge", "-a", "a-", "a.b", "a\nb", &"a".repeat(64)] {
+            message["node_id"] = node_id.into();
+            let answer = world.post(path, Some(&token), &message).await;
+            answer.refused(400, "malformed");
+            assert_eq!(
+                answer.body["message"],
+                "node_id: expected 1 to 63 lower-case letters, digits and inner hyphens"
+            );
+        }
+    }
 }
 
 #[tokio::test]

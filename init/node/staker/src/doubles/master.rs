@@ -99,7 +99,7 @@ pub(crate) fn no_master() -> MasterError {
 
 impl Master for FakeMaster {
     async fn challenge(&self, request: &ChallengeRequest) -> Result<Challenged, MasterError> {
-        assert_eq!(request.node_id, "edge-0001");
+        assert_eq!(request.node_id.as_str(), "edge-0001");
         self.desk.borrow_mut().challenges += 1;
         self.up()?;
         let nonce = Base64(vec![

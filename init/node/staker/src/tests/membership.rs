@@ -187,7 +187,7 @@ async fn the_master_is_asked_as_late_as_it_wants() {
 async fn answers_that_cannot_be_used_start_nothing() {
     let world = World::staked();
     let spoils: [fn(&mut master_api::RegisterResponse); 12] = [
-        |answer| answer.node_id.push('x'),
+        |answer| answer.node_id = "edge-0002".parse().unwrap(),
         |answer| answer.status = "refused".to_owned(),
         |answer| answer.server = Some("http://k3s.example:6443".to_owned()),
         |answer| answer.join_token = Some(wire::Secret::new(String::new())),

@@ -67,17 +67,17 @@ impl World {
             chain_id: "chain".to_owned(),
             package: "0x1".to_owned(),
             pool: "0x2".to_owned(),
-            node_id: "edge-0001".to_owned(),
+            node_id: "edge-0001".parse().unwrap(),
             node_key: self.key.public().to_flagged_bytes().to_vec(),
             amount: 1_000_000_000,
         };
         Staker::new(
             self.chain.clone(),
             self.master.clone(),
-            Board::new(self.init.clone(), "edge-0001"),
+            Board::new(self.init.clone(), "edge-0001".parse().unwrap()),
             FakeMeter::default(),
             Identity {
-                node_id: "edge-0001".to_owned(),
+                node_id: "edge-0001".parse().unwrap(),
                 key: Rc::clone(&self.key),
                 restake: self.restake,
                 leave: self.leave,

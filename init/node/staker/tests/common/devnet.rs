@@ -22,7 +22,7 @@ use staker::usage::NodeMeter;
 use sys::InitConnection;
 use tokio::net::UnixDatagram;
 use wire::child::{AgentDesire, MAXIMUM_DATAGRAM, PowerDesire, PowerOffReason, ToInit, decode};
-use wire::{JoinToken, ServerUrl};
+use wire::{JoinToken, NodeName, ServerUrl};
 
 use super::{Authority, Server, write_secret};
 
@@ -216,7 +216,7 @@ impl Devnet {
     ) -> T {
         let node_id = Self::node_id(number);
         let key = Rc::clone(&self.operators[number]);
-        let state = self.authority.folder().join(&node_id);
+        let state = self.authority.folder().join(node_id.as_str());
         std::fs::create_dir_all(&state).unwrap();
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) =
@@ -236,7 +236,7 @@ impl Devnet {
             ChainLink::new(self.settings(), Rc::clone(&key), node_id.clone(), Mist(SUI))
                 .with_directory(options.directory.then_some(directory)),
             MasterClient::new(&master.url(), &root).unwrap(),
-            Board::new(link, &node_id),
+            Board::new(link, node_id.clone()),
             NodeMeter::default(),
             Identity {
                 node_id,
@@ -266,8 +266,8 @@ impl Devnet {
         &self.operators[0]
     }
 
-    fn node_id(number: usize) -> String {
-        format!("edge-{number:04}")
+    fn node_id(number: usize) -> NodeName {
+        format!("edge-{number:04}").parse().unwrap()
     }
 
     /// Slashes the first node, and returns when the chain has it in a checkpoint.
@@ -279,7 +279,10 @@ impl Devnet {
     pub(crate) async fn slash_node(&self, number: usize, basis_points: u64) {
         let chain = Chain::connect(&self.settings()).await.unwrap();
         let stake = chain
-            .find_stake(self.operators[number].public(), &Self::node_id(number))
+            .find_stake(
+                self.operators[number].public(),
+                Self::node_id(number).as_str(),
+            )
             .await
             .unwrap()
             .unwrap();

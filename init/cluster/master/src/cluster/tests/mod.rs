@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::objects::{Backing, Metadata, Named, Note};
 use super::*;
 use crate::join::JoinTokens;
-use crate::tests::{World, a_stake, unreachable};
+use crate::tests::{World, a_node, a_stake, unreachable};
 
 mod nodes;
 mod releases;

@@ -34,7 +34,9 @@ impl World {
     /// A token for the node that runs this image, as a registration with evidence gives it.
     async fn token_for(&self, stake: &Stake, stub: [u8; 32]) -> String {
         let cluster = self.master.join.tokens.cluster().unwrap();
-        let made = cluster.issue(stake, Some(image(stub)), seconds()).await;
+        let made = cluster
+            .issue(&a_node(), stake, Some(image(stub)), seconds())
+            .await;
         made.unwrap().token.expose().to_owned()
     }
 }
@@ -114,7 +116,7 @@ async fn the_note_on_a_former_stake_does_not_remove_the_next_ones_node() {
     };
     let note = Note {
         kind: REMOVED,
-        node: "edge-0001".to_owned(),
+        node: "edge-0001".parse().unwrap(),
         backing: former,
         expires: later(seconds(), REMEMBERED).unwrap(),
         known: None,

@@ -169,12 +169,15 @@ async fn a_client_certificate_serves_as_well_and_another_authority_does_not() {
     };
     Cluster::open(&settings)
         .unwrap()
-        .issue(&a_stake(), None, seconds())
+        .issue(&a_node(), &a_stake(), None, seconds())
         .await
         .unwrap();
     settings.root_certificate = k3s.tls("client-ca.crt");
     let other = Cluster::open(&settings).unwrap();
-    let error = other.issue(&a_stake(), None, seconds()).await.unwrap_err();
+    let error = other
+        .issue(&a_node(), &a_stake(), None, seconds())
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
 
     let exposed = k3s.folder.path().join("exposed.key");

@@ -17,6 +17,7 @@ use rustix::net::{
     accept_with, bind, connect, listen, recv, send, shutdown, socket_with,
 };
 use thiserror::Error;
+use wire::error::chain;
 
 use super::error::CollectError;
 use super::message::{MAXIMUM_ANSWER, REQUEST, ReportAnswer, ReportMessageError, ReportRequest};
@@ -252,18 +253,6 @@ fn receive<'a>(
         }
     };
     Ok(buffer.get(..length).ok_or(length))
-}
-
-/// An error and what is behind it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
