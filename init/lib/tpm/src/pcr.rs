@@ -155,7 +155,8 @@ pub fn extend_once(
         match attempt() {
             Ok(()) => return Ok(()),
             Err(error) => {
-                tracing::warn!(pcr, %error, "not measured yet: trying again");
+                let error = wire::error::chain(&error);
+                tracing::warn!(pcr, error, "not measured yet: trying again");
             }
         }
     }
