@@ -67,6 +67,35 @@ impl Doubts {
         self.0.insert(stake.record, doubt);
     }
 
+    /// The end of a record's stake that is in doubt.
+    fn end_of(&self, record: ObjectId) -> Option<&Stake> {
+        let doubt = self.0.get(&record)?;
+        doubt.stake.verdict.is_over().then_some(&doubt.stake)
+    }
+
+    /// Keeps or settles the doubt about a stake. Whether there is one.
+    fn settle(&mut self, stake: &Stake, outcome: &Result<Stake, ChainError>) -> bool {
+        let known = self.about(stake).map(|doubt| doubt.alone.clone());
+        match outcome {
+            Ok(_) => {
+                self.0.remove(&stake.record);
+                return false;
+            }
+            Err(ChainError::Disagreement { agreeing: 0, .. }) => {
+                if known.is_some() {
+                    self.0.remove(&stake.record);
+                }
+                return false;
+            }
+            Err(ChainError::Unconfirmed { .. }) => self.keep(stake, known.flatten()),
+            Err(ChainError::Disagreement { .. }) => self.keep(stake, None),
+            // nothing new is known; what one showed for long it has to show anew
+            Err(_) if known.is_some() => self.keep(stake, None),
+            Err(_) => return false,
+        }
+        true
+    }
+
     /// Forgets what is old, or else what has waited longest.
     fn make_room(&mut self) {
         self.0
@@ -117,7 +146,7 @@ impl Chain {
     pub async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
         let doubted_before = self.doubts().about(stake).is_some();
         let outcome = self.second_opinion(stake).await;
-        let doubted = self.remember(stake, &outcome);
+        let doubted = self.doubts().settle(stake, &outcome);
         if doubted && !doubted_before {
             self.inner.doubted.notify_waiters();
         }
@@ -126,33 +155,7 @@ impl Chain {
 
     /// The end of a stake that a fullnode shows, and that is not believed yet.
     pub(super) fn doubted_end(&self, record: ObjectId) -> Option<Stake> {
-        let doubts = self.doubts();
-        let doubt = doubts.0.get(&record)?;
-        doubt.stake.verdict.is_over().then(|| doubt.stake.clone())
-    }
-
-    /// Keeps or settles the doubt about a record. Whether there is one.
-    fn remember(&self, stake: &Stake, outcome: &Result<Stake, ChainError>) -> bool {
-        let mut doubts = self.doubts();
-        let known = doubts.about(stake).map(|doubt| doubt.alone.clone());
-        match outcome {
-            Ok(_) => {
-                doubts.0.remove(&stake.record);
-                return false;
-            }
-            Err(ChainError::Disagreement { agreeing: 0, .. }) => {
-                if known.is_some() {
-                    doubts.0.remove(&stake.record);
-                }
-                return false;
-            }
-            Err(ChainError::Unconfirmed { .. }) => doubts.keep(stake, known.flatten()),
-            Err(ChainError::Disagreement { .. }) => doubts.keep(stake, None),
-            // nothing new is known; what one showed for long it has to show anew
-            Err(_) if known.is_some() => doubts.keep(stake, None),
-            Err(_) => return false,
-        }
-        true
+        self.doubts().end_of(record).cloned()
     }
 
     async fn second_opinion(&self, stake: &Stake) -> Result<Stake, ChainError> {
