@@ -50,9 +50,14 @@ pub(super) struct Doubts(HashMap<ObjectId, Doubt>);
 impl Doubts {
     /// The doubt about a stake: of the same verdict, and not too old.
     fn about(&self, stake: &Stake) -> Option<&Doubt> {
-        self.0.get(&stake.record).filter(|doubt| {
-            doubt.stake.verdict == stake.verdict && doubt.asked.elapsed() < FORGOTTEN_AFTER
-        })
+        self.of(stake.record)
+            .filter(|doubt| doubt.stake.verdict == stake.verdict)
+    }
+
+    /// The doubt about a record, unless it is too old.
+    fn of(&self, record: ObjectId) -> Option<&Doubt> {
+        let doubt = self.0.get(&record);
+        doubt.filter(|doubt| doubt.asked.elapsed() < FORGOTTEN_AFTER)
     }
 
     fn keep(&mut self, stake: &Stake, alone: Option<Alone>) {
@@ -69,7 +74,7 @@ impl Doubts {
 
     /// The end of a record's stake that is in doubt.
     fn end_of(&self, record: ObjectId) -> Option<&Stake> {
-        let doubt = self.0.get(&record)?;
+        let doubt = self.of(record)?;
         doubt.stake.verdict.is_over().then_some(&doubt.stake)
     }
 
@@ -82,7 +87,9 @@ impl Doubts {
                 return false;
             }
             Err(ChainError::Disagreement { agreeing: 0, .. }) => {
-                if known.is_some() {
+                // however old it is
+                let refuted = |doubt: &Doubt| doubt.stake.verdict == stake.verdict;
+                if self.0.get(&stake.record).is_some_and(refuted) {
                     self.0.remove(&stake.record);
                 }
                 return false;
@@ -360,7 +367,34 @@ mod tests {
             ..slashed(&key, 1)
         };
         assert!(doubts.about(&withdrawn).is_none(), "another claim");
+        assert!(doubts.end_of(slashed(&key, 1).record).is_some());
         tokio::time::advance(FORGOTTEN_AFTER).await;
         assert!(doubts.about(&slashed(&key, 1)).is_none());
+        assert!(doubts.end_of(slashed(&key, 1).record).is_none());
+    }
+
+    /// As after an outage of the whole chain that lasted longer.
+    #[tokio::test(start_paused = true)]
+    async fn an_old_doubt_that_nobody_shows_is_removed() {
+        let key = NodeKey::generate().unwrap();
+        let stake = slashed(&key, 1);
+        let refuted = Err(ChainError::Disagreement {
+            record: stake.record,
+            claim: stake.verdict.name(),
+            agreeing: 0,
+            needed: 2,
+            contrary: "https://b.example shows it as active".to_owned(),
+        });
+        let mut doubts = Doubts::default();
+        doubts.keep(&stake, None);
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        let withdrawn = Stake {
+            verdict: Verdict::Withdrawn,
+            ..stake.clone()
+        };
+        assert!(!doubts.settle(&withdrawn, &refuted));
+        assert_eq!(doubts.0.len(), 1, "another claim");
+        assert!(!doubts.settle(&stake, &refuted));
+        assert!(doubts.0.is_empty());
     }
 }
