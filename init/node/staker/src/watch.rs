@@ -110,13 +110,15 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 by,
                 believed_after,
             } => {
-                let detail = format!(
-                    "only fullnode {by} shows {} as {}; no other answers, and alone it is believed \
-                     after {} s",
-                    stake.record,
-                    stake.verdict,
-                    believed_after.as_secs()
-                );
+                let until = match believed_after {
+                    Some(time) => format!(
+                        "no other answers, and alone it is believed after {} s",
+                        time.as_secs()
+                    ),
+                    None => "it is believed at a later checkpoint, and has none".to_owned(),
+                };
+                let (record, verdict) = (stake.record, stake.verdict);
+                let detail = format!("only fullnode {by} shows {record} as {verdict}; {until}");
                 self.suspect(&stake, detail).await;
                 None
             }

@@ -149,7 +149,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError::Disagreement`] where fullnodes contradict one another,
-    /// [`ChainError::Unconfirmed`] while one alone shows it; else what the fullnodes fail with.
+    /// [`ChainError::Unconfirmed`] while one alone shows it, or the only one has no later checkpoint; else what the fullnodes fail with.
     pub async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
         let doubted_before = self.doubts().about(stake).is_some();
         let outcome = self.second_opinion(stake).await;
@@ -255,7 +255,7 @@ impl Chain {
                 Err(self.disagreement(&claim, 1, again.contrary()))
             }
             Ok(Err(error)) => Err(error),
-            Err(_elapsed) => Err(self.unconfirmed(&first, limit, limit)),
+            Err(_elapsed) => Err(self.unconfirmed(&first, limit, None)),
         }
     }
 
@@ -283,16 +283,21 @@ impl Chain {
         }
         doubts.keep(&seen.stake, Some(known));
         drop(doubts);
-        Err(self.unconfirmed(&seen, waited, needed))
+        Err(self.unconfirmed(&seen, waited, Some(needed)))
     }
 
-    fn unconfirmed(&self, seen: &Opinion<'_>, waited: Duration, needed: Duration) -> ChainError {
+    fn unconfirmed(
+        &self,
+        seen: &Opinion<'_>,
+        waited: Duration,
+        needed: Option<Duration>,
+    ) -> ChainError {
         ChainError::Unconfirmed {
             record: seen.stake.record,
             claim: seen.stake.verdict.name(),
             fullnode: seen.fullnode.url().to_owned(),
             waited_seconds: waited.as_secs(),
-            needed_seconds: needed.as_secs(),
+            needed_seconds: needed.map(|needed| needed.as_secs()),
         }
     }
 

@@ -58,14 +58,15 @@ pub enum WatchEvent {
     },
     /// The owner has taken the stake back. The watch ends after it.
     Withdrawn(Stake),
-    /// One fullnode alone shows that the stake is over, and no other says anything.
+    /// One fullnode alone shows that the stake is over; no other says anything, or is configured.
     Suspected {
         /// As that fullnode shows it.
         stake: Stake,
         /// Its URL.
         by: String,
-        /// How long it has to show that until it is believed.
-        believed_after: Duration,
+        /// How long it has to show that until it is believed; `None`: it is the only one configured,
+        /// and has to show it at a later checkpoint.
+        believed_after: Option<Duration>,
     },
     /// A fullnode shows that the stake is over, and another shows something else.
     Contradicted {
@@ -351,7 +352,7 @@ impl Watcher {
                 let event = WatchEvent::Suspected {
                     stake: claim,
                     by: fullnode,
-                    believed_after: Duration::from_secs(needed_seconds),
+                    believed_after: needed_seconds.map(Duration::from_secs),
                 };
                 Ok(self.tell_doubt(doubt, event).await)
             }

@@ -24,6 +24,28 @@ async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
     world.live(script).await;
 }
 
+/// Nothing is said of others where one fullnode is configured.
+#[tokio::test(start_paused = true)]
+async fn the_only_fullnode_s_word_is_not_said_to_be_alone() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(12)).await;
+        world.chain.emit(|stake| WatchEvent::Suspected {
+            stake,
+            by: "https://a.example".to_owned(),
+            believed_after: None,
+        });
+        sleep(Duration::from_secs(1)).await;
+        let said = world.told(|message| {
+            matches!(message, ToInit::Degraded { reason: DegradedReason::ChainRefused, detail }
+                if detail.contains("later checkpoint") && !detail.contains("other"))
+        });
+        assert_eq!(said, 1);
+        assert_eq!(world.agents_stopped(), 1);
+    };
+    world.live(script).await;
+}
+
 /// What was suspected is contradicted: what runs goes on, and why is shown.
 #[tokio::test(start_paused = true)]
 async fn a_contradiction_lets_the_agent_go_on() {

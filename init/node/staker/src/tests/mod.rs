@@ -224,7 +224,7 @@ fn unconfirmed() -> ChainError {
         claim: "slashed",
         fullnode: "https://a.example".to_owned(),
         waited_seconds: 1,
-        needed_seconds: 60,
+        needed_seconds: Some(60),
     }
 }
 
