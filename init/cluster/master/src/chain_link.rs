@@ -4,7 +4,7 @@ use std::future::Future;
 
 use attest::tee_report::TeeKind;
 use attest_verify::{LaunchMeasurement, Release, Standing};
-use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Tee, Verdict};
+use chain::{Chain, ChainError, ChainSettings, ObjectId, Stake, Tee};
 use tokio::sync::OnceCell;
 
 /// What the master reads from the chain.
@@ -19,8 +19,8 @@ pub trait StakeReader: Send + Sync + 'static {
     /// The stake as it is now.
     fn reread(&self, stake: &Stake) -> impl Future<Output = Result<Stake, ChainError>> + Send;
 
-    /// The stake of a record where it is gone ([`is_gone`]), and that can be relied on; `None`
-    /// where it stands, or nothing is known of it.
+    /// The stake of a record where it is over ([`chain::Verdict::is_over`]), and that is confirmed;
+    /// `None` where it stands, or nothing is known of it.
     fn ended(
         &self,
         record: ObjectId,
@@ -31,13 +31,6 @@ pub trait StakeReader: Send + Sync + 'static {
         &self,
         registry: ObjectId,
     ) -> impl Future<Output = Result<Vec<Release>, ChainError>> + Send;
-}
-
-/// Whether a node with such a stake is no part of the cluster any more. One that holds too little
-/// runs nothing, and can be topped up.
-#[must_use]
-pub const fn is_gone(verdict: Verdict) -> bool {
-    verdict.is_over()
 }
 
 /// The real chain.
@@ -79,7 +72,7 @@ impl StakeReader for ChainLink {
         let chain = self.connection().await?;
         match chain.read_record(record).await? {
             // a Node is not removed on one fullnode's word
-            Some(stake) if is_gone(stake.verdict) => chain.confirm(&stake).await.map(Some),
+            Some(stake) if stake.verdict.is_over() => chain.confirm(&stake).await.map(Some),
             _ => Ok(None),
         }
     }

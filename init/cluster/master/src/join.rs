@@ -10,7 +10,6 @@ use master_api::RefusalCode;
 use tracing::error;
 use wire::{InvalidName, JoinToken, NodeName, Secret, ServerUrl};
 
-use crate::chain_link::is_gone;
 use crate::cluster::{Cluster, ClusterError};
 use crate::files::read_secret;
 use crate::refusal::Refused;
@@ -114,9 +113,9 @@ impl JoinTokens {
         }
     }
 
-    /// A stake was read: where it is gone, its Node has to go as well.
+    /// A stake was read: where it is over, its Node has to go as well.
     pub(crate) fn stake_read(&self, verdict: Verdict) {
-        if is_gone(verdict) {
+        if verdict.is_over() {
             self.look_at_stakes();
         }
     }

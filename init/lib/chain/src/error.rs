@@ -76,10 +76,10 @@ pub enum ChainError {
         /// Who shows what instead.
         contrary: String,
     },
-    /// One fullnode alone shows what can't be undone, and no other answers: worth another try.
+    /// One fullnode alone shows what can't be undone: worth another try.
     #[error(
-        "only fullnode {fullnode} shows {record} as {claim}, for {waited_seconds} s now; no other \
-         answers, and alone it is believed after {needed_seconds} s"
+        "only fullnode {fullnode} shows {record} as {claim}, for {waited_seconds} s now; {}",
+        until(*.needed_seconds)
     )]
     Unconfirmed {
         /// The record.
@@ -90,8 +90,9 @@ pub enum ChainError {
         fullnode: String,
         /// For how long it has shown that.
         waited_seconds: u64,
-        /// How long it has to.
-        needed_seconds: u64,
+        /// How long it has to, while no other answers; `None`: it is the only one configured, and
+        /// has no later checkpoint.
+        needed_seconds: Option<u64>,
     },
     /// Another chain.
     #[error("fullnode {fullnode} serves another chain: expected {expected}, found {found}")]
@@ -229,6 +230,16 @@ pub enum ChainError {
         /// How long was waited.
         seconds: u64,
     },
+}
+
+/// When a fullnode that is alone is believed.
+fn until(needed_seconds: Option<u64>) -> String {
+    match needed_seconds {
+        Some(seconds) => {
+            format!("no other answers, and alone it is believed after {seconds} s")
+        }
+        None => "it is believed at a later checkpoint, and has none".to_owned(),
+    }
 }
 
 impl ChainError {

@@ -118,7 +118,7 @@ pub enum PowerDesire {
 }
 
 impl ToInit {
-    /// The kind of this message, for a table of who may send what.
+    /// The kind of this message, for a log: the message itself can hold a token.
     #[must_use]
     pub const fn kind(&self) -> ToInitKind {
         match self {
@@ -130,7 +130,7 @@ impl ToInit {
     }
 }
 
-/// The kinds of messages that a child can be allowed to send.
+/// The kinds of messages that a child sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ToInitKind {
     /// [`ToInit::State`].

@@ -22,10 +22,10 @@ const MOST_FAILURES_TO_RESTART: u32 = 96;
 
 /// Between two heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(HEARTBEAT_SECONDS);
-/// The longest that the read before a heartbeat takes from its interval.
-const READ_LIMIT: Duration = Duration::from_secs(15);
+/// The longest that a read takes: the one before a heartbeat takes it from its interval.
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(15);
 /// How often a stake that waits is read again.
-const WAITING_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const WAITING_INTERVAL: Duration = Duration::from_secs(15);
 /// The longest pause that the master can ask for, in seconds.
 const LONGEST_RETRY_AFTER: u64 = 120;
 
@@ -175,10 +175,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 Ok(Ok(read)) => read,
                 Ok(Err(end)) => return Ended::Over(end),
                 Err(_) => {
-                    let seconds = READ_LIMIT.as_secs();
-                    let detail = format!("the stake can't be read within {seconds} s");
-                    let reason = DegradedReason::ChainUnreachable;
-                    self.board.degrade(reason, &detail).await;
+                    self.read_took_too_long().await;
                     false
                 }
             };
@@ -321,6 +318,14 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .set(enough.saturating_mul(2).min(MOST_FAILURES_TO_RESTART));
         let reason = format!("{failures} heartbeats in a row failed: {detail}");
         self.desire.restart(&reason);
+    }
+
+    /// Shows that the chain did not answer a read within its limit.
+    pub(crate) async fn read_took_too_long(&self) {
+        let seconds = READ_LIMIT.as_secs();
+        let detail = format!("the stake can't be read within {seconds} s");
+        let reason = DegradedReason::ChainUnreachable;
+        self.board.degrade(reason, &detail).await;
     }
 
     /// Reads the stake again. Whether it could be read; and the end, where it is over.

@@ -2,10 +2,13 @@
 
 use chain::{Stake, WatchEvent};
 use futures::StreamExt as _;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
+use wire::status::DegradedReason;
 
 use crate::backoff::{ATTEMPTS, pause};
 use crate::explain;
+use crate::membership::{READ_LIMIT, WAITING_INTERVAL};
 use crate::node::{End, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
@@ -41,7 +44,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 
     /// Watches a stake that a fullnode shows as over until it is certain: the end, or none where it
-    /// stands, or the watch breaks off.
+    /// stands, or the watch breaks off. There are no heartbeats meanwhile, so that an outage of the
+    /// chain is shown here.
     pub(crate) async fn watch_until_certain(&self, stake: &Stake) -> Option<End> {
         let mut events = match self.chain.watch(stake).await {
             Ok(events) => events,
@@ -50,22 +54,52 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 return None;
             }
         };
-        while let Some(event) = events.next().await {
-            let stands = matches!(
-                event,
-                WatchEvent::Watching(_) | WatchEvent::Changed { .. } | WatchEvent::Cleared(_)
-            );
+        let mut reads = interval(WAITING_INTERVAL);
+        reads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reads.reset();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event?,
+                _ = reads.tick() => {
+                    self.look_for_outage(stake).await;
+                    continue;
+                }
+            };
+            let stands = match &event {
+                WatchEvent::Watching(stake)
+                | WatchEvent::Changed { stake, .. }
+                | WatchEvent::Cleared(stake) => !stake.verdict.is_over(),
+                _ => false,
+            };
+            match &event {
+                WatchEvent::Blind(failure) => self.chain_failed(failure).await,
+                // each of them was read
+                _ => self.board.recover(DegradedReason::ChainUnreachable).await,
+            }
             let end = self.take_event(event).await;
             if end.is_some() || stands {
                 return end;
             }
         }
-        None
+    }
+
+    /// Shows whether the chain can be read at all. The watch reports an outage and a doubt once, and
+    /// not that the same doubt is there again after an outage.
+    async fn look_for_outage(&self, stake: &Stake) {
+        let any_version = Stake {
+            version: 0,
+            ..stake.clone()
+        };
+        match timeout(READ_LIMIT, self.chain.reread(&any_version)).await {
+            Ok(Ok(_)) => self.chain_works().await,
+            Ok(Err(failure)) => self.chain_failed(&failure).await,
+            Err(_) => self.read_took_too_long().await,
+        }
     }
 
     async fn take_event(&self, event: WatchEvent) -> Option<End> {
         match event {
-            // the read before each heartbeat tells whether the chain is out of reach altogether
+            // the reads beside the watch tell whether the chain is out of reach altogether
             WatchEvent::Blind(failure) => {
                 let detail = explain(&failure);
                 warn!(detail, "the watch over the stake is blind");
@@ -76,13 +110,15 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 by,
                 believed_after,
             } => {
-                let detail = format!(
-                    "only fullnode {by} shows {} as {}; no other answers, and alone it is believed \
-                     after {} s",
-                    stake.record,
-                    stake.verdict,
-                    believed_after.as_secs()
-                );
+                let until = match believed_after {
+                    Some(time) => format!(
+                        "no other answers, and alone it is believed after {} s",
+                        time.as_secs()
+                    ),
+                    None => "it is believed at a later checkpoint, and has none".to_owned(),
+                };
+                let (record, verdict) = (stake.record, stake.verdict);
+                let detail = format!("only fullnode {by} shows {record} as {verdict}; {until}");
                 self.suspect(&stake, detail).await;
                 None
             }
@@ -92,9 +128,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             }
             WatchEvent::Watching(stake) => {
                 info!("the watch over the stake is up");
-                self.take_certain(&stake).await
+                self.take_read(&stake).await
             }
-            WatchEvent::Cleared(stake) => self.take_certain(&stake).await,
+            WatchEvent::Cleared(stake) => self.take_read(&stake).await,
             WatchEvent::Changed { stake, slash } => {
                 info!(amount = %stake.amount, verdict = %stake.verdict, "the stake has changed");
                 if let Some(slash) = slash {
@@ -111,6 +147,15 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             }
             WatchEvent::Withdrawn(stake) => self.take_certain(&stake).await,
         }
+    }
+
+    /// Takes a stake over that the watch has read. Only changes are confirmed by it: an end among
+    /// others is confirmed here, before it counts.
+    async fn take_read(&self, stake: &Stake) -> Option<End> {
+        if stake.verdict.is_over() {
+            return self.take_stake(stake).await.err();
+        }
+        self.take_certain(stake).await
     }
 
     /// Takes a stake over that the watch reports as certain.

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::Value;
 use wire::NodeName;
 
-use crate::chain_link::{StakeReader, is_gone};
+use crate::chain_link::StakeReader;
 use crate::join::{Join, JoinTokens};
 use crate::service::{Master, Peer, answer};
 use crate::trust::Trust;
@@ -107,7 +107,7 @@ impl StakeReader for Ledger {
 
     async fn ended(&self, record: ObjectId) -> Result<Option<Stake>, ChainError> {
         let stake = self.read().await?;
-        Ok(stake.filter(|stake| stake.record == record && is_gone(stake.verdict)))
+        Ok(stake.filter(|stake| stake.record == record && stake.verdict.is_over()))
     }
 
     async fn releases(&self, registry: ObjectId) -> Result<Vec<Release>, ChainError> {

@@ -50,9 +50,14 @@ pub(super) struct Doubts(HashMap<ObjectId, Doubt>);
 impl Doubts {
     /// The doubt about a stake: of the same verdict, and not too old.
     fn about(&self, stake: &Stake) -> Option<&Doubt> {
-        self.0.get(&stake.record).filter(|doubt| {
-            doubt.stake.verdict == stake.verdict && doubt.asked.elapsed() < FORGOTTEN_AFTER
-        })
+        self.of(stake.record)
+            .filter(|doubt| doubt.stake.verdict == stake.verdict)
+    }
+
+    /// The doubt about a record, unless it is too old.
+    fn of(&self, record: ObjectId) -> Option<&Doubt> {
+        let doubt = self.0.get(&record);
+        doubt.filter(|doubt| doubt.asked.elapsed() < FORGOTTEN_AFTER)
     }
 
     fn keep(&mut self, stake: &Stake, alone: Option<Alone>) {
@@ -65,6 +70,37 @@ impl Doubts {
             asked: Instant::now(),
         };
         self.0.insert(stake.record, doubt);
+    }
+
+    /// The end of a record's stake that is in doubt.
+    fn end_of(&self, record: ObjectId) -> Option<&Stake> {
+        let doubt = self.of(record)?;
+        doubt.stake.verdict.is_over().then_some(&doubt.stake)
+    }
+
+    /// Keeps or settles the doubt about a stake. Whether there is one.
+    fn settle(&mut self, stake: &Stake, outcome: &Result<Stake, ChainError>) -> bool {
+        let known = self.about(stake).map(|doubt| doubt.alone.clone());
+        match outcome {
+            Ok(_) => {
+                self.0.remove(&stake.record);
+                return false;
+            }
+            Err(ChainError::Disagreement { agreeing: 0, .. }) => {
+                // however old it is
+                let refuted = |doubt: &Doubt| doubt.stake.verdict == stake.verdict;
+                if self.0.get(&stake.record).is_some_and(refuted) {
+                    self.0.remove(&stake.record);
+                }
+                return false;
+            }
+            Err(ChainError::Unconfirmed { .. }) => self.keep(stake, known.flatten()),
+            Err(ChainError::Disagreement { .. }) => self.keep(stake, None),
+            // nothing new is known; what one showed for long it has to show anew
+            Err(_) if known.is_some() => self.keep(stake, None),
+            Err(_) => return false,
+        }
+        true
     }
 
     /// Forgets what is old, or else what has waited longest.
@@ -113,11 +149,11 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError::Disagreement`] where fullnodes contradict one another,
-    /// [`ChainError::Unconfirmed`] while one alone shows it; else what the fullnodes fail with.
+    /// [`ChainError::Unconfirmed`] while one alone shows it, or the only one has no later checkpoint; else what the fullnodes fail with.
     pub async fn confirm(&self, stake: &Stake) -> Result<Stake, ChainError> {
         let doubted_before = self.doubts().about(stake).is_some();
         let outcome = self.second_opinion(stake).await;
-        let doubted = self.remember(stake, &outcome);
+        let doubted = self.doubts().settle(stake, &outcome);
         if doubted && !doubted_before {
             self.inner.doubted.notify_waiters();
         }
@@ -126,33 +162,7 @@ impl Chain {
 
     /// The end of a stake that a fullnode shows, and that is not believed yet.
     pub(super) fn doubted_end(&self, record: ObjectId) -> Option<Stake> {
-        let doubts = self.doubts();
-        let doubt = doubts.0.get(&record)?;
-        doubt.stake.verdict.is_over().then(|| doubt.stake.clone())
-    }
-
-    /// Keeps or settles the doubt about a record. Whether there is one.
-    fn remember(&self, stake: &Stake, outcome: &Result<Stake, ChainError>) -> bool {
-        let mut doubts = self.doubts();
-        let known = doubts.about(stake).map(|doubt| doubt.alone.clone());
-        match outcome {
-            Ok(_) => {
-                doubts.0.remove(&stake.record);
-                return false;
-            }
-            Err(ChainError::Disagreement { agreeing: 0, .. }) => {
-                if known.is_some() {
-                    doubts.0.remove(&stake.record);
-                }
-                return false;
-            }
-            Err(ChainError::Unconfirmed { .. }) => doubts.keep(stake, known.flatten()),
-            Err(ChainError::Disagreement { .. }) => doubts.keep(stake, None),
-            // nothing new is known; what one showed for long it has to show anew
-            Err(_) if known.is_some() => doubts.keep(stake, None),
-            Err(_) => return false,
-        }
-        true
+        self.doubts().end_of(record).cloned()
     }
 
     async fn second_opinion(&self, stake: &Stake) -> Result<Stake, ChainError> {
@@ -245,7 +255,7 @@ impl Chain {
                 Err(self.disagreement(&claim, 1, again.contrary()))
             }
             Ok(Err(error)) => Err(error),
-            Err(_elapsed) => Err(self.unconfirmed(&first, limit, limit)),
+            Err(_elapsed) => Err(self.unconfirmed(&first, limit, None)),
         }
     }
 
@@ -273,16 +283,21 @@ impl Chain {
         }
         doubts.keep(&seen.stake, Some(known));
         drop(doubts);
-        Err(self.unconfirmed(&seen, waited, needed))
+        Err(self.unconfirmed(&seen, waited, Some(needed)))
     }
 
-    fn unconfirmed(&self, seen: &Opinion<'_>, waited: Duration, needed: Duration) -> ChainError {
+    fn unconfirmed(
+        &self,
+        seen: &Opinion<'_>,
+        waited: Duration,
+        needed: Option<Duration>,
+    ) -> ChainError {
         ChainError::Unconfirmed {
             record: seen.stake.record,
             claim: seen.stake.verdict.name(),
             fullnode: seen.fullnode.url().to_owned(),
             waited_seconds: waited.as_secs(),
-            needed_seconds: needed.as_secs(),
+            needed_seconds: needed.map(|needed| needed.as_secs()),
         }
     }
 
@@ -357,7 +372,34 @@ mod tests {
             ..slashed(&key, 1)
         };
         assert!(doubts.about(&withdrawn).is_none(), "another claim");
+        assert!(doubts.end_of(slashed(&key, 1).record).is_some());
         tokio::time::advance(FORGOTTEN_AFTER).await;
         assert!(doubts.about(&slashed(&key, 1)).is_none());
+        assert!(doubts.end_of(slashed(&key, 1).record).is_none());
+    }
+
+    /// As after an outage of the whole chain that lasted longer.
+    #[tokio::test(start_paused = true)]
+    async fn an_old_doubt_that_nobody_shows_is_removed() {
+        let key = NodeKey::generate().unwrap();
+        let stake = slashed(&key, 1);
+        let refuted = Err(ChainError::Disagreement {
+            record: stake.record,
+            claim: stake.verdict.name(),
+            agreeing: 0,
+            needed: 2,
+            contrary: "https://b.example shows it as active".to_owned(),
+        });
+        let mut doubts = Doubts::default();
+        doubts.keep(&stake, None);
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        let withdrawn = Stake {
+            verdict: Verdict::Withdrawn,
+            ..stake.clone()
+        };
+        assert!(!doubts.settle(&withdrawn, &refuted));
+        assert_eq!(doubts.0.len(), 1, "another claim");
+        assert!(!doubts.settle(&stake, &refuted));
+        assert!(doubts.0.is_empty());
     }
 }

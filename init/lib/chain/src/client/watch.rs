@@ -39,7 +39,8 @@ const PATIENCE: u32 = 3;
 #[derive(Debug)]
 pub enum WatchEvent {
     /// The event stream is up (again), and the record was read after it began: nothing that
-    /// happened before has been missed. The stake stands as last reported.
+    /// happened before has been missed. The stake stands as last reported. Never one that is over and
+    /// not confirmed.
     Watching(Stake),
     /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
     Changed {
@@ -57,14 +58,15 @@ pub enum WatchEvent {
     },
     /// The owner has taken the stake back. The watch ends after it.
     Withdrawn(Stake),
-    /// One fullnode alone shows that the stake is over, and no other says anything.
+    /// One fullnode alone shows that the stake is over; no other says anything, or is configured.
     Suspected {
         /// As that fullnode shows it.
         stake: Stake,
         /// Its URL.
         by: String,
-        /// How long it has to show that until it is believed.
-        believed_after: Duration,
+        /// How long it has to show that until it is believed; `None`: it is the only one configured,
+        /// and has to show it at a later checkpoint.
+        believed_after: Option<Duration>,
     },
     /// A fullnode shows that the stake is over, and another shows something else.
     Contradicted {
@@ -121,14 +123,10 @@ impl Chain {
     /// Must be called within a tokio runtime.
     pub fn watch_stake(&self, stake: &Stake) -> StakeWatch {
         let (tell, events) = mpsc::channel(BACKLOG);
-        let mut known = stake.clone();
-        if known.verdict.is_over() {
-            // not believed yet: whatever is shown next is news
-            known.version = 0;
-        }
         let watcher = Watcher {
             chain: self.clone(),
-            known,
+            certain: !stake.verdict.is_over(),
+            known: stake.clone(),
             tell,
             slash: None,
             blind: false,
@@ -171,6 +169,9 @@ enum Doubt {
 struct Watcher {
     chain: Chain,
     known: Stake,
+    /// Whether `known` stands, or its end is confirmed. Where the watch began with an end, it is not:
+    /// whatever is read next is news then.
+    certain: bool,
     tell: mpsc::Sender<WatchEvent>,
     /// The last slash that was seen but is not told yet.
     slash: Option<Slash>,
@@ -320,8 +321,13 @@ impl Watcher {
     /// Reads the record and tells what changed.
     async fn look(&mut self) -> Result<Result<Look, End>, ChainError> {
         self.turn = self.turn.wrapping_add(1);
-        let now = self.chain.reread_by_turns(&self.known, self.turn).await?;
-        let is_news = (now.version, now.verdict) != (self.known.version, self.known.verdict);
+        let mut known = self.known.clone();
+        if !self.certain {
+            known.version = 0;
+        }
+        let now = self.chain.reread_by_turns(&known, self.turn).await?;
+        let is_news =
+            !self.certain || (now.version, now.verdict) != (self.known.version, self.known.verdict);
         let claim = if now.verdict.is_over() && is_news {
             Some(now.clone())
         } else {
@@ -346,7 +352,7 @@ impl Watcher {
                 let event = WatchEvent::Suspected {
                     stake: claim,
                     by: fullnode,
-                    believed_after: Duration::from_secs(needed_seconds),
+                    believed_after: needed_seconds.map(Duration::from_secs),
                 };
                 Ok(self.tell_doubt(doubt, event).await)
             }
@@ -371,7 +377,7 @@ impl Watcher {
             let told = self.tell.send(WatchEvent::Cleared(now.clone())).await;
             told.map_err(|_closed| End::Over)?;
         }
-        if now.version != self.known.version {
+        if !self.certain || now.version != self.known.version {
             return self.take(now).await;
         }
         // An event without a change: the record was read after it already, or else the fullnode
@@ -388,6 +394,7 @@ impl Watcher {
     /// Takes over what is certain, and tells it.
     async fn take(&mut self, stake: Stake) -> Result<Look, End> {
         self.known = stake.clone();
+        self.certain = true;
         let slash = self.slash.take();
         let (event, over) = match stake.verdict {
             Verdict::Slashed => (WatchEvent::Slashed { stake, slash }, true),
@@ -414,7 +421,7 @@ impl Watcher {
 
     /// Tells that the watch is up, where the last word was that it is not.
     async fn watching(&mut self) -> Result<(), Closed> {
-        if self.doubt != Doubt::None {
+        if self.doubt != Doubt::None || !self.certain {
             // reported once it is settled
             return Ok(());
         }

@@ -294,6 +294,11 @@ async fn a_single_fullnode_is_believed_at_a_later_checkpoint() {
     .await;
     let error = within(chain.confirm(&stake)).await.unwrap_err();
     assert!(matches!(error, ChainError::Unconfirmed { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("later checkpoint") && !text.contains("other"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -460,7 +460,7 @@ pub(crate) fn suspected(stake: Stake) -> WatchEvent {
             ..stake
         },
         by: "https://a.example".to_owned(),
-        believed_after: Duration::from_secs(60),
+        believed_after: Some(Duration::from_secs(60)),
     }
 }
 

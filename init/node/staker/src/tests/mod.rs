@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use chain::{ChainError, NodeKey, Verdict, WatchEvent};
+use chain::{ChainError, NodeKey, Stake, Verdict, WatchEvent};
 use master_api::RefusalCode;
 use tokio::time::sleep;
 use wire::child::{AgentDesire, Desired, PowerDesire, PowerOffReason, ToInit};
@@ -18,6 +18,7 @@ use crate::node::{Identity, Staker};
 use crate::prover::Prover;
 use crate::seams::MasterError;
 
+mod doubt;
 mod leave;
 mod membership;
 mod stake;
@@ -223,7 +224,7 @@ fn unconfirmed() -> ChainError {
         claim: "slashed",
         fullnode: "https://a.example".to_owned(),
         waited_seconds: 1,
-        needed_seconds: 60,
+        needed_seconds: Some(60),
     }
 }
 

@@ -1,7 +1,6 @@
-//! The stake: made, watched, doubted, and over.
+//! The stake: made, watched, and over.
 
 use super::*;
-use crate::doubles::{contradicted, suspected};
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_does_not_stake_again() {
@@ -289,100 +288,6 @@ async fn a_watch_that_ends_is_opened_again() {
         world.chain.emit(WatchEvent::Watching);
         sleep(MINUTE).await;
         assert!(world.still_on());
-    };
-    world.live(script).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_fullnode_s_word_stops_the_agent_until_it_is_refuted() {
-    let world = World::staked();
-    let script = async {
-        sleep(Duration::from_secs(12)).await;
-        world.chain.emit(suspected);
-        sleep(Duration::from_secs(11)).await;
-        assert!(world.still_on());
-        assert_eq!(world.agents_stopped(), 1);
-        assert_eq!(world.init.agent(), wire::status::AgentState::Stopped);
-        assert_eq!(world.degraded(DegradedReason::ChainRefused), 1);
-        // the others are back, and nobody shows it any more
-        world.chain.emit(WatchEvent::Cleared);
-        sleep(Duration::from_secs(10)).await;
-        assert_eq!(world.agents_started(), 2);
-        assert_eq!(world.recovered(DegradedReason::ChainRefused), 1);
-        assert!(world.still_on());
-    };
-    world.live(script).await;
-}
-
-/// What was suspected is contradicted: what runs goes on, and why is shown.
-#[tokio::test(start_paused = true)]
-async fn a_contradiction_lets_the_agent_go_on() {
-    let world = World::staked();
-    let script = async {
-        sleep(Duration::from_secs(12)).await;
-        world.chain.emit(suspected);
-        sleep(Duration::from_secs(1)).await;
-        assert_eq!(world.agents_stopped(), 1);
-        world.chain.emit(contradicted);
-        sleep(MINUTE).await;
-        assert_eq!(world.agents_started(), 2);
-        assert_eq!(world.recovered(DegradedReason::ChainRefused), 0);
-        assert!(world.still_on());
-    };
-    world.live(script).await;
-}
-
-/// The master is out of reach: what the watch confirms ends the node all the same.
-#[tokio::test(start_paused = true)]
-async fn a_suspicion_that_is_confirmed_ends_the_node_without_a_master() {
-    let world = World::new();
-    world.master.desk.borrow_mut().outage = Some(no_master);
-    world.chain.put(Verdict::Active);
-    let script = async {
-        sleep(10 * MINUTE + Duration::from_secs(2)).await;
-        world.chain.set(Verdict::Unbonding);
-        world.chain.emit(suspected);
-        sleep(Duration::from_secs(5)).await;
-        assert!(world.still_on());
-        world
-            .chain
-            .emit(|stake| WatchEvent::Changed { stake, slash: None });
-        sleep(Duration::from_millis(1)).await;
-        assert!(world.powered_off(PowerOffReason::Unbonding));
-    };
-    world.live(script).await;
-}
-
-/// At the start, too, what one fullnode alone shows is watched until it is certain.
-#[tokio::test(start_paused = true)]
-async fn an_end_in_doubt_at_the_start_stops_what_runs() {
-    let world = World::new();
-    world.chain.put(Verdict::Slashed);
-    world.init.agent_runs();
-    world.chain.ledger.borrow_mut().confirmations = (0..30).map(|_| unconfirmed()).collect();
-    let script = async {
-        sleep(Duration::from_secs(20)).await;
-        assert!(world.still_on());
-        assert_eq!(world.agents_stopped(), 1);
-        assert_eq!(world.registrations(), 0);
-        sleep(MINUTE).await;
-        assert!(world.powered_off(PowerOffReason::Slashed));
-    };
-    world.live(script).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_suspicion_is_in_the_heartbeat() {
-    let world = World::staked();
-    let script = async {
-        sleep(Duration::from_secs(10)).await;
-        world.chain.emit(suspected);
-        sleep(MINUTE).await;
-        let desk = world.master.desk.borrow();
-        assert_eq!(
-            desk.heartbeats.last().unwrap().stake_status,
-            "slashed-unconfirmed"
-        );
     };
     world.live(script).await;
 }

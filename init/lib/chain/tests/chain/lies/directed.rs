@@ -1,14 +1,15 @@
 //! Replies that are wrong on purpose.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chain::{Chain, ChainError, Mist, Prepared, Verdict};
+use chain::{Chain, ChainError, Mist, ObjectId, Prepared, Stake, Verdict, WatchEvent};
 use fullnode::Reply;
 use prost::Message;
 use sui_rpc::proto::sui::rpc::v2::{self as proto, get_object_result};
 
 use super::Stage;
-use fullnode::devnet::{NODE, SUI, within};
+use fullnode::devnet::{NODE, SUI, next, within};
 
 /// Every method that reads call.
 const READS: [&str; 7] = [
@@ -44,6 +45,21 @@ fn with_version(version: u64) -> impl Fn(&mut proto::Object) {
         let mut bytes = contents.value().to_vec();
         bytes[32..40].copy_from_slice(&version.to_le_bytes());
         contents.value = Some(bytes.into());
+    }
+}
+
+/// Has a record be slashed, at a version made of its own.
+fn slashed(record: ObjectId, version: fn(u64) -> u64) -> impl Fn(&mut proto::Object) {
+    move |object| {
+        if object.object_id() != record.to_string() {
+            return;
+        }
+        object.version = Some(version(object.version()));
+        let contents = object.contents.as_mut().unwrap();
+        let mut decoded: chain::abi::StakeRecord = bcs::from_bytes(contents.value()).unwrap();
+        decoded.status = chain::abi::status::SLASHED;
+        decoded.balance = 0;
+        contents.value = Some(bcs::to_bytes(&decoded).unwrap().into());
     }
 }
 
@@ -115,22 +131,69 @@ async fn a_slash_that_was_made_up_is_not_acted_on() {
     let record = stage.stake.record;
     stage.lie(
         "BatchGetObjects",
-        objects(move |object| {
-            if object.object_id() != record.to_string() {
-                return;
-            }
-            object.version = Some(object.version() + 1);
-            let contents = object.contents.as_mut().unwrap();
-            let mut decoded: chain::abi::StakeRecord = bcs::from_bytes(contents.value()).unwrap();
-            decoded.status = chain::abi::status::SLASHED;
-            decoded.balance = 0;
-            contents.value = Some(bcs::to_bytes(&decoded).unwrap().into());
-        }),
+        objects(slashed(record, |version| version + 1)),
     );
     let seen = chain.reread(&stage.stake).await.unwrap();
     assert_eq!(seen.verdict, Verdict::Slashed);
     let error = within(chain.confirm(&seen)).await.unwrap_err();
     assert!(matches!(error, ChainError::Disagreement { .. }), "{error}");
+}
+
+/// A watch over a stake that was shown as slashed, where the liar is the first to be read.
+async fn watch_over_slashed(stage: &Stage) -> chain::StakeWatch {
+    let mut settings = stage.settings(false);
+    // looks begin with the second
+    settings.fullnodes.reverse();
+    let chain = Chain::connect(&settings).await.unwrap();
+    chain.watch_stake(&Stake {
+        verdict: Verdict::Slashed,
+        ..stage.stake.clone()
+    })
+}
+
+/// The slash is read once more, and when it is to be confirmed, no fullnode shows it.
+#[tokio::test]
+async fn an_end_shown_once_is_not_what_a_watch_begins_with() {
+    for breaks in [false, true] {
+        let stage = Stage::new(&[]).await;
+        let (record, lied) = (stage.stake.record, AtomicBool::new(false));
+        let lie = objects(slashed(record, |version| version + 1));
+        stage.lie("BatchGetObjects", move |message| {
+            if !lied.swap(true, Ordering::Relaxed) {
+                lie(message)
+            } else if breaks {
+                Reply::Cut(0)
+            } else {
+                Reply::Message(message.to_owned())
+            }
+        });
+        let mut watch = watch_over_slashed(&stage).await;
+        let event = next(&mut watch).await;
+        let WatchEvent::Changed { stake, slash: None } = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(stake.verdict, Verdict::Active);
+        let event = next(&mut watch).await;
+        let WatchEvent::Watching(stake) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(stake.verdict, Verdict::Active);
+    }
+}
+
+/// Whatever version a lie has, it is no confirmed end.
+#[tokio::test]
+async fn an_end_of_no_version_is_contradicted() {
+    let stage = Stage::new(&[]).await;
+    stage.lie(
+        "BatchGetObjects",
+        objects(slashed(stage.stake.record, |_| 0)),
+    );
+    let event = next(&mut watch_over_slashed(&stage).await).await;
+    assert!(
+        matches!(event, WatchEvent::Contradicted { .. }),
+        "{event:?}"
+    );
 }
 
 #[tokio::test]
