@@ -183,8 +183,17 @@ impl K3s {
 
     /// A node with a folder of its own joins, as `k3s agent` and its kubelet do.
     async fn join(&self, folder: &Path, token: &str) -> Result<Membership, JoinError> {
+        self.join_as("edge-0001", folder, token).await
+    }
+
+    async fn join_as(
+        &self,
+        name: &str,
+        folder: &Path,
+        token: &str,
+    ) -> Result<Membership, JoinError> {
         let applicant = Applicant {
-            node_name: "edge-0001".to_owned(),
+            node_name: name.to_owned(),
             node_address: [127, 0, 0, 1].into(),
             agent_folder: folder.join("agent"),
             node_folder: folder.join("node"),

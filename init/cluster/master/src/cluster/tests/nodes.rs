@@ -84,6 +84,33 @@ async fn a_removed_node_does_not_come_back_by_its_certificate() {
     assert!(k3s.node().await.is_some());
 }
 
+/// Kubernetes takes dots in a Node's name, which no node here has.
+#[tokio::test]
+async fn node_with_dots_in_its_name_is_deleted_without_note() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    let name = "edge.0001";
+    let joined = k3s.join_as(name, folder.path(), &k3s.server.token).await;
+    let facts = NodeFacts {
+        name: name.into(),
+        ..facts()
+    };
+    Kubelet::new(&joined.unwrap())
+        .register(&Host::at(folder.path()), &facts)
+        .await
+        .unwrap();
+    let path = format!("/api/v1/nodes/{name}");
+    let cluster = world.master.join.tokens.cluster().unwrap();
+    let (_, node) = k3s.ask("GET", &path, None).await;
+    let node: Named = serde_json::from_value(node).unwrap();
+    cluster.label(&node.metadata, BACKING).await.unwrap();
+    world.verdict(Verdict::Slashed);
+    assert_eq!(world.look().await, None);
+    assert_eq!(k3s.ask("GET", &path, None).await.0, 404);
+    assert!(k3s.secrets("removed").await.is_empty());
+}
+
 #[tokio::test]
 async fn silence_and_outages_remove_no_node() {
     let k3s = K3s::start().await;
