@@ -114,11 +114,13 @@ async fn watching_over_an_unconfirmed_end_ends_no_node() {
             world.chain.emit(|stake| WatchEvent::Watching(over(stake)));
             sleep(Duration::from_secs(1)).await;
             assert!(world.still_on(), "{verdict}");
-            let failures = [disagreement(0), unconfirmed(), no_answer()];
-            world.chain.ledger.borrow_mut().confirmations = failures.into();
-            world.chain.emit(|stake| WatchEvent::Watching(over(stake)));
-            sleep(MINUTE).await;
-            assert!(world.still_on(), "{verdict}");
+            for failure in [disagreement(0), unconfirmed(), no_answer()] {
+                world.chain.ledger.borrow_mut().confirmations = [failure].into();
+                world.chain.emit(|stake| WatchEvent::Watching(over(stake)));
+                sleep(MINUTE).await;
+                assert!(world.still_on(), "{verdict}");
+                assert!(world.chain.ledger.borrow().confirmations.is_empty());
+            }
             assert_eq!(world.agents_restarted(), 0);
             // and as soon as it is confirmed, it does
             world.chain.set(verdict);
