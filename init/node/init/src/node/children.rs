@@ -276,8 +276,11 @@ impl Node {
     }
 
     /// The task of a reset ended, or hangs, before it was through. Nothing else runs: the screen can be
-    /// waited for.
+    /// waited for. The task's end after it was through, or was killed, is no news.
     fn fail_reset(&mut self) {
+        if self.stop.is_some() {
+            return;
+        }
         let failure = Failure {
             what: "provision reset ended before it was through, or hangs: keys and state may still be \
                    there"

@@ -45,6 +45,7 @@ const DOCUMENT: &str = "node.toml";
 const LIMIT: Duration = Duration::from_secs(300);
 /// Steps that wait to be told.
 const QUEUE_LENGTH: usize = 64;
+
 /// What the thread that resets says.
 enum Message {
     Step(Step),
