@@ -17,6 +17,7 @@ use crate::programs::Programs;
 use crate::progress::{human_size, step};
 use crate::release::{KeySource, Release};
 use crate::root::{self, Ingredients};
+use crate::runtime;
 use crate::secure_boot::SecureBoot;
 use crate::staging::Staging;
 use crate::store::Store;
@@ -82,6 +83,13 @@ pub fn build(request: &Request) -> Result<()> {
     )?;
     let store = Store::fill(&lock, &request.cache)?;
     let tools = Tools::new(&wanted, &store, date)?;
+    let runtime = runtime::obtain(&runtime::Request {
+        wanted: &wanted.runtime,
+        sources: &request.definitions.join("runtime"),
+        lock: &lock,
+        store: &store,
+        cache: &request.cache,
+    })?;
     let kernel = store.get(&lock.kernel)?;
 
     step("modules: indexing");
@@ -94,6 +102,7 @@ pub fn build(request: &Request) -> Result<()> {
         store: &store,
         modules: &modules,
         kernel_origin: &kernel.origin,
+        runtime: &runtime,
         k3s: &k3s,
         programs: &request.programs,
         overlay: &request.overlay,
@@ -169,6 +178,7 @@ pub fn build(request: &Request) -> Result<()> {
         kernel: modules.release.clone(),
         k3s: k3s.version.clone(),
         k3s_sha256: k3s.sha256.clone(),
+        runtime: runtime.clone(),
         root_hash,
         command_line,
         pcr11: hex::encode(uki.pcr11),

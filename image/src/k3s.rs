@@ -240,11 +240,15 @@ impl K3s {
                 &origin,
             )?;
         }
-        // k3s's plugins match its network backend; they stand in for Debian's
+        // flannel's plugin matches k3s's network backend; what the image has itself stays
         for name in links {
+            let path = format!("{CNI_PLUGINS}/{name}");
+            if tree.get(&path).is_some() {
+                continue;
+            }
             let kind = Kind::Symlink(format!("../../share/k3s-daas/k3s-data/{hash}/bin/cni"));
-            tree.replace(
-                &format!("{CNI_PLUGINS}/{name}"),
+            tree.insert(
+                &path,
                 Entry {
                     kind,
                     mode: 0o777,
@@ -266,7 +270,9 @@ mod tests {
         let bin = directory.path().join("data/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::write(bin.join("cni"), "cni").unwrap();
-        std::os::unix::fs::symlink("cni", bin.join("flannel")).unwrap();
+        for name in ["flannel", "bridge"] {
+            std::os::unix::fs::symlink("cni", bin.join(name)).unwrap();
+        }
         let path = directory.path().join("k3s");
         fs::write(&path, "k3s").unwrap();
         let data = Some(("ab12".to_owned(), directory.path().join("data")));
@@ -277,13 +283,15 @@ mod tests {
             data,
         };
         let mut tree = Tree::usr_merged().unwrap();
-        tree.bytes("usr/lib/cni/flannel", 0o755, "Debian's", "debian")
+        tree.bytes("usr/lib/cni/bridge", 0o755, "ours", "go")
             .unwrap();
         k3s.install(&mut tree).unwrap();
         assert_eq!(
             tree.resolve("usr/lib/cni/flannel").unwrap().0,
             format!("{DATA}/ab12/bin/cni")
         );
+        let bridge = tree.get("usr/lib/cni/bridge").unwrap();
+        assert_eq!(bridge.origin, "go");
         let link = tree.get(&format!("{DATA}/cni/flannel")).unwrap();
         let target = "/var/lib/rancher/k3s/data/ab12/bin/cni";
         assert_eq!(link.kind, Kind::Symlink(target.to_owned()));

@@ -24,6 +24,7 @@ pub mod progress;
 pub mod refresh;
 pub mod release;
 pub mod root;
+pub mod runtime;
 pub mod secure_boot;
 pub mod sparse;
 pub mod staging;

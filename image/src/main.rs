@@ -12,6 +12,7 @@ use image::lock::Lock;
 use image::programs::Programs;
 use image::refresh;
 use image::release::KeySource;
+use image::runtime;
 use image::secure_boot::SecureBoot;
 use image::store;
 use image::verify;
@@ -40,6 +41,12 @@ enum Command {
     VerifyReproducible(BuildArguments),
     /// Gets the k3s release that the lock pins and prints its path
     K3s {
+        /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+    },
+    /// Checks format, code and tests of the container runtime's own Go code
+    CheckRuntime {
         /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
         #[arg(long, value_name = "DIR")]
         cache: Option<PathBuf>,
@@ -101,12 +108,17 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::VerifyReproducible(arguments) => {
             verify::reproducible(&request(arguments, definitions)?)
         }
+        Command::CheckRuntime { cache } => {
+            let wanted = Wanted::read(&definitions.join("packages.toml"))?;
+            runtime::check(
+                &wanted.runtime,
+                &definitions.join("runtime"),
+                &cache_or_default(cache)?,
+            )
+        }
         Command::K3s { cache } => {
             let lock = Lock::read(&definitions.join("packages.lock"))?;
-            let cache = match cache {
-                Some(cache) => cache,
-                None => store::default_cache()?,
-            };
+            let cache = cache_or_default(cache)?;
             let k3s = k3s::obtain(&Source::Pinned, &lock, &Programs::new(Vec::new()), &cache)?;
             println!("{}", k3s.path.display());
             Ok(())
@@ -116,6 +128,10 @@ fn run(arguments: Arguments) -> Result<()> {
             refresh::refresh(&wanted, &definitions.join("packages.lock"))
         }
     }
+}
+
+fn cache_or_default(cache: Option<PathBuf>) -> Result<PathBuf> {
+    cache.map_or_else(store::default_cache, Ok)
 }
 
 fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
@@ -129,10 +145,7 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         secure_boot_key,
         secure_boot_certificate,
     } = arguments;
-    let cache = match cache {
-        Some(cache) => cache,
-        None => store::default_cache()?,
-    };
+    let cache = cache_or_default(cache)?;
     let overlay = definitions
         .parent()
         .unwrap_or(Path::new(".."))

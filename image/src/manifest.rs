@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::runtime::Runtime;
 use crate::tree::{Entry, Kind, Tree};
 
 /// The whole manifest.
@@ -20,6 +21,8 @@ pub struct Manifest {
     pub k3s: String,
     /// SHA-256 of the k3s program.
     pub k3s_sha256: String,
+    /// The container runtime: toolchains, programs, linked modules with their licences.
+    pub runtime: Runtime,
     /// dm-verity's root hash.
     pub root_hash: String,
     /// The kernel's command line.

@@ -10,7 +10,7 @@ pub const NAME: &str = "k3s-daas.local/pause:1";
 /// Where the archive is in the root.
 pub const PATH: &str = "usr/share/k3s-daas/pause.tar";
 
-/// Packs the program as an OCI archive that `ctr images import` reads.
+/// Packs the program as an OCI archive that containerd imports (`image/runtime/containerd/sandboximage`).
 ///
 /// # Errors
 /// When a tar header can't hold a value.

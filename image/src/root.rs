@@ -11,6 +11,7 @@ use crate::manifest;
 use crate::modules::{self, Modules};
 use crate::oci;
 use crate::programs::Programs;
+use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::tree::{Entry, Kind, Tree};
 use crate::wanted::Wanted;
@@ -57,6 +58,8 @@ pub struct Ingredients<'a> {
     pub modules: &'a Modules,
     /// `package=version` of the kernel.
     pub kernel_origin: &'a str,
+    /// The container runtime.
+    pub runtime: &'a Runtime,
     /// k3s.
     pub k3s: &'a K3s,
     /// Our own programs.
@@ -107,6 +110,7 @@ pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
         format!("{}\n", ingredients.date),
         "builder",
     )?;
+    ingredients.runtime.install(&mut tree)?;
     ingredients.k3s.install(&mut tree)?;
     overlay(&mut tree, ingredients.overlay)?;
     // hashed once: the build's name comes from the list, and the list goes into the manifest

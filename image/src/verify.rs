@@ -9,6 +9,7 @@ use rustix::fs::Mode;
 use crate::build::{self, Request};
 use crate::progress::step;
 use crate::release;
+use crate::runtime;
 use crate::sparse;
 
 /// Builds the requested image twice and compares the results. The second build has a cache of its own that
@@ -38,9 +39,13 @@ pub fn reproducible(request: &Request) -> Result<()> {
         ..request.clone()
     })?;
     let cache = work.path().join("cache");
-    for downloads in ["packages", "k3s", release::KEYS] {
+    for downloads in ["packages", "k3s", runtime::TOOLCHAINS, release::KEYS] {
         link_files(&request.cache.join(downloads), &cache.join(downloads))?;
     }
+    // Go checks each module that it takes from there against go.sum
+    let modules = std::path::absolute(request.cache.join(runtime::GO_MODULES))?;
+    std::os::unix::fs::symlink(modules, cache.join(runtime::GO_MODULES))
+        .context("can't link the Go modules")?;
     step("verify: second build");
     // another user's files would have other modes; the result must not
     let umask = rustix::process::umask(Mode::from_raw_mode(0o077));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The whole of `packages.toml`.
 #[derive(Debug, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Wanted {
     pub kernel: Kernel,
     /// What goes into the initramfs beside `init`.
     pub initramfs: Initramfs,
+    /// The container runtime.
+    pub runtime: Runtime,
     /// The k3s release.
     pub k3s: K3s,
     /// The UEFI stub.
@@ -60,6 +62,69 @@ pub struct Initramfs {
     pub required: Vec<String>,
     /// Taken where the kernel has it.
     pub optional: Vec<String>,
+}
+
+/// The container runtime, compiled from Go modules.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// Debian's package of libseccomp.
+    pub library: String,
+    /// Debian's package of its headers.
+    pub headers: String,
+    /// SPDX identifiers of the licences that a module may have.
+    pub licences: Vec<String>,
+    /// Go's toolchain; `file` is a path below a Go module proxy.
+    pub go: Toolchain,
+    /// The C compiler; `file` is a path below PyPI's server of files.
+    pub zig: Toolchain,
+    /// The modules.
+    pub module: Vec<GoModule>,
+}
+
+/// A toolchain that is published as a ZIP archive.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toolchain {
+    /// Its version.
+    pub version: String,
+    /// Its path on the server.
+    pub file: String,
+    /// SHA-256 of the archive, hexadecimal.
+    pub sha256: String,
+}
+
+/// A Go module of `image/runtime`, and what it requires.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoModule {
+    /// Its directory.
+    pub directory: String,
+    /// The upstream module, whose version the directory's go.mod pins.
+    pub module: String,
+    /// The variable that a program prints as its version.
+    pub version_variable: String,
+    /// The packages to compile.
+    pub packages: Vec<String>,
+    /// Build tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// It has C code, which uses libseccomp.
+    #[serde(default)]
+    pub c: bool,
+    /// It holds code of our own, which has tests.
+    #[serde(default)]
+    pub tested: bool,
+    /// Directory of the programs in the root.
+    pub into: String,
+}
+
+impl Runtime {
+    /// The Debian packages that the build needs.
+    #[must_use]
+    pub fn packages(&self) -> [&str; 2] {
+        [&self.library, &self.headers]
+    }
 }
 
 /// Which k3s release `--k3s pinned` takes.
@@ -119,6 +184,7 @@ impl Wanted {
         let root = self.root.iter().map(|entry| entry.package.as_str());
         let tools = self.tools.packages.iter().map(String::as_str);
         root.chain(tools)
+            .chain(self.runtime.packages())
             .chain([
                 self.stub.package.as_str(),
                 self.boot_loader.package.as_str(),

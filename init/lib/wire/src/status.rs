@@ -142,10 +142,8 @@ named! {
         Network = "network",
         /// The clock is set, or the wait for it is over.
         Clock = "clock",
-        /// containerd answers.
+        /// containerd answers, and has the sandbox image.
         Containerd = "containerd",
-        /// The images that the root carries are imported.
-        Images = "images",
         /// The staker holds the configuration.
         Unsealed = "unsealed",
         /// The stake is on chain and active.

@@ -11,7 +11,7 @@ use crate::node::{self, eventually, health, number_at, text_at};
 use crate::qemu::Machine;
 
 /// What a boot goes through on its way into the cluster.
-const PHASES: [&str; 16] = [
+const PHASES: [&str; 15] = [
     "init",
     "root-device",
     "verity",
@@ -22,7 +22,6 @@ const PHASES: [&str; 16] = [
     "network",
     "clock",
     "containerd",
-    "images",
     "unsealed",
     "staked",
     "registered",

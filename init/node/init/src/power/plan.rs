@@ -46,7 +46,7 @@ enum Step {
 const NODE: &[Step] = &[
     Step::Services(&[Name::K3s]),
     Step::Group(Group::Pods, Some(PODS_GRACE)),
-    Step::Services(&[Name::Images, Name::Containerd]),
+    Step::Services(&[Name::Containerd]),
     Step::Group(Group::Shims, None),
     Step::Services(&[Name::Metadata, Name::Staker]),
     Step::Services(&[
@@ -237,7 +237,7 @@ mod tests {
         world.groups.remove(0);
         assert_eq!(
             plan.advance(&world, START + LOOK),
-            [Act::Stop(Name::Images), Act::Stop(Name::Containerd)]
+            [Act::Stop(Name::Containerd)]
         );
         world.services.pop();
         assert_eq!(plan.advance(&world, START), [Act::Kill(Group::Shims)]);

@@ -94,11 +94,9 @@ fn a_service_starts_when_what_it_requires_is_up() {
     assert!(scene.plan().is_empty(), "the boot phase is not over");
     scene.exited(Name::Measure, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Staker)]);
-    assert!(scene.ready(Name::Containerd));
-    assert_eq!(scene.plan(), [Command::Start(Name::Images)]);
     scene.supervisor.want(Name::K3s);
     assert!(scene.plan().is_empty());
-    scene.exited(Name::Images, &Exit::Status(0));
+    assert!(scene.ready(Name::Containerd));
     assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
 }
 
@@ -174,7 +172,6 @@ fn the_agent_does_not_start_by_itself() {
     let scene = Scene::up();
     assert_eq!(scene.stage(Name::K3s), "idle");
     assert_eq!(scene.stage(Name::Staker), "ready");
-    assert_eq!(scene.stage(Name::Images), "done");
 }
 
 #[test]
@@ -196,7 +193,6 @@ fn a_crash_starts_again_after_a_growing_wait_and_stops_nothing_else() {
             Ended::Failed { failures, wait }
         );
         assert!(scene.plan().is_empty());
-        assert_eq!(scene.stage(Name::Images), "done");
         assert_eq!(scene.advance(), wait);
         assert_eq!(scene.plan(), [Command::Start(Name::Containerd)]);
         assert!(scene.ready(Name::Containerd));

@@ -27,7 +27,6 @@ impl Name {
         match self {
             Self::State => &STATE,
             Self::Containerd => &CONTAINERD,
-            Self::Images => &IMAGES,
             Self::Configure => &CONFIGURE,
             Self::Measure => &MEASURE,
             Self::TeeReport => &TEE_REPORT,
@@ -106,25 +105,6 @@ static CONTAINERD: Service = Service {
     talks_on_console: false,
     open_files: MANY_FILES,
     ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
-};
-
-static IMAGES: Service = Service {
-    program: "/usr/bin/ctr",
-    arguments: Arguments::Fixed(&[
-        "--namespace",
-        "k8s.io",
-        "images",
-        "import",
-        "/usr/share/k3s-daas/pause.tar",
-    ]),
-    cgroup: "system/images",
-    requires: &[Name::Containerd],
-    start_limit: Some(Duration::from_secs(300)),
-    effects: Effects {
-        up: &[Effect::Reach(Phase::Images)],
-        ..Effects::NONE
-    },
-    ..task(Name::Images, None, false)
 };
 
 static CONFIGURE: Service = Service {
@@ -285,7 +265,7 @@ static K3S: Service = Service {
     ],
     cgroup: "k3s",
     // no pod runs as long as anything can be unsealed
-    requires: &[Name::State, Name::Measure, Name::Containerd, Name::Images],
+    requires: &[Name::State, Name::Measure, Name::Containerd],
     automatic: false,
     effects: Effects {
         started: &[Effect::Reach(Phase::AgentStarted)],
@@ -326,7 +306,6 @@ pub(crate) static RESET_SERVICES: &[&Service] = &[&RESET];
 pub(crate) static SERVICES: &[&Service] = &[
     &STATE,
     &CONTAINERD,
-    &IMAGES,
     &CONFIGURE,
     &MEASURE,
     &TEE_REPORT,

@@ -36,8 +36,6 @@ names! {
     State = "state",
     /// Runs containers.
     Containerd = "containerd",
-    /// Imports the images that the root carries.
-    Images = "images",
     /// Finds the configuration.
     Configure = "configure",
     /// Ends the boot phase, in which what is sealed can be unsealed.

@@ -1,0 +1,243 @@
+// Package sandboximage is a containerd plugin that keeps the sandbox (pause) image in containerd's store.
+//
+// The image is an OCI archive on the verified root. It is imported before containerd's socket answers, so
+// that no pod waits for it or asks a registry, and again whenever it is removed or damaged.
+package sandboximage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	eventsapi "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/containerd/platforms"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+	"github.com/containerd/typeurl/v2"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// kubernetes is the namespace of the CRI plugin (containerd, internal/cri/constants).
+	kubernetes = "k8s.io"
+	// firstImport bounds what a start of containerd waits for the image.
+	firstImport = 30 * time.Second
+	// retryMinimum and retryMaximum bound the pause before the next try after a failure.
+	retryMinimum = time.Second
+	retryMaximum = time.Minute
+	// blobMaximum bounds the length of a blob that is read to check it, in bytes.
+	blobMaximum = 64 << 20
+)
+
+// own is the label by which the plugin finds what it imported.
+const own = "io.k3s-daas.sandbox-image"
+
+// labels tell the CRI plugin that the image is its own, and the kubelet to keep it when it makes room
+// (containerd, internal/cri/labels).
+var labels = map[string]string{
+	"io.cri-containerd.image":  "managed",
+	"io.cri-containerd.pinned": "pinned",
+	own:                        "true",
+}
+
+// Config is the plugin's section of config.toml.
+type Config struct {
+	// Path is the OCI archive that holds the image.
+	Path string `toml:"path"`
+}
+
+func init() {
+	registry.Register(&plugin.Registration{
+		Type: "io.k3s-daas.v1",
+		ID:   "sandbox-image",
+		// what WithInMemoryServices takes
+		Requires: []plugin.Type{
+			plugins.EventPlugin,
+			plugins.LeasePlugin,
+			plugins.MountManagerPlugin,
+			plugins.SandboxStorePlugin,
+			plugins.ServicePlugin,
+			plugins.TransferPlugin,
+		},
+		Config: &Config{Path: "/usr/share/k3s-daas/pause.tar"},
+		InitFn: start,
+	})
+}
+
+// start imports the image. A failure is logged and tried again; it never keeps containerd from starting.
+func start(ic *plugin.InitContext) (any, error) {
+	config, ok := ic.Config.(*Config)
+	if !ok {
+		return nil, fmt.Errorf("the configuration has the type %T", ic.Config)
+	}
+	containerd, err := client.New("",
+		client.WithDefaultNamespace(kubernetes),
+		client.WithDefaultPlatform(platforms.Default()),
+		client.WithInMemoryServices(ic),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("create a client: %w", err)
+	}
+	ctx := namespaces.WithNamespace(ic.Context, kubernetes)
+	removals, errors := containerd.Subscribe(ctx, `topic=="/images/delete"`)
+	keeper := &keeper{path: config.Path, client: containerd}
+	err = keeper.ensure(ctx, firstImport)
+	if err != nil {
+		log.G(ctx).WithError(err).Error("the sandbox image cannot be imported; trying again")
+	}
+	go keeper.run(ctx, err == nil, removals, errors)
+	return keeper, nil
+}
+
+// keeper keeps one image in the store.
+type keeper struct {
+	path   string
+	client *client.Client
+	// names are those of the image; known after the first import.
+	names []string
+}
+
+// run imports the image again whenever it is removed, until the context ends.
+func (k *keeper) run(ctx context.Context, present bool, removals <-chan *events.Envelope, errors <-chan error) {
+	pause := retryMinimum
+	var retry <-chan time.Time
+	for {
+		if !present && retry == nil {
+			retry = time.After(pause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-errors:
+			// the event exchange ends with containerd alone
+			log.G(ctx).WithError(err).Info("the sandbox image is watched no longer")
+			return
+		case removal := <-removals:
+			if k.concerns(removal) {
+				log.G(ctx).Warn("the sandbox image was removed; importing it again")
+				present = false
+			}
+			continue
+		case <-retry:
+			retry = nil
+		}
+		if err := k.ensure(ctx, firstImport); err != nil {
+			pause = min(2*pause, retryMaximum)
+			log.G(ctx).WithError(err).Error("the sandbox image cannot be imported; trying again")
+		} else {
+			present = true
+			pause = retryMinimum
+		}
+	}
+}
+
+// concerns reports whether the event says that the image was removed.
+func (k *keeper) concerns(envelope *events.Envelope) bool {
+	if envelope == nil || envelope.Namespace != kubernetes {
+		return false
+	}
+	event, err := typeurl.UnmarshalAny(envelope.Event)
+	if err != nil {
+		return false
+	}
+	removed, ok := event.(*eventsapi.ImageDelete)
+	if !ok {
+		return false
+	}
+	for _, name := range k.names {
+		if name == removed.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// ensure imports the image and checks that each of its blobs is whole. Where one is not, the image is
+// removed with all its blobs and imported once more.
+func (k *keeper) ensure(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := k.load(ctx)
+	if err == nil {
+		return nil
+	}
+	log.G(ctx).WithError(err).Warn("the sandbox image in the store is unusable; removing it")
+	if err := k.remove(ctx); err != nil {
+		return err
+	}
+	return k.load(ctx)
+}
+
+// remove takes the image out of the store, and waits until the blobs that it alone referred to are gone.
+func (k *keeper) remove(ctx context.Context) error {
+	service := k.client.ImageService()
+	present, err := service.List(ctx, fmt.Sprintf("labels.%q==true", own))
+	if err != nil {
+		return fmt.Errorf("list the images: %w", err)
+	}
+	for _, image := range present {
+		if err := service.Delete(ctx, image.Name); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove %s: %w", image.Name, err)
+		}
+	}
+	// the garbage collection that a lease's synchronous end waits for collects all that nothing refers to
+	manager := k.client.LeasesService()
+	lease, err := manager.Create(ctx, leases.WithRandomID())
+	if err != nil {
+		return fmt.Errorf("create a lease: %w", err)
+	}
+	if err := manager.Delete(ctx, lease, leases.SynchronousDelete); err != nil {
+		return fmt.Errorf("collect the image's blobs: %w", err)
+	}
+	return nil
+}
+
+// load imports the archive. The store takes a blob that it has already for whole, so each is read and checked.
+func (k *keeper) load(ctx context.Context) error {
+	archive, err := os.Open(k.path)
+	if err != nil {
+		return fmt.Errorf("open the archive: %w", err)
+	}
+	defer archive.Close()
+	imported, err := k.client.Import(ctx, archive, client.WithImageLabels(labels))
+	if err != nil {
+		return fmt.Errorf("import %s: %w", k.path, err)
+	}
+	if len(imported) == 0 {
+		return fmt.Errorf("%s names no image", k.path)
+	}
+	k.names = nil
+	for _, image := range imported {
+		k.names = append(k.names, image.Name)
+		if err := images.Walk(ctx, images.HandlerFunc(k.check), image.Target); err != nil {
+			return fmt.Errorf("check %s: %w", image.Name, err)
+		}
+	}
+	return nil
+}
+
+// check reads one blob, compares its digest, and returns the blobs that it refers to.
+func (k *keeper) check(ctx context.Context, blob ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if blob.Size > blobMaximum {
+		return nil, fmt.Errorf("the blob %s has %d bytes, more than %d", blob.Digest, blob.Size, blobMaximum)
+	}
+	store := k.client.ContentStore()
+	bytes, err := content.ReadBlob(ctx, store, blob)
+	if err != nil {
+		return nil, fmt.Errorf("read the blob %s: %w", blob.Digest, err)
+	}
+	if actual := blob.Digest.Algorithm().FromBytes(bytes); actual != blob.Digest {
+		return nil, fmt.Errorf("the blob %s has the digest %s", blob.Digest, actual)
+	}
+	return images.Children(ctx, store, blob)
+}
