@@ -38,7 +38,8 @@ Usage: ./build.sh COMMAND
   test move [FILTER]
                    the contracts, by Sui's own Move compiler and test VM: all of them, or the tests
                    whose module::name contains FILTER
-  test image       builds the image twice and compares the results byte for byte
+  test image       tests the Go code in image/runtime, builds the image twice and compares the results byte for
+                   byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
   fuzz [TARGET] [SECONDS]
@@ -397,6 +398,8 @@ command_test() {
             prepare build
             compile
             mkdir -p "$OUT"
+            say "the container runtime's own Go code"
+            "$PROGRAMS/image" check-runtime
             "$PROGRAMS/image" verify-reproducible --k3s double \
                 "${programs[@]}" --out "$OUT/reproducible"
             ;;

@@ -5,8 +5,11 @@
 package sandboximage
 
 import (
+	"archive/tar"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -103,7 +106,7 @@ func start(ic *plugin.InitContext) (any, error) {
 type keeper struct {
 	path   string
 	client *client.Client
-	// names are those of the image; known after the first import.
+	// names are those of the archive's images.
 	names []string
 }
 
@@ -162,12 +165,20 @@ func (k *keeper) concerns(envelope *events.Envelope) bool {
 	return false
 }
 
-// ensure imports the image and checks that each of its blobs is whole. Where one is not, the image is
-// removed with all its blobs and imported once more.
+// ensure imports the image where the store has not the whole of it. Where it is damaged, it is removed with all
+// its blobs and imported once more.
 func (k *keeper) ensure(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := k.load(ctx)
+	wanted, err := k.wanted()
+	if err != nil {
+		return err
+	}
+	// reading is cheap, and an import writes to the disk a dozen times
+	if err := k.check(ctx, wanted); err == nil {
+		return nil
+	}
+	err = k.load(ctx, wanted)
 	if err == nil {
 		return nil
 	}
@@ -175,7 +186,41 @@ func (k *keeper) ensure(ctx context.Context, limit time.Duration) error {
 	if err := k.remove(ctx); err != nil {
 		return err
 	}
-	return k.load(ctx)
+	return k.load(ctx, wanted)
+}
+
+// wanted reads the names and digests of the archive's images out of its index.
+func (k *keeper) wanted() ([]images.Image, error) {
+	archive, err := os.Open(k.path)
+	if err != nil {
+		return nil, fmt.Errorf("open the archive: %w", err)
+	}
+	defer archive.Close()
+	for entries := tar.NewReader(archive); ; {
+		entry, err := entries.Next()
+		if err != nil {
+			return nil, fmt.Errorf("find the index in %s: %w", k.path, err)
+		}
+		if entry.Name != ocispec.ImageIndexFile {
+			continue
+		}
+		var index ocispec.Index
+		if err := json.NewDecoder(io.LimitReader(entries, blobMaximum)).Decode(&index); err != nil {
+			return nil, fmt.Errorf("read the index in %s: %w", k.path, err)
+		}
+		var wanted []images.Image
+		k.names = nil
+		for _, manifest := range index.Manifests {
+			if name := manifest.Annotations[images.AnnotationImageName]; name != "" {
+				k.names = append(k.names, name)
+				wanted = append(wanted, images.Image{Name: name, Target: manifest})
+			}
+		}
+		if len(wanted) == 0 {
+			return nil, fmt.Errorf("%s names no image", k.path)
+		}
+		return wanted, nil
+	}
 }
 
 // remove takes the image out of the store, and waits until the blobs that it alone referred to are gone.
@@ -202,32 +247,43 @@ func (k *keeper) remove(ctx context.Context) error {
 	return nil
 }
 
-// load imports the archive. The store takes a blob that it has already for whole, so each is read and checked.
-func (k *keeper) load(ctx context.Context) error {
+// load imports the archive, and checks what the store has then: it takes a blob that it has already for whole.
+func (k *keeper) load(ctx context.Context, wanted []images.Image) error {
 	archive, err := os.Open(k.path)
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)
 	}
 	defer archive.Close()
-	imported, err := k.client.Import(ctx, archive, client.WithImageLabels(labels))
-	if err != nil {
+	if _, err := k.client.Import(ctx, archive, client.WithImageLabels(labels)); err != nil {
 		return fmt.Errorf("import %s: %w", k.path, err)
 	}
-	if len(imported) == 0 {
-		return fmt.Errorf("%s names no image", k.path)
-	}
-	k.names = nil
-	for _, image := range imported {
-		k.names = append(k.names, image.Name)
-		if err := images.Walk(ctx, images.HandlerFunc(k.check), image.Target); err != nil {
+	return k.check(ctx, wanted)
+}
+
+// check compares the images in the store with those that are wanted, and reads each of their blobs.
+func (k *keeper) check(ctx context.Context, wanted []images.Image) error {
+	for _, image := range wanted {
+		present, err := k.client.ImageService().Get(ctx, image.Name)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", image.Name, err)
+		}
+		if present.Target.Digest != image.Target.Digest {
+			return fmt.Errorf("%s is %s instead of %s", image.Name, present.Target.Digest, image.Target.Digest)
+		}
+		for label, value := range labels {
+			if present.Labels[label] != value {
+				return fmt.Errorf("%s lacks the label %s", image.Name, label)
+			}
+		}
+		if err := images.Walk(ctx, images.HandlerFunc(k.checkBlob), present.Target); err != nil {
 			return fmt.Errorf("check %s: %w", image.Name, err)
 		}
 	}
 	return nil
 }
 
-// check reads one blob, compares its digest, and returns the blobs that it refers to.
-func (k *keeper) check(ctx context.Context, blob ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+// checkBlob reads one blob, compares its digest, and returns the blobs that it refers to.
+func (k *keeper) checkBlob(ctx context.Context, blob ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if blob.Size > blobMaximum {
 		return nil, fmt.Errorf("the blob %s has %d bytes, more than %d", blob.Digest, blob.Size, blobMaximum)
 	}
