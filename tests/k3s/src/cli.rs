@@ -167,10 +167,9 @@ mod tests {
             "fail-swap-on=false",
             "--kubelet-arg",
             "volume-plugin-dir=/var/lib/kubelet/volumeplugins",
-            "--kubelet-arg=cgroup-driver=cgroupfs",
         ])
         .unwrap();
-        assert_eq!(flags.kubelet_arg.len(), 3);
+        assert_eq!(flags.kubelet_arg.len(), 2);
         assert_eq!(flags.node_name.as_deref(), Some("edge-0001"));
     }
 

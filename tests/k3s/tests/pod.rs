@@ -4,6 +4,7 @@ mod support;
 
 use std::path::Path;
 
+use k3s_double::agent::kubelet_args::CgroupDriver;
 use k3s_double::agent::pod::runtime::Runtime;
 use k3s_double::agent::pod::specification::{Specification, uid};
 use k3s_double::agent::pod::{Pod, PodError};
@@ -60,6 +61,24 @@ async fn a_pod_is_started_once_and_kept_by_the_next_agent() {
     let container = state.container.unwrap();
     assert_eq!((container.state.as_str(), container.pid), ("running", 4242));
     assert!(state.log_tail.contains("pause"));
+}
+
+#[tokio::test]
+async fn runtime_with_driver_reports_it_and_old_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeRuntime::start(folder.path(), books());
+    let runtime = Runtime::at(&fake.socket);
+    for (number, driver) in [
+        (Some(1), Some(CgroupDriver::Cgroupfs)),
+        (Some(0), Some(CgroupDriver::Systemd)),
+        (None, None),
+    ] {
+        fake.books().cgroup_driver = number;
+        assert_eq!(runtime.cgroup_driver().await.unwrap(), driver);
+    }
+    fake.books().cgroup_driver = Some(2);
+    let error = runtime.cgroup_driver().await.unwrap_err().to_string();
+    assert_eq!(error, "runtime returned an unknown cgroup driver 2");
 }
 
 #[tokio::test]

@@ -29,10 +29,10 @@ use self::commands::Commands;
 use self::host::{Host, HostError};
 use self::join::{Applicant, Membership, Server};
 use self::kernel::KernelError;
-use self::kubelet_args::{KubeletArgumentError, KubeletArguments};
+use self::kubelet_args::{CgroupDriver, KubeletArgumentError, KubeletArguments};
 use self::node::{Api, HEARTBEAT, NodeFacts, Readiness};
 use self::pod::files::FilesError;
-use self::pod::runtime::Runtime;
+use self::pod::runtime::{Runtime, RuntimeError};
 use self::pod::specification::{self, Specification};
 use self::pod::{Pod, PodError, Running};
 use self::token_file::TokenFileError;
@@ -48,6 +48,8 @@ const VALIDATE_PAUSE: Duration = Duration::from_secs(2);
 const JOIN_PAUSE: Duration = Duration::from_secs(5);
 /// How often the kubelet looks at its pods.
 const RELIST: Duration = Duration::from_secs(1);
+/// How often the kubelet asks a runtime for its configuration, and the pause in between.
+const CONFIGURATION_ATTEMPTS: (u32, Duration) = (3, Duration::from_secs(2));
 
 /// What ends an agent.
 #[derive(Debug, Error)]
@@ -76,6 +78,9 @@ pub enum AgentError {
     /// The pod's volume.
     #[error(transparent)]
     PodFiles(#[from] FilesError),
+    /// The runtime does not say how it is configured.
+    #[error("failed to run Kubelet")]
+    Runtime(#[from] RuntimeError),
 }
 
 /// An agent's settings, checked as far as they can be without the server.
@@ -171,6 +176,8 @@ impl Agent {
         })
         .await;
         retry("waiting for the API server", RELIST, || api.readyz()).await;
+        let driver = configured_driver(&runtime).await?;
+        self.arguments.check_driver(driver)?;
         let facts = NodeFacts {
             name: self.applicant.node_name.clone(),
             address: self.applicant.node_address,
@@ -335,6 +342,36 @@ async fn look(
 }
 
 use self::pod::cri;
+
+/// The cgroup driver of the runtime's configuration, which a kubelet asks for once.
+///
+/// # Errors
+/// The last attempt's.
+async fn configured_driver(runtime: &Runtime) -> Result<Option<CgroupDriver>, RuntimeError> {
+    let (attempts, pause) = CONFIGURATION_ATTEMPTS;
+    let mut attempt = 1;
+    let driver = loop {
+        match runtime.cgroup_driver().await {
+            Ok(driver) => break driver,
+            Err(error) if attempt == attempts => return Err(error),
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        attempt += 1;
+    };
+    match driver {
+        Some(driver) => {
+            tracing::info!(
+                ?driver,
+                "using cgroup driver setting received from the CRI runtime"
+            );
+        }
+        None => tracing::warn!(
+            "CRI implementation should be updated to support RuntimeConfig; falling back to using \
+             cgroupDriver from kubelet config"
+        ),
+    }
+    Ok(driver)
+}
 
 /// Tries until it works; says why it does not, once per reason.
 async fn retry<T, E, F>(what: &str, pause: Duration, mut attempt: impl FnMut() -> F) -> T

@@ -262,7 +262,7 @@ mod tests {
             name: "edge-0001".into(),
             address: IpAddr::from([10, 0, 2, 15]),
             labels: vec!["zone=a".into()],
-            runtime: "containerd://1.7.24".into(),
+            runtime: "containerd://v2.3.7".into(),
         };
         let node = object(&Host::at(root.path()), &facts);
         let text = |pointer: &str| node.pointer(pointer).unwrap().as_str().unwrap().to_owned();

@@ -10,10 +10,12 @@ use futures::future::BoxFuture;
 use k3s_double::agent::pod::cri::{
     Container, ContainerId, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse,
     CreateContainerRequest, Empty, Image, ImageStatusRequest, ImageStatusResponse,
-    ListContainersRequest, ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse,
-    PodSandbox, PodSandboxConfig, PodSandboxNetworkStatus, PodSandboxRequest, PodSandboxStatus,
-    PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition,
-    RuntimeStatus, StatusRequest, StatusResponse, VersionRequest, VersionResponse,
+    LinuxRuntimeConfiguration, ListContainersRequest, ListContainersResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxConfig,
+    PodSandboxNetworkStatus, PodSandboxRequest, PodSandboxStatus, PodSandboxStatusResponse,
+    RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition, RuntimeConfigRequest,
+    RuntimeConfigResponse, RuntimeStatus, StatusRequest, StatusResponse, VersionRequest,
+    VersionResponse,
 };
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -29,6 +31,8 @@ pub(crate) struct Books {
     pub(crate) containers: Vec<(Container, CreateContainerRequest)>,
     /// Without it nothing can be created.
     pub(crate) has_image: bool,
+    /// The number of the cgroup driver that it reports; without one it does not know the call.
+    pub(crate) cgroup_driver: Option<i32>,
     /// Calls that were made, by their last name.
     pub(crate) calls: Vec<String>,
     clock: i64,
@@ -83,6 +87,7 @@ impl FakeRuntime {
 pub(crate) fn books() -> Arc<Mutex<Books>> {
     Arc::new(Mutex::new(Books {
         has_image: true,
+        cgroup_driver: Some(1),
         ..Books::default()
     }))
 }
@@ -156,6 +161,16 @@ async fn answer(books: Arc<Mutex<Books>>, request: http::Request<Body>) -> http:
             .await
         }
         "Status" => unary(request, |_: StatusRequest| Ok(ready())).await,
+        "RuntimeConfig" => {
+            let driver = books().lock().unwrap().cgroup_driver;
+            unary(request, move |_: RuntimeConfigRequest| {
+                let cgroup_driver = driver.ok_or_else(|| Status::unimplemented("RuntimeConfig"))?;
+                Ok(RuntimeConfigResponse {
+                    linux: Some(LinuxRuntimeConfiguration { cgroup_driver }),
+                })
+            })
+            .await
+        }
         "ListPodSandbox" => {
             unary(request, move |query: ListPodSandboxRequest| {
                 let labels = query.filter.unwrap().label_selector;

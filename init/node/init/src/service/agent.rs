@@ -114,12 +114,11 @@ impl Agent {
             // a bare path: with a scheme in front, cadvisor's labels break
             "--container-runtime-endpoint",
             CONTAINERD_SOCKET,
+            // no cgroup driver: the kubelet asks containerd, which has it in its configuration
             "--kubelet-arg",
             "fail-swap-on=false",
             "--kubelet-arg",
             "volume-plugin-dir=/var/lib/kubelet/volumeplugins",
-            "--kubelet-arg",
-            "cgroup-driver=cgroupfs",
         ];
         Some(arguments.map(str::to_owned).to_vec())
     }
@@ -173,6 +172,29 @@ mod tests {
         assert!(arguments.iter().all(|argument| !argument.contains("K10")));
         assert!(arguments.contains(&file.to_str().unwrap().to_owned()));
         assert!(!format!("{agent:?}").contains("K10"));
+    }
+
+    #[test]
+    fn arguments_leave_the_cgroup_driver_to_the_runtime() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut agent = Agent::new(directory.path());
+        agent.accept(&server(SERVER), &secret("one"), 1).unwrap();
+        let arguments = agent.arguments(&node()).unwrap();
+        let after = |flag: &str| -> Vec<&str> {
+            let pairs = arguments.windows(2).filter(|pair| pair[0] == flag);
+            pairs.map(|pair| pair[1].as_str()).collect()
+        };
+        assert_eq!(
+            after("--container-runtime-endpoint"),
+            ["/run/containerd/containerd.sock"]
+        );
+        assert_eq!(
+            after("--kubelet-arg"),
+            [
+                "fail-swap-on=false",
+                "volume-plugin-dir=/var/lib/kubelet/volumeplugins"
+            ]
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct VersionResponse {
     /// Such as `containerd`.
     #[prost(string, tag = "2")]
     pub runtime_name: String,
-    /// Such as `1.7.24`.
+    /// Such as `v2.3.7`.
     #[prost(string, tag = "3")]
     pub runtime_version: String,
     /// Such as `v1`.
@@ -64,6 +64,26 @@ pub struct RuntimeCondition {
     /// A sentence.
     #[prost(string, tag = "4")]
     pub message: String,
+}
+
+/// `RuntimeConfigRequest`
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RuntimeConfigRequest {}
+
+/// `RuntimeConfigResponse`
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RuntimeConfigResponse {
+    /// Linux's part.
+    #[prost(message, optional, tag = "1")]
+    pub linux: Option<LinuxRuntimeConfiguration>,
+}
+
+/// `LinuxRuntimeConfiguration`
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LinuxRuntimeConfiguration {
+    /// 0 systemd, 1 cgroupfs.
+    #[prost(int32, tag = "1")]
+    pub cgroup_driver: i32,
 }
 
 /// `ImageSpec`

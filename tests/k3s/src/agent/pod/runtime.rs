@@ -17,8 +17,10 @@ use super::cri::{
     ListContainersRequest, ListContainersResponse, ListPodSandboxRequest, ListPodSandboxResponse,
     PodSandbox, PodSandboxConfig, PodSandboxFilter, PodSandboxRequest, PodSandboxStatus,
     PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, RuntimeCondition,
-    StatusRequest, StatusResponse, VersionRequest, VersionResponse,
+    RuntimeConfigRequest, RuntimeConfigResponse, StatusRequest, StatusResponse, VersionRequest,
+    VersionResponse,
 };
+use crate::agent::kubelet_args::CgroupDriver;
 use crate::logging;
 
 /// The kubelet's `--runtime-request-timeout`: 2 minutes.
@@ -53,6 +55,9 @@ pub enum RuntimeError {
     /// An answer without what was asked for.
     #[error("{0} returned nothing")]
     Nothing(&'static str),
+    /// A cgroup driver that the kubelet has no name for.
+    #[error("runtime returned an unknown cgroup driver {0}")]
+    CgroupDriver(i32),
 }
 
 /// A client that connects anew when the runtime was restarted.
@@ -135,6 +140,31 @@ impl Runtime {
             "{}://{}",
             answer.runtime_name, answer.runtime_version
         ))
+    }
+
+    /// The cgroup driver that the runtime uses; `None` when it does not say, as containerd before
+    /// 2.0.
+    pub async fn cgroup_driver(&self) -> Result<Option<CgroupDriver>, RuntimeError> {
+        let answer: Result<RuntimeConfigResponse, _> = self
+            .call(
+                "/runtime.v1.RuntimeService/RuntimeConfig",
+                RuntimeConfigRequest {},
+                TIMEOUT,
+            )
+            .await;
+        let linux = match answer {
+            Err(RuntimeError::Call {
+                code: tonic::Code::Unimplemented,
+                ..
+            }) => return Ok(None),
+            answer => answer?.linux,
+        };
+        match linux.map(|linux| linux.cgroup_driver) {
+            None => Ok(None),
+            Some(0) => Ok(Some(CgroupDriver::Systemd)),
+            Some(1) => Ok(Some(CgroupDriver::Cgroupfs)),
+            Some(other) => Err(RuntimeError::CgroupDriver(other)),
+        }
     }
 
     /// The runtime's conditions.
