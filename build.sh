@@ -41,6 +41,9 @@ Usage: ./build.sh COMMAND
   test image       builds the image twice and compares the results byte for byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
+  bench [boot|waterfall ...]
+                   measures a node beside other systems on this machine, and prints where it stands beside
+                   its goals; `bench --help` shows what it takes
   fuzz [TARGET] [SECONDS]
                    the fuzz targets of tests/fuzz, or one, for a minute each or that long; 0 goes
                    through the seeds and what earlier runs have found, and ends
@@ -418,6 +421,13 @@ timed() { # TIER
     say "tier $1 took $((SECONDS - started)) s"
 }
 
+command_bench() {
+    prepare machine
+    compile
+    machine_image double
+    exec "$PROGRAMS/bench" "${machine[@]}" "$@"
+}
+
 # libFuzzer on stable Rust: the compiler's own instrumentation, and the library from the crate
 # libfuzzer-sys. Inputs that are worth keeping, and those that end a target, are kept in target/fuzz.
 command_fuzz() {
@@ -528,7 +538,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | reset | test | fuzz | image | seal | lock | check)
+        run | slash | reset | test | bench | fuzz | image | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"

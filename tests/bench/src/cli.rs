@@ -1,0 +1,53 @@
+//! The command line of the bench.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::boot::{self, BootArguments};
+use crate::parts::Parts;
+use crate::waterfall::{self, WaterfallArguments};
+
+/// Measures a node beside other systems.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct CommandLine {
+    #[command(flatten)]
+    parts: Parts,
+    /// What to measure; without one, everything.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boots nodes and their peers by turns, and compares the time from PID 1 to where the agent may start.
+    Boot(BootArguments),
+    /// Draws a node's timeline, with the critical path marked.
+    Waterfall(WaterfallArguments),
+}
+
+impl CommandLine {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// When something could not be measured.
+    pub async fn execute(self) -> Result<()> {
+        match self.command {
+            Some(Command::Boot(arguments)) => boot::run(&self.parts.open().await?, arguments).await,
+            Some(Command::Waterfall(arguments)) => waterfall::run(&arguments),
+            None => boot::run(&self.parts.open().await?, BootArguments::default()).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+}
