@@ -4,7 +4,10 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::boot::{self, BootArguments};
+use crate::instructions::{self, InstructionsArguments};
+use crate::memory::{self, MemoryArguments};
 use crate::parts::Parts;
+use crate::size::{self, SizeArguments};
 use crate::waterfall::{self, WaterfallArguments};
 
 /// Measures a node beside other systems.
@@ -22,6 +25,12 @@ pub struct CommandLine {
 enum Command {
     /// Boots nodes and their peers by turns, and compares the time from PID 1 to where the agent may start.
     Boot(BootArguments),
+    /// Counts the instructions until each mark of a node's timeline, and compares them with their budgets.
+    Instructions(InstructionsArguments),
+    /// Lists what takes the room in the image, and compares it with its budgets.
+    Size(SizeArguments),
+    /// Measures the memory of our programs on a node after some minutes of life.
+    Memory(MemoryArguments),
     /// Draws a node's timeline, with the critical path marked.
     Waterfall(WaterfallArguments),
 }
@@ -34,6 +43,13 @@ impl CommandLine {
     pub async fn execute(self) -> Result<()> {
         match self.command {
             Some(Command::Boot(arguments)) => boot::run(&self.parts.open().await?, arguments).await,
+            Some(Command::Instructions(arguments)) => {
+                instructions::run(&self.parts.open().await?, &arguments).await
+            }
+            Some(Command::Size(arguments)) => size::run(&self.parts.image, &arguments),
+            Some(Command::Memory(arguments)) => {
+                memory::run(&self.parts.open().await?, &arguments).await
+            }
             Some(Command::Waterfall(arguments)) => waterfall::run(&arguments),
             None => boot::run(&self.parts.open().await?, BootArguments::default()).await,
         }

@@ -2,6 +2,10 @@
 //! its goals.
 
 pub mod boot;
+pub mod budget;
 pub mod cli;
+pub mod instructions;
+pub mod memory;
 pub mod parts;
+pub mod size;
 pub mod waterfall;
