@@ -41,9 +41,11 @@ Usage: ./build.sh COMMAND
   test image       builds the image twice and compares the results byte for byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
-  bench [boot|waterfall ...]
+  bench [boot|waterfall|size|instructions|memory ...]
                    measures a node beside other systems on this machine, and prints where it stands beside
-                   its goals; `bench --help` shows what it takes
+                   its goals; `bench --help` shows what it takes. `size` (what takes the room in the image) and
+                   `instructions` (until each mark of the boot) fail beyond tests/bench/budget; with --update
+                   they write what they measured there. `memory` looks at a node ten minutes after it joined
   fuzz [TARGET] [SECONDS]
                    the fuzz targets of tests/fuzz, or one, for a minute each or that long; 0 goes
                    through the seeds and what earlier runs have found, and ends

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// The budgets' folder.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budget");
-/// By how much of its budget a figure may be smaller before the budget counts as too high: a thirty-third.
+/// By how much of its budget a figure may be smaller before the budget counts as too high: a thirty-third,
+/// and a few units for the small ones.
 const SLACK: u64 = 33;
+const SLACK_UNITS: u64 = 4;
 
 /// What a section allows: each figure by its name.
 pub type Section = BTreeMap<String, u64>;
@@ -37,9 +39,7 @@ pub struct Figure {
 /// How figures are shown and compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// What one unit of the table is in the file's.
-    pub unit: u64,
-    /// The unit's name.
+    /// The unit of all figures.
     pub name: &'static str,
     /// Percent of its budget by which a figure may exceed it.
     pub tolerance: u64,
@@ -91,17 +91,22 @@ impl Budget {
         toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
     }
 
-    /// Writes what was measured as the new budgets, behind `comment`. A figure gets `headroom` percent more
-    /// than it takes.
+    /// Writes what was measured as the new budgets, behind `comment`. `headroom` is what a figure gets
+    /// beyond itself.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(path: &Path, comment: &str, figures: &[Figure], headroom: u64) -> Result<()> {
+    pub fn write(
+        path: &Path,
+        comment: &str,
+        figures: &[Figure],
+        headroom: fn(&Figure, u64) -> u64,
+    ) -> Result<()> {
         let mut budget = Self::default();
         for figure in figures {
             if let Some(now) = figure.now {
                 let section = budget.0.entry(figure.section.to_owned()).or_default();
-                section.insert(figure.name.clone(), now + now * headroom / 100);
+                section.insert(figure.name.clone(), now + headroom(figure, now));
             }
         }
         let text = toml::to_string(&budget).context("cannot encode the budgets")?;
@@ -183,7 +188,7 @@ impl Budget {
             }
             let verdict = verdict(figure.now, *budget, scale.tolerance);
             let shown =
-                |value: Option<u64>| value.map_or("-".to_owned(), |value| scale.show(value));
+                |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
             let (now, limit, goal) = (shown(figure.now), shown(*budget), shown(figure.goal));
             let _ = writeln!(
                 text,
@@ -210,22 +215,12 @@ impl Budget {
     }
 }
 
-impl Scale {
-    fn show(self, value: u64) -> String {
-        if self.unit == 1 {
-            return value.to_string();
-        }
-        let thousandths = value.saturating_mul(1000) / self.unit;
-        format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
-    }
-}
-
 fn verdict(now: Option<u64>, budget: Option<u64>, tolerance: u64) -> Verdict {
     match (now, budget) {
         (None, _) => Verdict::Missing,
         (Some(_), None) => Verdict::Unlisted,
         (Some(now), Some(budget)) if now > budget + budget * tolerance / 100 => Verdict::Exceeds,
-        (Some(now), Some(budget)) if now + budget / SLACK < budget => Verdict::Below,
+        (Some(now), Some(budget)) if now + budget / SLACK + SLACK_UNITS < budget => Verdict::Below,
         _ => Verdict::Within,
     }
 }
@@ -235,8 +230,7 @@ mod tests {
     use super::*;
 
     const SCALE: Scale = Scale {
-        unit: 10,
-        name: "tens",
+        name: "units",
         tolerance: 3,
     };
 
@@ -267,7 +261,7 @@ mod tests {
         let (_, failed) = budget.table(&[figure("a", 2000)], SCALE);
         assert_eq!(
             failed,
-            ["a (200.000 now, 100.000 allowed, tens): exceeds its budget"]
+            ["a (2000 now, 1000 allowed, units): exceeds its budget"]
         );
         assert!(budget.check(&[figure("a", 2000)], SCALE).is_err());
     }
@@ -275,7 +269,7 @@ mod tests {
     #[test]
     fn figure_far_below_asks_for_a_lower_budget() {
         let budget = budget(&[("a", 1000)]);
-        for (now, below) in [(970, false), (969, true)] {
+        for (now, below) in [(966, false), (965, true)] {
             let (table, failed) = budget.table(&[figure("a", now)], SCALE);
             assert_eq!(table.contains("lower the budget"), below, "{now}");
             assert!(failed.is_empty());
@@ -299,7 +293,10 @@ mod tests {
     fn budgets_written_are_read_again_with_headroom() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("budget.toml");
-        Budget::write(&path, "# why", &[figure("an origin", 1000)], 1).unwrap();
+        Budget::write(&path, "# why", &[figure("an origin", 1000)], |_, now| {
+            now / 100
+        })
+        .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# why\n"), "{text}");
         assert_eq!(Budget::read(&path).unwrap(), budget(&[("an origin", 1010)]));

@@ -16,7 +16,7 @@ use crate::waterfall::{self, WaterfallArguments};
 pub struct CommandLine {
     #[command(flatten)]
     parts: Parts,
-    /// What to measure; without one, everything.
+    /// What to measure; without one, boots, sizes and instructions.
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -51,7 +51,14 @@ impl CommandLine {
                 memory::run(&self.parts.open().await?, &arguments).await
             }
             Some(Command::Waterfall(arguments)) => waterfall::run(&arguments),
-            None => boot::run(&self.parts.open().await?, BootArguments::default()).await,
+            None => {
+                let image = self.parts.image.clone();
+                let lab = self.parts.open().await?;
+                boot::run(&lab, BootArguments::default()).await?;
+                let sizes = size::run(&image, &SizeArguments::default());
+                instructions::run(&lab, &InstructionsArguments::default()).await?;
+                sizes
+            }
         }
     }
 }

@@ -30,14 +30,15 @@ const FIRST: &str = "first boot";
 const LATER: &str = "later boot";
 /// How often boots are repeated at the most while a median is off its budget.
 const ROUNDS: usize = 3;
+/// The unit of all figures, in instructions.
+const MILLION: u64 = 1_000_000;
 /// The gate.
 const SCALE: Scale = Scale {
-    unit: 1_000_000,
     name: "millions of instructions since power-on",
     tolerance: 3,
 };
 const COMMENT: &str =
-    "# Guest instructions since power-on until each mark of the timeline, on one processor and without a TPM.
+    "# Millions of guest instructions since power-on until each mark of the timeline, on one processor and without a TPM.
 # `./build.sh bench instructions` fails where one exceeds its budget by more than 3 %, and says so where one is
 # 3 % below; with --update it writes what it measured.
 ";
@@ -85,7 +86,7 @@ pub async fn run(lab: &Lab, arguments: &InstructionsArguments) -> Result<()> {
         let enough = first.len() >= arguments.rounds;
         if arguments.update && enough {
             let figures = figures(&first, &later);
-            Budget::write(&path, COMMENT, &figures, 0)?;
+            Budget::write(&path, COMMENT, &figures, |_, _| 0)?;
             println!("written: {}", path.display());
         }
         let budget = Budget::read(&path)?;
@@ -159,7 +160,7 @@ fn figures(first: &[Vec<Mark>], later: &[Vec<Mark>]) -> Vec<Figure> {
         figures.extend(spreads.iter().take(counted).map(|spread| Figure {
             section,
             name: spread.phase.clone(),
-            now: Some(spread.median),
+            now: Some((spread.median + MILLION / 2) / MILLION),
             goal: None,
         }));
     }
@@ -180,8 +181,8 @@ fn show_spreads(first: &[Vec<Mark>], later: &[Vec<Mark>]) {
             let (whole, tenth) = (spread.thousandths() / 10, spread.thousandths() % 10);
             println!(
                 "  {phase:<24}{:>10} to {:>10}{whole:>6}.{tenth} %",
-                least / SCALE.unit,
-                most / SCALE.unit
+                least / MILLION,
+                most / MILLION
             );
         }
     }
