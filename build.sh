@@ -42,6 +42,11 @@ Usage: ./build.sh COMMAND
                    byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
+  bench [boot|waterfall|size|instructions|memory ...]
+                   measures a node beside other systems on this machine, and prints where it stands beside
+                   its goals; `bench --help` shows what it takes. `size` (what takes the room in the image) and
+                   `instructions` (until each mark of the boot) fail beyond tests/bench/budget; with --update
+                   they write what they measured there. `memory` looks at a node ten minutes after it joined
   fuzz [TARGET] [SECONDS]
                    the fuzz targets of tests/fuzz, or one, for a minute each or that long; 0 goes
                    through the seeds and what earlier runs have found, and ends
@@ -421,6 +426,13 @@ timed() { # TIER
     say "tier $1 took $((SECONDS - started)) s"
 }
 
+command_bench() {
+    prepare machine
+    compile
+    machine_image double
+    exec "$PROGRAMS/bench" "${machine[@]}" "$@"
+}
+
 # libFuzzer on stable Rust: the compiler's own instrumentation, and the library from the crate
 # libfuzzer-sys. Inputs that are worth keeping, and those that end a target, are kept in target/fuzz.
 command_fuzz() {
@@ -531,7 +543,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | reset | test | fuzz | image | seal | lock | check)
+        run | slash | reset | test | bench | fuzz | image | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"

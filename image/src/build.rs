@@ -9,6 +9,7 @@ use crate::digest;
 use crate::disk;
 use crate::filesystem;
 use crate::initramfs;
+use crate::inputs::{self, Inputs, Record, State};
 use crate::k3s::{self, Source};
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Part};
@@ -56,6 +57,32 @@ pub struct Request {
     pub secure_boot: Option<SecureBoot>,
 }
 
+/// Builds an image where the output is not that already; always with `force`.
+///
+/// # Errors
+/// As [`build`]; also when the record of the build can't be written.
+pub fn build_where_stale(request: &Request, force: bool) -> Result<()> {
+    // before the build: what changes while it runs is then built next time
+    let inputs = Inputs::of(request)?;
+    if let Some(inputs) = &inputs
+        && !force
+    {
+        match Record::compare(inputs, &request.out) {
+            State::UpToDate => {
+                let disk = request.out.join("disk.raw");
+                step(format!("up to date: {}", disk.display()));
+                if request.k3s == Source::Double {
+                    step("k3s: the DOUBLE of the tests; this image is for tests alone and says so");
+                }
+                return Ok(());
+            }
+            State::Stale(reason) => step(format!("building: {reason}")),
+        }
+    }
+    build(request)?;
+    inputs.map_or(Ok(()), |inputs| Record::write(inputs, &request.out))
+}
+
 /// Builds an image. The output directory gets its files only when all of them are finished.
 ///
 /// # Errors
@@ -66,7 +93,7 @@ pub fn build(request: &Request) -> Result<()> {
     if (&lock.suite, &lock.architecture) != (&wanted.suite, &wanted.architecture) {
         bail!("packages.lock is of another suite than packages.toml; run `./build.sh lock`");
     }
-    let staging = Staging::start(&request.out, "manifest.json")?;
+    let staging = Staging::start(&request.out, &["manifest.json", inputs::RECORD])?;
     let date = lock.source_date_epoch;
     let first = request.programs.read("initramfs")?;
     for name in root::PROGRAMS.iter().chain(&["pause"]) {

@@ -11,6 +11,7 @@ pub mod elf;
 pub mod filesystem;
 pub mod index;
 pub mod initramfs;
+pub mod inputs;
 pub mod k3s;
 pub mod lock;
 pub mod manifest;

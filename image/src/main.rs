@@ -34,8 +34,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Builds an image from the lock
-    Build(BuildArguments),
+    /// Builds an image from the lock, unless the output is what a build would make again
+    Build {
+        #[command(flatten)]
+        arguments: BuildArguments,
+        /// Builds in any case
+        #[arg(long)]
+        force: bool,
+    },
     /// Builds an image twice, the second time with nothing but the downloads of the first, and compares the
     /// results byte for byte; leaves no files
     VerifyReproducible(BuildArguments),
@@ -104,7 +110,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     let definitions = arguments.definitions;
     match arguments.command {
-        Command::Build(arguments) => build::build(&request(arguments, definitions)?),
+        Command::Build { arguments, force } => {
+            build::build_where_stale(&request(arguments, definitions)?, force)
+        }
         Command::VerifyReproducible(arguments) => {
             verify::reproducible(&request(arguments, definitions)?)
         }

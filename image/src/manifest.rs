@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::runtime::Runtime;
-use crate::tree::{Entry, Kind, Tree};
+use crate::tree::{Content, Entry, Kind, Tree};
 
 /// The whole manifest.
 #[derive(Debug, Serialize)]
@@ -69,6 +69,9 @@ pub struct File {
     pub mode: String,
     /// Where it comes from.
     pub origin: String,
+    /// A regular file's length in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// A regular file's SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
@@ -90,9 +93,9 @@ pub fn files(tree: &Tree) -> Result<Vec<File>> {
 /// # Errors
 /// When the file can't be read.
 pub fn file(path: &str, entry: &Entry) -> Result<File> {
-    let (kind, sha256, target) = match &entry.kind {
+    let (kind, content, target) = match &entry.kind {
         Kind::Directory => ("directory", None, None),
-        Kind::File(content) => ("file", Some(content.sha256()?), None),
+        Kind::File(content) => ("file", Some(content), None),
         Kind::Symlink(target) => ("symlink", None, Some(target.clone())),
         Kind::CharacterDevice(..) => ("device", None, None),
     };
@@ -101,7 +104,8 @@ pub fn file(path: &str, entry: &Entry) -> Result<File> {
         kind,
         mode: format!("{:04o}", entry.mode),
         origin: entry.origin.clone(),
-        sha256,
+        size: content.map(Content::size).transpose()?,
+        sha256: content.map(Content::sha256).transpose()?,
         target,
     })
 }

@@ -57,15 +57,26 @@ impl Release {
     /// # Errors
     /// When the key can't be read or made, or is no P-256 private key.
     pub fn open(source: &KeySource, security_version: u16, cache: &Path) -> Result<Self> {
+        let release = Self::read(source, security_version, cache)?;
+        if release.is_development {
+            step(format!(
+                "release: signing with the DEVELOPMENT key {}; name the publisher's with --release-key",
+                development_key(cache).display()
+            ));
+        }
+        Ok(release)
+    }
+
+    /// As [`Self::open`], without a word about a development key.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(source: &KeySource, security_version: u16, cache: &Path) -> Result<Self> {
         let (path, is_development) = match source {
             KeySource::File(path) => (path.clone(), false),
             KeySource::Development => {
-                let path = cache.join(KEYS).join(DEVELOPMENT_KEY);
+                let path = development_key(cache);
                 make(&path)?;
-                step(format!(
-                    "release: signing with the DEVELOPMENT key {}; name the publisher's with --release-key",
-                    path.display()
-                ));
                 (path, true)
             }
         };
@@ -122,6 +133,10 @@ impl Release {
         );
         Ok(json)
     }
+}
+
+fn development_key(cache: &Path) -> PathBuf {
+    cache.join(KEYS).join(DEVELOPMENT_KEY)
 }
 
 /// Reads a private key.

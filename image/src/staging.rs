@@ -19,14 +19,16 @@ impl Staging {
     /// Starts a directory that is to stand at `out`.
     ///
     /// # Errors
-    /// When `out` is something else than an earlier result, which holds a file named `mark`; when another
-    /// program fills the same directory; or when it can't be written.
-    pub fn start(out: &Path, mark: &str) -> Result<Self> {
+    /// When `out` is something else than an earlier result, which holds a file named as one of `marks`; when
+    /// another program fills the same directory; or when it can't be written.
+    pub fn start(out: &Path, marks: &[&str]) -> Result<Self> {
         let name = out
             .file_name()
             .with_context(|| format!("{} names no directory", out.display()))?;
         let occupied = match fs::read_dir(out) {
-            Ok(mut entries) => entries.next().is_some() && !out.join(mark).exists(),
+            Ok(mut entries) => {
+                entries.next().is_some() && !marks.iter().any(|mark| out.join(mark).exists())
+            }
             Err(error) => error.kind() != std::io::ErrorKind::NotFound,
         };
         if occupied {
@@ -103,7 +105,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().join("out");
         for content in ["first", "second"] {
-            let staging = Staging::start(&out, "mark").unwrap();
+            let staging = Staging::start(&out, &["mark", "other"]).unwrap();
             fs::write(staging.path().join("mark"), content).unwrap();
             staging.finish(&out).unwrap();
             assert_eq!(fs::read_to_string(out.join("mark")).unwrap(), content);
@@ -117,9 +119,11 @@ mod tests {
         let out = parent.path().join("out");
         fs::create_dir(&out).unwrap();
         fs::write(out.join("mark"), "old").unwrap();
-        let staging = Staging::start(&out, "mark").unwrap();
+        let staging = Staging::start(&out, &["mark", "other"]).unwrap();
         fs::write(staging.path().join("mark"), "new").unwrap();
-        let second = Staging::start(&out, "mark").unwrap_err().to_string();
+        let second = Staging::start(&out, &["mark", "other"])
+            .unwrap_err()
+            .to_string();
         assert!(second.contains("another build"), "{second}");
         drop(staging);
         assert_eq!(fs::read_to_string(out.join("mark")).unwrap(), "old");
@@ -132,13 +136,15 @@ mod tests {
         let out = parent.path().join("out");
         fs::create_dir(parent.path().join(".out.building")).unwrap();
         fs::write(parent.path().join(".out.building/half"), "").unwrap();
-        let staging = Staging::start(&out, "mark").unwrap();
+        let staging = Staging::start(&out, &["mark", "other"]).unwrap();
         assert_eq!(fs::read_dir(staging.path()).unwrap().count(), 0);
         drop(staging);
         fs::create_dir(&out).unwrap();
-        Staging::start(&out, "mark").unwrap();
+        Staging::start(&out, &["mark", "other"]).unwrap();
         fs::write(out.join("thesis.tex"), "").unwrap();
-        let refused = Staging::start(&out, "mark").unwrap_err().to_string();
+        let refused = Staging::start(&out, &["mark", "other"])
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("something else"), "{refused}");
     }
 }

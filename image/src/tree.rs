@@ -53,6 +53,19 @@ impl Content {
         }
     }
 
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn size(&self) -> Result<u64> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+            Self::Path(path) => Ok(std::fs::metadata(path)
+                .with_context(|| format!("can't read {}", path.display()))?
+                .len()),
+        }
+    }
+
     /// Its SHA-256, hexadecimal.
     ///
     /// # Errors

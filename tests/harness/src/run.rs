@@ -52,6 +52,13 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
         node_id: "edge-0001".to_owned(),
         directory: options.devnet.clone(),
     };
+    let place = directory()?;
+    // both take longer than the devnet: they are made beside it
+    let disk = tokio::task::spawn_blocking({
+        let (image, copy) = (lab.image.join("disk.raw"), place.path().join("disk.raw"));
+        move || Disk::from_image(&image, &copy, DISK_SIZE)
+    });
+    let chip = (!options.direct).then(|| tokio::spawn(manufacture(place.path().to_owned())));
     let mut devnet = tokio::select! {
         devnet = Devnet::start(&devnet_options) => devnet?,
         () = stops.next() => bail!("stopped before the node was started"),
@@ -61,12 +68,7 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
         options.devnet.display()
     ));
 
-    let place = directory()?;
-    let disk = Disk::from_image(
-        &lab.image.join("disk.raw"),
-        &place.path().join("disk.raw"),
-        DISK_SIZE,
-    )?;
+    let disk = disk.await.context("the disk's copy broke off")??;
     let boot = if options.direct {
         lab.direct_boot(lab.command_line()?)
     } else {
@@ -75,13 +77,9 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
     let mut machine_options =
         MachineOptions::new(lab.accelerator, boot, vec![disk.path().to_owned()]);
     machine_options.reboots = !options.demo;
-    if options.direct {
-        machine_options.configuration = Some(devnet.write_node_toml()?);
-    } else {
-        let maker = Authority::new(&place.path().join("maker"))?;
-        let place = place.path().join("tpm");
-        std::fs::create_dir_all(&place).context("cannot create the TPM's folder")?;
-        machine_options.tpm = Some(Tpm::manufacture(&place, &maker).await?);
+    if let Some(chip) = chip {
+        let (maker, tpm) = chip.await.context("the TPM's maker broke off")??;
+        machine_options.tpm = Some(tpm);
         let measured = lab.measured()?;
         devnet
             .demand_evidence(&Demand {
@@ -94,6 +92,8 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
         say("the master demands evidence of the TPM; the node seals what it is given");
         devnet.write_node_toml()?;
         disk.write_configuration(&devnet.sealed_node_toml()?)?;
+    } else {
+        machine_options.configuration = Some(devnet.write_node_toml()?);
     }
     let control = Control::listen(place.path().join("control"))?;
     devnet.set_control(control.path())?;
@@ -111,6 +111,15 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
     };
     Description::remove(&options.devnet);
     outcome
+}
+
+/// A maker of TPMs, and one of its TPMs, in folders below `place`.
+async fn manufacture(place: PathBuf) -> Result<(Authority, Tpm)> {
+    let maker = Authority::new(&place.join("maker"))?;
+    let place = place.join("tpm");
+    std::fs::create_dir_all(&place).context("cannot create the TPM's folder")?;
+    let tpm = Tpm::manufacture(&place, &maker).await?;
+    Ok((maker, tpm))
 }
 
 /// What a node's machine is switched on with, and by whom.

@@ -68,6 +68,10 @@ pub struct MachineOptions {
     pub cable: bool,
     /// Memory in MiB.
     pub memory: u32,
+    /// Its processors.
+    pub processors: u32,
+    /// A TCG plugin of QEMU's with its arguments, as `-plugin` takes it.
+    pub plugin: Option<String>,
     /// Its TPM.
     pub tpm: Option<Tpm>,
 }
@@ -86,6 +90,8 @@ impl MachineOptions {
             reboots: false,
             cable: true,
             memory: 2048,
+            processors: 2,
+            plugin: None,
             tpm: None,
         }
     }
@@ -110,7 +116,11 @@ impl MachineOptions {
             },
         ]);
         arguments.take(self.accelerator.arguments());
-        arguments.take(["-smp", "2", "-m", &self.memory.to_string()]);
+        let (processors, memory) = (self.processors.to_string(), self.memory.to_string());
+        arguments.take(["-smp", &processors, "-m", &memory]);
+        if let Some(plugin) = &self.plugin {
+            arguments.take(["-plugin", plugin]);
+        }
         if !self.reboots {
             arguments.take(["-no-reboot"]);
         }
