@@ -146,6 +146,8 @@ named! {
         Containerd = "containerd",
         /// The images that the root carries are imported.
         Images = "images",
+        /// All that `k3s agent` requires is up: from here on it waits for the master's answer alone.
+        AgentMayStart = "agent-may-start",
         /// The staker holds the configuration.
         Unsealed = "unsealed",
         /// The stake is on chain and active.

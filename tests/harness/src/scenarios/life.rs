@@ -11,7 +11,7 @@ use crate::node::{self, eventually, health, number_at, text_at};
 use crate::qemu::Machine;
 
 /// What a boot goes through on its way into the cluster.
-const PHASES: [&str; 16] = [
+const PHASES: [&str; 17] = [
     "init",
     "root-device",
     "verity",
@@ -23,6 +23,7 @@ const PHASES: [&str; 16] = [
     "clock",
     "containerd",
     "images",
+    "agent-may-start",
     "unsealed",
     "staked",
     "registered",

@@ -98,7 +98,9 @@ fn a_service_starts_when_what_it_requires_is_up() {
     assert_eq!(scene.plan(), [Command::Start(Name::Images)]);
     scene.supervisor.want(Name::K3s);
     assert!(scene.plan().is_empty());
+    assert!(!scene.supervisor.has_its_requirements(Name::K3s));
     scene.exited(Name::Images, &Exit::Status(0));
+    assert!(scene.supervisor.has_its_requirements(Name::K3s));
     assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
 }
 
