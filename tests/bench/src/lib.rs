@@ -4,4 +4,5 @@
 pub mod boot;
 pub mod cli;
 pub mod parts;
+pub mod peers;
 pub mod waterfall;

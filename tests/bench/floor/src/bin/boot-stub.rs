@@ -20,7 +20,7 @@ use tpm::{Digest, pcr};
 /// The digests.
 const DIGESTS: &str = "/bench/pcr11";
 /// The node's own first program.
-const NEXT: &str = "/init.node";
+const NEXT: &str = "/init";
 
 fn main() -> ExitCode {
     if !rustix::process::getpid().is_init() {
