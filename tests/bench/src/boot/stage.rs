@@ -67,6 +67,8 @@ impl<'a> Stage<'a> {
             systemd: None,
         };
         let wants = |check: fn(&Row) -> bool| rows.iter().any(check);
+        // what can fail early does
+        let systemd = stage.prepare_peers(rows)?;
         if wants(|row| row.has_tpm()) {
             stage
                 .prepare_tpm(wants(|row| *row == Row::LaterTpm))
@@ -78,7 +80,9 @@ impl<'a> Stage<'a> {
             stage.live(options, "run").await?;
             stage.run = Some(disk);
         }
-        stage.prepare_peers(rows)?;
+        if let Some(root) = systemd {
+            stage.systemd = Some((stage.systemd_disk(&root)?, root.hash));
+        }
         Ok(stage)
     }
 
@@ -146,34 +150,39 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn prepare_peers(&mut self, rows: &[Row]) -> Result<()> {
+    /// Initramfses of peers, and systemd's root.
+    fn prepare_peers(&self, rows: &[Row]) -> Result<Option<systemd::Root>> {
         let image = &self.lab.image;
         let programs = &self.lab.programs;
         if rows.contains(&Row::Floor) || rows.contains(&Row::Systemd) {
             archives::with(image, &archives::floor(programs)?, &self.at("floor.img"))?;
         }
         if !rows.contains(&Row::Busybox) && !rows.contains(&Row::Systemd) {
-            return Ok(());
+            return Ok(None);
         }
         let packages = Packages::fetch()?;
         if rows.contains(&Row::Busybox) {
             let files = busybox::tree(&packages, &self.table()?)?;
             archives::with(image, &files, &self.at("busybox.img"))?;
         }
-        if rows.contains(&Row::Systemd) {
-            eprintln!("bench: writing systemd's root");
-            let directory = self.at("systemd");
-            fs::create_dir_all(&directory).context("cannot create a folder")?;
-            let root = systemd::build(&packages, image, programs, &directory)?;
-            let disk = self.run_disk()?.copy(&self.at("systemd.raw"))?;
-            for (label, file) in [(ROOT, &root.data), (ROOT_VERITY, &root.hashes)] {
-                let bytes =
-                    fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-                disk.write(label, 0, &bytes)?;
-            }
-            self.systemd = Some((disk, root.hash));
+        if !rows.contains(&Row::Systemd) {
+            return Ok(None);
         }
-        Ok(())
+        eprintln!("bench: writing systemd's root");
+        let directory = self.at("systemd");
+        fs::create_dir_all(&directory).context("cannot create a folder")?;
+        systemd::build(&packages, image, programs, &directory).map(Some)
+    }
+
+    /// The disk of a node that has run, with another root in the place of the node's.
+    fn systemd_disk(&self, root: &systemd::Root) -> Result<Disk> {
+        let disk = self.run_disk()?.copy(&self.at("systemd.raw"))?;
+        for (label, file) in [(ROOT, &root.data), (ROOT_VERITY, &root.hashes)] {
+            let bytes =
+                fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            disk.write(label, 0, &bytes)?;
+        }
+        Ok(disk)
     }
 
     /// The device mapper's table of the image's root, as a node makes it.

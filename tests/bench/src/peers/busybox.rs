@@ -14,19 +14,18 @@ const BUSYBOX: &str = "bench/busybox";
 /// The table by which `dmsetup` opens the root.
 const TABLE: &str = "bench/verity";
 /// What opens the root, and its libraries.
-const DMSETUP: [(&str, &str); 6] = [
+const DMSETUP: [(&str, &str); 9] = [
     ("dmsetup", "usr/sbin/dmsetup"),
     (
         "libdevmapper1.02.1",
         "usr/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1",
     ),
     ("libudev1", "usr/lib/x86_64-linux-gnu/libudev.so.1"),
+    ("libcap2", "usr/lib/x86_64-linux-gnu/libcap.so.2"),
     ("libselinux1", "usr/lib/x86_64-linux-gnu/libselinux.so.1"),
+    ("libpcre2-8-0", "usr/lib/x86_64-linux-gnu/libpcre2-8.so.0"),
     ("libc6", "usr/lib/x86_64-linux-gnu/libm.so.6"),
     ("libc6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
-];
-const LIBRARIES: [(&str, &str); 2] = [
-    ("libpcre2-8-0", "usr/lib/x86_64-linux-gnu/libpcre2-8.so.0"),
     ("libc6", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
 ];
 const LINKER: &str = "usr/lib64/ld-linux-x86-64.so.2";
@@ -37,7 +36,7 @@ const LINKER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 /// When a package lacks a file.
 pub fn tree(packages: &Packages, table: &str) -> Result<Tree> {
     let mut tree = Tree::usr_merged()?;
-    for (package, path) in DMSETUP.into_iter().chain(LIBRARIES) {
+    for (package, path) in DMSETUP {
         // a library's name is a link to the file of its version
         let file = packages.file(package, path)?;
         let file = file

@@ -57,11 +57,11 @@ impl Node {
     fn start(&mut self, name: Name, now: Duration) {
         // a task that finds nothing yet starts again and again
         let first = self.slots.get(&name).is_some_and(|slot| !slot.has_run);
+        let seconds = timeline::text(timeline::now());
         match self.try_start(name) {
             Ok(process) => {
                 if matches!(name.service().kind, Kind::Daemon(_)) || first {
                     let process = process.as_raw_nonzero();
-                    let seconds = timeline::text(now);
                     info!(service = %name, process, seconds, "started");
                 }
                 self.take_effects(name.service().effects.started);

@@ -234,11 +234,11 @@ impl Node {
         self.try_sockets(now);
         self.advance_stop(now);
         self.advance_agent_stop(now);
-        self.carry_out_plan(now);
-        self.recover(now);
         if self.supervisor.has_its_requirements(AGENT) {
             self.reach(Phase::AgentMayStart);
         }
+        self.carry_out_plan(now);
+        self.recover(now);
         if self.board.has_reached(Phase::State) && !self.log_opened {
             self.log_opened = self.inputs.log.open(&PathBuf::from(LOG_FILE));
         }
