@@ -11,7 +11,7 @@ mod stage;
 pub mod statistics;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -31,6 +31,9 @@ pub struct BootArguments {
     /// How often each row boots.
     #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Begins no round after so many minutes, but for the first three: says how many are missing.
+    #[arg(long, value_name = "MINUTES", default_value_t = MINUTES)]
+    within: u64,
     /// Only these rows; default: all.
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     rows: Vec<Row>,
@@ -46,11 +49,15 @@ pub struct BootArguments {
 }
 
 const ROUNDS: u32 = 7;
+const MINUTES: u64 = 12;
+/// A median of fewer says nothing.
+const LEAST_ROUNDS: u32 = 3;
 
 impl Default for BootArguments {
     fn default() -> Self {
         Self {
             rounds: ROUNDS,
+            within: MINUTES,
             rows: Vec::new(),
             json: None,
             svg: None,
@@ -92,7 +99,16 @@ async fn measure(lab: &Lab, arguments: &BootArguments) -> Result<()> {
     let stage = Stage::prepare(lab, &rows).await?;
     eprintln!("bench: prepared after {} s", started.elapsed().as_secs());
     let mut boots: Vec<Vec<Boot>> = rows.iter().map(|_| Vec::new()).collect();
+    let limit = Duration::from_secs(arguments.within.saturating_mul(60));
     for round in 1..=arguments.rounds {
+        if round > LEAST_ROUNDS && started.elapsed() > limit {
+            let missing = arguments.rounds - round + 1;
+            eprintln!(
+                "bench: TIME IS UP: {missing} of {} rounds are missing",
+                arguments.rounds
+            );
+            break;
+        }
         for (row, boots) in rows.iter().zip(&mut boots) {
             let boot = boot(&stage, *row)
                 .await
@@ -138,6 +154,10 @@ async fn boot(stage: &Stage<'_>, row: Row) -> Result<Boot> {
         machine.console.tail(30)
     );
     let console = machine.console.text();
+    if let Some(line) = row.must_say() {
+        // a row that measures something else than its name says would lie
+        ensure!(console.contains(line), "the console does not say {line}");
+    }
     let marks = marks::read(&console)?;
     ensure!(
         marks.contains_key(marks::AGENT_MAY_START),

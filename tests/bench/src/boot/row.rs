@@ -63,10 +63,21 @@ impl Row {
         !matches!(self, Self::First | Self::FirstTpm)
     }
 
-    /// The last mark of a boot: what comes after it is not measured.
+    /// What a node's console says where its secrets are kept as the row has it.
+    #[must_use]
+    pub const fn must_say(self) -> Option<&'static str> {
+        match (self.is_node(), self.has_tpm()) {
+            (false, _) => None,
+            (true, true) => Some("daas: init INFO state_encryption=tpm"),
+            (true, false) => Some("daas: init INFO state_encryption=none"),
+        }
+    }
+
+    /// The last mark of a boot: what comes after it is not measured. Chain and master, on which the agent's
+    /// start depends too, are waited for by nodes that have run before alone: a run of the bench is short.
     #[must_use]
     pub const fn last_mark(self) -> &'static str {
-        if self.is_node() {
+        if self.is_node() && self.has_run() {
             super::marks::AGENT_STARTED
         } else {
             super::marks::AGENT_MAY_START
