@@ -108,7 +108,7 @@ pub fn build(request: &Request) -> Result<()> {
         request.security_version,
         &request.cache,
     )?;
-    let store = Store::fill(&lock, &request.cache)?;
+    let store = Store::fill(&lock.only(&wanted.names()), &request.cache)?;
     let tools = Tools::new(&wanted, &store, date)?;
     let runtime = runtime::obtain(&runtime::Request {
         wanted: &wanted.runtime,

@@ -1,6 +1,6 @@
 //! `packages.lock`: exact versions, places and digests of all that a build takes from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -138,6 +138,15 @@ impl Lock {
         Ok(())
     }
 
+    /// The same lock with no packages but these and the kernel's.
+    #[must_use]
+    pub fn only(&self, names: &BTreeSet<&str>) -> Self {
+        let mut lock = self.clone();
+        lock.package
+            .retain(|package| package.name == self.kernel || names.contains(package.name.as_str()));
+        lock
+    }
+
     /// The entry of a package.
     ///
     /// # Errors
@@ -251,6 +260,19 @@ mod tests {
             1,
             "nothing is left beside it"
         );
+    }
+
+    #[test]
+    fn only_keeps_the_named_packages_and_the_kernel() {
+        let mut lock = sample();
+        for name in ["linux", "systemd"] {
+            let mut package = lock.package[0].clone();
+            package.name = name.into();
+            lock.package.push(package);
+        }
+        let lock = lock.only(&BTreeSet::from(["libc6"]));
+        let names: Vec<&str> = lock.package.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["libc6", "linux"]);
     }
 
     #[test]

@@ -31,6 +31,17 @@ const MEASURED: [&str; 13] = [
 /// # Errors
 /// When the program is no UEFI program, or has no such profile.
 pub fn pcr11(program: &[u8], profile: usize) -> Result<Digest> {
+    let extended = |value, digest| pcr::extended(&value, &digest);
+    Ok(digests(program, profile)?
+        .into_iter()
+        .fold(Digest::default(), extended))
+}
+
+/// What the stub extends PCR 11 by, in its order.
+///
+/// # Errors
+/// As [`pcr11`].
+pub fn digests(program: &[u8], profile: usize) -> Result<Vec<Digest>> {
     let sections = pe::sections(program)?;
     let (base, own) = profile_of(&sections, profile)?;
     let find = |name| {
@@ -39,16 +50,16 @@ pub fn pcr11(program: &[u8], profile: usize) -> Result<Digest> {
         own.iter().find(named).or_else(|| base.iter().find(named))
     };
     find(".linux").context("it has no kernel")?;
-    let mut value = Digest::default();
+    let mut digests = Vec::new();
     for name in MEASURED {
         let content = find(name).map(Section::in_memory).unwrap_or_default();
         if content.is_empty() {
             continue;
         }
-        value = pcr::extended(&value, &sha256(&[name.as_bytes(), &[0]]));
-        value = pcr::extended(&value, &sha256(&[&content]));
+        digests.push(sha256(&[name.as_bytes(), &[0]]));
+        digests.push(sha256(&[&content]));
     }
-    Ok(value)
+    Ok(digests)
 }
 
 /// The sections that all profiles share, and those of one alone.

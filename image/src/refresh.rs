@@ -52,7 +52,7 @@ fn resolve(
     downloader: &Downloader,
     old: Option<&Lock>,
 ) -> Result<Lock> {
-    let names = wanted.names();
+    let names = wanted.locked_names();
     let metapackage = wanted.kernel.package.as_str();
     let keep = |name: &str| {
         names.contains(name)

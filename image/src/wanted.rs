@@ -32,6 +32,17 @@ pub struct Wanted {
     pub certificates: Certificates,
     /// Packages whose files make up the root.
     pub root: Vec<RootPackage>,
+    /// What the bench compares a node with.
+    pub bench: Bench,
+}
+
+/// Packages of the systems that the bench boots beside a node: none of them gets into an image, and a build
+/// of one does not fetch them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bench {
+    /// Package names, libraries included.
+    pub packages: Vec<String>,
 }
 
 /// Packages of the tools tree; all of their files are used where they were unpacked.
@@ -178,7 +189,14 @@ impl Wanted {
         toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
     }
 
-    /// All package names but the kernel's metapackage, each once, in order.
+    /// The names of all packages that the lock has, but for the kernel's: those of an image and the bench's.
+    #[must_use]
+    pub fn locked_names(&self) -> BTreeSet<&str> {
+        let bench = self.bench.packages.iter().map(String::as_str);
+        self.names().into_iter().chain(bench).collect()
+    }
+
+    /// The names of an image's packages but for the kernel's, each once, in order.
     #[must_use]
     pub fn names(&self) -> BTreeSet<&str> {
         let root = self.root.iter().map(|entry| entry.package.as_str());

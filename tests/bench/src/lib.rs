@@ -7,5 +7,6 @@ pub mod cli;
 pub mod instructions;
 pub mod memory;
 pub mod parts;
+pub mod peers;
 pub mod size;
 pub mod waterfall;

@@ -57,8 +57,12 @@ fn append(file: &Path, entry: TimelineEntry) -> std::io::Result<()> {
 }
 
 fn seconds(entry: TimelineEntry) -> String {
-    let milliseconds = entry.milliseconds;
-    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
+    text(Duration::from_millis(entry.milliseconds))
+}
+
+/// A time as the timeline's lines have it: seconds with three decimals.
+pub fn text(at: Duration) -> String {
+    format!("{}.{:03}", at.as_secs(), at.subsec_millis())
 }
 
 fn parse(line: &str) -> Option<TimelineEntry> {

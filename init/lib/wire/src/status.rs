@@ -144,6 +144,8 @@ named! {
         Clock = "clock",
         /// containerd answers, and has the sandbox image.
         Containerd = "containerd",
+        /// All that `k3s agent` requires is up: from here on it waits for the master's answer alone.
+        AgentMayStart = "agent-may-start",
         /// The staker holds the configuration.
         Unsealed = "unsealed",
         /// The stake is on chain and active.

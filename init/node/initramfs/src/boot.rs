@@ -14,8 +14,8 @@ use wire::status::Phase;
 
 use crate::measure;
 use crate::root::{self, FindError, RootPartitions};
-use crate::switch_root::{self, SwitchError};
-use crate::verity::{InvalidRootHash, RootHash, Superblock, SuperblockError};
+use initramfs::switch_root::{self, SwitchError};
+use initramfs::verity::{InvalidRootHash, RootHash, Superblock, SuperblockError};
 use kernel::block_devices::BlockDevice;
 use kernel::command_line::{Ambiguous, CommandLine};
 use kernel::failure::{Failure, show_and_restart};

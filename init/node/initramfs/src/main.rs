@@ -12,8 +12,6 @@
 mod boot;
 mod measure;
 mod root;
-mod switch_root;
-mod verity;
 
 use std::process::ExitCode;
 

@@ -15,7 +15,7 @@ use std::process::Command;
 use rustix::mount::mount_move;
 
 /// The program on the root.
-pub(crate) const INIT: &str = "/usr/bin/init";
+pub const INIT: &str = "/usr/bin/init";
 /// Mounts that go along,
 /// `/dev` last, as a failure is shown through it.
 const MOVED: [&str; 4] = ["/run", "/sys", "/proc", "/dev"];
@@ -25,17 +25,23 @@ const DEPTH_LIMIT: u32 = 32;
 
 /// What kept the switch from happening.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SwitchError {
+pub enum SwitchError {
+    /// Its program can't be read.
     #[error("{INIT} on the root cannot be read")]
     Init(#[source] io::Error),
+    /// A mount can't go along.
     #[error("{directory} cannot be moved to the root")]
     Move {
+        /// The mount.
         directory: &'static str,
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },
+    /// The root can't be moved.
     #[error("the root cannot take the place of the initramfs")]
     Root(#[source] io::Error),
+    /// Its program can't be started.
     #[error("{INIT} on the root cannot be started")]
     Start(#[source] io::Error),
 }
@@ -44,8 +50,22 @@ pub(crate) enum SwitchError {
 ///
 /// # Errors
 /// See [`SwitchError`]; it does not return otherwise.
-pub(crate) fn switch(new_root: &Path) -> Result<Infallible, SwitchError> {
+pub fn switch(new_root: &Path) -> Result<Infallible, SwitchError> {
     read_whole(&new_root.join(INIT.trim_start_matches('/'))).map_err(SwitchError::Init)?;
+    take_over(new_root)?;
+    // A clean environment: what the kernel did not know on its command line ends up there.
+    let error = Command::new(INIT)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .exec();
+    Err(SwitchError::Start(error))
+}
+
+/// Makes the file system at `new_root` the root of this process, with the initramfs's mounts on it.
+///
+/// # Errors
+/// See [`SwitchError`].
+pub fn take_over(new_root: &Path) -> Result<(), SwitchError> {
     for directory in MOVED {
         let target = new_root.join(directory.trim_start_matches('/'));
         mount_move(directory, &target).map_err(|errno| SwitchError::Move {
@@ -54,13 +74,7 @@ pub(crate) fn switch(new_root: &Path) -> Result<Infallible, SwitchError> {
         })?;
     }
     free_initramfs();
-    enter(new_root).map_err(SwitchError::Root)?;
-    // A clean environment: what the kernel did not know on its command line ends up there.
-    let error = Command::new(INIT)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin")
-        .exec();
-    Err(SwitchError::Start(error))
+    enter(new_root).map_err(SwitchError::Root)
 }
 
 /// Reads a file to its end, so that a corrupt block in it shows now, as an error that can be told,

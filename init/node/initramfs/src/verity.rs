@@ -38,19 +38,19 @@ mod field {
 
 /// The root hash: SHA-256 of the hash tree's top block, with salt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RootHash([u8; 32]);
+pub struct RootHash([u8; 32]);
 
 /// A root hash that is none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`roothash=` must be 64 hexadecimal digits")]
-pub(crate) struct InvalidRootHash;
+pub struct InvalidRootHash;
 
 impl RootHash {
     /// Reads 64 hexadecimal digits.
     ///
     /// # Errors
     /// [`InvalidRootHash`] for anything else.
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidRootHash> {
+    pub fn parse(text: &str) -> Result<Self, InvalidRootHash> {
         let mut bytes = [0; 32];
         if text.len() != 64 {
             return Err(InvalidRootHash);
@@ -67,7 +67,7 @@ impl RootHash {
 
     /// The identities of the root partition and of its verity partition: the first and the last
     /// 128 bits of the root hash (Discoverable Partitions Specification, "Verity").
-    pub(crate) fn partition_guids(&self) -> (Guid, Guid) {
+    pub fn partition_guids(&self) -> (Guid, Guid) {
         let (mut first, mut last) = ([0; 16], [0; 16]);
         for (target, byte) in first.iter_mut().chain(&mut last).zip(self.0) {
             *target = byte;
@@ -92,30 +92,40 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// Why a verity partition cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SuperblockError {
+pub enum SuperblockError {
+    /// It can't be read.
     #[error("the verity superblock cannot be read")]
     Read(#[source] io::Error),
+    /// There is none.
     #[error("the verity superblock has no signature")]
     Signature,
+    /// It is of another kind than the image builder makes.
     #[error("the verity superblock's {field} is {found}, expected {expected}")]
     Unsupported {
+        /// What differs.
         field: &'static str,
+        /// What it says.
         found: String,
+        /// What it would have to say.
         expected: String,
     },
+    /// It describes more than there is.
     #[error(
         "the verity superblock describes {needed} bytes of {what}, but the partition has {present}"
     )]
     TooSmall {
+        /// Data or hashes.
         what: &'static str,
+        /// Bytes that it describes.
         needed: u64,
+        /// Bytes of the partition.
         present: u64,
     },
 }
 
 /// What the superblock says that varies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Superblock {
+pub struct Superblock {
     data_blocks: u64,
     salt: Vec<u8>,
 }
@@ -126,11 +136,7 @@ impl Superblock {
     ///
     /// # Errors
     /// See [`SuperblockError`].
-    pub(crate) fn read(
-        hashes: &File,
-        data_size: u64,
-        hashes_size: u64,
-    ) -> Result<Self, SuperblockError> {
+    pub fn read(hashes: &File, data_size: u64, hashes_size: u64) -> Result<Self, SuperblockError> {
         let mut raw = [0; SUPERBLOCK_LENGTH];
         hashes
             .read_exact_at(&mut raw, 0)
@@ -227,14 +233,14 @@ impl Superblock {
     }
 
     /// Length of the mapped device in sectors of 512 bytes.
-    pub(crate) fn sectors(&self) -> u64 {
+    pub fn sectors(&self) -> u64 {
         self.data_blocks
             .saturating_mul(BLOCK_SIZE / kernel::block_devices::SECTOR)
     }
 
     /// The parameters of the `verity` target for these devices (`major:minor`). The hash tree
     /// starts after the superblock's block.
-    pub(crate) fn table(&self, data: &str, hashes: &str, root_hash: &RootHash) -> String {
+    pub fn table(&self, data: &str, hashes: &str, root_hash: &RootHash) -> String {
         let salt = if self.salt.is_empty() {
             "-".to_owned()
         } else {

@@ -1,9 +1,15 @@
-//! `bench waterfall`: a node's timeline as a picture.
+//! `bench waterfall`: a node's timeline as a picture, with the critical path marked.
 
-use std::path::PathBuf;
+mod bars;
+mod critical;
+mod svg;
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 use clap::Args;
+
+use bars::Timeline;
 
 /// What `bench waterfall` takes.
 #[derive(Args, Clone, Debug)]
@@ -21,5 +27,35 @@ pub struct WaterfallArguments {
 /// # Errors
 /// When the log has no timeline, or the picture cannot be written.
 pub fn run(arguments: &WaterfallArguments) -> Result<()> {
-    bail!("not drawn yet: {arguments:?}")
+    let path = &arguments.log;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    write(&String::from_utf8_lossy(&bytes), &arguments.out)
+}
+
+/// Draws the first boot on a console, and prints its critical path.
+///
+/// # Errors
+/// As [`run`].
+pub fn write(console: &str, path: &Path) -> Result<()> {
+    let timeline = Timeline::read(console)?;
+    let critical = critical::path(&timeline.bars, timeline.target.1);
+    let picture = svg::draw(&timeline, &critical);
+    std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+    let (target, at) = &timeline.target;
+    println!(
+        "{}: the critical path to {target} at {at:.2} s:",
+        path.display()
+    );
+    for bar in critical
+        .iter()
+        .filter_map(|index| timeline.bars.get(*index))
+    {
+        println!(
+            "  {:<14}{:>8.2} s at {:.2} s",
+            bar.name,
+            bar.end - bar.start,
+            bar.start
+        );
+    }
+    Ok(())
 }

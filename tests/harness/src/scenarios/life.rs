@@ -11,7 +11,7 @@ use crate::node::{self, eventually, health, number_at, text_at};
 use crate::qemu::Machine;
 
 /// What a boot goes through on its way into the cluster.
-const PHASES: [&str; 15] = [
+const PHASES: [&str; 16] = [
     "init",
     "root-device",
     "verity",
@@ -22,6 +22,7 @@ const PHASES: [&str; 15] = [
     "network",
     "clock",
     "containerd",
+    "agent-may-start",
     "unsealed",
     "staked",
     "registered",

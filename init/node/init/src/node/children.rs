@@ -55,10 +55,14 @@ impl Node {
     }
 
     fn start(&mut self, name: Name, now: Duration) {
+        // a task that finds nothing yet starts again and again
+        let first = self.slots.get(&name).is_some_and(|slot| !slot.has_run);
+        let seconds = timeline::text(timeline::now());
         match self.try_start(name) {
             Ok(process) => {
-                if matches!(name.service().kind, Kind::Daemon(_)) {
-                    info!(service = %name, process = process.as_raw_nonzero(), "started");
+                if matches!(name.service().kind, Kind::Daemon(_)) || first {
+                    let process = process.as_raw_nonzero();
+                    info!(service = %name, process, seconds, "started");
                 }
                 self.take_effects(name.service().effects.started);
             }
@@ -106,6 +110,7 @@ impl Node {
         .map_err(|error| chain(&error))?;
         let id = process.id();
         slot.process = Some(process);
+        slot.has_run = true;
         slot.complaint = None;
         slot.connection_interest = (true, false);
         slot.connection_resumes = None;
@@ -164,6 +169,8 @@ impl Node {
         match ended {
             Ended::Stopped => info!(service = %name, exit = %exit, "stopped"),
             Ended::Done => {
+                let seconds = timeline::text(now);
+                info!(service = %name, seconds, "done");
                 self.clear_trouble(name);
                 self.take_effects(name.service().effects.up);
             }
@@ -324,10 +331,12 @@ impl Node {
 
     /// A daemon says that it is ready.
     pub(super) fn became_ready(&mut self, name: Name) {
-        if !self.supervisor.ready(name, timeline::now()) {
+        let now = timeline::now();
+        if !self.supervisor.ready(name, now) {
             return;
         }
-        info!(service = %name, "ready");
+        let seconds = timeline::text(now);
+        info!(service = %name, seconds, "ready");
         self.take_effects(name.service().effects.up);
     }
 

@@ -23,7 +23,7 @@ use wire::status::{DegradedReason, Phase};
 use crate::event_loop::{EventLoop, Token};
 use crate::power::{PowerButtons, Reason, StopPlan};
 use crate::service::{
-    Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor, TaskLines,
+    AGENT, Agent, Name, NotifySocket, OutputPipe, Process, Service, Supervisor, TaskLines,
 };
 use crate::status::StatusBoard;
 use crate::wire_server::Connection;
@@ -76,6 +76,8 @@ pub(crate) struct Inputs {
 #[derive(Debug)]
 struct Slot {
     process: Option<Process>,
+    /// Whether there has been one.
+    has_run: bool,
     connection: Option<Connection>,
     /// What the loop waits for on the connection: reading, room to write.
     connection_interest: (bool, bool),
@@ -104,6 +106,7 @@ impl Default for Slot {
     fn default() -> Self {
         Self {
             process: None,
+            has_run: false,
             connection: None,
             connection_interest: (true, false),
             connection_resumes: None,
@@ -231,6 +234,9 @@ impl Node {
         self.try_sockets(now);
         self.advance_stop(now);
         self.advance_agent_stop(now);
+        if self.supervisor.has_its_requirements(AGENT) {
+            self.reach(Phase::AgentMayStart);
+        }
         self.carry_out_plan(now);
         self.recover(now);
         if self.board.has_reached(Phase::State) && !self.log_opened {

@@ -151,6 +151,14 @@ impl Supervisor {
             .map(|machine| (machine.service.name, machine.stage))
     }
 
+    /// Whether a service could start now, whether or not it is wanted.
+    pub(crate) fn has_its_requirements(&self, name: Name) -> bool {
+        self.machines
+            .iter()
+            .find(|machine| machine.service.name == name)
+            .is_some_and(|machine| self.may_start(machine))
+    }
+
     /// Whether all that it requires is up, and all that it comes after is, or has failed. What is not
     /// can't come up by time alone.
     fn may_start(&self, machine: &Machine) -> bool {

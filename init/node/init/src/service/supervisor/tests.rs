@@ -96,7 +96,9 @@ fn a_service_starts_when_what_it_requires_is_up() {
     assert_eq!(scene.plan(), [Command::Start(Name::Staker)]);
     scene.supervisor.want(Name::K3s);
     assert!(scene.plan().is_empty());
+    assert!(!scene.supervisor.has_its_requirements(Name::K3s));
     assert!(scene.ready(Name::Containerd));
+    assert!(scene.supervisor.has_its_requirements(Name::K3s));
     assert_eq!(scene.plan(), [Command::Start(Name::K3s)]);
 }
 
