@@ -13,6 +13,7 @@ use harness::tpm::Tpm;
 use initramfs::verity::{RootHash, Superblock};
 use tempfile::TempDir;
 
+use super::marks::AGENT_STARTED;
 use super::row::Row;
 use crate::peers::packages::Packages;
 use crate::peers::{busybox, initramfs as archives, systemd};
@@ -119,14 +120,16 @@ impl<'a> Stage<'a> {
         options
     }
 
-    /// Runs a node until it has joined, and switches it off in order.
+    /// Runs a node until its agent starts, and switches it off in order. The agent does not join: a cluster
+    /// has one node of a name, and these are several.
     async fn live(&self, options: MachineOptions, name: &str) -> Result<()> {
         eprintln!("bench: a node lives once, for its later boots ({name})");
         let directory = self.at(&format!("{name}.machine"));
         fs::create_dir_all(&directory).context("cannot create a machine's folder")?;
         let mut machine = Machine::start(&options, &directory, None).await?;
         let lived = async {
-            node::joined(&machine, &self.devnet).await?;
+            let started = format!("timeline phase={AGENT_STARTED} ");
+            machine.expect(&started).await?;
             node::switch_off(&mut machine).await
         };
         let lived = lived.await;

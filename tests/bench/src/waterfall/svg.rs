@@ -8,7 +8,10 @@ const LABELS: f64 = 120.0;
 const SECONDS: f64 = 860.0;
 const MARGIN: f64 = 20.0;
 const ROW: f64 = 22.0;
-const HEAD: f64 = 60.0;
+/// Title, the points' names one below the other, and the seconds.
+const HEAD: f64 = 92.0;
+const POINTS: f64 = 36.0;
+const POINT: f64 = 14.0;
 const STYLE: &str = "text{font:12px sans-serif;fill:#222}.tick{stroke:#ddd}.point{stroke:#777;stroke-dasharray:4 3}\
     .bar{fill:#8fb4d9}.open{fill:#d8e4f0}.critical{fill:#d9603b}.title{font-weight:bold}";
 
@@ -70,14 +73,13 @@ pub(super) fn draw(timeline: &Timeline, critical: &[usize]) -> String {
             name = escaped(&bar.name),
         );
     }
-    for (name, at) in &timeline.points {
-        let at = x(*at);
+    for (row, (name, at)) in timeline.points.iter().enumerate() {
+        let (at, top) = (x(*at), POINTS + row as f64 * POINT);
         let _ = writeln!(
             svg,
-            "<line class=\"point\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{:.1}\" y2=\"{height}\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            HEAD - 24.0,
-            HEAD - 26.0,
+            "<line class=\"point\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top:.1}\" y2=\"{height}\"/>\
+             <text x=\"{:.1}\" y=\"{top:.1}\" text-anchor=\"end\">{}</text>",
+            at - 4.0,
             escaped(name)
         );
     }
