@@ -93,12 +93,6 @@ impl Error {
         }
     }
 
-    /// Whether the TPM refused since a PCR was extended after the policy session had checked one.
-    #[must_use]
-    pub fn is_pcr_changed(&self) -> bool {
-        self.response() == Some(TpmRcBase::PcrChanged)
-    }
-
     /// Whether the TPM refused since nothing is at the handle.
     ///
     /// `TPM_RC_HANDLE` is what an absent persistent object or NV index gives.

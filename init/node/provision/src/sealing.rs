@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use seal::envelope::{self, Envelope, Sealing};
 use seal::release::{self, MAX_FILE, Phase, ReleasePolicies};
@@ -169,20 +168,9 @@ impl Sealer {
         envelope: &Envelope,
         label: &str,
     ) -> Result<Zeroizing<Vec<u8>>, envelope::Error> {
-        for _ in 1..OPENINGS {
-            match envelope.open(&mut self.tpm, label, &self.releases) {
-                Err(error) if error.is_pcr_changed() => std::thread::sleep(OPENING_PAUSE),
-                opened => return opened,
-            }
-        }
         envelope.open(&mut self.tpm, label, &self.releases)
     }
 }
-
-/// How often something is opened while PCRs are extended meanwhile: the kernel measures modules, of which a
-/// machine loads some dozens while it boots.
-const OPENINGS: u32 = 100;
-const OPENING_PAUSE: Duration = Duration::from_millis(50);
 
 fn read(path: &str) -> Result<Vec<u8>, CannotSeal> {
     files::read_bounded(path, MAX_FILE).map_err(|error| match error.kind() {
@@ -194,56 +182,4 @@ fn read(path: &str) -> Result<Vec<u8>, CannotSeal> {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex_digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use fixtures::software_tpm::{Publisher, STUB, Swtpm};
-    use seal::tpm::nv;
-    use seal::tpm::transport::Transport;
-
-    use super::*;
-
-    /// `TPM_CC_Unseal` (TPM 2.0 library, part 2, 6.5.2), where a command has its code.
-    const UNSEAL: [u8; 4] = [0, 0, 1, 0x5e];
-    /// Where IMA measures to.
-    const IMA: u8 = 10;
-
-    /// A TPM in which the kernel measures a module just before something is unsealed.
-    struct Busy {
-        channel: Box<dyn Transport>,
-        other: Tpm,
-        modules: u32,
-    }
-
-    impl Transport for Busy {
-        fn transact(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, TpmError> {
-            if command.get(6..10) == Some(&UNSEAL) && self.modules > 0 {
-                self.modules -= 1;
-                self.other.extend_pcr(IMA, &[1; 32])?;
-            }
-            self.channel.transact(command)
-        }
-    }
-
-    #[test]
-    fn unseal_while_modules_are_measured_opens() {
-        let swtpm = Swtpm::new();
-        swtpm.open().extend_pcr(pcr::KERNEL, &STUB).unwrap();
-        let boot = pcr::phase_digest(Phase::Boot.name());
-        swtpm.open().extend_pcr(pcr::KERNEL, &boot).unwrap();
-        let busy = Busy {
-            channel: swtpm.channel(),
-            other: swtpm.open(),
-            modules: 3,
-        };
-        let mut sealer = Sealer {
-            tpm: Tpm::new(Box::new(busy)),
-            releases: Publisher::new().release(&STUB, 1),
-        };
-        let policy = sealer.policy(nv::COUNTER).unwrap();
-        let envelope = sealer.seal("test", policy, None, b"content").unwrap();
-        let opened = sealer.unseal(&envelope, "test").unwrap();
-        assert_eq!(opened.as_slice(), b"content");
-    }
 }

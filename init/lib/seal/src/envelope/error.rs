@@ -98,15 +98,3 @@ impl From<tpm::error::Error> for Error {
         Self::Tpm(error)
     }
 }
-
-impl Error {
-    /// Whether a PCR was extended while the policy was checked (`TPM_RC_PCR_CHANGED`, Part 3, 23.7), as the
-    /// kernel does for each module that it measures (IMA, with Secure Boot): the same once more can succeed.
-    #[must_use]
-    pub fn is_pcr_changed(&self) -> bool {
-        match self {
-            Self::Tpm(error) | Self::Policy(Unsatisfied::Tpm(error)) => error.is_pcr_changed(),
-            _ => false,
-        }
-    }
-}

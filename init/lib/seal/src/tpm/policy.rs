@@ -32,6 +32,7 @@ use super::{
     object::{Loaded, Name, Public, name_of, single_handle},
     pcr,
     policy_digest::PolicyDigest,
+    session::PolicyError,
     template,
 };
 use crate::release::{Phase, ReleasePolicies, SignedPolicy, policy_reference};
@@ -81,6 +82,12 @@ pub enum Unsatisfied {
     /// The TPM failed.
     #[error(transparent)]
     Tpm(#[from] Error),
+}
+
+impl PolicyError for Unsatisfied {
+    fn is_pcr_changed(&self) -> bool {
+        matches!(self, Self::Tpm(error) if error.is_pcr_changed())
+    }
 }
 
 /// What has to hold for an object to be used.

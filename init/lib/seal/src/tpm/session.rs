@@ -1,10 +1,13 @@
 //! Authorisation sessions: TPM 2.0 Library Part 1, 19 and 21.
 
+use std::thread;
+use std::time::Duration;
+
 use tpm2_protocol::{
     basic::TpmHandle,
     data::{
-        Tpm2bAuth, Tpm2bEncryptedSecret, Tpm2bNonce, TpmAlgId, TpmCc, TpmRh, TpmSe, TpmaSession,
-        TpmsAuthCommand, TpmsAuthResponse, TpmtSymDef, TpmuSymKeyBits, TpmuSymMode,
+        Tpm2bAuth, Tpm2bEncryptedSecret, Tpm2bNonce, TpmAlgId, TpmCc, TpmRcBase, TpmRh, TpmSe,
+        TpmaSession, TpmsAuthCommand, TpmsAuthResponse, TpmtSymDef, TpmuSymKeyBits, TpmuSymMode,
     },
     frame::{TpmStartAuthSessionCommand, TpmStartAuthSessionResponse},
 };
@@ -16,6 +19,26 @@ use super::{
     error::Error,
     object::Loaded,
 };
+
+/// How often work is done again, in a new policy session each time, since a PCR was extended meanwhile. With
+/// Secure Boot on, the kernel measures each module that it loads into PCR 10 (IMA's architecture policy,
+/// security/integrity/ima/ima_efi.c), and a boot loads some dozens.
+const PCR_CHANGES: u32 = 100;
+/// The pause before it is done again.
+const PCR_CHANGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// An error of what is done in a policy session.
+pub(crate) trait PolicyError: From<Error> {
+    /// Whether a PCR was extended after the session had checked one (`TPM_RC_PCR_CHANGED`; Part 3, 23.7), whichever
+    /// PCR it was: the same can succeed in a new session.
+    fn is_pcr_changed(&self) -> bool;
+}
+
+impl PolicyError for Error {
+    fn is_pcr_changed(&self) -> bool {
+        self.response() == Some(TpmRcBase::PcrChanged)
+    }
+}
 
 /// How a command is authorised, and whether its first parameters are encrypted.
 ///
@@ -234,16 +257,23 @@ impl Tpm {
         self.with_session(root, TpmSe::Hmac, work)
     }
 
-    /// Works with a salted policy session, and ends it whatever comes of the work.
+    /// Works with a salted policy session, and ends it whatever comes of the work. Where a PCR was extended
+    /// meanwhile, the work is done again in a new session, within 5 s.
     ///
     /// # Errors
     ///
     /// The work's, or when the TPM refuses the session.
-    pub(crate) fn with_policy<T, E: From<Error>>(
+    pub(crate) fn with_policy<T, E: PolicyError>(
         &mut self,
         root: &Loaded,
-        work: impl FnOnce(&mut Self, &mut Session) -> Result<T, E>,
+        mut work: impl FnMut(&mut Self, &mut Session) -> Result<T, E>,
     ) -> Result<T, E> {
+        for _ in 1..PCR_CHANGES {
+            match self.with_session(root, TpmSe::Policy, &mut work) {
+                Err(error) if error.is_pcr_changed() => thread::sleep(PCR_CHANGE_PAUSE),
+                done => return done,
+            }
+        }
         self.with_session(root, TpmSe::Policy, work)
     }
 }
