@@ -96,7 +96,8 @@ static STATE: Service = Service {
 static CONTAINERD: Service = Service {
     program: "/usr/bin/containerd",
     cgroup: "system/containerd",
-    requires: &[Name::State],
+    // it believes what the state holds, and nothing does as long as anything can be unsealed
+    requires: &[Name::State, Name::Measure],
     start_limit: Some(Duration::from_secs(300)),
     effects: Effects {
         up: &[Effect::Reach(Phase::Containerd)],
