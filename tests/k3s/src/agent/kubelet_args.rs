@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Every flag of the kubelet 1.36 (Kubernetes, `cmd/kubelet/app/options`, `pkg/kubelet/cadvisor`;
-/// component-base, `logs`). Gone since 1.35: `pod-infra-container-image`. The double obeys those of
-/// [`KubeletArguments`] and passes over the rest.
+/// Every flag of the kubelet 1.36 (Kubernetes, `cmd/kubelet/app/options`; component-base, `logs`,
+/// without JSON logs, which k3s does not link). Gone by 1.35: `pod-infra-container-image`. The
+/// double obeys those of [`KubeletArguments`] and passes over the rest.
 const KNOWN: &str = "
     address allowed-unsafe-sysctls anonymous-auth application-metrics-count-limit
     authentication-token-webhook authentication-token-webhook-cache-ttl authorization-mode
@@ -27,18 +27,17 @@ const KNOWN: &str = "
     image-gc-high-threshold image-gc-low-threshold image-service-endpoint
     kernel-memcg-notification kube-api-burst kube-api-content-type kube-api-qps kube-reserved
     kube-reserved-cgroup kubeconfig kubelet-cgroups local-storage-capacity-isolation lock-file
-    log-cadvisor-usage log-flush-frequency log-json-info-buffer-size log-json-split-stream
-    log-text-info-buffer-size log-text-split-stream logging-format machine-id-file
-    make-iptables-util-chains manifest-url manifest-url-header max-open-files max-pods
-    maximum-dead-containers maximum-dead-containers-per-container memory-manager-policy
-    minimum-container-ttl-duration minimum-image-ttl-duration node-ip node-labels
-    node-status-max-images node-status-update-frequency oom-score-adj pod-cidr pod-manifest-path
-    pod-max-pids pods-per-core port protect-kernel-defaults provider-id qos-reserved
-    read-only-port register-node register-with-taints registry-burst registry-qps reserved-cpus
-    reserved-memory resolv-conf root-dir rotate-certificates rotate-server-certificates runonce
-    runtime-cgroups runtime-request-timeout seccomp-default serialize-image-pulls
-    storage-driver-buffer-duration storage-driver-db storage-driver-host storage-driver-password
-    storage-driver-secure storage-driver-table storage-driver-user
+    log-cadvisor-usage log-flush-frequency log-text-info-buffer-size log-text-split-stream
+    logging-format machine-id-file make-iptables-util-chains manifest-url manifest-url-header
+    max-open-files max-pods maximum-dead-containers maximum-dead-containers-per-container
+    memory-manager-policy minimum-container-ttl-duration minimum-image-ttl-duration node-ip
+    node-labels node-status-max-images node-status-update-frequency oom-score-adj pod-cidr
+    pod-manifest-path pod-max-pids pods-per-core port protect-kernel-defaults provider-id
+    qos-reserved read-only-port register-node register-with-taints registry-burst registry-qps
+    reserved-cpus reserved-memory resolv-conf root-dir rotate-certificates
+    rotate-server-certificates runonce runtime-cgroups runtime-request-timeout seccomp-default
+    serialize-image-pulls storage-driver-buffer-duration storage-driver-db storage-driver-host
+    storage-driver-password storage-driver-secure storage-driver-table storage-driver-user
     streaming-connection-idle-timeout sync-frequency system-cgroups system-reserved
     system-reserved-cgroup tls-cert-file tls-cipher-suites tls-min-version tls-private-key-file
     topology-manager-policy topology-manager-policy-options topology-manager-scope v version
@@ -210,9 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn flag_that_kubernetes_removed_is_refused() {
+    fn flag_that_is_gone_or_not_linked_is_refused() {
         for name in [
             "container-runtime",
+            "log-json-split-stream",
             "keep-terminated-pod-volumes",
             "master-service-namespace",
             "pod-infra-container-image",
