@@ -13,9 +13,9 @@ readonly VIRT_FIRMWARE=virt-firmware==26.10
 readonly VIRT_FIRMWARE_SHA256=17400a94e9030d02861d00b030fd2f3c2d5b023aa68e955b29b1d58474925391
 readonly OUT=target/images  # images that `run` and `test` build for themselves
 readonly PROGRAMS="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release"
-# What resolves no names is linked with musl: half as large as with glibc, which a boot has to read
+# The node's programs are linked with musl, and by the profile `node`: half as large, which a boot has to read
 readonly MUSL=x86_64-unknown-linux-musl
-readonly MUSL_PROGRAMS="${CARGO_TARGET_DIR:-target}/$MUSL/release"
+readonly NODE_PROGRAMS="${CARGO_TARGET_DIR:-target}/$MUSL/node"
 
 usage() {
     cat <<'END'
@@ -51,8 +51,8 @@ Usage: ./build.sh COMMAND
                    the fuzz targets of tests/fuzz, or one, for a minute each or that long; 0 goes
                    through the seeds and what earlier runs have found, and ends
   image [--k3s PATH|URL|double] [--out DIR] [--release-key FILE] [--security-version N]
-        [--secure-boot-key FILE --secure-boot-certificate FILE]
-                   the disk image and its manifest, by default into out/, with the k3s release that
+        [--secure-boot-key FILE --secure-boot-certificate FILE] [--force]
+                   the disk image and its manifest, by default into out/, unless they are up to date, with the k3s release that
                    the lock pins; a URL is pinned by #sha256=DIGEST at its end. The release key (P-256,
                    PKCS #8 in PEM) signs what the image measures; without one a development key is made.
                    The other key (RSA, PEM) signs boot loader and kernel image for Secure Boot
@@ -259,15 +259,15 @@ ensure_rust() { # COMMAND...
     has_rust "$@" || die "no Rust $RUST or newer, and rustup could not install it"
 }
 
-# Rust's standard library for musl, where it can be had. Without it those programs are linked with glibc as the
-# others are: they work the same, and are larger.
+# Rust's standard library for musl, where it can be had. Without it the node's programs are those of the
+# workspace, linked with glibc: they work the same, and are larger.
 has_musl() {
     [[ -d $(rustc --print sysroot)/lib/rustlib/$MUSL ]] && return
     if command -v rustup >/dev/null; then
         say "installing Rust's standard library for $MUSL by rustup"
         rustup target add "$MUSL" >&2 && return
     fi
-    say "NOTICE: NO STANDARD LIBRARY FOR $MUSL: PID 1 is linked with glibc here, and is twice as large"
+    say "NOTICE: NO STANDARD LIBRARY FOR $MUSL: the node's programs are linked with glibc here, and twice as large"
     return 1
 }
 
@@ -292,10 +292,11 @@ compile() {
     cargo build --release --workspace --locked
     programs=(--programs "$PROGRAMS")
     if has_musl; then
-        cargo build --release --locked --target "$MUSL" \
+        # ring has C in it, which needs nothing of a C library: the host's compiler does
+        CC_x86_64_unknown_linux_musl=cc cargo build --profile node --locked --target "$MUSL" \
             --package init --package initramfs --package provision --package tee-report --package metadata \
-            --package pause
-        programs=(--programs "$MUSL_PROGRAMS" "${programs[@]}")
+            --package netd --package staker --package pause
+        programs=(--programs "$NODE_PROGRAMS" "${programs[@]}")
     fi
 }
 
@@ -460,15 +461,19 @@ command_fuzz() {
 }
 
 command_image() {
-    local k3s=${K3S_BIN:-pinned} out=out signing=()
+    local k3s=${K3S_BIN:-pinned} out=out options=()
     while (($#)); do
         case $1 in
+            --force)
+                options+=("$1")
+                shift
+                ;;
             --k3s | --out | --release-key | --security-version | --secure-boot-key | --secure-boot-certificate)
                 [[ -n ${2:-} ]] || die "image: $1 needs a value"
                 case $1 in
                     --k3s) k3s=$2 ;;
                     --out) out=$2 ;;
-                    *) signing+=("$1" "$2") ;;
+                    *) options+=("$1" "$2") ;;
                 esac
                 [[ $1 != --secure-boot-key ]] || want sbsigntool command -v sbsign
                 shift 2
@@ -478,7 +483,7 @@ command_image() {
     done
     prepare build
     compile
-    build_image "$k3s" "$out" "${signing[@]}"
+    build_image "$k3s" "$out" "${options[@]}"
 }
 
 command_seal() {
