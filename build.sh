@@ -483,7 +483,7 @@ command_image() {
     done
     prepare build
     compile
-    build_image "$k3s" "$out" "${options[@]}"
+    build_image "$k3s" "$out" --compression small "${options[@]}"
 }
 
 command_seal() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::digest;
 use crate::disk;
-use crate::filesystem;
+use crate::filesystem::{self, Compression};
 use crate::initramfs;
 use crate::inputs::{self, Inputs, Record, State};
 use crate::k3s::{self, Source};
@@ -53,6 +53,8 @@ pub struct Request {
     pub release_key: KeySource,
     /// The image's security version.
     pub security_version: u16,
+    /// How long to compress.
+    pub compression: Compression,
     /// Signs for Secure Boot, where wanted.
     pub secure_boot: Option<SecureBoot>,
 }
@@ -145,7 +147,7 @@ pub fn build(request: &Request) -> Result<()> {
     let at = |name: &str| staging.path().join(name);
 
     step("root: writing EROFS");
-    filesystem::erofs(&tree, date, &tools, &at("root.erofs"))?;
+    filesystem::erofs(&tree, date, request.compression, &tools, &at("root.erofs"))?;
     step(format!(
         "root: {}, hashing it for dm-verity",
         human_size(fs::metadata(at("root.erofs"))?.len())

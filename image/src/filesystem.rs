@@ -10,13 +10,34 @@ use crate::digest;
 use crate::tools::Tools;
 use crate::tree::{Content, Entry, Kind, Tree};
 
-/// zstd's level: 6 makes the image 6 % smaller and takes five times as long.
-const COMPRESSION: &str = "zstd,level=1";
-/// Largest compressed cluster, in bytes: large ones compress better, small ones read faster.
+/// How long the builder compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compression {
+    /// Some seconds: for images that are tried.
+    Fast,
+    /// A minute or more: for images that are downloaded and flashed.
+    Small,
+}
+
+impl Compression {
+    /// mkfs.erofs' algorithms, by the numbers that [`HINTS`] name: LZ4 for what a boot waits for, as zstd took
+    /// 0.6 s longer from PID 1 to the agent's start; zstd for the rest (docs/performance.md).
+    const fn algorithms(self) -> &'static str {
+        match self {
+            Self::Fast => "lz4hc,level=9:zstd,level=1",
+            Self::Small => "lz4hc,level=12:zstd,level=15",
+        }
+    }
+}
+
+/// Largest compressed cluster, in bytes: large ones compress better; smaller ones did not read faster.
 const CLUSTER: &str = "65536";
-/// Files that are compressed already are stored as they are: the first number is the cluster's size, 0 for
-/// none; then a pattern of paths.
-const STORED: &str = "0 \\.ko\\.xz$\n";
+/// mkfs.erofs' hints: the cluster's size, 0 for files that are compressed already; the algorithm's number; a
+/// pattern of paths. Files that match none have the first algorithm.
+const HINTS: &str = "0 \\.ko\\.xz$\n\
+    65536 1 ^usr/bin/k3s$\n\
+    65536 1 ^usr/share/k3s-daas/k3s-data/\n\
+    65536 1 ^usr/lib/cni/\n";
 /// Block size of the file system and of dm-verity on both sides, in bytes.
 pub const BLOCK: u64 = 4096;
 
@@ -24,7 +45,13 @@ pub const BLOCK: u64 = 4096;
 ///
 /// # Errors
 /// When a file can't be read or mkfs.erofs fails.
-pub fn erofs(tree: &Tree, date: u64, tools: &Tools, image: &Path) -> Result<()> {
+pub fn erofs(
+    tree: &Tree,
+    date: u64,
+    compression: Compression,
+    tools: &Tools,
+    image: &Path,
+) -> Result<()> {
     let directory = image.parent().unwrap_or(Path::new("."));
     let archive =
         tempfile::NamedTempFile::new_in(directory).context("can't create the root's archive")?;
@@ -32,7 +59,7 @@ pub fn erofs(tree: &Tree, date: u64, tools: &Tools, image: &Path) -> Result<()> 
     let uuid = digest::uuid("erofs", &date.to_string());
     let hints =
         tempfile::NamedTempFile::new_in(directory).context("can't create the compression hints")?;
-    std::fs::write(hints.path(), STORED).context("can't write the compression hints")?;
+    std::fs::write(hints.path(), HINTS).context("can't write the compression hints")?;
     // the result does not depend on the number of workers
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     write_tar(tree, date, &mut out)?;
@@ -41,7 +68,7 @@ pub fn erofs(tree: &Tree, date: u64, tools: &Tools, image: &Path) -> Result<()> 
     tools
         .run("usr/bin/mkfs.erofs")?
         .args(["--tar=f", "--all-root", "--quiet"])
-        .arg(format!("-z{COMPRESSION}"))
+        .arg(format!("-z{}", compression.algorithms()))
         .arg(format!("-C{CLUSTER}"))
         .arg(format!("-b{BLOCK}"))
         .arg(format!("-T{date}"))

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use image::build::{self, Request};
 use image::download::Vanished;
+use image::filesystem::Compression;
 use image::k3s::{self, Source};
 use image::lock::Lock;
 use image::programs::Programs;
@@ -84,6 +85,9 @@ struct BuildArguments {
     /// The image's security version: it opens what is sealed for this floor and those below
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     security_version: u16,
+    /// How long to compress
+    #[arg(long, value_enum, default_value = "fast")]
+    compression: Compression,
     /// Signs boot loader and kernel image for Secure Boot, with an RSA private key in PEM (and the host's
     /// sbsign). The signatures hold the time, so such an image is not the same byte for byte
     #[arg(long, value_name = "FILE", requires = "secure_boot_certificate")]
@@ -150,6 +154,7 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         cache,
         release_key,
         security_version,
+        compression,
         secure_boot_key,
         secure_boot_certificate,
     } = arguments;
@@ -167,6 +172,7 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         overlay,
         release_key: release_key.map_or(KeySource::Development, KeySource::File),
         security_version,
+        compression,
         secure_boot: secure_boot_key
             .zip(secure_boot_certificate)
             .map(|(key, certificate)| SecureBoot { key, certificate }),

@@ -65,6 +65,7 @@ impl Inputs {
         inputs.bytes("release key", release.public_pem()?.as_bytes());
         inputs.value("release key is development", release.is_development);
         inputs.value("security version", release.security_version);
+        inputs.value("compression", format!("{:?}", request.compression));
         match &request.secure_boot {
             Some(secure_boot) => {
                 inputs.file("secure boot key", &secure_boot.key)?;

@@ -1,6 +1,7 @@
 use std::fs::{File, Permissions};
 
 use super::*;
+use crate::filesystem::Compression;
 use crate::programs::Programs;
 use crate::release::KeySource;
 use crate::secure_boot::SecureBoot;
@@ -47,6 +48,7 @@ impl Place {
             overlay: at("overlays/base"),
             release_key: KeySource::Development,
             security_version: 0,
+            compression: Compression::Fast,
             secure_boot: None,
         };
         Self { directory, request }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use image::filesystem;
+use image::filesystem::{self, Compression};
 use image::tree::{Entry, Kind, Tree};
 
 use super::initramfs::program;
@@ -141,7 +141,13 @@ pub fn build(packages: &Packages, image: &Path, programs: &Path, directory: &Pat
         hashes: directory.join("systemd.verity"),
         hash: String::new(),
     };
-    filesystem::erofs(&tree, packages.date, &packages.tools, &root.data)?;
+    filesystem::erofs(
+        &tree,
+        packages.date,
+        Compression::Fast,
+        &packages.tools,
+        &root.data,
+    )?;
     let hash = filesystem::verity(&root.data, &packages.tools, &root.hashes)?;
     fs::remove_dir_all(&unpacked).context("cannot remove the unpacked root")?;
     Ok(Root { hash, ..root })
