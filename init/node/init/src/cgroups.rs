@@ -92,6 +92,14 @@ pub(crate) fn create(group: &str) -> Result<PathBuf, CgroupError> {
     }
 }
 
+/// Sets a group's share of the processors beside its siblings' (`cpu.weight`, 1 to 10000; 100 is the default).
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn set_cpu_weight(directory: &Path, weight: u16) -> io::Result<()> {
+    files::write_existing(directory.join("cpu.weight"), &weight.to_string())
+}
+
 /// Sends SIGKILL to every process of a group and of those below it, all at once (`cgroup.kill`).
 /// A group that is not there has none.
 ///

@@ -16,6 +16,7 @@ mod event_loop;
 mod identity;
 mod node;
 mod power;
+mod read_ahead;
 mod service;
 mod setup;
 mod status;

@@ -9,7 +9,7 @@ use wire::paths;
 use wire::status::Phase;
 use wire::users::{METADATA, NETD, STAKER};
 
-use crate::{cgroups, identity, sysctls};
+use crate::{cgroups, identity, read_ahead, sysctls};
 use kernel::modules::ModuleLoader;
 use kernel::mounts;
 use kernel::root_devices::RootDevices;
@@ -141,6 +141,7 @@ pub(crate) fn system_setup() -> Result<Setup, SetupError> {
     })?;
     prepare_tpm();
     timeline::mark(Phase::Mounts);
+    read_ahead::start();
     // Their sysctls exist once the modules are there.
     let modules =
         ModuleLoader::start(&MODULES, sysctls::apply_bridge).map_err(SetupError::Thread)?;

@@ -98,7 +98,7 @@ impl Node {
             .transpose()
             .map_err(|error| error.to_string())?
             .unzip();
-        let cgroup = open_cgroup(service.cgroup)?;
+        let cgroup = open_cgroup(service.cgroup, service.cpu_weight)?;
         let process = launch(&Launch {
             service,
             arguments: &arguments,
@@ -437,8 +437,13 @@ fn configuration_task(name: Name, exit: &Exit) -> Option<Name> {
     exit.is_of_configuration().then_some(configured.by)
 }
 
-fn open_cgroup(group: &str) -> Result<OwnedFd, String> {
+fn open_cgroup(group: &str, weight: Option<u16>) -> Result<OwnedFd, String> {
     let directory = cgroups::create(group).map_err(|error| chain(&error))?;
+    if let Some(weight) = weight
+        && let Err(error) = cgroups::set_cpu_weight(&directory, weight)
+    {
+        tracing::warn!(group, weight, %error, "the group keeps its share of the processors");
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&directory, flags, Mode::empty())
         .map_err(|error| format!("its cgroup can't be opened: {error}"))

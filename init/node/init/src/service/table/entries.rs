@@ -46,6 +46,7 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         arguments: Arguments::Fixed(&[]),
         environment: &[],
         cgroup: "",
+        cpu_weight: None,
         user: None,
         filtered: false,
         requires: &[],
@@ -96,6 +97,8 @@ static STATE: Service = Service {
 static CONTAINERD: Service = Service {
     program: "/usr/bin/containerd",
     cgroup: "system/containerd",
+    // the boot waits for it longer than for the staker beside it
+    cpu_weight: Some(1000),
     // it believes what the state holds, and nothing does as long as anything can be unsealed
     requires: &[Name::State, Name::Measure],
     start_limit: Some(Duration::from_secs(300)),

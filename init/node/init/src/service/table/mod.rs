@@ -70,6 +70,8 @@ pub(crate) struct Service {
     pub(crate) environment: &'static [(&'static str, &'static str)],
     /// Below the root of the cgroup tree.
     pub(crate) cgroup: &'static str,
+    /// Its share of the processors beside its siblings' (`cpu.weight`); theirs is 100.
+    pub(crate) cpu_weight: Option<u16>,
     /// None: root.
     pub(crate) user: Option<User>,
     /// Whether the system calls that [`sys::system_calls`] lists are refused to it.
