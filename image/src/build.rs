@@ -10,7 +10,7 @@ use crate::disk;
 use crate::filesystem::{self, Compression};
 use crate::initramfs;
 use crate::inputs::{self, Inputs, Record, State};
-use crate::k3s::{self, Source};
+use crate::k3s::{self, K3s, Source};
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Part};
 use crate::modules;
@@ -18,7 +18,7 @@ use crate::programs::Programs;
 use crate::progress::{human_size, step};
 use crate::release::{KeySource, Release};
 use crate::root::{self, Ingredients};
-use crate::runtime;
+use crate::runtime::{self, Runtime};
 use crate::secure_boot::SecureBoot;
 use crate::staging::Staging;
 use crate::store::Store;
@@ -85,18 +85,26 @@ pub fn build_where_stale(request: &Request, force: bool) -> Result<()> {
     inputs.map_or(Ok(()), |inputs| Record::write(inputs, &request.out))
 }
 
-/// Builds an image. The output directory gets its files only when all of them are finished.
-///
-/// # Errors
-/// Says what is missing, malformed or out of reach; the output directory is then as it was.
-pub fn build(request: &Request) -> Result<()> {
+/// What an image is built from, all of it at hand.
+struct Materials {
+    lock: Lock,
+    wanted: Wanted,
+    /// The initramfs' program.
+    first: Vec<u8>,
+    k3s: K3s,
+    release: Release,
+    store: Store,
+    tools: Tools,
+    runtime: Runtime,
+}
+
+/// Fetches and compiles what the cache lacks.
+fn materials(request: &Request) -> Result<Materials> {
     let lock = Lock::read(&request.definitions.join("packages.lock"))?;
     let wanted = Wanted::read(&request.definitions.join("packages.toml"))?;
     if (&lock.suite, &lock.architecture) != (&wanted.suite, &wanted.architecture) {
         bail!("packages.lock is of another suite than packages.toml; run `./build.sh lock`");
     }
-    let staging = Staging::start(&request.out, &["manifest.json", inputs::RECORD])?;
-    let date = lock.source_date_epoch;
     let first = request.programs.read("initramfs")?;
     for name in root::PROGRAMS.iter().chain(&["pause"]) {
         request.programs.read(name)?;
@@ -111,7 +119,7 @@ pub fn build(request: &Request) -> Result<()> {
         &request.cache,
     )?;
     let store = Store::fill(&lock.only(&wanted.names()), &request.cache)?;
-    let tools = Tools::new(&wanted, &store, date)?;
+    let tools = Tools::new(&wanted, &store, lock.source_date_epoch)?;
     let runtime = runtime::obtain(&runtime::Request {
         wanted: &wanted.runtime,
         sources: &request.definitions.join("runtime"),
@@ -119,20 +127,50 @@ pub fn build(request: &Request) -> Result<()> {
         store: &store,
         cache: &request.cache,
     })?;
+    Ok(Materials {
+        lock,
+        wanted,
+        first,
+        k3s,
+        release,
+        store,
+        tools,
+        runtime,
+    })
+}
+
+/// Builds an image. The output directory gets its files only when all of them are finished.
+///
+/// # Errors
+/// Says what is missing, malformed or out of reach; the output directory is then as it was.
+pub fn build(request: &Request) -> Result<()> {
+    let staging = Staging::start(&request.out, &["manifest.json", inputs::RECORD])?;
+    let materials = materials(request)?;
+    let Materials {
+        lock,
+        wanted,
+        k3s,
+        release,
+        store,
+        tools,
+        runtime,
+        ..
+    } = &materials;
+    let date = lock.source_date_epoch;
     let kernel = store.get(&lock.kernel)?;
 
     step("modules: indexing");
-    let modules = modules::of_root(&wanted, kernel, &tools, &request.cache)?;
-    let early_modules = modules::of_initramfs(&wanted, &modules, &tools, &request.cache)?;
+    let modules = modules::of_root(wanted, kernel, tools, &request.cache)?;
+    let early_modules = modules::of_initramfs(wanted, &modules, tools, &request.cache)?;
 
     step("root: putting it together");
     let ingredients = Ingredients {
-        wanted: &wanted,
-        store: &store,
+        wanted,
+        store,
         modules: &modules,
         kernel_origin: &kernel.origin,
-        runtime: &runtime,
-        k3s: &k3s,
+        runtime,
+        k3s,
         programs: &request.programs,
         overlay: &request.overlay,
         date,
@@ -147,16 +185,16 @@ pub fn build(request: &Request) -> Result<()> {
     let at = |name: &str| staging.path().join(name);
 
     step("root: writing EROFS");
-    filesystem::erofs(&tree, date, request.compression, &tools, &at("root.erofs"))?;
+    filesystem::erofs(&tree, date, request.compression, tools, &at("root.erofs"))?;
     step(format!(
         "root: {}, hashing it for dm-verity",
         human_size(fs::metadata(at("root.erofs"))?.len())
     ));
-    let root_hash = filesystem::verity(&at("root.erofs"), &tools, &at("root.verity"))?;
+    let root_hash = filesystem::verity(&at("root.erofs"), tools, &at("root.verity"))?;
     let command_line = format!("roothash={root_hash} {COMMAND_LINE}");
 
     step("initramfs: packing");
-    let early = initramfs::tree(&first, &early_modules, &kernel.origin)?;
+    let early = initramfs::tree(&materials.first, &early_modules, &kernel.origin)?;
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
     let file_of = |file: &FileOf| -> Result<PathBuf> {
@@ -174,7 +212,7 @@ pub fn build(request: &Request) -> Result<()> {
     parts.write(staging.path())?;
 
     step("uki: linking, measuring and signing its policies");
-    let uki = uki::build(&parts, &release)?;
+    let uki = uki::build(&parts, release)?;
     drop(parts);
     let write = |name: &str, content: &[u8]| {
         fs::write(at(name), content).with_context(|| format!("can't write {name}"))
@@ -197,27 +235,19 @@ pub fn build(request: &Request) -> Result<()> {
         uki: &at("uki.efi"),
         boot_loader: &at("systemd-boot.efi"),
     };
-    disk::build(&parts, date, &tools, &at("disk.raw"))?;
+    disk::build(&parts, date, tools, &at("disk.raw"))?;
 
     step("manifest: writing");
     let manifest = Manifest {
-        format: 1,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        source_date_epoch: date,
         kernel: modules.release.clone(),
-        k3s: k3s.version.clone(),
-        k3s_sha256: k3s.sha256.clone(),
-        runtime: runtime.clone(),
         root_hash,
         command_line,
         pcr11: hex::encode(uki.pcr11),
-        release_key: hex::encode(release.point().to_compressed()),
-        release_key_is_development: release.is_development,
-        security_version: release.security_version,
         secure_boot: request.secure_boot.is_some(),
         parts: parts_of(staging.path())?,
         root: files,
         initramfs: manifest::files(&early)?,
+        ..manifest_of(&materials)
     };
     fs::write(at("manifest.json"), manifest.to_json()?).context("can't write the manifest")?;
 
@@ -232,6 +262,23 @@ pub fn build(request: &Request) -> Result<()> {
         k3s.version
     ));
     Ok(())
+}
+
+/// The manifest's part that the materials say.
+fn manifest_of(materials: &Materials) -> Manifest {
+    let (k3s, release) = (&materials.k3s, &materials.release);
+    Manifest {
+        format: 1,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        source_date_epoch: materials.lock.source_date_epoch,
+        k3s: k3s.version.clone(),
+        k3s_sha256: k3s.sha256.clone(),
+        runtime: materials.runtime.clone(),
+        release_key: hex::encode(release.point().to_compressed()),
+        release_key_is_development: release.is_development,
+        security_version: release.security_version,
+        ..Manifest::default()
+    }
 }
 
 /// The files written so far, by name.

@@ -7,7 +7,7 @@ use crate::runtime::Runtime;
 use crate::tree::{Content, Entry, Kind, Tree};
 
 /// The whole manifest.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Manifest {
     /// Format of this document.
     pub format: u32,

@@ -27,7 +27,7 @@ const RECIPE: &str = "1";
 const LIST: &str = "runtime.json";
 
 /// The programs of the runtime, and what they are made of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Runtime {
     /// Version of the Go toolchain that compiled them.

@@ -152,6 +152,28 @@ impl MachineOptions {
             "-device",
             &format!("virtio-net-pci,netdev={NETWORK_DEVICE},romfile="),
         ]);
+        self.storage(&mut arguments)?;
+        if let Some(socket) = tpm {
+            let chardev = format!("socket,id=tpm,path={}", path(socket)?);
+            arguments.take(["-chardev", &chardev, "-tpmdev"]);
+            arguments.take([
+                "emulator,id=tpm0,chardev=tpm",
+                "-device",
+                "tpm-crb,tpmdev=tpm0",
+            ]);
+        }
+        if let Some(file) = &self.configuration {
+            let value = format!("name=opt/k3s-daas/node.toml,file={}", path(file)?);
+            arguments.take(["-fw_cfg", &value]);
+        }
+        self.boot(&mut arguments)?;
+        Ok(arguments.0)
+    }
+}
+
+impl MachineOptions {
+    /// Disks and optical drives.
+    fn storage(&self, arguments: &mut Arguments) -> Result<()> {
         for (index, disk) in self.disks.iter().enumerate() {
             let drive = format!(
                 "file={},format=raw,if=none,id=disk{index},cache=writeback,discard=unmap",
@@ -171,19 +193,11 @@ impl MachineOptions {
             let device = format!("ide-cd,drive=medium{index},bus=ide.{index}");
             arguments.take(["-drive", &drive, "-device", &device]);
         }
-        if let Some(socket) = tpm {
-            let chardev = format!("socket,id=tpm,path={}", path(socket)?);
-            arguments.take(["-chardev", &chardev, "-tpmdev"]);
-            arguments.take([
-                "emulator,id=tpm0,chardev=tpm",
-                "-device",
-                "tpm-crb,tpmdev=tpm0",
-            ]);
-        }
-        if let Some(file) = &self.configuration {
-            let value = format!("name=opt/k3s-daas/node.toml,file={}", path(file)?);
-            arguments.take(["-fw_cfg", &value]);
-        }
+        Ok(())
+    }
+
+    /// What starts first: a kernel, or the firmware.
+    fn boot(&self, arguments: &mut Arguments) -> Result<()> {
         match &self.boot {
             Boot::Direct {
                 kernel,
@@ -210,11 +224,9 @@ impl MachineOptions {
                 }
             }
         }
-        Ok(arguments.0)
+        Ok(())
     }
-}
 
-impl MachineOptions {
     fn network(&self) -> Result<String> {
         // port 0: the system chooses, and the monitor tells
         let mut network =
