@@ -8,9 +8,11 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	eventsapi "github.com/containerd/containerd/api/events"
@@ -33,8 +35,10 @@ import (
 const (
 	// kubernetes is the namespace of the CRI plugin (containerd, internal/cri/constants).
 	kubernetes = "k8s.io"
-	// firstImport bounds what a start of containerd waits for the image.
-	firstImport = 30 * time.Second
+	// importLimit and removalLimit bound an import, for which a start of containerd waits, and the removal of a
+	// damaged image, which collects garbage in the whole store.
+	importLimit  = 30 * time.Second
+	removalLimit = 10 * time.Minute
 	// retryMinimum and retryMaximum bound the pause before the next try after a failure.
 	retryMinimum = time.Second
 	retryMaximum = time.Minute
@@ -92,13 +96,15 @@ func start(ic *plugin.InitContext) (any, error) {
 		return nil, fmt.Errorf("create a client: %w", err)
 	}
 	ctx := namespaces.WithNamespace(ic.Context, kubernetes)
-	removals, errors := containerd.Subscribe(ctx, `topic=="/images/delete"`)
+	removals, failures := containerd.Subscribe(ctx, `topic=="/images/delete"`)
 	keeper := &keeper{path: config.Path, client: containerd}
-	err = keeper.ensure(ctx, firstImport)
+	// a start waits for an import, which takes a moment, so that no pod asks a registry for the image; not for the
+	// removal of a damaged one
+	err = keeper.ensure(ctx)
 	if err != nil {
 		log.G(ctx).WithError(err).Error("the sandbox image cannot be imported; trying again")
 	}
-	go keeper.run(ctx, err == nil, removals, errors)
+	go keeper.run(ctx, err == nil, removals, failures)
 	return keeper, nil
 }
 
@@ -111,7 +117,7 @@ type keeper struct {
 }
 
 // run imports the image again whenever it is removed, until the context ends.
-func (k *keeper) run(ctx context.Context, present bool, removals <-chan *events.Envelope, errors <-chan error) {
+func (k *keeper) run(ctx context.Context, present bool, removals <-chan *events.Envelope, failures <-chan error) {
 	pause := retryMinimum
 	var retry <-chan time.Time
 	for {
@@ -121,7 +127,7 @@ func (k *keeper) run(ctx context.Context, present bool, removals <-chan *events.
 		select {
 		case <-ctx.Done():
 			return
-		case err := <-errors:
+		case err := <-failures:
 			// the event exchange ends with containerd alone
 			log.G(ctx).WithError(err).Info("the sandbox image is watched no longer")
 			return
@@ -134,7 +140,7 @@ func (k *keeper) run(ctx context.Context, present bool, removals <-chan *events.
 		case <-retry:
 			retry = nil
 		}
-		if err := k.ensure(ctx, firstImport); err != nil {
+		if err := k.ensureOrReplace(ctx); err != nil {
 			pause = min(2*pause, retryMaximum)
 			log.G(ctx).WithError(err).Error("the sandbox image cannot be imported; trying again")
 		} else {
@@ -165,28 +171,43 @@ func (k *keeper) concerns(envelope *events.Envelope) bool {
 	return false
 }
 
-// ensure imports the image where the store has not the whole of it. Where it is damaged, it is removed with all
-// its blobs and imported once more.
-func (k *keeper) ensure(ctx context.Context, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// errDamaged says that the store has something else under the image's name or digests.
+var errDamaged = errors.New("the sandbox image in the store is damaged")
+
+// ensure imports the image where the store has not the whole of it. An error wraps errDamaged where the import did
+// not help: the store takes a blob that it has already for whole.
+func (k *keeper) ensure(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, importLimit)
 	defer cancel()
 	wanted, err := k.wanted()
 	if err != nil {
 		return err
 	}
 	// reading is cheap, and an import writes to the disk a dozen times
-	if err := k.check(ctx, wanted); err == nil {
+	before := k.check(ctx, wanted)
+	if before == nil {
 		return nil
 	}
-	err = k.load(ctx, wanted)
-	if err == nil {
-		return nil
+	if err := k.load(ctx); err != nil {
+		if errors.Is(before, errDamaged) && ctx.Err() == nil && !errors.Is(err, syscall.ENOSPC) {
+			return fmt.Errorf("%w, and cannot be imported: %w", before, err)
+		}
+		return err
 	}
-	log.G(ctx).WithError(err).Warn("the sandbox image in the store is unusable; removing it")
+	return k.check(ctx, wanted)
+}
+
+// ensureOrReplace removes a damaged image with all its blobs and imports it once more.
+func (k *keeper) ensureOrReplace(ctx context.Context) error {
+	err := k.ensure(ctx)
+	if !errors.Is(err, errDamaged) {
+		return err
+	}
+	log.G(ctx).WithError(err).Warn("removing the sandbox image")
 	if err := k.remove(ctx); err != nil {
 		return err
 	}
-	return k.load(ctx, wanted)
+	return k.ensure(ctx)
 }
 
 // wanted reads the names and digests of the archive's images out of its index.
@@ -225,6 +246,8 @@ func (k *keeper) wanted() ([]images.Image, error) {
 
 // remove takes the image out of the store, and waits until the blobs that it alone referred to are gone.
 func (k *keeper) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, removalLimit)
+	defer cancel()
 	service := k.client.ImageService()
 	present, err := service.List(ctx, fmt.Sprintf("labels.%q==true", own))
 	if err != nil {
@@ -247,8 +270,8 @@ func (k *keeper) remove(ctx context.Context) error {
 	return nil
 }
 
-// load imports the archive, and checks what the store has then: it takes a blob that it has already for whole.
-func (k *keeper) load(ctx context.Context, wanted []images.Image) error {
+// load imports the archive.
+func (k *keeper) load(ctx context.Context) error {
 	archive, err := os.Open(k.path)
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)
@@ -257,7 +280,7 @@ func (k *keeper) load(ctx context.Context, wanted []images.Image) error {
 	if _, err := k.client.Import(ctx, archive, client.WithImageLabels(labels)); err != nil {
 		return fmt.Errorf("import %s: %w", k.path, err)
 	}
-	return k.check(ctx, wanted)
+	return nil
 }
 
 // check compares the images in the store with those that are wanted, and reads each of their blobs.
@@ -268,7 +291,7 @@ func (k *keeper) check(ctx context.Context, wanted []images.Image) error {
 			return fmt.Errorf("find %s: %w", image.Name, err)
 		}
 		if present.Target.Digest != image.Target.Digest {
-			return fmt.Errorf("%s is %s instead of %s", image.Name, present.Target.Digest, image.Target.Digest)
+			return fmt.Errorf("%w: %s is %s instead of %s", errDamaged, image.Name, present.Target.Digest, image.Target.Digest)
 		}
 		for label, value := range labels {
 			if present.Labels[label] != value {
@@ -289,11 +312,14 @@ func (k *keeper) checkBlob(ctx context.Context, blob ocispec.Descriptor) ([]ocis
 	}
 	store := k.client.ContentStore()
 	bytes, err := content.ReadBlob(ctx, store, blob)
+	if errdefs.IsNotFound(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: the blob %s is cut or missing: %w", errDamaged, blob.Digest, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the blob %s: %w", blob.Digest, err)
 	}
 	if actual := blob.Digest.Algorithm().FromBytes(bytes); actual != blob.Digest {
-		return nil, fmt.Errorf("the blob %s has the digest %s", blob.Digest, actual)
+		return nil, fmt.Errorf("%w: the blob %s has the digest %s", errDamaged, blob.Digest, actual)
 	}
 	return images.Children(ctx, store, blob)
 }

@@ -54,9 +54,9 @@ type store struct {
 	root   string
 	keeper *keeper
 	ctx    context.Context
-	layer  digest.Digest
-	config digest.Digest
-	exit   context.CancelFunc
+	// blobs are the layer's, the configuration's and the manifest's digests.
+	blobs []digest.Digest
+	exit  context.CancelFunc
 }
 
 func newStore(t *testing.T) *store {
@@ -127,11 +127,11 @@ func (s *store) archive(t *testing.T) []byte {
 		Platform: ocispec.Platform{Architecture: "amd64", OS: "linux"},
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
 	}))
-	s.layer, s.config = layer.Digest, config.Digest
 	manifest := blob(ocispec.MediaTypeImageManifest, encode(ocispec.Manifest{
 		Versioned: version, MediaType: ocispec.MediaTypeImageManifest,
 		Config: config, Layers: []ocispec.Descriptor{layer},
 	}))
+	s.blobs = []digest.Digest{layer.Digest, config.Digest, manifest.Digest}
 	manifest.Annotations = map[string]string{"io.containerd.image.name": imageName}
 	add("index.json", encode(ocispec.Index{
 		Versioned: version, MediaType: ocispec.MediaTypeImageIndex,
@@ -158,7 +158,7 @@ func (s *store) mustBeWhole(t *testing.T) {
 	if image.Labels["io.cri-containerd.image"] != "managed" || image.Labels["io.cri-containerd.pinned"] != "pinned" {
 		t.Errorf("the image has the labels %v", image.Labels)
 	}
-	for _, digest := range []digest.Digest{s.layer, s.config} {
+	for _, digest := range s.blobs {
 		data, err := os.ReadFile(s.blob(digest))
 		if err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func (s *store) mustBeWhole(t *testing.T) {
 func TestEnsureImportsOnceAndAgain(t *testing.T) {
 	s := newStore(t)
 	for range 2 {
-		if err := s.keeper.ensure(s.ctx, time.Minute); err != nil {
+		if err := s.keeper.ensureOrReplace(s.ctx); err != nil {
 			t.Fatal(err)
 		}
 		s.mustBeWhole(t)
@@ -197,14 +197,14 @@ func TestEnsureReplacesDamagedBlobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			if err := s.keeper.ensure(s.ctx, time.Minute); err != nil {
+			if err := s.keeper.ensureOrReplace(s.ctx); err != nil {
 				t.Fatal(err)
 			}
-			for _, digest := range []digest.Digest{s.layer, s.config} {
+			for _, digest := range s.blobs {
 				if err := damage(s.blob(digest)); err != nil {
 					t.Fatal(err)
 				}
-				if err := s.keeper.ensure(s.ctx, time.Minute); err != nil {
+				if err := s.keeper.ensureOrReplace(s.ctx); err != nil {
 					t.Fatal(err)
 				}
 				s.mustBeWhole(t)
@@ -216,7 +216,7 @@ func TestEnsureReplacesDamagedBlobs(t *testing.T) {
 func TestEnsureWithoutArchiveFails(t *testing.T) {
 	s := newStore(t)
 	s.keeper.path = filepath.Join(s.root, "absent")
-	if err := s.keeper.ensure(s.ctx, time.Minute); !errors.Is(err, os.ErrNotExist) {
+	if err := s.keeper.ensureOrReplace(s.ctx); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -224,7 +224,7 @@ func TestEnsureWithoutArchiveFails(t *testing.T) {
 func TestRunImportsARemovedImage(t *testing.T) {
 	s := newStore(t)
 	removals, failures := s.keeper.client.Subscribe(s.ctx, `topic=="/images/delete"`)
-	if err := s.keeper.ensure(s.ctx, time.Minute); err != nil {
+	if err := s.keeper.ensureOrReplace(s.ctx); err != nil {
 		t.Fatal(err)
 	}
 	imported, importErrors := s.keeper.client.Subscribe(s.ctx, `topic=="/images/create"`)
