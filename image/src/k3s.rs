@@ -19,6 +19,8 @@ use crate::tree::{Entry, Kind, Tree};
 pub const DATA: &str = "usr/share/k3s-daas/k3s-data";
 /// Where that data will be seen on the node.
 const MOUNTED_DATA: &str = "/var/lib/rancher/k3s/data";
+/// The CNI plugin that the image takes from a release of k3s.
+const FLANNEL: &str = "flannel";
 /// Where containerd looks for CNI plugins.
 const CNI_PLUGINS: &str = "usr/lib/cni";
 /// A release is about 70 MB.
@@ -240,15 +242,11 @@ impl K3s {
                 &origin,
             )?;
         }
-        // flannel's plugin matches k3s's network backend; what the image has itself stays
-        for name in links {
-            let path = format!("{CNI_PLUGINS}/{name}");
-            if tree.get(&path).is_some() {
-                continue;
-            }
+        // flannel's plugin matches k3s's network backend; all others are the image's own
+        if links.iter().any(|name| name == FLANNEL) {
             let kind = Kind::Symlink(format!("../../share/k3s-daas/k3s-data/{hash}/bin/cni"));
             tree.insert(
-                &path,
+                &format!("{CNI_PLUGINS}/{FLANNEL}"),
                 Entry {
                     kind,
                     mode: 0o777,
@@ -270,7 +268,7 @@ mod tests {
         let bin = directory.path().join("data/bin");
         fs::create_dir_all(&bin).unwrap();
         fs::write(bin.join("cni"), "cni").unwrap();
-        for name in ["flannel", "bridge"] {
+        for name in ["flannel", "bridge", "firewall"] {
             std::os::unix::fs::symlink("cni", bin.join(name)).unwrap();
         }
         let path = directory.path().join("k3s");
@@ -292,6 +290,7 @@ mod tests {
         );
         let bridge = tree.get("usr/lib/cni/bridge").unwrap();
         assert_eq!(bridge.origin, "go");
+        assert!(tree.get("usr/lib/cni/firewall").is_none());
         let link = tree.get(&format!("{DATA}/cni/flannel")).unwrap();
         let target = "/var/lib/rancher/k3s/data/ab12/bin/cni";
         assert_eq!(link.kind, Kind::Symlink(target.to_owned()));

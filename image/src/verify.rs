@@ -42,7 +42,7 @@ pub fn reproducible(request: &Request) -> Result<()> {
     for downloads in ["packages", "k3s", runtime::TOOLCHAINS, release::KEYS] {
         link_files(&request.cache.join(downloads), &cache.join(downloads))?;
     }
-    // Go checks each module that it takes from there against go.sum
+    // the builder compares what lies there with go.sum
     let modules = std::path::absolute(request.cache.join(runtime::GO_MODULES))?;
     std::os::unix::fs::symlink(modules, cache.join(runtime::GO_MODULES))
         .context("can't link the Go modules")?;

@@ -21,6 +21,8 @@ const GO_BUILD: &str = "go-build";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// The oldest glibc that a program with C code runs on; the root's is newer.
 const C_TARGET: &str = "x86_64-linux-gnu.2.36";
+/// What the names of our own modules begin with.
+const OURS: &str = "k3s-daas/";
 /// What the toolchain may take from the caller's environment: how to reach a proxy.
 const ENVIRONMENT: [&str; 8] = [
     "HTTPS_PROXY",
@@ -163,6 +165,9 @@ impl Go {
     ) -> Result<Vec<String>> {
         let hint = "can't get the runtime's Go modules; another proxy can be named with GOPROXY";
         run(self.command(source).args(["mod", "download"])).context(hint)?;
+        // a download is compared with go.sum, what was unpacked from it before is not
+        let damaged = "remove the folder go-modules in the cache";
+        run(self.command(source).args(["mod", "verify"])).context(damaged)?;
         fs::create_dir_all(into).with_context(|| format!("can't create {}", into.display()))?;
         let into = std::path::absolute(into)?;
         // what was there before belongs to another module
@@ -200,9 +205,16 @@ impl Go {
         let information: BuildInformation = serde_json::from_str(&text)
             .context("`go version` prints something else than expected")?;
         let linked = information.deps.into_iter().chain(information.main);
-        let published = linked.filter(|module| !module.sum.is_empty());
+        let published = linked.filter(|module| !module.path.starts_with(OURS));
         published
             .map(|module| {
+                if module.sum.is_empty() {
+                    bail!(
+                        "{} {} is linked, and go.sum does not pin it",
+                        module.path,
+                        module.version
+                    );
+                }
                 let place = self
                     .cache
                     .join(GO_MODULES)

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 
 /// Names that a file with a licence begins with.
 const NAMES: [&str; 3] = ["LICENSE", "LICENCE", "COPYING"];
+/// How a licence's name ends that is for texts alone, which no program holds.
+const DOCUMENTATION: &str = ".DOCS";
 /// A licence's text is no longer than this, in bytes.
 const BOUND: u64 = 1 << 20;
 
@@ -37,7 +39,6 @@ const TEXTS: [(&str, &str); 7] = [
 /// When there is no text that this knows, or a licence that is not among those allowed.
 pub(super) fn of(directory: &Path, allowed: &[String]) -> Result<String> {
     let mut found: Vec<&str> = Vec::new();
-    let mut files = 0;
     for entry in
         fs::read_dir(directory).with_context(|| format!("can't read {}", directory.display()))?
     {
@@ -47,23 +48,27 @@ pub(super) fn of(directory: &Path, allowed: &[String]) -> Result<String> {
             .unwrap_or_default()
             .to_string_lossy()
             .to_ascii_uppercase();
-        if !path.is_file() || !NAMES.iter().any(|begin| name.starts_with(begin)) {
+        let is_licence = NAMES.iter().any(|begin| name.starts_with(begin));
+        if !path.is_file() || !is_licence || name.ends_with(DOCUMENTATION) {
             continue;
         }
         if fs::metadata(&path)?.len() > BOUND {
             bail!("{} is too long for a licence", path.display());
         }
-        files += 1;
         let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-        found.extend(recognise(&text));
+        let licences = recognise(&text);
+        if licences.is_empty() {
+            bail!(
+                "{} is no licence that this builder knows; add its text to image/src/runtime/licence.rs",
+                path.display()
+            );
+        }
+        found.extend(licences);
     }
     found.sort_unstable();
     found.dedup();
     if found.is_empty() {
-        bail!(
-            "{} has no licence that this builder knows ({files} files)",
-            directory.display()
-        );
+        bail!("{} has no file with a licence", directory.display());
     }
     if let Some(other) = found
         .iter()
@@ -145,7 +150,14 @@ mod tests {
         let error = of(module(&[("README", MIT)]).path(), &allowed)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("no licence"), "{error}");
+        assert!(error.contains("no file with a licence"), "{error}");
+        let error = of(
+            module(&[("LICENSE", "All rights reserved.")]).path(),
+            &allowed,
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("is no licence"), "{error}");
         let error = of(module(&[("LICENSE.md", BSD)]).path(), &allowed)
             .unwrap_err()
             .to_string();

@@ -22,7 +22,7 @@ pub use go::GO_MODULES;
 pub use toolchain::TOOLCHAINS;
 
 /// Changes when this code compiles the same sources to something else.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 /// The list of what was built, beside the programs.
 const LIST: &str = "runtime.json";
 
@@ -53,6 +53,8 @@ pub struct Program {
     pub module: String,
     /// That module's version.
     pub version: String,
+    /// The program's SHA-256, hexadecimal.
+    pub sha256: String,
 }
 
 /// One Go module.
@@ -170,6 +172,17 @@ fn read(directory: &Path) -> Result<Option<Runtime>> {
     };
     let mut runtime: Runtime = serde_json::from_slice(&text).with_context(hint)?;
     directory.clone_into(&mut runtime.directory);
+    for program in &runtime.programs {
+        let path = directory.join(&program.path);
+        // a power cut can have left less of it
+        if digest::of_file(&path).ok().as_ref() != Some(&program.sha256) {
+            bail!(
+                "{} is not what was compiled; remove {}",
+                path.display(),
+                directory.display()
+            );
+        }
+    }
     Ok(Some(runtime))
 }
 
@@ -213,6 +226,7 @@ fn compile(request: &Request<'_>, into: &Path) -> Result<Runtime> {
                 path,
                 module: module.module.clone(),
                 version: version.clone(),
+                sha256: digest::of_file(&program)?,
             });
         }
     }
@@ -261,6 +275,7 @@ mod tests {
             path: "usr/bin/runc".to_owned(),
             module: "example.org/runc".to_owned(),
             version: "v1".to_owned(),
+            sha256: digest::of_bytes(b"program"),
         };
         let runtime = Runtime {
             go: "1".to_owned(),
@@ -278,6 +293,12 @@ mod tests {
         assert_eq!(
             (entry.mode, entry.origin.as_str()),
             (0o755, "go example.org/runc@v1")
+        );
+        fs::write(directory.join("usr/bin/runc"), "prog").unwrap();
+        let error = super::read(&directory).unwrap_err().to_string();
+        assert!(
+            error.contains("is not what was compiled; remove"),
+            "{error}"
         );
     }
 

@@ -30,7 +30,10 @@ const UNPACKED_BOUND: u64 = 1 << 30;
 /// When it can't be had or unpacked.
 pub(super) fn go(wanted: &Toolchain, cache: &Path) -> Result<PathBuf> {
     // <https://go.dev/ref/mod#goproxy-protocol>; the toolchain is a module (<https://go.dev/doc/toolchain>)
-    let urls = proxies(&proxy_list())
+    let list = proxy_list();
+    // a list without a server means ways of go's own, and the toolchain has but this one
+    let servers = proxies(&list).chain([PROXY]);
+    let urls = servers
         .map(|proxy| format!("{proxy}/{}", wanted.file))
         .collect();
     let hint = "can't get the Go toolchain; another proxy can be named with GOPROXY";
@@ -78,9 +81,6 @@ fn unpacked(name: &str, wanted: &Toolchain, urls: Vec<String>, cache: &Path) -> 
     let into = cache.join("unpacked").join(&wanted.sha256);
     if into.exists() {
         return Ok(into);
-    }
-    if urls.is_empty() {
-        bail!("GOPROXY names no server");
     }
     let name = format!("{name} {}", wanted.version);
     let archive = Downloader::new().fetch(
