@@ -66,7 +66,7 @@ pub const LAST_TIME: &str = "/var/lib/daas/netd/last-time";
 pub const NETD_RUN: &str = "/run/netd";
 /// resolv.conf(5), to which the image's link in /etc leads.
 pub const RESOLVER: &str = "/run/netd/resolv.conf";
-/// The socket of containerd, which `k3s agent` and `ctr` use.
+/// The socket of containerd, which `k3s agent` uses.
 pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 /// Where `k3s agent` keeps its state, and with it its credentials.
 pub const K3S_DATA: &str = "/var/lib/rancher/k3s";

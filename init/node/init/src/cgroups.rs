@@ -16,6 +16,8 @@ const LEAVES: [&str; 1] = ["k3s"];
 /// What the kubelet cannot do without (pkg/kubelet/cm, cgroup v2).
 const NEEDED: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 const FILE_LIMIT: usize = 4096;
+/// The kernel's default of `cpu.weight`.
+pub(crate) const CPU_WEIGHT: u16 = 100;
 
 /// The tree can't be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,7 @@
 //! Reads programs ahead of their start, while the boot waits for the state disk and the TPM.
 
 use std::fs::File;
-use std::io;
-
-use rustix::fs::{Advice, fadvise};
+use std::io::{self, Read};
 
 /// What the boot waits for longest, and most of the time for its own pages: they are decompressed and verified as
 /// they are read.
@@ -23,10 +21,20 @@ pub(crate) fn start() {
     }
 }
 
-/// Has the kernel read a file into its page cache (posix_fadvise(2)).
-fn read(program: &str) -> io::Result<()> {
-    // no length: to the end
-    Ok(fadvise(File::open(program)?, 0, None, Advice::WillNeed)?)
+/// Reads a file, so that it lies in the page cache, and gives its length in bytes. posix_fadvise(2) would read but a
+/// fraction of it (mm/readahead.c, `force_page_cache_ra`).
+fn read(program: &str) -> io::Result<usize> {
+    let mut file = File::open(program)?;
+    let mut buffer = vec![0; 128 * 1024];
+    let mut length: usize = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(length),
+            Ok(count) => length = length.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -39,6 +47,11 @@ mod tests {
             read("/no/such").unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
-        read("/proc/self/exe").unwrap();
+    }
+
+    #[test]
+    fn read_of_a_program_reads_all_of_it() {
+        let length = std::fs::metadata("/proc/self/exe").unwrap().len();
+        assert_eq!(read("/proc/self/exe").unwrap() as u64, length);
     }
 }

@@ -98,7 +98,7 @@ impl Node {
             .transpose()
             .map_err(|error| error.to_string())?
             .unzip();
-        let cgroup = open_cgroup(service.cgroup, service.cpu_weight)?;
+        let cgroup = open_cgroup(service.cgroup, service.starting_weight)?;
         let process = launch(&Launch {
             service,
             arguments: &arguments,
@@ -264,6 +264,7 @@ impl Node {
         let now = timeline::now();
         match effect {
             Effect::Reach(phase) => self.reach(phase),
+            Effect::ShareProcessors(name) => share_processors(name.service().cgroup),
             Effect::AgentReady(ready) => self.board.set_agent_ready(ready),
             Effect::ReadStateEncryption => {
                 let encryption = named_in(STATE_ENCRYPTION);
@@ -435,6 +436,19 @@ impl Node {
 fn configuration_task(name: Name, exit: &Exit) -> Option<Name> {
     let configured = name.service().configured?;
     exit.is_of_configuration().then_some(configured.by)
+}
+
+/// Gives a group the share of the processors that the others beside it have.
+fn share_processors(group: &str) {
+    let shared = cgroups::create(group)
+        .map_err(|error| chain(&error))
+        .and_then(|directory| {
+            cgroups::set_cpu_weight(&directory, cgroups::CPU_WEIGHT)
+                .map_err(|error| error.to_string())
+        });
+    if let Err(error) = shared {
+        tracing::warn!(group, error, "the group keeps its share of the processors");
+    }
 }
 
 fn open_cgroup(group: &str, weight: Option<u16>) -> Result<OwnedFd, String> {

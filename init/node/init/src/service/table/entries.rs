@@ -46,7 +46,7 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         arguments: Arguments::Fixed(&[]),
         environment: &[],
         cgroup: "",
-        cpu_weight: None,
+        starting_weight: None,
         user: None,
         filtered: false,
         requires: &[],
@@ -94,23 +94,6 @@ static STATE: Service = Service {
     ..task(Name::State, None, true)
 };
 
-static CONTAINERD: Service = Service {
-    program: "/usr/bin/containerd",
-    cgroup: "system/containerd",
-    // the boot waits for it longer than for the staker beside it
-    cpu_weight: Some(1000),
-    // it believes what the state holds, and nothing does as long as anything can be unsealed
-    requires: &[Name::State, Name::Measure],
-    start_limit: Some(Duration::from_secs(300)),
-    effects: Effects {
-        up: &[Effect::Reach(Phase::Containerd)],
-        ..Effects::NONE
-    },
-    talks_on_console: false,
-    open_files: MANY_FILES,
-    ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
-};
-
 static CONFIGURE: Service = Service {
     arguments: Arguments::Fixed(&["configure"]),
     cgroup: "system/configure",
@@ -147,6 +130,26 @@ static MEASURE: Service = Service {
     // a TPM that is busy with something else
     start_limit: Some(Duration::from_secs(180)),
     ..task(Name::Measure, None, true)
+};
+
+static CONTAINERD: Service = Service {
+    program: "/usr/bin/containerd",
+    cgroup: "system/containerd",
+    // the boot waits for it longer than for the staker beside it
+    starting_weight: Some(1000),
+    // it believes what the state holds, and nothing does as long as anything can be unsealed
+    requires: &[Name::State, Name::Measure],
+    start_limit: Some(Duration::from_secs(300)),
+    effects: Effects {
+        up: &[
+            Effect::Reach(Phase::Containerd),
+            Effect::ShareProcessors(Name::Containerd),
+        ],
+        ..Effects::NONE
+    },
+    talks_on_console: false,
+    open_files: MANY_FILES,
+    ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
 };
 
 /// As root, for as long as it takes to find the sources of reports: then it gives up every right that
@@ -309,9 +312,9 @@ pub(crate) static RESET_SERVICES: &[&Service] = &[&RESET];
 /// Every service of a node.
 pub(crate) static SERVICES: &[&Service] = &[
     &STATE,
-    &CONTAINERD,
     &CONFIGURE,
     &MEASURE,
+    &CONTAINERD,
     &TEE_REPORT,
     &NETD,
     &METADATA,

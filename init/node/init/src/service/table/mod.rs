@@ -34,12 +34,12 @@ macro_rules! names {
 names! {
     /// Prepares the state disk and mounts it on /var.
     State = "state",
-    /// Runs containers.
-    Containerd = "containerd",
     /// Finds the configuration.
     Configure = "configure",
     /// Ends the boot phase, in which what is sealed can be unsealed.
     Measure = "measure",
+    /// Runs containers.
+    Containerd = "containerd",
     /// Has reports of a trusted execution environment made, where the machine is in one.
     TeeReport = "tee-report",
     /// Brings up the network and the clock.
@@ -70,8 +70,9 @@ pub(crate) struct Service {
     pub(crate) environment: &'static [(&'static str, &'static str)],
     /// Below the root of the cgroup tree.
     pub(crate) cgroup: &'static str,
-    /// Its share of the processors beside its siblings' (`cpu.weight`); theirs is 100.
-    pub(crate) cpu_weight: Option<u16>,
+    /// Its share of the processors beside its siblings' until it is up (`cpu.weight`); theirs is 100, and so is
+    /// its own then.
+    pub(crate) starting_weight: Option<u16>,
     /// None: root.
     pub(crate) user: Option<User>,
     /// Whether the system calls that [`sys::system_calls`] lists are refused to it.
@@ -171,6 +172,8 @@ impl Effects {
 pub(crate) enum Effect {
     /// A point of the timeline is reached.
     Reach(Phase),
+    /// The service has no greater share of the processors than the others any more.
+    ShareProcessors(Name),
     /// The agent is a part of the cluster, or is no more.
     AgentReady(bool),
     /// How the state is encrypted is read from where the service has left it.
