@@ -9,6 +9,8 @@
 //! - Neither floor nor BusyBox checks the state's file system; systemd and a node do.
 //! - systemd's root holds its own programs beside all of the node's; what opens that root is the floor's
 //!   program, faster than Debian's own initramfs.
+//! - A node's mark, "the agent may start", waits for state, boot phase and containerd, not for the network, which the
+//!   floor and systemd wait for. Its "agent started" does, by way of the registration, and stands beside.
 //! - BusyBox has no words for dm-verity: `dmsetup` opens the root, by a table made beforehand.
 //! - BusyBox counts hundredths of a second, and takes the socket's file for its answer.
 

@@ -41,7 +41,7 @@ impl Room {
         let definitions = Path::new(DEFINITIONS);
         let lock = Lock::read(&definitions.join("packages.lock"))?;
         let wanted = Wanted::read(&definitions.join("packages.toml"))?;
-        let store = Store::fill(&lock, &store::default_cache()?)?;
+        let store = Store::fill(&lock.only(&wanted.names()), &store::default_cache()?)?;
         let tools = Tools::new(&wanted, &store, lock.source_date_epoch)?;
         let root = image.join("root.erofs");
         let files: Vec<(&File, u64)> = manifest
