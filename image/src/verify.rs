@@ -13,8 +13,9 @@ use crate::runtime;
 use crate::sparse;
 
 /// Builds the requested image twice and compares the results. The second build has a cache of its own that
-/// begins with nothing but the downloads and the development key, so it unpacks and indexes everything anew, and another umask. Both work in the
-/// requested output's parent directory and leave nothing there.
+/// begins with nothing but the downloads and the development key, so that it unpacks, compiles and indexes
+/// everything anew, and another umask. Both work in the requested output's parent directory and leave nothing
+/// there.
 ///
 /// # Errors
 /// When a build fails, or names every file in which the results differ and where.

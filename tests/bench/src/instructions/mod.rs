@@ -49,7 +49,8 @@ const SCALE: Scale = Scale {
     tolerance: 3,
 };
 const COMMENT: &str =
-    "# Millions of guest instructions since power-on until each mark of the timeline, on one processor and without a TPM.
+    "# Millions of guest instructions since power-on until each mark of the timeline, on one processor and without
+# a TPM.
 # `./build.sh bench instructions` fails where one exceeds its budget by more than 3 %, and says so where one is
 # 3 % below; with --update it writes what it measured.
 ";

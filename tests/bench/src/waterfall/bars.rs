@@ -18,11 +18,10 @@ const STEPS: [(&str, &[&str]); 2] = [
     ("staker", &["unsealed", "staked", "registered"]),
 ];
 /// Phases that a service's own bar ends with; from the mounts on where its start was not logged.
-const OUTCOMES: [(&str, &str); 4] = [
+const OUTCOMES: [(&str, &str); 3] = [
     ("state", "state"),
     ("configure", "configured"),
     ("containerd", "containerd"),
-    ("images", "images"),
 ];
 /// Points that are marked, the first of them being where the critical path leads.
 const POINTS: [&str; 3] = ["agent-may-start", "agent-started", "joined"];
