@@ -1,12 +1,12 @@
 //! Looks into a k3s binary without running it: its version, and the data that a release carries.
 
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use memchr::memmem;
 
+use crate::cache;
 use crate::digest;
 use crate::progress::{human_size, step};
 
@@ -105,36 +105,25 @@ fn embedded_names(program: &[u8]) -> Vec<String> {
 }
 
 fn unpack(frame: &[u8], directory: &Path, hash: &str) -> Result<PathBuf> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("can't create {}", directory.display()))?;
-    let staging = tempfile::Builder::new()
-        .prefix(".unpacking.")
-        .tempdir_in(directory)?;
-    let data = zstd::Decoder::with_buffer(frame)?.take(DATA_BOUND);
-    let mut archive = tar::Archive::new(data);
-    archive.set_preserve_permissions(true);
-    archive
-        .unpack(staging.path())
-        .context("its archive is malformed")?;
-    let bin = staging.path().join("bin");
-    if !bin.join("k3s").exists() && !bin.join("containerd").exists() {
-        bail!(
-            "its data has neither bin/k3s nor bin/containerd; this is no k3s that this builder knows"
-        );
-    }
-    let into = directory.join(hash);
-    let staging = staging.keep();
-    if let Err(error) = fs::rename(&staging, &into) {
-        _ = fs::remove_dir_all(&staging);
-        if !into.exists() {
-            return Err(error).with_context(|| format!("can't name {}", into.display()));
+    cache::directory(&directory.join(hash), |into| {
+        let data = zstd::Decoder::with_buffer(frame)?.take(DATA_BOUND);
+        let mut archive = tar::Archive::new(data);
+        archive.set_preserve_permissions(true);
+        archive.unpack(into).context("its archive is malformed")?;
+        let bin = into.join("bin");
+        if !bin.join("k3s").exists() && !bin.join("containerd").exists() {
+            bail!(
+                "its data has neither bin/k3s nor bin/containerd; this is no k3s that this builder knows"
+            );
         }
-    }
-    Ok(into)
+        Ok(())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A binary that carries data the way upstream's release does.

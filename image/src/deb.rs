@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cache;
+
 /// No package that an image needs unpacks to more.
 const UNPACKED_BOUND: u64 = 4 << 30;
 
@@ -15,26 +17,9 @@ const UNPACKED_BOUND: u64 = 4 << 30;
 /// # Errors
 /// When the package is malformed or the cache can't be written.
 pub fn unpack(package: &Path, directory: &Path, digest: &str) -> Result<PathBuf> {
-    let into = directory.join(digest);
-    if into.exists() {
-        return Ok(into);
-    }
-    fs::create_dir_all(directory)
-        .with_context(|| format!("can't create {}", directory.display()))?;
-    let staging = tempfile::Builder::new()
-        .prefix(".unpacking.")
-        .tempdir_in(directory)
-        .with_context(|| format!("can't write in {}", directory.display()))?;
-    unpack_data(package, staging.path())
-        .with_context(|| format!("can't unpack {}", package.display()))?;
-    let staging = staging.keep();
-    if let Err(error) = fs::rename(&staging, &into) {
-        _ = fs::remove_dir_all(&staging);
-        if !into.exists() {
-            return Err(error).with_context(|| format!("can't name {}", into.display()));
-        }
-    }
-    Ok(into)
+    cache::directory(&directory.join(digest), |into| {
+        unpack_data(package, into).with_context(|| format!("can't unpack {}", package.display()))
+    })
 }
 
 fn unpack_data(package: &Path, into: &Path) -> Result<()> {

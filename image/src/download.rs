@@ -1,6 +1,6 @@
 //! Downloads over HTTP: bounded, resumed, checked, and kept by digest.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -142,8 +142,11 @@ impl Downloader {
         for url in &wanted.urls {
             match self.fetch_one(wanted, url, partial) {
                 Ok(()) => {
-                    return fs::rename(partial, path)
-                        .with_context(|| format!("can't name {}", path.display()));
+                    // its name vouches for its content, also after a power cut
+                    let named = File::open(partial)
+                        .and_then(|file| file.sync_all())
+                        .and_then(|()| fs::rename(partial, path));
+                    return named.with_context(|| format!("can't name {}", path.display()));
                 }
                 // a mirror that is out of reach says more than one that lags behind
                 Err(error) if last.is_none() || !error.is::<Vanished>() => last = Some(error),

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod bundle;
+pub mod cache;
 pub mod deb;
 pub mod digest;
 pub mod disk;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::cache;
 use crate::digest;
 use crate::store::Unpacked;
 use crate::tools::Tools;
@@ -129,46 +130,37 @@ fn stage(
     tools: &Tools,
     directory: &Path,
 ) -> Result<()> {
-    let parent = directory.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| format!("can't create {}", parent.display()))?;
-    let staging = tempfile::Builder::new()
-        .prefix(".staging.")
-        .tempdir_in(parent)?;
-    let root = staging.path().join(MODULES).join(release);
-    for file in files {
-        let to = root.join(file);
-        fs::create_dir_all(to.parent().unwrap_or(&root))
-            .with_context(|| format!("can't create {}", to.display()))?;
-        let from = source.join(file);
-        fs::hard_link(&from, &to)
-            .or_else(|_| fs::copy(&from, &to).map(drop))
-            .with_context(|| format!("can't copy {}", from.display()))?;
-    }
-    // depmod of any version looks in lib/modules or usr/lib/modules
-    std::os::unix::fs::symlink("usr/lib", staging.path().join("lib"))?;
-    // indexes of the source are not to be written through their links
-    for entry in fs::read_dir(&root)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_file() && !SHIPPED.contains(&name.as_str()) {
-            fs::remove_file(entry.path())?;
+    cache::directory(directory, |staging| {
+        let root = staging.join(MODULES).join(release);
+        for file in files {
+            let to = root.join(file);
+            fs::create_dir_all(to.parent().unwrap_or(&root))
+                .with_context(|| format!("can't create {}", to.display()))?;
+            let from = source.join(file);
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .with_context(|| format!("can't copy {}", from.display()))?;
         }
-    }
-    tools
-        .run("usr/sbin/depmod")?
-        .arg("-b")
-        .arg(staging.path())
-        .arg(release)
-        .output()?;
-    fs::remove_file(staging.path().join("lib"))?;
-    let staging = staging.keep();
-    if let Err(error) = fs::rename(&staging, directory) {
-        _ = fs::remove_dir_all(&staging);
-        if !directory.exists() {
-            return Err(error).with_context(|| format!("can't name {}", directory.display()));
+        // depmod of any version looks in lib/modules or usr/lib/modules
+        std::os::unix::fs::symlink("usr/lib", staging.join("lib"))?;
+        // indexes of the source are not to be written through their links
+        for entry in fs::read_dir(&root)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type()?.is_file() && !SHIPPED.contains(&name.as_str()) {
+                fs::remove_file(entry.path())?;
+            }
         }
-    }
-    Ok(())
+        tools
+            .run("usr/sbin/depmod")?
+            .arg("-b")
+            .arg(staging)
+            .arg(release)
+            .output()?;
+        fs::remove_file(staging.join("lib"))?;
+        Ok(())
+    })
+    .map(drop)
 }
 
 /// Compiles patterns in which `*` does not cross a slash.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::cache;
 use crate::digest;
 use crate::lock::Lock;
 use crate::progress::{human_size, step};
@@ -97,21 +98,12 @@ pub fn obtain(request: &Request<'_>) -> Result<Runtime> {
         step("runtime: in the cache");
         return Ok(runtime);
     }
-    let staging = tempfile::Builder::new()
-        .prefix(".building.")
-        .tempdir_in(parent(&finished)?)
-        .context("can't create a directory for the runtime")?;
-    let runtime = compile(request, staging.path())?;
-    let list = serde_json::to_vec_pretty(&runtime).context("can't encode the runtime's list")?;
-    fs::write(staging.path().join(LIST), list).context("can't write the runtime's list")?;
-    let staging = staging.keep();
-    if let Err(error) = fs::rename(&staging, &finished) {
-        _ = fs::remove_dir_all(&staging);
-        // another build was quicker
-        if !finished.exists() {
-            return Err(error).with_context(|| format!("can't name {}", finished.display()));
-        }
-    }
+    cache::directory(&finished, |staging| {
+        let runtime = compile(request, staging)?;
+        let list =
+            serde_json::to_vec_pretty(&runtime).context("can't encode the runtime's list")?;
+        fs::write(staging.join(LIST), list).context("can't write the runtime's list")
+    })?;
     read(&finished)?.with_context(|| format!("{} vanished", finished.display()))
 }
 
@@ -125,13 +117,6 @@ pub fn check(wanted: &wanted::Runtime, sources: &Path, cache: &Path) -> Result<(
         go.check(module, &sources.join(&module.directory))?;
     }
     Ok(())
-}
-
-/// The directory that holds `path`, which is made where it is missing.
-fn parent(path: &Path) -> Result<&Path> {
-    let parent = path.parent().context("the cache has no directory")?;
-    fs::create_dir_all(parent).with_context(|| format!("can't create {}", parent.display()))?;
-    Ok(parent)
 }
 
 /// Names a runtime by all that it is made from.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use zip::ZipArchive;
 
-use super::parent;
+use crate::cache;
 use crate::download::{Downloader, Size, Wanted};
 use crate::progress::step;
 use crate::wanted::Toolchain;
@@ -94,20 +94,9 @@ fn unpacked(name: &str, wanted: &Toolchain, urls: Vec<String>, cache: &Path) -> 
         ".zip",
     )?;
     step(format!("runtime: unpacking {name}"));
-    let staging = tempfile::Builder::new()
-        .prefix(".unpacking.")
-        .tempdir_in(parent(&into)?)
-        .context("can't create a directory for a toolchain")?;
-    unpack(&archive, staging.path())
-        .with_context(|| format!("can't unpack {}", archive.display()))?;
-    let staging = staging.keep();
-    if let Err(error) = fs::rename(&staging, &into) {
-        _ = fs::remove_dir_all(&staging);
-        if !into.exists() {
-            return Err(error).with_context(|| format!("can't name {}", into.display()));
-        }
-    }
-    Ok(into)
+    cache::directory(&into, |staging| {
+        unpack(&archive, staging).with_context(|| format!("can't unpack {}", archive.display()))
+    })
 }
 
 /// Unpacks the files of a ZIP archive. Modes and links are left out.
