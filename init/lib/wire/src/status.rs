@@ -142,7 +142,7 @@ named! {
         Network = "network",
         /// The clock is set, or the wait for it is over.
         Clock = "clock",
-        /// containerd answers, and has the sandbox image.
+        /// containerd answers.
         Containerd = "containerd",
         /// All that `k3s agent` requires is up: from here on it waits for the master's answer alone.
         AgentMayStart = "agent-may-start",

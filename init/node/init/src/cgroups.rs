@@ -94,12 +94,16 @@ pub(crate) fn create(group: &str) -> Result<PathBuf, CgroupError> {
     }
 }
 
-/// Sets a group's share of the processors beside its siblings' (`cpu.weight`, 1 to 10000; 100 is the default).
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn set_cpu_weight(directory: &Path, weight: u16) -> io::Result<()> {
-    files::write_existing(directory.join("cpu.weight"), &weight.to_string())
+/// Sets a group's share of the processors beside its siblings' (`cpu.weight`, 1 to 10000). A group that can't be given
+/// it is logged, and works.
+pub(crate) fn set_cpu_weight(group: &str, weight: u16) {
+    let set = directory(group).and_then(|directory| {
+        files::write_existing(directory.join("cpu.weight"), &weight.to_string())
+            .map_err(|source| group_error(group, "given its weight", source))
+    });
+    if let Err(error) = set {
+        tracing::warn!("{}", log::chain(&error));
+    }
 }
 
 /// Sends SIGKILL to every process of a group and of those below it, all at once (`cgroup.kill`).

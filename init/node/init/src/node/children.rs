@@ -264,7 +264,9 @@ impl Node {
         let now = timeline::now();
         match effect {
             Effect::Reach(phase) => self.reach(phase),
-            Effect::ShareProcessors(name) => share_processors(name.service().cgroup),
+            Effect::ShareProcessors(name) => {
+                cgroups::set_cpu_weight(name.service().cgroup, cgroups::CPU_WEIGHT);
+            }
             Effect::AgentReady(ready) => self.board.set_agent_ready(ready),
             Effect::ReadStateEncryption => {
                 let encryption = named_in(STATE_ENCRYPTION);
@@ -438,25 +440,10 @@ fn configuration_task(name: Name, exit: &Exit) -> Option<Name> {
     exit.is_of_configuration().then_some(configured.by)
 }
 
-/// Gives a group the share of the processors that the others beside it have.
-fn share_processors(group: &str) {
-    let shared = cgroups::create(group)
-        .map_err(|error| chain(&error))
-        .and_then(|directory| {
-            cgroups::set_cpu_weight(&directory, cgroups::CPU_WEIGHT)
-                .map_err(|error| error.to_string())
-        });
-    if let Err(error) = shared {
-        tracing::warn!(group, error, "the group keeps its share of the processors");
-    }
-}
-
 fn open_cgroup(group: &str, weight: Option<u16>) -> Result<OwnedFd, String> {
     let directory = cgroups::create(group).map_err(|error| chain(&error))?;
-    if let Some(weight) = weight
-        && let Err(error) = cgroups::set_cpu_weight(&directory, weight)
-    {
-        tracing::warn!(group, weight, %error, "the group keeps its share of the processors");
+    if let Some(weight) = weight {
+        cgroups::set_cpu_weight(group, weight);
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&directory, flags, Mode::empty())
