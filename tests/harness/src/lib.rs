@@ -12,6 +12,7 @@ pub mod log;
 pub mod measured;
 pub mod node;
 pub mod process;
+pub mod program;
 pub mod qemu;
 pub mod reset;
 pub mod run;

@@ -5,9 +5,8 @@
 //! containerd with its configuration. Not here: everything else. No check of the state's file system, no
 //! control groups of services, no events of devices, no DHCP, no log, no TPM.
 //!
-//! A node with a TPM ends its boot phase before the agent starts (`measure`), and containerd is to wait for
-//! that too. Here that wait would stand between [`root::mount_state`] and the start of containerd; without a
-//! TPM it costs nothing.
+//! A node ends its boot phase (`measure`) before containerd starts. Here that would stand between
+//! [`root::mount_state`] and the start of containerd; without a TPM there is nothing to end.
 //!
 //! With `bench.init=PROGRAM` on the kernel's command line it opens the root and executes that program in
 //! its place: so another PID 1 gets the fastest initramfs that there is. As `floor mark NAME`, on a root, it
