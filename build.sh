@@ -55,8 +55,8 @@ Usage: ./build.sh COMMAND
                    through the seeds and what earlier runs have found, and ends
   image [--k3s PATH|URL|double] [--out DIR] [--release-key FILE] [--security-version N]
         [--secure-boot-key FILE --secure-boot-certificate FILE] [--force]
-                   the disk image and its manifest, by default into out/, unless they are up to date, with the k3s release that
-                   the lock pins; a URL is pinned by #sha256=DIGEST at its end. The release key (P-256,
+                   the disk image and its manifest, by default into out/, unless they are up to date, with the
+                   k3s release that the lock pins; a URL is pinned by #sha256=DIGEST at its end. The release key (P-256,
                    PKCS #8 in PEM) signs what the image measures; without one a development key is made.
                    The other key (RSA, PEM) signs boot loader and kernel image for Secure Boot
   seal --for srk.pub --policy release.pem [--floor N] [--pcr7 HEX] [--recovery] node.toml -o FILE
@@ -103,9 +103,11 @@ has_certificates() { [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls
 
 has_firmware() { compgen -G '/usr/share/OVMF/OVMF_CODE_4M.fd' || compgen -G '/usr/share/edk2/*/OVMF_CODE*.fd'; }
 
+qemu_version() { qemu-system-x86_64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p'; }
+
 has_qemu() {
     local version
-    version=$(qemu-system-x86_64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p')
+    version=$(qemu_version)
     [[ -n $version ]] && at_least "$version" "$QEMU"
 }
 
@@ -378,7 +380,7 @@ command_test() {
                 cargo test --release --locked "$@"
             else
                 cargo test --release --workspace --locked "$@"
-                # as the image carries them
+                # what the image carries linked with musl, as far as its own tests go
                 if has_musl; then
                     cargo test --release --locked --target "$MUSL" \
                         --package sys --package init --package tee-report "$@"
@@ -435,11 +437,10 @@ timed() { # TIER
 command_bench() {
     local version
     prepare machine
-    version=$(qemu-system-x86_64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p')
-    case ${1:-instructions} in
-        instructions) at_least "$version" "$QEMU_PLUGINS" ||
-            die "bench: counting instructions needs QEMU $QEMU_PLUGINS or newer, and this host has $version" ;;
-    esac
+    version=$(qemu_version)
+    if [[ ${1:-instructions} == instructions ]] && ! at_least "$version" "$QEMU_PLUGINS"; then
+        die "bench: counting instructions needs QEMU $QEMU_PLUGINS or newer, and this host has $version"
+    fi
     compile
     machine_image double
     exec "$PROGRAMS/bench" "${machine[@]}" "$@"
