@@ -53,7 +53,14 @@ impl Channel {
             let busy = TpmRc::try_from(code).is_ok_and(|code| {
                 matches!(
                     code.base(),
-                    TpmRcBase::Retry | TpmRcBase::Yielded | TpmRcBase::Testing | TpmRcBase::NvRate
+                    TpmRcBase::Retry
+                        | TpmRcBase::Yielded
+                        | TpmRcBase::Testing
+                        | TpmRcBase::NvRate
+                        // what another process has loaded, or a key that is being looked for, takes the room
+                        | TpmRcBase::Memory
+                        | TpmRcBase::ObjectMemory
+                        | TpmRcBase::SessionMemory
                 )
             });
             if code == 0 {
@@ -121,4 +128,45 @@ pub fn header(command: TpmCc, reply: &[u8]) -> Result<Header, Error> {
         tag: u16::from_be_bytes(*tag),
         code: u32::from_be_bytes(*code),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A TPM that answers by these response codes, one a command.
+    struct Scripted(VecDeque<u32>);
+
+    impl Transport for Scripted {
+        fn transact(&mut self, _: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+            let code = self.0.pop_front().expect("a command too many");
+            let mut reply = vec![0x80, 1, 0, 0, 0, 10];
+            reply.extend(code.to_be_bytes());
+            Ok(Zeroizing::new(reply))
+        }
+    }
+
+    fn send(codes: &[u32]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let codes = codes.iter().copied().collect();
+        Channel::new(Box::new(Scripted(codes))).send(TpmCc::PcrRead, &[])
+    }
+
+    #[test]
+    fn command_refused_for_a_moment_is_sent_again() {
+        // Part 2, 6.6.3, table 17 (TPM_RC): RETRY, YIELDED, TESTING, NV_RATE, MEMORY, OBJECT_MEMORY, SESSION_MEMORY
+        for code in [0x922, 0x908, 0x90a, 0x920, 0x904, 0x902, 0x903] {
+            assert!(send(&[code, code, 0]).is_ok(), "{code:#x}");
+        }
+    }
+
+    #[test]
+    fn command_refused_for_longer_is_not_sent_again() {
+        // LOCKOUT, PCR_CHANGED, POLICY_FAIL
+        for code in [0x921, 0x128, 0x99d] {
+            let refused = send(&[code]);
+            assert!(matches!(refused, Err(Error::Refused { code: found, .. }) if found == code));
+        }
+    }
 }

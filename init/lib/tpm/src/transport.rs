@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
 };
+use wire::backoff::Backoff;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -22,6 +24,12 @@ pub const MAX_MESSAGE: usize = 4096;
 /// How long a command may take. The kernel's driver itself gives up on one that makes a key after
 /// 300 s (`TPM2_DURATION_LONG_LONG`), which is meant for RSA; our keys are ECC, made in under a second.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long a command is offered again to a kernel that takes none.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// The pauses in between.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The device node of a machine's TPM.
 pub use wire::paths::TPM as DEVICE;
@@ -94,8 +102,22 @@ impl Device {
         }
     }
 
+    /// Hands a command over, again while the kernel takes none: nothing was sent then.
+    fn write(&self, command: &[u8]) -> Result<usize, Error> {
+        let mut waits = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let deadline = Instant::now() + BUSY_LIMIT;
+        loop {
+            match (&self.file).write(command) {
+                Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    thread::sleep(waits.fail());
+                }
+                written => return written.map_err(Error::Channel),
+            }
+        }
+    }
+
     fn exchange(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let written = (&self.file).write(command).map_err(Error::Channel)?;
+        let written = self.write(command)?;
         if written != command.len() {
             return Err(Error::Channel(io::ErrorKind::WriteZero.into()));
         }
@@ -118,6 +140,15 @@ impl Device {
         reply.truncate(length);
         Ok(reply)
     }
+}
+
+/// Whether the driver has another command in hand (`EBUSY`: drivers/char/tpm/tpm-dev-common.c), or was interrupted before
+/// it took this one.
+fn is_busy(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
 }
 
 /// Whether the first `length` bytes hold all that the header announces (Part 3, 4.4: a tag, then the
@@ -183,6 +214,28 @@ mod tests {
             device.transact(b"command").expect("a reply").as_slice(),
             REPLY
         );
+    }
+
+    #[test]
+    fn device_busy_at_first_is_offered_the_command_again() {
+        let (mut device, tpm) = pair(Duration::from_secs(60));
+        // no room: write(2) gives EAGAIN until something is read
+        let mut filled = 0;
+        while (&device.file).write(&[0; MAX_MESSAGE]).is_ok() {
+            filled += 1;
+        }
+        let reader = thread::spawn(move || {
+            let mut message = [0; MAX_MESSAGE];
+            for _ in 0..filled {
+                tpm.recv(&mut message).expect("a message");
+            }
+            let length = tpm.recv(&mut message).expect("the command");
+            tpm.send(&REPLY).expect("sent");
+            length
+        });
+        let reply = device.transact(b"command").expect("a reply");
+        assert_eq!(reply.as_slice(), REPLY);
+        assert_eq!(reader.join().expect("no panic"), b"command".len());
     }
 
     #[test]
