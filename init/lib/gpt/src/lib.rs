@@ -48,6 +48,9 @@ pub mod types {
 /// yet. Bits 48 to 63 are for the partition type's own use (UEFI 2.10, table 5.9); the
 /// Discoverable Partitions Specification takes 59, 60 and 63 of them.
 pub const ATTRIBUTE_BEING_FORMATTED: u64 = 1 << 48;
+/// The state partition's attribute that says: the machine was restarted since the state did not open before the boot
+/// phase ended, and the state has not opened since. Of the same range.
+pub const ATTRIBUTE_RESTARTED: u64 = 1 << 49;
 
 /// Which of the two copies was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -280,7 +280,7 @@ impl Node {
                 self.supervisor.want(name);
                 self.without_configuration = Some(name);
             }
-            Effect::PowerOff(reason) => self.begin_stop(reason, "nothing is left to do"),
+            Effect::Stop(reason) => self.begin_stop(reason, reason.detail()),
             Effect::FailReset => self.fail_reset(),
         }
     }

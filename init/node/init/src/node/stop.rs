@@ -25,7 +25,9 @@ impl Node {
             if reason.outranks(*under_way) {
                 *under_way = reason;
                 info!(%reason, detail, "the stop that is under way has another reason");
-                forget_secrets();
+                if reason.forgets_secrets() {
+                    forget_secrets();
+                }
             } else {
                 info!(%reason, "the node is stopping already");
             }

@@ -1,4 +1,4 @@
-//! The last steps: nothing runs but PID 1, nothing is mounted, the machine goes off.
+//! The last steps: nothing runs but PID 1, nothing is mounted, the machine goes off or restarts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,14 +35,14 @@ const PASSES: u32 = 5;
 /// What the kernel keeps until the end, and holds no data.
 const KEPT: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
-/// Ends everything and powers off. Does not return.
+/// Ends everything and powers off, or restarts where the reason asks for that. Does not return.
 pub(crate) fn finish(reason: Reason, log: &LogQueue, watchdog: Option<Watchdog>) -> ! {
     let watchdog = Arc::new(Mutex::new(watchdog));
     let of_guard = Arc::clone(&watchdog);
     let guard = sys::thread::spawn_without_signals("last-resort", move || {
         pet_until(&of_guard, timeline::now().saturating_add(LAST_RESORT));
-        log::emergency("the last steps hang: powering off without them");
-        power_off();
+        log::emergency("the last steps hang: the machine ends without them");
+        end(reason);
     });
     if let Err(error) = guard {
         warn!(%error, "there is no guard against a hanging end");
@@ -60,9 +60,22 @@ pub(crate) fn finish(reason: Reason, log: &LogQueue, watchdog: Option<Watchdog>)
     if let Some(watchdog) = lock(&watchdog).take() {
         watchdog.stop();
     }
-    info!("power action=power-off reason={reason}");
+    let action = if reason.restarts() {
+        "reboot"
+    } else {
+        "power-off"
+    };
+    info!("power action={action} reason={reason}");
     // so that the console has the line
     log.close(LOG_LIMIT);
+    end(reason)
+}
+
+fn end(reason: Reason) -> ! {
+    if reason.restarts() {
+        let refused = reboot(RebootCommand::Restart);
+        log::emergency(&format!("the machine can't be restarted: {refused:?}"));
+    }
     power_off()
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Reason {
     Reset,
     /// The node was to be reset, and was not.
     ResetFailed,
+    /// A task needs the boot phase, and it has ended.
+    BootPhaseOver,
 }
 
 impl Reason {
@@ -44,9 +46,24 @@ impl Reason {
         matches!(self, Self::Reset | Self::ResetFailed)
     }
 
+    /// Whether the machine restarts instead of powering off.
+    pub(crate) const fn restarts(self) -> bool {
+        matches!(self, Self::BootPhaseOver)
+    }
+
+    /// Why PID 1 stops the node by itself, for the log.
+    pub(crate) const fn detail(self) -> &'static str {
+        match self {
+            Self::BootPhaseOver => "the state opens in the next boot, if at all",
+            _ => "nothing is left to do",
+        }
+    }
+
     /// Whether a stop that is under way for the `other` reason has this one from now on.
     pub(crate) const fn outranks(self, other: Self) -> bool {
-        self.forgets_secrets() && !other.forgets_secrets()
+        (self.forgets_secrets() && !other.forgets_secrets())
+            // what somebody asked for counts more than what the node does by itself
+            || (other.restarts() && !self.restarts())
     }
 }
 
@@ -60,6 +77,7 @@ impl fmt::Display for Reason {
             Self::PowerFailure => "sigpwr",
             Self::Reset => "reset",
             Self::ResetFailed => "reset-failed",
+            Self::BootPhaseOver => "boot-phase-over",
         })
     }
 }
@@ -84,6 +102,20 @@ mod tests {
             assert!(!other.outranks(slashed) && !other.outranks(other));
             assert!(!other.forgets_secrets());
         }
+    }
+
+    #[test]
+    fn restart_yields_to_every_power_off() {
+        let restart = Reason::BootPhaseOver;
+        for other in [Reason::PowerButton, Reason::Staker(PowerOffReason::Slashed)] {
+            assert!(restart.restarts() && !other.restarts());
+            assert!(other.outranks(restart) && !restart.outranks(other));
+        }
+    }
+
+    #[test]
+    fn a_slash_does_not_outrank_itself() {
+        let slashed = Reason::Staker(PowerOffReason::Slashed);
         assert!(!slashed.outranks(slashed));
     }
 }

@@ -13,9 +13,6 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// How long a service that failed waits before it starts again: the first time, and all of them.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const RESTARTS: Backoff = Backoff::new(FIRST_WAIT, Duration::from_secs(30));
-/// After so many failures in a row those go on that come after a service without requiring it: what
-/// passes by itself has passed by then.
-pub(crate) const FAILURES_TO_SETTLE: u32 = 3;
 /// A daemon that was up for so long has no failures in a row.
 pub(crate) const SETTLED: Duration = Duration::from_secs(60);
 
@@ -92,6 +89,11 @@ impl Exit {
         self.is_status(exit::CONFIGURATION)
     }
 
+    /// Whether it is this status or a higher one.
+    fn is_at_least(&self, least: u8) -> bool {
+        matches!(self, Self::Status(status) if *status >= i32::from(least))
+    }
+
     /// Whether it is this status.
     pub(crate) fn is_status(&self, status: u8) -> bool {
         *self == Self::Status(i32::from(status))
@@ -132,6 +134,8 @@ pub(crate) struct Machine {
     pub(crate) wanted: bool,
     backoff: Backoff,
     failures: u32,
+    /// Its last failure was for good.
+    failed_for_good: bool,
 }
 
 impl Machine {
@@ -143,13 +147,15 @@ impl Machine {
             wanted: service.automatic,
             backoff: RESTARTS,
             failures: 0,
+            failed_for_good: false,
         }
     }
 
-    /// Whether it is up, or has failed so often that those that come after it wait no longer.
+    /// Whether those that come after it wait no longer: it is up, or has failed as its entry says.
     pub(crate) const fn is_settled(&self) -> bool {
         self.stage.is_up()
-            || (matches!(self.stage, Stage::Waiting { .. }) && self.failures >= FAILURES_TO_SETTLE)
+            || (matches!(self.stage, Stage::Waiting { .. })
+                && (self.failed_for_good || self.failures >= self.service.settled.failures))
     }
 
     /// Whether it would start now, were everything up that it requires.
@@ -200,6 +206,11 @@ impl Machine {
             self.forgive();
         }
         self.failures = self.failures.saturating_add(1);
+        self.failed_for_good = self
+            .service
+            .settled
+            .status
+            .is_some_and(|least| exit.is_at_least(least));
         let wait = task.flatten().unwrap_or_else(|| self.backoff.fail());
         self.stage = Stage::Waiting {
             until: now.saturating_add(wait),

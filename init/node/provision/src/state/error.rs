@@ -13,6 +13,7 @@ use crate::machine_id::MachineIdError;
 use crate::recovery;
 use crate::sealing::CannotSeal;
 use gpt::{ReadError, WriteError};
+use wire::exit::{PHASE_OVER, STATE_FAILED};
 
 /// Why there is no state.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,15 @@ pub(super) enum StateError {
         device: PathBuf,
         description: String,
     },
+    #[error("the state on {} did not open before the boot phase ended, in which alone it opens{}", device.display(), then(*restarts))]
+    BootPhaseOver {
+        device: PathBuf,
+        /// Whether the machine is restarted for it.
+        restarts: bool,
+    },
+    /// What the first try in this boot found, when more could be found.
+    #[error("{text}")]
+    Earlier { status: u8, text: String },
     #[error(transparent)]
     Machine(#[from] CannotSeal),
     #[error("the key of the state on {} can be neither sealed nor opened", device.display())]
@@ -162,12 +172,30 @@ const fn told(refusal: Refusal) -> &'static str {
     }
 }
 
+const fn then(restarts: bool) -> &'static str {
+    match restarts {
+        true => ": the machine restarts, once",
+        false => ", as in the boot before, after which the machine was restarted",
+    }
+}
+
 impl StateError {
-    /// The task's exit status. From 10 on: a person has to do something, and trying again is of no
+    /// Whether what was booted is no image that the state is sealed for, or is past its boot phase.
+    pub(super) const fn is_not_released(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                refusal: Refusal::NotReleased { .. },
+                ..
+            }
+        )
+    }
+
+    /// The task's exit status. From [`STATE_FAILED`] on: a person has to do something, and trying again is of no
     /// use.
     pub(super) fn status(&self) -> u8 {
         match self {
-            Self::NoBootDisk | Self::NoPartition { .. } => 10,
+            Self::NoBootDisk | Self::NoPartition { .. } => STATE_FAILED,
             Self::TooSmall { .. } => 11,
             Self::Foreign { .. } => 12,
             Self::Version { .. } | Self::HeaderVersion { .. } => 13,
@@ -193,12 +221,24 @@ impl StateError {
                 Refusal::Overridden => 29,
             },
             Self::Machine(CannotSeal::Policies(_) | CannotSeal::OtherKey) => 30,
+            Self::BootPhaseOver { restarts: true, .. } => PHASE_OVER,
+            Self::BootPhaseOver { .. } => 32,
+            Self::Machine(CannotSeal::NotStarted) => 33,
+            Self::Earlier { status, .. } => *status,
             _ => 1,
         }
     }
 
+    /// All of it in one line: what, why, and what a person can do.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Earlier { text, .. } => text.clone(),
+            _ => format!("{} ({})", log::chain(self), self.hint()),
+        }
+    }
+
     /// What a person can do.
-    pub(super) fn hint(&self) -> String {
+    fn hint(&self) -> String {
         const RESET: &str = "the boot menu's reset entry starts anew, and loses what is stored";
         let text = match self {
             Self::NoBootDisk => "start the node from its own image",
@@ -245,6 +285,10 @@ impl StateError {
             }
             Self::Machine(CannotSeal::Policies(_) | CannotSeal::OtherKey) => {
                 "write the image to the disk again"
+            }
+            Self::BootPhaseOver { .. } => {
+                "the lines above say what kept it from opening; a power cycle may help; otherwise look after the \
+                 TPM in the firmware's setup"
             }
             Self::Machine(_) | Self::Seal { .. } => {
                 "a power cycle may help; otherwise look after the TPM in the firmware's setup"
@@ -391,5 +435,30 @@ mod tests {
         assert_eq!(error.status(), 1);
         let error = CannotSeal::Tpm(seal::tpm::error::Error::OutOfStep);
         assert_eq!(StateError::from(error).status(), 1);
+    }
+
+    #[test]
+    fn state_past_the_boot_phase_restarts_the_machine_once() {
+        let error = |restarts| StateError::BootPhaseOver {
+            device: device(),
+            restarts,
+        };
+        assert_eq!(error(true).status(), PHASE_OVER);
+        assert!(error(true).text().contains("restarts, once"));
+        let again = error(false).status();
+        assert!(again != PHASE_OVER && again >= STATE_FAILED);
+        // a kernel that could not start its TPM does not try again
+        let error = StateError::from(CannotSeal::NotStarted);
+        assert!(error.status() >= STATE_FAILED && error.status() != again);
+    }
+
+    #[test]
+    fn earlier_refusal_is_told_in_its_own_words() {
+        let text = "the state was made on another machine (put it back)".to_owned();
+        let error = StateError::Earlier {
+            status: 20,
+            text: text.clone(),
+        };
+        assert_eq!((error.status(), error.text()), (20, text));
     }
 }

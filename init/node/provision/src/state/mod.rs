@@ -29,6 +29,7 @@ mod file_system;
 mod header;
 mod mapping;
 mod partition;
+mod refusal;
 mod sealed_volume;
 mod volume;
 mod wipe;
@@ -49,11 +50,12 @@ use partition::StatePartition;
 use sealed_volume::{Sealed, refused};
 use volume::{Machine, Unable, Volume};
 pub(crate) use wipe::{discard, wipe};
+use wire::exit::STATE_FAILED;
 use wire::paths::STATE_ENCRYPTION;
 use wire::status::Protection;
 
 use crate::sealing::Sealer;
-use crate::{machine_id, owner, recovery};
+use crate::{machine_id, owner, phase, recovery};
 use kernel::mounts;
 
 const MOUNT_POINT: &str = "/var";
@@ -79,13 +81,18 @@ enum Action {
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
 /// the log says why: [`StateError::status`] tells them apart.
 pub(crate) fn run() -> ExitCode {
-    match prepare() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{} ({})", log::chain(&error), error.hint());
-            ExitCode::from(error.status())
-        }
+    let boot_phase = !phase::is_running();
+    let error = match prepare() {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) if error.is_not_released() && !boot_phase => refusal::after_boot_phase(error),
+        Err(error) => error,
+    };
+    let text = error.text();
+    if boot_phase && error.status() >= STATE_FAILED {
+        refusal::keep(error.status(), &text);
     }
+    tracing::error!("{text}");
+    ExitCode::from(error.status())
 }
 
 fn prepare() -> Result<(), StateError> {

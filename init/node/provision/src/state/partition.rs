@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 
 use super::StateError;
-use gpt::{ATTRIBUTE_BEING_FORMATTED, Partition, Table, types};
+use gpt::{ATTRIBUTE_BEING_FORMATTED, ATTRIBUTE_RESTARTED, Partition, Table, types};
 use kernel::block_devices::{self, BlockDevice};
 use kernel::root_devices::{self, RootDevices};
 
@@ -85,16 +85,41 @@ impl StatePartition {
     }
 
     /// Grows the partition to the disk's end, in the table and in the kernel, repairs a damaged
-    /// copy of the table, and marks whether the file system is being made.
+    /// copy of the table, and marks whether the file system is being made. To be called when the state's key is
+    /// there: the mark of a restart goes.
     ///
     /// # Errors
     /// See [`StateError`]; the table is whole then, too.
     pub(super) fn settle(&mut self, being_formatted: bool) -> Result<(), StateError> {
         let last_block = grown_last_block(&self.table, &self.entry);
+        let settled = self.entry.attributes & !ATTRIBUTE_BEING_FORMATTED & !ATTRIBUTE_RESTARTED;
         let attributes = match being_formatted {
-            true => self.entry.attributes | ATTRIBUTE_BEING_FORMATTED,
-            false => self.entry.attributes & !ATTRIBUTE_BEING_FORMATTED,
+            true => settled | ATTRIBUTE_BEING_FORMATTED,
+            false => settled,
         };
+        if self.entry.attributes & ATTRIBUTE_RESTARTED != 0 {
+            tracing::info!("the state's key is there, after the restart for its sake");
+        }
+        self.write(last_block, attributes)?;
+        self.resize_in_kernel().map_err(StateError::Resize)
+    }
+
+    /// Marks that the machine is restarted since the state did not open before the boot phase ended. `false`: it
+    /// was marked before, and has not opened since.
+    ///
+    /// # Errors
+    /// See [`StateError`]; the table is whole then, too.
+    pub(super) fn mark_restarted(&mut self) -> Result<bool, StateError> {
+        if self.entry.attributes & ATTRIBUTE_RESTARTED != 0 {
+            return Ok(false);
+        }
+        let attributes = self.entry.attributes | ATTRIBUTE_RESTARTED;
+        self.write(self.entry.last_block, attributes)?;
+        Ok(true)
+    }
+
+    /// Writes the partition's entry, where it is another one or a copy of the table is damaged.
+    fn write(&mut self, last_block: u64, attributes: u64) -> Result<(), StateError> {
         let mut table = self.table.clone();
         let number = self.entry.number;
         let set =
@@ -118,7 +143,7 @@ impl StatePartition {
                 "the partition table is written"
             );
         }
-        self.resize_in_kernel().map_err(StateError::Resize)
+        Ok(())
     }
 
     fn resize_in_kernel(&mut self) -> io::Result<()> {

@@ -1,8 +1,9 @@
 //! Lives of services under a clock that the test sets.
 
 use super::*;
-use crate::service::machine::{FAILURES_TO_SETTLE, GRACE, SETTLED};
+use crate::service::machine::{GRACE, SETTLED};
 use crate::service::{Kind, Readiness, SERVICES};
+use wire::exit;
 
 const FAILED: Exit = Exit::Status(1);
 
@@ -149,23 +150,54 @@ fn a_daemon_with_nothing_to_do_is_done_and_one_that_fails_is_not() {
         }
     };
     assert_eq!(staker_starts(&mut fails(1)), (false, "waiting"));
-    let settled = fails(FAILURES_TO_SETTLE);
+    let settled = fails(Name::TeeReport.service().settled.failures);
     assert_eq!(staker_starts(&mut { settled }), (true, "waiting"));
 }
 
-#[test]
-fn a_state_disk_that_fails_does_not_keep_the_boot_phase_open() {
+/// A node whose configuration is there, and whose state is not.
+fn without_state() -> Scene {
     let mut scene = Scene::new();
     scene.plan();
     scene.exited(Name::Configure, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Netd)]);
-    for _ in 1..FAILURES_TO_SETTLE {
-        scene.exited(Name::State, &Exit::Status(1));
+    scene
+}
+
+#[test]
+fn state_failing_for_good_ends_the_boot_phase_at_once() {
+    let mut scene = without_state();
+    scene.exited(Name::State, &Exit::Status(exit::STATE_FAILED.into()));
+    assert_eq!(scene.plan(), [Command::Start(Name::Measure)]);
+}
+
+#[test]
+fn state_failing_for_a_while_keeps_the_boot_phase() {
+    let mut scene = without_state();
+    let failures = Name::State.service().settled.failures;
+    let begun = scene.now;
+    for _ in 1..failures {
+        scene.exited(Name::State, &FAILED);
         assert!(scene.plan().is_empty(), "it may pass by itself");
         scene.advance();
         assert_eq!(scene.plan(), [Command::Start(Name::State)]);
     }
-    scene.exited(Name::State, &Exit::Status(1));
+    assert!(
+        scene.now - begun > Duration::from_secs(60),
+        "too short a while"
+    );
+    scene.exited(Name::State, &FAILED);
+    assert_eq!(scene.plan(), [Command::Start(Name::Measure)]);
+}
+
+#[test]
+fn state_opening_late_ends_the_boot_phase_then() {
+    let mut scene = without_state();
+    for _ in 0..5 {
+        scene.exited(Name::State, &Exit::Signal(9));
+        scene.advance();
+        assert_eq!(scene.plan(), [Command::Start(Name::State)]);
+    }
+    scene.exited(Name::State, &Exit::Status(0));
     assert_eq!(scene.plan(), [Command::Start(Name::Measure)]);
 }
 

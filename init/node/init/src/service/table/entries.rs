@@ -10,7 +10,7 @@ use wire::{exit, users};
 
 use super::{
     Arguments, Configured, Effect, Effects, IgnoredUntil, Kind, Name, OnChange, Readiness, Rights,
-    Service,
+    Service, Settled,
 };
 use crate::power::Reason;
 
@@ -52,6 +52,10 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         requires: &[],
         unconfigured: false,
         after: &[],
+        settled: Settled {
+            failures: 3,
+            status: None,
+        },
         kind: Kind::Task { again, quiet },
         automatic: true,
         start_limit: None,
@@ -80,6 +84,12 @@ static STATE: Service = Service {
     cgroup: "system/state",
     degrades: DegradedReason::StateDisk,
     failures: 1,
+    // The boot phase, in which alone it opens, ends once it is settled. With the waits between them, eight failures
+    // take a minute: a TPM that is busy, or locked for a moment, is neither by then.
+    settled: Settled {
+        failures: 8,
+        status: Some(exit::STATE_FAILED),
+    },
     // a file system check of a large disk takes its time
     start_limit: Some(Duration::from_secs(30 * 60)),
     effects: Effects {
@@ -89,6 +99,8 @@ static STATE: Service = Service {
             Effect::Reach(Phase::State),
             Effect::Hasten(Name::Configure),
         ],
+        // not half alive, without a state until somebody looks
+        failed: &[(Some(exit::PHASE_OVER), Effect::Stop(Reason::BootPhaseOver))],
         ..Effects::NONE
     },
     ..task(Name::State, None, true)
@@ -124,7 +136,7 @@ static MEASURE: Service = Service {
     arguments: Arguments::Fixed(&["measure"]),
     cgroup: "system/measure",
     requires: &[Name::Configure],
-    // a state disk that could not be opened in this phase opens in the next boot, if at all
+    // a state that could not be opened in this phase opens in the next boot, if at all
     after: &[Name::State],
     failures: 1,
     // a TPM that is busy with something else
@@ -292,7 +304,7 @@ static RESET: Service = Service {
     // longer than the task's own bound of 300 s and its screen
     start_limit: Some(Duration::from_secs(400)),
     effects: Effects {
-        up: &[Effect::PowerOff(Reason::Reset)],
+        up: &[Effect::Stop(Reason::Reset)],
         failed: &[(None, Effect::FailReset)],
         overdue: &[Effect::FailReset],
         ..Effects::NONE

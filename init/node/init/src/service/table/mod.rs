@@ -81,8 +81,10 @@ pub(crate) struct Service {
     pub(crate) requires: &'static [Name],
     /// Whether it starts without a configuration, too, where the network may have one.
     pub(crate) unconfigured: bool,
-    /// What must be up before it starts, or have failed again and again.
+    /// What must be up before it starts, or be settled.
     pub(crate) after: &'static [Name],
+    /// When it is settled without being up, so that those that come after it wait no longer.
+    pub(crate) settled: Settled,
     pub(crate) kind: Kind,
     /// Whether it starts by itself, or only once somebody asks.
     pub(crate) automatic: bool,
@@ -105,6 +107,15 @@ pub(crate) struct Service {
     pub(crate) talks_on_console: bool,
     pub(crate) open_files: u64,
     pub(crate) out_of_memory_score: i16,
+}
+
+/// When a service that is not up is settled. It is tried again all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// After so many failures in a row: what passes by itself has passed by then.
+    pub(crate) failures: u32,
+    /// After one failure with this exit status or a higher one: it has failed for good in this boot.
+    pub(crate) status: Option<u8>,
 }
 
 /// A service's arguments.
@@ -187,8 +198,8 @@ pub(crate) enum Effect {
     /// A service that does not start by itself starts, and so do those that can do without a
     /// configuration.
     StartWithoutConfiguration(Name),
-    /// The node stops, and powers off.
-    PowerOff(Reason),
+    /// The node stops, and the machine powers off, or restarts where that is what the reason asks for.
+    Stop(Reason),
     /// A screen says that the reset was not done; the node stops, and powers off.
     FailReset,
 }

@@ -42,7 +42,7 @@ fn reset_runs_alone_and_ends_in_power_off() {
     };
     assert!(reset.automatic && reset.requires.is_empty() && reset.after.is_empty());
     assert!(reset.uninterruptible);
-    assert_eq!(reset.effects.up, [Effect::PowerOff(Reason::Reset)]);
+    assert_eq!(reset.effects.up, [Effect::Stop(Reason::Reset)]);
     assert_eq!(reset.effects.failed, [(None, Effect::FailReset)]);
     // a task that hangs in the kernel can't be reaped
     assert_eq!(reset.effects.overdue, [Effect::FailReset]);
