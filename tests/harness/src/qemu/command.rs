@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Accelerator, Firmware};
 use crate::tpm::Tpm;
+use crate::tpm::interposer::Interposer;
 
 /// The port of the node's status page inside the machine (the configuration's default).
 pub(super) const HEALTH_PORT: u16 = 8090;
@@ -74,6 +75,8 @@ pub struct MachineOptions {
     pub plugin: Option<String>,
     /// Its TPM.
     pub tpm: Option<Tpm>,
+    /// What stands between the machine and its TPM.
+    pub interposer: Option<Interposer>,
 }
 
 impl MachineOptions {
@@ -93,6 +96,7 @@ impl MachineOptions {
             processors: 2,
             plugin: None,
             tpm: None,
+            interposer: None,
         }
     }
 

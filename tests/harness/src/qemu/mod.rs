@@ -76,8 +76,11 @@ impl Machine {
             Some(tpm) => Some(tpm.power_on(directory).await?),
             None => None,
         };
-        let socket = tpm.as_ref().map(Running::socket);
-        let arguments = options.arguments(&sockets[0], &sockets[1], socket)?;
+        let mut socket = tpm.as_ref().map(|tpm| tpm.socket().to_owned());
+        if let (Some(control), Some(interposer)) = (&socket, &options.interposer) {
+            socket = Some(interposer.listen(control, directory)?);
+        }
+        let arguments = options.arguments(&sockets[0], &sockets[1], socket.as_deref())?;
         let powered_on = Instant::now();
         let console = LineLog::new("the console");
         let process = ManagedProcess::spawn(

@@ -1,6 +1,7 @@
 //! What a node does, each scenario on machines and a devnet of its own.
 
 mod attested;
+mod busy_tpm;
 mod cloud;
 mod configuration;
 mod firmware;
@@ -60,6 +61,9 @@ scenarios! {
     partial_slash::partial_slash_stops_the_pods_until_topped_up, true,
         "a stake below the minimum: agent and pods stop, the node stays, and a top-up brings them \
          back";
+    busy_tpm::state_shut_out_restarts_the_machine_once, false,
+        "a TPM that is locked for the whole boot phase: the machine restarts once, with the reason, then stays up and \
+         says why, until the TPM is open again";
     life::whole_life, true,
         "from power-on to a running pod, stake, heartbeat, slash and power-off, and off again at \
          the next boot";
@@ -86,6 +90,9 @@ scenarios! {
          an update can, with nothing sealed anew";
     sealed_configuration::key_born_in_the_tpm_stakes, false,
         "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
+    busy_tpm::tpm_busy_at_boot_delays_and_fails_nothing, false,
+        "PCR 10 is extended behind each policy that is checked, and the TPM is busy now and then: the node boots, \
+         without a task that fails";
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
          both, once, and the node goes on";

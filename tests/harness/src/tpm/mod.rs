@@ -2,6 +2,7 @@
 //! manufacturer. What is in a TPM outlives boots, disks and machines.
 
 mod authority;
+pub mod interposer;
 mod platform;
 mod process;
 

@@ -122,7 +122,7 @@ impl Running {
         sendmsg(&control, &[IoSlice::new(&request)], &mut ancillary, flags)
             .context("cannot send to swtpm")?;
         command(&mut control, &[]).context("swtpm takes no channel: a machine has the TPM")?;
-        let channel = Channel(Arc::new(Mutex::new(ours)));
+        let channel = Channel::over(ours);
         self.taken = Some((control, channel.clone()));
         Ok(channel)
     }
@@ -215,24 +215,35 @@ fn ensure_success(channel: &mut Channel, request: &[u8]) -> Result<()> {
 #[derive(Clone)]
 pub(super) struct Channel(Arc<Mutex<UnixStream>>);
 
+impl Channel {
+    /// Over the other end of swtpm's data channel.
+    pub(super) fn over(stream: UnixStream) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+}
+
 impl Transport for Channel {
     fn transact(&mut self, command: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut exchange = || {
-            stream.write_all(command)?;
-            let mut header = [0; 10];
-            stream.read_exact(&mut header)?;
-            let [_, _, a, b, c, d, ..] = header;
-            let size = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-            if !(header.len()..=MAX_MESSAGE).contains(&size) {
-                return Err(std::io::Error::other("a reply of an impossible size"));
-            }
-            let mut reply = Zeroizing::new(vec![0; size]);
-            let (start, rest) = reply.split_at_mut(header.len());
-            start.copy_from_slice(&header);
-            stream.read_exact(rest)?;
-            Ok(reply)
-        };
-        exchange().map_err(Error::Channel)
+        let reply = stream.write_all(command);
+        reply
+            .and_then(|()| read_message(&stream))
+            .map_err(Error::Channel)
     }
+}
+
+/// Reads a command or a reply: tag, size, code (TPM 2.0 Library, Part 3, 4.4), and what follows.
+pub(super) fn read_message(mut from: &UnixStream) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut header = [0; 10];
+    from.read_exact(&mut header)?;
+    let [_, _, a, b, c, d, ..] = header;
+    let size = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    if !(header.len()..=MAX_MESSAGE).contains(&size) {
+        return Err(std::io::Error::other("a message of an impossible size"));
+    }
+    let mut message = Zeroizing::new(vec![0; size]);
+    let (start, rest) = message.split_at_mut(header.len());
+    start.copy_from_slice(&header);
+    from.read_exact(rest)?;
+    Ok(message)
 }
