@@ -3,14 +3,18 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{Address, Mist};
 use k3s_double::control::{Command, Unsealed};
 
+use seal::envelope::Envelope;
+use seal::release::{Phase, ReleasePolicies};
 use seal::tpm::crypto::sha256;
+use seal::tpm::pcr;
 
 use crate::devnet::Devnet;
 use crate::disk::Disk;
@@ -19,6 +23,7 @@ use crate::node::{self, eventually, health, text_at};
 use crate::qemu::{Machine, MachineOptions};
 use crate::scenarios::privileges::check_secret_file;
 use crate::tpm::Tpm;
+use crate::tpm::interposer::{self, Behind, Interposer};
 
 pub(super) const SEALED: &str = "daas/node.sealed";
 /// The configuration is out, and sealed.
@@ -28,6 +33,8 @@ pub(super) const STATE: &str = r"daas: init INFO state_encryption=tpm";
 const RUNNING: &str = r"daas: measure INFO measured: phase=run";
 /// Where an ext4 superblock has its magic number, and what it is.
 const SUPERBLOCK: (usize, [u8; 2]) = (1024 + 0x38, [0x53, 0xef]);
+/// `TPM2_PCR_Extend` (TPM 2.0 Library, Part 2, 6.5.2).
+const PCR_EXTEND: u32 = 0x182;
 /// Part of a file that is read at once.
 const CHUNK: usize = 1 << 20;
 
@@ -71,12 +78,16 @@ pub(super) async fn sealed_node_lives_and_root_unseals_nothing(context: &Context
         parts.command_line.push_str(" update");
     })?;
     disk.install_uki(&update.program)?;
+    let asked = Asked::default();
+    let mut options = options;
+    options.interposer = Some(asks_in_both_phases(&sealed, &update.policies, &asked)?);
     let mut second = context.power_on(&options).await?;
     node::joined(&second, &devnet).await?;
     ensure!(
         devnet.stake().await? == stake,
         "the stake is another after an update"
     );
+    opens_in_the_boot_phase_alone(&asked)?;
     second.cut_power().await?;
     drop(second);
     ensure!(
@@ -84,6 +95,48 @@ pub(super) async fn sealed_node_lives_and_root_unseals_nothing(context: &Context
         "the update sealed the configuration anew"
     );
     Ok(())
+}
+
+/// What came of each attempt to unseal: nothing, or why it was refused.
+type Asked = Arc<Mutex<Vec<Result<(), String>>>>;
+
+/// Asks the TPM for what is sealed, just before the boot phase ends and just after: the same question, by the
+/// same program, with the same file and the same policies.
+fn asks_in_both_phases(sealed: &[u8], policies: &str, asked: &Asked) -> Result<Interposer> {
+    let envelope = Envelope::from_bytes(sealed)?;
+    let releases = ReleasePolicies::from_json(policies.as_bytes())?;
+    let run = sha256(&[Phase::Run.name().as_bytes()]);
+    let asked = Arc::clone(asked);
+    Ok(Interposer::new(move |command, tpm| {
+        let ask = |tpm: &mut Behind| {
+            let opened = envelope.open(&mut tpm.client(), seal::node::LABEL, &releases);
+            let outcome = opened.map(drop).map_err(|error| format!("{error:?}"));
+            asked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(outcome);
+        };
+        let ends_boot_phase = interposer::code(command) == PCR_EXTEND
+            && interposer::word(command, 10) == u32::from(pcr::KERNEL)
+            && command.ends_with(&run);
+        if !ends_boot_phase {
+            return tpm.pass(command);
+        }
+        ask(tpm);
+        let reply = tpm.pass(command)?;
+        ask(tpm);
+        Ok(reply)
+    }))
+}
+
+fn opens_in_the_boot_phase_alone(asked: &Asked) -> Result<()> {
+    let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+    match asked.as_slice() {
+        [Ok(()), Err(refused)] if refused.contains("NotReleased") => Ok(()),
+        other => {
+            bail!("the TPM was asked before the boot phase ended and after, and gave {other:?}")
+        }
+    }
 }
 
 async fn check_health(machine: &Machine) -> Result<()> {
@@ -108,10 +161,7 @@ async fn check_health(machine: &Machine) -> Result<()> {
 /// TPM for what the boot got from it: the TPM refuses.
 async fn root_unseals_nothing(machine: &Machine, devnet: &Devnet, disk: &Disk) -> Result<()> {
     machine.expect(RUNNING).await?;
-    let Ok(control) = devnet.cluster.control() else {
-        // a real k3s has no control port
-        return Ok(());
-    };
+    let control = devnet.cluster.control()?;
     let sealed = STANDARD.encode(disk.read_from_esp(SEALED)?);
     let attempt: Unsealed = control
         .command(devnet.node_id(), &Command::Unseal { sealed })
