@@ -370,6 +370,15 @@ command_reset() {
     exec "$PROGRAMS/harness" reset "$@"
 }
 
+# Tests that need root are named so, and count as ignored without it.
+root_tests() { # OPTION...
+    if ((EUID == 0)); then
+        cargo test --release --locked "$@" --lib --bins --tests -- --ignored _as_root
+    else
+        say "NOT RUN, as they need root: the tests whose names end in _as_root"
+    fi
+}
+
 command_test() {
     case ${1:-} in
         unit)
@@ -380,10 +389,12 @@ command_test() {
                 cargo test --release --locked "$@"
             else
                 cargo test --release --workspace --locked "$@"
+                root_tests --workspace
                 # what the image carries linked with musl, as far as its own tests go
                 if has_musl; then
                     cargo test --release --locked --target "$MUSL" \
                         --package sys --package init --package tee-report "$@"
+                    root_tests --target "$MUSL" --package sys --package init --package tee-report
                 else
                     say "NOT TESTED with musl: sys, init, tee-report"
                 fi

@@ -202,11 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_the_program_that_asks_reaches_the_service_and_it_no_longer_than_it_must() {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("left out: it needs root, for a network and a user of its own");
-            return;
-        }
+    #[ignore = "needs root, for a network and a user of its own"]
+    fn metadata_service_answers_the_program_alone_as_root() {
         let this = std::env::current_exe().expect("a path");
         let output = Command::new("unshare")
             .args(["--net", "--"])
