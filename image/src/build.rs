@@ -29,10 +29,10 @@ use crate::wanted::{FileOf, Wanted};
 /// The kernel command line behind the root hash. The consoles: the last one is init's standard output.
 /// A panic reboots after ten seconds. Only the kernel's own signed modules load, and not even root
 /// changes the running kernel (kernel_lockdown(7)); the rest makes its memory harder to predict
-/// (Kernel Self Protection Project, "Recommended Settings").
+/// (Kernel Self Protection Project, "Recommended Settings"; docs/hardening.md has the list and the reasons).
 const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on loglevel=6 \
-    module.sig_enforce=1 lockdown=integrity slab_nomerge page_alloc.shuffle=1 \
-    randomize_kstack_offset=on vsyscall=none";
+    module.sig_enforce=1 lockdown=integrity init_on_alloc=1 slab_nomerge page_alloc.shuffle=1 \
+    randomize_kstack_offset=on vsyscall=none debugfs=off kfence.sample_interval=100";
 
 /// What a build is made from and where it goes.
 #[derive(Debug, Clone)]

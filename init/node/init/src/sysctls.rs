@@ -50,10 +50,18 @@ const EARLY: &[Sysctl] = &[
     set("kernel.kexec_load_disabled", "1"),
     set("kernel.unprivileged_bpf_disabled", "1"),
     set("net.core.bpf_jit_harden", "1"),
+    // No program reads another's memory without CAP_SYS_PTRACE.
     set("kernel.yama.ptrace_scope", "2"),
     set("kernel.perf_event_paranoid", "3"),
     set("vm.unprivileged_userfaultfd", "0"),
     set("dev.tty.ldisc_autoload", "0"),
+    set("dev.tty.legacy_tiocsti", "0"),
+    // Most escapes from containers of the last years began there; programs that use it do without.
+    set("kernel.io_uring_disabled", "2"),
+    set("kernel.randomize_va_space", "2"),
+    set("vm.mmap_min_addr", "65536"),
+    set("vm.mmap_rnd_bits", "32"),
+    set("vm.mmap_rnd_compat_bits", "16"),
     // The keyboard's and the serial line's magic key; `/proc/sysrq-trigger` still works for root.
     set("kernel.sysrq", "0"),
     // Links and pipes in directories that everybody writes to.
@@ -73,6 +81,9 @@ const BRIDGE: &[Sysctl] = &[
     set("net.bridge.bridge-nf-call-ip6tables", "1"),
 ];
 
+/// Longer than any value here.
+const VALUE_LIMIT: usize = 256;
+
 /// Sets the parameters that need no module. What the kernel does not have or refuses is logged:
 /// none of them is worth a node that does not start.
 pub(crate) fn apply() {
@@ -87,11 +98,26 @@ pub(crate) fn apply_bridge() {
 fn apply_one(sysctl: &Sysctl) {
     let Sysctl { name, value } = *sysctl;
     match files::write_existing(path(name), value) {
-        Ok(()) => {}
+        Ok(()) => check(sysctl),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             tracing::info!(name, "this kernel does not have the sysctl");
         }
         Err(error) => tracing::warn!(name, value, %error, "a sysctl is not set"),
+    }
+}
+
+/// What was set is read back: the kernel takes some values and keeps others.
+fn check(sysctl: &Sysctl) {
+    let Sysctl { name, value } = *sysctl;
+    let found = files::read_text(path(name), VALUE_LIMIT).unwrap_or_default();
+    let found = found.trim();
+    if found != value {
+        tracing::warn!(
+            name,
+            value,
+            found,
+            "a sysctl has another value than was set"
+        );
     }
 }
 

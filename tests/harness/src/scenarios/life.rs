@@ -38,6 +38,10 @@ pub(super) async fn whole_life(context: &Context) -> Result<()> {
 
     node::joined(&machine, &devnet).await?;
     check_timeline(&machine).await?;
+    ensure!(
+        !machine.console.text().contains("a sysctl "),
+        "a sysctl is not what it was set to"
+    );
     check_stake(&devnet).await?;
     let pod = node::running_pod(&machine, &devnet).await?;
     let container = pod.container.context("a pod without a container")?;
