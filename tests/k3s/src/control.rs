@@ -61,6 +61,8 @@ pub enum Command {
         /// Texts to look for, none of them empty.
         needles: Vec<Needle>,
     },
+    /// A crash of the kernel, as root can cause it (`/proc/sysrq-trigger`). No reply comes back.
+    Crash,
     /// An attempt of root's to unseal a file while the node runs. What comes out is shown to nobody.
     Unseal {
         /// The sealed file, in base64.

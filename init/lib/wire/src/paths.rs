@@ -54,6 +54,10 @@ pub const STORAGE_ROOT_KEY: &str = "/run/daas/evidence/srk.pub";
 pub const ENDORSEMENT_KEY: &str = "/run/daas/evidence/ek.pub";
 /// What programs of the node keep on the state disk.
 pub const STATE: &str = "/var/lib/daas";
+/// Why the last boot ended, if it ended in order: the reason's name, which PID 1 leaves.
+pub const LAST_END: &str = "/var/lib/daas/last-end";
+/// The kernel's last words before its crashes, a folder each.
+pub const CRASHES: &str = "/var/log/daas/crashes";
 /// What the staker keeps on the state disk.
 pub const STAKER_STATE: &str = "/var/lib/daas/staker";
 /// The same on tmpfs, until the next boot.

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 
 mod configure;
+mod last_end;
 mod machine_id;
 mod measure;
 mod owner;
@@ -30,11 +31,12 @@ fn main() -> ExitCode {
         Some("state") => state::run(),
         Some("configure") => configure::run(),
         Some("measure") => measure::run(),
+        Some("last-end") => last_end::run(),
         Some("reset") => reset::run(),
         _ => {
             tracing::error!(
-                "expected one argument: `provision state`, `provision configure`, `provision measure` \
-                 or `provision reset`; PID 1 starts them"
+                "expected one argument: `provision state`, `provision configure`, `provision measure`, \
+                 `provision last-end` or `provision reset`; PID 1 starts them"
             );
             ExitCode::from(2)
         }

@@ -147,6 +147,20 @@ impl State {
         );
         output("debugfs", &["-R", &format!("cat {path}"), self.place()?])
     }
+
+    /// The names in a folder, by its path from this file system's root; none where there is no such folder.
+    ///
+    /// # Errors
+    /// When the file system cannot be read.
+    pub fn list(&self, path: &str) -> Result<Vec<String>> {
+        // debugfs(8), `ls -p`: "/inode/mode/uid/gid/name/size/" a line
+        let listed = output("debugfs", &["-R", &format!("ls -p {path}"), self.place()?])?;
+        let names = listed.lines().filter_map(|line| line.split('/').nth(5));
+        Ok(names
+            .filter(|name| !name.is_empty() && *name != "." && *name != "..")
+            .map(str::to_owned)
+            .collect())
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +178,8 @@ mod tests {
         state.check().unwrap();
         assert_eq!(state.read("/lib/daas/state-version").unwrap(), "2\n");
         assert!(state.read("/missing").is_err());
+        assert_eq!(state.list("/lib/daas").unwrap(), ["state-version"]);
+        assert!(state.list("/missing").unwrap().is_empty());
     }
 
     #[test]

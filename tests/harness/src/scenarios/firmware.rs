@@ -1,9 +1,12 @@
 //! Boot from the disk image alone, as on a real machine.
 
 use anyhow::{Context as _, Result, ensure};
+use k3s_double::control::Command;
+use serde_json::Value;
 
 use crate::lab::Context;
 use crate::node;
+use crate::qemu::Ending;
 use crate::qemu::{Boot, Firmware};
 
 /// What the machine's battery-backed clock says: long before any image was built.
@@ -37,4 +40,53 @@ pub(super) async fn firmware_boot_and_power_button(context: &Context) -> Result<
         "the kept log does not tell of this boot"
     );
     Ok(())
+}
+
+pub(super) async fn next_boot_tells_how_the_last_one_ended(context: &Context) -> Result<()> {
+    let devnet = context.devnet().await?;
+    let disk = context.disk()?;
+    disk.write_configuration(&devnet.node_toml()?)?;
+    let mut options = context.machine(&disk)?;
+    options.boot = Boot::Firmware(Firmware::new(&context.directory().join("variables"))?);
+    let mut machine = context.power_on(&options).await?;
+    node::joined(&machine, &devnet).await?;
+    machine.expect("done service=last-end").await?;
+    ensure!(
+        !machine.console.text().contains("the last boot"),
+        "a first boot tells of one before it"
+    );
+    // the kernel is gone before it could reply
+    let control = devnet.cluster.control()?;
+    let crash = control.command::<Value>(devnet.node_id(), &Command::Crash);
+    ensure!(crash.await.is_err(), "the kernel did not crash");
+    ensure!(
+        machine.wait_end().await? == Ending::Reboot,
+        "the machine did not restart after a crash"
+    );
+    drop(machine);
+
+    let mut machine = context.power_on(&options).await?;
+    machine
+        .expect("the last boot ended in a crash of the kernel: sysrq triggered crash")
+        .await?;
+    node::switch_off(&mut machine).await?;
+    drop(machine);
+    let state = disk.state(context.directory())?;
+    state.check()?;
+    ensure!(
+        state.list("/log/daas/crashes")?.len() == 1,
+        "the kernel's last words were not kept"
+    );
+
+    let mut machine = context.power_on(&options).await?;
+    machine
+        .expect("the last boot ended in order: power-button")
+        .await?;
+    machine.cut_power().await?;
+    drop(machine);
+    let mut machine = context.power_on(&options).await?;
+    machine
+        .expect("the last boot did not end in order: the power failed")
+        .await?;
+    machine.cut_power().await
 }

@@ -88,6 +88,8 @@ scenarios! {
     sealed_configuration::sealed_node_lives_and_root_unseals_nothing, true,
         "a plain configuration is sealed and overwritten; root in the running machine can't unseal; \
          an update can, with nothing sealed anew";
+    firmware::next_boot_tells_how_the_last_one_ended, true,
+        "a crash of the kernel, the power button, a power cut: the next boot tells, and keeps a crash's last words";
     sealed_configuration::key_born_in_the_tpm_stakes, false,
         "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
     busy_tpm::tpm_busy_at_boot_delays_and_fails_nothing, false,

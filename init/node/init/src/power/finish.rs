@@ -11,6 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::process::{Signal, WaitOptions, wait};
 use rustix::system::{RebootCommand, reboot};
 use tracing::{error, info, warn};
+use wire::paths::LAST_END;
 use wire::status::Phase;
 
 use super::Reason;
@@ -54,6 +55,7 @@ pub(crate) fn finish(reason: Reason, log: &LogQueue, watchdog: Option<Watchdog>)
     if !log.close(LOG_LIMIT) {
         warn!("the log's last lines may not be on the disk");
     }
+    leave_end(Path::new(LAST_END), reason);
     unmount_all();
     rustix::fs::sync();
     timeline::mark(Phase::Stopped);
@@ -77,6 +79,15 @@ fn end(reason: Reason) -> ! {
         log::emergency(&format!("the machine can't be restarted: {refused:?}"));
     }
     power_off()
+}
+
+/// Leaves word for the next boot. Where there is no state, that is no news.
+fn leave_end(path: &Path, reason: Reason) {
+    if path.parent().is_some_and(Path::is_dir)
+        && let Err(error) = files::replace(path, format!("{reason}\n").as_bytes(), 0o600)
+    {
+        warn!(%error, "the next boot is not told why this one ended");
+    }
 }
 
 /// Tells the watchdog that all is well for as long as the last steps may take: it would cut them
@@ -227,6 +238,17 @@ mod tests {
             "/procedures",
         ];
         assert_eq!(found, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn end_is_left_where_there_is_a_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daas/last-end");
+        leave_end(&path, Reason::PowerButton);
+        assert!(!path.exists());
+        fs::create_dir(directory.path().join("daas")).unwrap();
+        leave_end(&path, Reason::PowerButton);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "power-button\n");
     }
 
     #[test]

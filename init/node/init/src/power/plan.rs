@@ -55,6 +55,7 @@ const NODE: &[Step] = &[
         Name::Measure,
         Name::Configure,
         Name::State,
+        Name::LastEnd,
         Name::Reset,
     ]),
 ];
@@ -256,6 +257,7 @@ mod tests {
                 Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),
                 Act::Stop(Name::State),
+                Act::Stop(Name::LastEnd),
                 Act::Stop(Name::Reset)
             ]
         );

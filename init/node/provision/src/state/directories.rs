@@ -11,6 +11,7 @@ use wire::paths;
 use wire::users::{NETD, STAKER};
 
 use super::StateError;
+use crate::last_end;
 
 /// A directory of the state.
 struct Directory {
@@ -137,6 +138,7 @@ pub(super) fn version() -> io::Result<Option<String>> {
 /// # Errors
 /// What the system says.
 pub(super) fn write_version() -> io::Result<()> {
+    files::replace(paths::LAST_END, last_end::NEW.as_bytes(), 0o600)?;
     files::replace(VERSION_FILE, format!("{VERSION}\n").as_bytes(), 0o444)?;
     rustix::fs::syncfs(File::open(super::MOUNT_POINT)?)?;
     Ok(())

@@ -153,6 +153,15 @@ async fn run(
             let state = environment::state(process, &needles).map_err(|error| failed(&error))?;
             Ok(http::json(StatusCode::OK, &state))
         }
+        Command::Crash => {
+            tokio::fs::write("/proc/sysrq-trigger", "c")
+                .await
+                .map_err(|error| failed(&error))?;
+            Err((
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the kernel did not crash".to_owned(),
+            ))
+        }
         Command::Unseal { sealed } => {
             let attempt = tokio::task::spawn_blocking(move || unseal::attempt(&sealed));
             let outcome = attempt.await.map_err(|error| failed(&error))?;

@@ -34,6 +34,7 @@ impl Name {
             Self::Metadata => &METADATA,
             Self::Staker => &STAKER,
             Self::K3s => &K3S,
+            Self::LastEnd => &LAST_END,
             Self::Reset => &RESET,
         }
     }
@@ -297,6 +298,15 @@ static K3S: Service = Service {
     ..daemon(Name::K3s, Readiness::Notify)
 };
 
+static LAST_END: Service = Service {
+    arguments: Arguments::Fixed(&["last-end"]),
+    cgroup: "system/last-end",
+    // it reads the firmware's variables, which is slow: not before the boot is over
+    requires: &[Name::State, Name::Containerd],
+    start_limit: Some(Duration::from_secs(60)),
+    ..task(Name::LastEnd, None, true)
+};
+
 /// It says that it is ready when it is through: a thread of it that hangs in the kernel keeps its process.
 static RESET: Service = Service {
     arguments: Arguments::Fixed(&["reset"]),
@@ -332,4 +342,5 @@ pub(crate) static SERVICES: &[&Service] = &[
     &METADATA,
     &STAKER,
     &K3S,
+    &LAST_END,
 ];

@@ -50,6 +50,8 @@ names! {
     Staker = "staker",
     /// The Kubernetes agent.
     K3s = "k3s",
+    /// Tells how the last boot ended, and keeps what the kernel kept of a crash.
+    LastEnd = "last-end",
     /// Wipes keys and state, and shows what was done; alone, where the command line asks for it.
     Reset = "reset",
 }
