@@ -1,6 +1,7 @@
 //! What a node does, each scenario on machines and a devnet of its own.
 
 mod attested;
+mod boot_phase;
 mod cloud;
 mod configuration;
 mod firmware;
@@ -17,6 +18,7 @@ mod sealed_configuration;
 mod sealed_state;
 mod services;
 mod state_disk;
+mod state_paths;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -63,6 +65,9 @@ scenarios! {
     life::whole_life, true,
         "from power-on to a running pod, stake, heartbeat, slash and power-off, and off again at \
          the next boot";
+    state_paths::planted_files_reach_no_program, true,
+        "files left on the state disk where programs of the host look are gone at the next boot; what was \
+         opened since the kernel started is in the table of paths, and nothing of the state was executed";
     restart::restart_keeps_stake_and_identity, false,
         "after a power cut the node is the same one again and does not stake a second time";
     firmware::firmware_boot_and_power_button, false,
@@ -86,6 +91,9 @@ scenarios! {
          an update can, with nothing sealed anew";
     sealed_configuration::key_born_in_the_tpm_stakes, false,
         "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
+    boot_phase::nothing_of_the_state_starts_in_the_boot_phase, true,
+        "whoever was root plants a container that starts by itself and takes the sealed configuration away: \
+         nothing of the state disk starts while the TPM unseals, however long the node waits";
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
          both, once, and the node goes on";
