@@ -38,8 +38,14 @@ fn overlay_users_are_those_of_the_programs() {
 fn overlay_paths_are_those_of_the_programs() {
     let resolver = fs::read_link(etc("resolv.conf")).expect("a link");
     assert_eq!(resolver, Path::new(paths::RESOLVER));
-    let rancher = fs::read_link(etc("rancher")).expect("a link");
-    assert!(rancher.starts_with(paths::STATE), "{}", rancher.display());
+    // what else k3s looks for in /etc/rancher is on the verified root: nothing
+    let rancher = fs::read_dir(etc("rancher")).expect("a directory");
+    let names: Vec<_> = rancher
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(names, ["node"]);
+    let node = fs::read_link(etc("rancher/node")).expect("a link");
+    assert!(node.starts_with(paths::STATE), "{}", node.display());
     let containerd = fs::read_to_string(etc("containerd/config.toml")).expect("a file");
     for wanted in [paths::CONTAINERD_SOCKET, paths::K3S_DATA] {
         assert!(containerd.contains(&format!("\"{wanted}")), "{wanted}");

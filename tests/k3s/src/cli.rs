@@ -32,6 +32,9 @@ pub enum Role {
     /// Leave one orphan to PID 1; the agent starts this itself.
     #[command(hide = true)]
     DoubleOrphan(OrphanFlags),
+    /// Be the planted container; a container that the agent leaves on the state starts this.
+    #[command(hide = true)]
+    DoublePlanted,
 }
 
 /// Flags of `k3s server`, and the double's own.

@@ -63,11 +63,57 @@ pub enum Command {
     },
     /// A crash of the kernel, as root can cause it (`/proc/sysrq-trigger`). No reply comes back.
     Crash,
+    /// Which files were opened since the kernel started; needs [`TRACE`] on its command line.
+    Opened {
+        /// In or below one of these folders alone.
+        below: Vec<String>,
+    },
+    /// Leaves a container in containerd's store that is labelled to be started by itself, and that then
+    /// writes [`PLANTED`] to the console, and whether the TPM opened a file for it.
+    Plant {
+        /// The sealed file, in base64.
+        sealed: String,
+    },
     /// An attempt of root's to unseal a file while the node runs. What comes out is shown to nobody.
     Unseal {
         /// The sealed file, in base64.
         sealed: String,
     },
+}
+
+/// What has the kernel record each file that is opened, from its start on: words of its command line
+/// (Documentation/trace/kprobetrace.rst). A name is the first field of `struct filename`, the flags are the
+/// first of `struct open_flags`.
+pub const TRACE: &str = "trace_buf_size=24M \
+                         kprobe_event=p:opened,do_filp_open,name=+0(+0(%si)):string,flags=+0(%dx):x32";
+
+/// What the planted container writes first.
+pub const PLANTED: &str = "k3s-double: the planted container runs";
+
+/// Reply to [`Command::Plant`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planted {}
+
+/// Reply to [`Command::Opened`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Sorted; each once a program.
+    pub files: Vec<OpenedFile>,
+    /// How many files were opened, wherever they lie.
+    pub events: u64,
+    /// Whether the kernel has kept every event.
+    pub complete: bool,
+}
+
+/// A file that was opened, or was to be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OpenedFile {
+    /// The kernel's name for the process, at most 15 characters.
+    pub program: String,
+    /// The path, as the program gave it.
+    pub path: String,
+    /// Whether it was to be executed.
+    pub executed: bool,
 }
 
 /// What came of an attempt to unseal.

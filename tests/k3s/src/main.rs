@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 fn main() -> ExitCode {
     let result = match CommandLine::parse().role {
         Role::DoubleOrphan(flags) => commands::live_as_orphan(flags.parent).map_err(Into::into),
+        Role::DoublePlanted => commands::live_planted().map_err(Into::into),
         Role::Server(flags) => {
             logging::start(flags.debug);
             block_on(serve(*flags))

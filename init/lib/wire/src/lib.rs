@@ -7,6 +7,7 @@
 //! - [`exit`], [`users`]: exit statuses and user ids.
 //! - [`names`]: a node's name, a server's URL, a join token, each with one constructor.
 //! - [`paths`]: where programs leave files for one another.
+//! - [`state_paths`]: what programs of the host read below `/var`, and where that lies.
 //! - [`users`]: who the programs run as.
 //!
 //! Nothing here does input or output: this crate is linked by PID 1.
@@ -18,6 +19,7 @@ pub mod exit;
 pub mod names;
 pub mod paths;
 mod secret;
+pub mod state_paths;
 pub mod status;
 pub mod users;
 

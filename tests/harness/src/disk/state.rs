@@ -85,6 +85,42 @@ impl Disk {
         );
         Ok(())
     }
+    /// Writes a file to each of these paths of the state's file system, in place of a link on its way,
+    /// too.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn plant(&self, paths: &[&str], scratch: &Path) -> Result<()> {
+        let extent = self.partition(LABEL)?;
+        let place = format!("{}?offset={}", self.path().display(), extent.start);
+        let content = scratch.join("planted");
+        std::fs::write(&content, "planted\n").context("cannot write a file")?;
+        let mut requests = String::new();
+        for path in paths {
+            let parents = Path::new(path).ancestors().skip(1);
+            let mut parents: Vec<&Path> = parents.collect();
+            parents.pop();
+            for parent in parents.iter().rev() {
+                let parent = parent.display();
+                let listed = output("debugfs", &["-R", &format!("stat {parent}"), &place])?;
+                if listed.contains("Type: symlink") {
+                    requests.push_str(&format!("rm {parent}\n"));
+                }
+                requests.push_str(&format!("mkdir {parent}\n"));
+            }
+            requests.push_str(&format!("write {} {path}\n", content.display()));
+        }
+        let list = scratch.join("requests");
+        std::fs::write(&list, requests).context("cannot write a file")?;
+        let list = list.to_str().context("a path that is not UTF-8")?;
+        // what is there already is an error that it only prints
+        output("debugfs", &["-w", "-f", list, &place])?;
+        for path in paths {
+            let listed = output("debugfs", &["-R", &format!("stat {path}"), &place])?;
+            ensure!(listed.contains("Inode:"), "debugfs did not write {path}");
+        }
+        Ok(())
+    }
 }
 
 impl State {
@@ -180,6 +216,12 @@ mod tests {
         assert!(state.read("/missing").is_err());
         assert_eq!(state.list("/lib/daas").unwrap(), ["state-version"]);
         assert!(state.list("/missing").unwrap().is_empty());
+        disk.plant(&["/lib/daas/a/b", "/lib/c"], directory.path())
+            .unwrap();
+        let state = disk.state(directory.path()).unwrap();
+        state.check().unwrap();
+        assert_eq!(state.read("/lib/daas/a/b").unwrap(), "planted\n");
+        assert_eq!(state.read("/lib/c").unwrap(), "planted\n");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a node does, each scenario on machines and a devnet of its own.
 
 mod attested;
+mod boot_phase;
 mod busy_tpm;
 mod cloud;
 mod configuration;
@@ -18,6 +19,7 @@ mod sealed_configuration;
 mod sealed_state;
 mod services;
 mod state_disk;
+mod state_paths;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -67,6 +69,9 @@ scenarios! {
     life::whole_life, true,
         "from power-on to a running pod, stake, heartbeat, slash and power-off, and off again at \
          the next boot";
+    state_paths::planted_files_reach_no_program, true,
+        "files left on the state disk where programs of the host look are gone at the next boot; what was \
+         opened since the kernel started is in the table of paths, and nothing of the state was executed";
     restart::restart_keeps_stake_and_identity, false,
         "after a power cut the node is the same one again and does not stake a second time";
     firmware::firmware_boot_and_power_button, false,
@@ -95,6 +100,9 @@ scenarios! {
     busy_tpm::tpm_busy_at_boot_delays_and_fails_nothing, false,
         "PCR 10 is extended behind each policy that is checked, and the TPM is busy now and then: the node boots, \
          without a task that fails";
+    boot_phase::nothing_of_the_state_starts_in_the_boot_phase, true,
+        "whoever was root plants a container that starts by itself and takes the sealed configuration away: \
+         nothing of the state disk starts while the TPM unseals, however long the node waits";
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
          both, once, and the node goes on";

@@ -30,7 +30,7 @@ pub(super) const SEALED: &str = "daas/node.sealed";
 pub(super) const TAKEN: &str = r"daas: init INFO seal=tpm";
 pub(super) const STATE: &str = r"daas: init INFO state_encryption=tpm";
 /// The boot phase is over.
-const RUNNING: &str = r"daas: measure INFO measured: phase=run";
+pub(super) const RUNNING: &str = r"daas: measure INFO measured: phase=run";
 /// Where an ext4 superblock has its magic number, and what it is.
 const SUPERBLOCK: (usize, [u8; 2]) = (1024 + 0x38, [0x53, 0xef]);
 /// `TPM2_PCR_Extend` (TPM 2.0 Library, Part 2, 6.5.2).

@@ -1,11 +1,9 @@
-//! What stands on the state file system from the start, and for whom.
+//! The directories that stand on the state file system from the start, and for whom.
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
-
-use rustix::mount::{MountFlags, mount_bind, mount_remount};
 
 use wire::paths;
 use wire::users::{NETD, STAKER};
@@ -33,18 +31,15 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/cache", 0o755),
     root("/var/lib", 0o755),
     root("/var/log", 0o755),
-    // Where /opt leads: k3s and CNI plugins look there.
+    // Where /opt leads.
     root("/var/opt", 0o755),
     root("/var/spool", 0o755),
     root("/var/tmp", 0o1777),
     // Everybody may pass, nobody look: a configuration with secrets can stand here.
     root(paths::STATE, 0o711),
-    // Where /etc/rancher leads; the node's password is there, mode 0600.
     root("/var/lib/daas/rancher", 0o755),
+    // Where /etc/rancher/node leads; the node's password is there, mode 0600.
     root("/var/lib/daas/rancher/node", 0o755),
-    // Where /etc/cni leads.
-    root("/var/lib/daas/cni", 0o755),
-    root("/var/lib/daas/cni/net.d", 0o755),
     Directory {
         path: paths::NETD_STATE,
         mode: 0o700,
@@ -63,29 +58,19 @@ const DIRECTORIES: [Directory; 25] = [
     root("/run/cni", 0o755),
     root("/var/lib/containerd", 0o711),
     root("/var/lib/kubelet", 0o755),
+    root("/var/lib/kubelet/pods", 0o750),
     root("/var/lib/kubelet/volumeplugins", 0o755),
     root("/var/lib/rancher", 0o755),
     root(paths::K3S_DATA, 0o755),
     root("/var/lib/rancher/k3s/agent", 0o755),
-    root("/var/lib/rancher/k3s/data", 0o755),
+    root(super::layout::K3S_DATA, 0o755),
+    root("/var/lib/rancher/k3s/storage", 0o700),
     root("/var/opt/cni", 0o755),
-];
-
-/// Links from `/var` to what is on the tmpfs.
-const LINKS: [(&str, &str); 3] = [
-    ("/var/run", "/run"),
-    ("/var/lock", "/run/lock"),
-    ("/var/lib/cni", "/run/cni"),
 ];
 
 /// The version of this layout, as the state says it.
 pub(super) const VERSION: &str = "1";
 pub(super) const VERSION_FILE: &str = "/var/lib/daas/state-version";
-
-/// k3s's own programs, unpacked when the image was built. k3s would unpack them to the state,
-/// where nothing checks them, and run them from there ever after.
-const K3S_DATA_SOURCE: &str = "/usr/share/k3s-daas/k3s-data";
-const K3S_DATA: &str = "/var/lib/rancher/k3s/data";
 
 /// Makes what is missing, and sets owners and modes of all.
 ///
@@ -95,29 +80,6 @@ pub(super) fn prepare() -> Result<(), (&'static str, io::Error)> {
     for directory in &DIRECTORIES {
         make(directory).map_err(|error| (directory.path, error))?;
     }
-    for (link, target) in LINKS {
-        match symlink(target, link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err((link, error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Lays the image's k3s programs over the place where k3s looks for them; nothing where the image
-/// has none.
-///
-/// # Errors
-/// What the system says.
-pub(super) fn bind_k3s_data() -> io::Result<()> {
-    if !Path::new(K3S_DATA_SOURCE).is_dir() {
-        return Ok(());
-    }
-    mount_bind(K3S_DATA_SOURCE, K3S_DATA)?;
-    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-    mount_remount(K3S_DATA, flags, "")?;
     Ok(())
 }
 
@@ -174,6 +136,8 @@ pub(super) fn check_version(device: &Path, found: &str) -> Result<(), StateError
 
 #[cfg(test)]
 mod tests {
+    use wire::state_paths::Home;
+
     use super::*;
 
     #[test]
@@ -193,7 +157,16 @@ mod tests {
             );
             made.push(directory.path);
         }
-        assert!(made.contains(&K3S_DATA));
+        for row in wire::state_paths::STATE_PATHS {
+            let mounted = match row.home {
+                Home::KeptWithPrograms => row.path,
+                Home::Tmpfs if row.path.ends_with("/agent") => row.path,
+                Home::Run("/run") | Home::Run("/run/lock") => continue,
+                Home::Run(target) => target,
+                _ => continue,
+            };
+            assert!(made.contains(&mounted), "{mounted} is not made");
+        }
     }
 
     #[test]

@@ -8,15 +8,16 @@ use std::process::{Command, Stdio};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::content::LABEL;
+use super::layout::CLOSED;
 use super::{MOUNT_POINT, StateError};
 
 const MAKE: &str = "/usr/sbin/mke2fs";
 const CHECK: &str = "/usr/sbin/e2fsck";
 const RESIZE: &str = "/usr/sbin/resize2fs";
 
-/// No devices and no setuid files: containers have theirs on overlay mounts, which are apart.
-/// Programs must run: emptyDir volumes lie here.
-const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+/// No devices, no setuid files and no programs: containers have theirs on overlay mounts, whose flags are
+/// their own, and in volumes, which `layout` opens for them.
+const FLAGS: MountFlags = CLOSED;
 
 /// Makes the file system, whatever is on the device.
 ///

@@ -27,6 +27,7 @@ mod directories;
 mod error;
 mod file_system;
 mod header;
+mod layout;
 mod mapping;
 mod partition;
 mod refusal;
@@ -104,9 +105,13 @@ fn prepare() -> Result<(), StateError> {
         mount_state()?;
     }
     tell_encryption().map_err(directory(STATE_ENCRYPTION))?;
-    directories::prepare().map_err(|(path, source)| StateError::Directory { path, source })?;
-    machine_id::settle()?;
-    directories::bind_k3s_data().map_err(directory("/var/lib/rancher/k3s/data"))
+    let failed = |(path, source)| StateError::Directory { path, source };
+    // what is swept is looked at first, so that no link leads elsewhere; what is swept away is made anew
+    directories::prepare().map_err(failed)?;
+    layout::sweep().map_err(failed)?;
+    directories::prepare().map_err(failed)?;
+    layout::mount_all().map_err(failed)?;
+    Ok(machine_id::settle()?)
 }
 
 /// Leaves word of whether what is mounted is encrypted. The kernel says it, whoever mounted it.

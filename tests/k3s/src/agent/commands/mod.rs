@@ -3,7 +3,9 @@
 
 mod environment;
 mod kill;
+mod opened;
 mod orphans;
+mod plant;
 mod processes;
 mod read;
 mod unseal;
@@ -23,12 +25,13 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
 
 use super::pod::Pod;
-use crate::control::{Command, Killed, Refusal, Service};
+use crate::control::{Command, Killed, Planted, Refusal, Service};
 use crate::http;
 use crate::logging;
 use crate::server::COMMAND_PATH;
 
 pub use orphans::live_as_orphan;
+pub use plant::live_planted;
 pub use processes::cgroup_of;
 
 /// Serves the kubelet's port on the agent's end of the tunnel. No port is opened for it.
@@ -161,6 +164,20 @@ async fn run(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the kernel did not crash".to_owned(),
             ))
+        }
+        Command::Opened { below } => {
+            let look = tokio::task::spawn_blocking(move || opened::below(&below));
+            let opened = look.await.map_err(|error| failed(&error))?;
+            Ok(http::json(
+                StatusCode::OK,
+                &opened.map_err(|error| failed(&error))?,
+            ))
+        }
+        Command::Plant { sealed } => {
+            plant::container(&sealed)
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &Planted {}))
         }
         Command::Unseal { sealed } => {
             let attempt = tokio::task::spawn_blocking(move || unseal::attempt(&sealed));

@@ -78,7 +78,7 @@ fn effects_name_services_of_the_table() {
 
 #[test]
 fn nothing_that_others_have_a_hand_in_runs_in_the_boot_phase() {
-    for name in [Name::Staker, Name::K3s] {
+    for name in [Name::Containerd, Name::Staker, Name::K3s] {
         assert!(name.service().requires.contains(&Name::Measure), "{name}");
     }
 }
