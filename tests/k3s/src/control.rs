@@ -83,8 +83,9 @@ pub enum Command {
 
 /// What has the kernel record each file that is opened, from its start on: words of its command line
 /// (Documentation/trace/kprobetrace.rst). A name is the first field of `struct filename`, the flags are the
-/// first of `struct open_flags`.
-pub const TRACE: &str = "trace_buf_size=24M \
+/// first of `struct open_flags`. The kernel makes room for more than a page of events only where an event of its
+/// own is asked for, too.
+pub const TRACE: &str = "trace_buf_size=24M trace_event=sched:sched_process_exec \
                          kprobe_event=p:opened,do_filp_open,name=+0(+0(%si)):string,flags=+0(%dx):x32";
 
 /// What the planted container writes first.

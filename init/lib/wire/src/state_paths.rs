@@ -352,7 +352,7 @@ pub const STATE_PATHS: &[StatePath] = &[
         "netd",
         Stores,
         Kept,
-        "the last time, and leases; parsed by a program with four capabilities",
+        "the last time that was known; parsed by a program with four capabilities",
     ),
     row(
         "/var/log",

@@ -1,5 +1,6 @@
 //! The state file system of a machine that is off, looked at with the host's e2fsprogs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -96,14 +97,20 @@ impl Disk {
         let content = scratch.join("planted");
         std::fs::write(&content, "planted\n").context("cannot write a file")?;
         let mut requests = String::new();
+        let mut there = BTreeSet::from([Path::new("/")]);
         for path in paths {
-            let parents = Path::new(path).ancestors().skip(1);
-            let mut parents: Vec<&Path> = parents.collect();
-            parents.pop();
-            for parent in parents.iter().rev() {
+            let parents: Vec<&Path> = Path::new(path).ancestors().skip(1).collect();
+            for parent in parents.into_iter().rev() {
+                if !there.insert(parent) {
+                    continue;
+                }
+                // debugfs loses an inode where it makes a directory that is there
                 let parent = parent.display();
-                let listed = output("debugfs", &["-R", &format!("stat {parent}"), &place])?;
-                if listed.contains("Type: symlink") {
+                let found = output("debugfs", &["-R", &format!("stat {parent}"), &place])?;
+                if found.contains("Type: directory") {
+                    continue;
+                }
+                if found.contains("Inode:") {
                     requests.push_str(&format!("rm {parent}\n"));
                 }
                 requests.push_str(&format!("mkdir {parent}\n"));
@@ -113,7 +120,6 @@ impl Disk {
         let list = scratch.join("requests");
         std::fs::write(&list, requests).context("cannot write a file")?;
         let list = list.to_str().context("a path that is not UTF-8")?;
-        // what is there already is an error that it only prints
         output("debugfs", &["-w", "-f", list, &place])?;
         for path in paths {
             let listed = output("debugfs", &["-R", &format!("stat {path}"), &place])?;

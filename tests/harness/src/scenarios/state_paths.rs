@@ -53,6 +53,7 @@ pub(super) async fn planted_files_reach_no_program(context: &Context) -> Result<
         .map(|path| below_state(path))
         .collect();
     disk.plant(&all, context.directory())?;
+    disk.state(context.directory())?.check()?;
 
     options.boot = context
         .lab
@@ -76,6 +77,7 @@ pub(super) async fn planted_files_reach_no_program(context: &Context) -> Result<
         ensure!(look(&devnet, path).await?.is_some(), "{path} was not kept");
     }
     check_mounts(&devnet).await?;
+    check_opened(&devnet).await?;
     node::switch_off(&mut second).await?;
     drop(second);
 
