@@ -32,6 +32,9 @@ pub enum Role {
     /// Leave one orphan to PID 1; the agent starts this itself.
     #[command(hide = true)]
     DoubleOrphan(OrphanFlags),
+    /// Send one command to a TPM; the agent starts this itself, as another user.
+    #[command(hide = true)]
+    DoubleTpm(TpmFlags),
 }
 
 /// Flags of `k3s server`, and the double's own.
@@ -131,6 +134,17 @@ pub struct OrphanFlags {
     /// Already the orphan: wait for another parent than this one, say who it is, and exit.
     #[arg(long)]
     pub parent: Option<i32>,
+}
+
+/// Flags of a command to a TPM.
+#[derive(Debug, Clone, Args)]
+pub struct TpmFlags {
+    /// A device or a socket.
+    #[arg(long)]
+    pub path: PathBuf,
+    /// The command, in hexadecimal.
+    #[arg(long)]
+    pub request: String,
 }
 
 #[cfg(test)]

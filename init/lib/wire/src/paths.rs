@@ -36,6 +36,8 @@ pub const RELEASE_KEY: &str = "/run/daas/release/key.pem";
 /// The kernel's resource-managed TPM: sessions and objects that its opener leaves behind go when it is
 /// closed, and no other process sees them.
 pub const TPM: &str = "/dev/tpmrm0";
+/// The socket at which `tpm-broker` takes the staker's commands for the TPM.
+pub const TPM_BROKER: &str = "/run/tpm-broker/socket";
 /// What `metadata` leaves until the next boot.
 pub const METADATA_RUN: &str = "/run/daas/metadata";
 /// The user data of a cloud, from `metadata` for `provision`.

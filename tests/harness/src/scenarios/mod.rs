@@ -17,6 +17,7 @@ mod sealed_configuration;
 mod sealed_state;
 mod services;
 mod state_disk;
+mod tpm_key;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -86,6 +87,9 @@ scenarios! {
          an update can, with nothing sealed anew";
     sealed_configuration::key_born_in_the_tpm_stakes, false,
         "a Sui key that the TPM makes: its address is shown, funded, and stakes, once";
+    tpm_key::tpm_key_outlives_a_compromised_staker, true,
+        "from the staker's user, and from root, no command destroys the TPM's key: clear, undefine, \
+         increment, evict, extend; it signs and quotes on, and at the next boot";
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
          both, once, and the node goes on";

@@ -6,6 +6,7 @@ mod kill;
 mod orphans;
 mod processes;
 mod read;
+mod tpm;
 mod unseal;
 
 use std::convert::Infallible;
@@ -30,6 +31,7 @@ use crate::server::COMMAND_PATH;
 
 pub use orphans::live_as_orphan;
 pub use processes::cgroup_of;
+pub use tpm::exchange_with_tpm;
 
 /// Serves the kubelet's port on the agent's end of the tunnel. No port is opened for it.
 #[derive(Clone)]
@@ -152,6 +154,16 @@ async fn run(
         Command::Environment { process, needles } => {
             let state = environment::state(process, &needles).map_err(|error| failed(&error))?;
             Ok(http::json(StatusCode::OK, &state))
+        }
+        Command::Tpm {
+            user,
+            path,
+            request,
+        } => {
+            let answer = tpm::ask_as(user, &path, &request)
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &answer))
         }
         Command::Unseal { sealed } => {
             let attempt = tokio::task::spawn_blocking(move || unseal::attempt(&sealed));
