@@ -7,7 +7,7 @@
 //!    of an encrypted state;
 //! 2. the configuration on the boot disk's EFI system partition, sealed or plain, is overwritten and
 //!    removed;
-//! 3. the TPM's counters go on, so that copies of either that were made before never open again;
+//! 3. the TPM's counters go, so that copies of either that were made before never open again;
 //! 4. the disk is told to forget the rest of the state partition;
 //! 5. where the boot menu was set to choose the reset (`build.sh reset`), it chooses the node again.
 //!
@@ -203,18 +203,15 @@ fn outdate(tpm: &mut Tpm, say: &mut dyn FnMut(Step)) {
         (nv::STATE_COUNTER, "the state"),
         (nv::COUNTER, "the configuration"),
     ] {
-        let gone_on = match tpm.counter(&root, handle) {
+        // deleted, as the boot phase of the image that boots by itself is needed to increment it
+        let retired = match tpm.counter(&root, handle) {
             Ok(None) => continue,
-            // twice: a file that was to outdate another, and was cut off before it did, admits one more
-            Ok(Some(_)) => tpm
-                .increment_counter(&root, handle)
-                .and_then(|_| tpm.increment_counter(&root, handle)),
+            Ok(Some(_)) => tpm.retire_counter(handle),
             Err(error) => Err(error),
         };
-        say(match gone_on {
-            Ok(counter) => Step::Done(format!(
-                "the TPM's counter of {of} is at {}: no copy from before opens any more",
-                counter.count
+        say(match retired {
+            Ok(()) => Step::Done(format!(
+                "the TPM's counter of {of} is gone: no copy from before opens any more"
             )),
             Err(error) => {
                 Step::NotDone(format!("copies of {of} still open: {}", log::chain(&error)))

@@ -66,7 +66,7 @@ mod tests {
             ),
             Step::Done("/dev/vda1:daas/node.sealed is overwritten and removed".to_owned()),
             Step::Done(
-                "the TPM's counter of the state is at 7: no copy from before opens any more"
+                "the TPM's counter of the state is gone: no copy from before opens any more"
                     .to_owned(),
             ),
         ];

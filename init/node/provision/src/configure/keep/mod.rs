@@ -5,7 +5,7 @@ use seal::envelope::{self, Envelope, RecoveryKey};
 use seal::node::{Content, DOCUMENT_LABEL, LABEL, Malformed, StoredKey};
 use seal::release::Phase;
 use seal::tpm::crypto::Point;
-use seal::tpm::policy::Policy;
+use seal::tpm::policy::{Policy, Unsatisfied};
 use seal::tpm::{self, nv};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -56,7 +56,7 @@ pub(super) enum KeepError {
     #[error("the TPM makes no key for the node")]
     Key(#[source] tpm::error::Error),
     #[error("the TPM's rollback counter can't go on")]
-    Counter(#[source] tpm::error::Error),
+    Counter(#[source] Unsatisfied),
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
