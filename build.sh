@@ -300,8 +300,8 @@ compile() {
     programs=(--programs "$NODE_PROGRAMS" --programs "$PROGRAMS")
     if has_musl; then
         cargo build --profile node --locked --target "$MUSL" \
-            --package init --package initramfs --package provision --package tee-report --package metadata \
-            --package pause
+            --package init --package initramfs --package provision --package tee-report --package tpm-broker \
+            --package metadata --package pause
         programs=(--programs "$NODE_PROGRAMS" --programs "$MUSL_PROGRAMS" --programs "$PROGRAMS")
     fi
 }

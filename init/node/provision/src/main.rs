@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 
 mod configure;
+mod hand_over;
 mod machine_id;
 mod measure;
 mod owner;
