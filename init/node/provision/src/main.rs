@@ -21,6 +21,7 @@ mod sealing;
 mod state;
 mod step;
 mod system_partition;
+mod tpm_address;
 
 use std::env;
 use std::process::ExitCode;

@@ -11,7 +11,8 @@ use seal::tpm::nv::COUNTER;
 use wire::{paths, users};
 
 use super::attested::demanding;
-use super::sealed_configuration::funding_address;
+use super::privileges;
+use super::sealed_configuration::{SEALED, STATE, TAKEN, funding_address};
 use super::services::acknowledged;
 use crate::devnet::Devnet;
 use crate::lab::Context;
@@ -113,6 +114,15 @@ pub(super) async fn tpm_key_outlives_a_compromised_staker(context: &Context) -> 
     devnet.send(address, Mist(crate::devnet::FUNDS / 2)).await?;
     node::joined(&first, &devnet).await?;
 
+    let all = node::processes(&devnet).await?;
+    let broker = node::only(&all, "tpm-broker")?;
+    ensure!(
+        (broker.uid, broker.gid) == (users::TPM_BROKER, users::TPM_BROKER)
+            && broker.capabilities == privileges::capabilities(0)
+            && broker.no_new_privileges
+            && broker.seccomp == 2,
+        "the broker has too many rights: {broker:?}"
+    );
     let mut done = Vec::new();
     done.extend(as_staker(&devnet, paths::TPM_BROKER, refused_by_broker).await?);
     done.extend(as_staker(&devnet, paths::TPM, refused_by_kernel).await?);
@@ -137,7 +147,96 @@ pub(super) async fn tpm_key_outlives_a_compromised_staker(context: &Context) -> 
         devnet.chain().await?.balance(address).await? == spent,
         "the node paid for a transaction at a restart"
     );
-    node::switch_off(&mut second).await
+    node::switch_off(&mut second).await?;
+    drop(second);
+
+    // the hierarchies stay the owner's: the machine is flashed anew, with what its TPM still holds
+    let fresh = context.disk()?;
+    fresh.write_configuration(&devnet.sealed_node_toml()?)?;
+    let third = context
+        .power_on(&context.measured_machine(&fresh, &tpm)?)
+        .await?;
+    third.expect(TAKEN).await?;
+    third.expect(STATE).await?;
+    third.expect("started service=staker").await?;
+    Ok(())
+}
+
+pub(super) async fn reset_of_a_tpm_key_asks_twice(context: &Context) -> Result<()> {
+    let tpm = context.tpm().await?;
+    let disk = context.disk()?;
+    let options = context.measured_machine(&disk, &tpm)?;
+    let devnet = context.devnet().await?;
+    disk.write_configuration(&devnet.node_toml_with_key_in_tpm()?)?;
+    let mut machine = context.power_on(&options).await?;
+    let address = funding_address(&machine).await?;
+    machine.cut_power().await?;
+    drop(machine);
+    let sealed = disk.read_from_esp(SEALED)?;
+
+    // --yes is no answer, nor is another key's address
+    let other = format!("0x{}", "0".repeat(64));
+    for forget_key in [None, Some(other.as_str())] {
+        let error = crate::reset::disk(disk.path(), true, forget_key)
+            .err()
+            .context("a reset was chosen that nobody has confirmed")?;
+        ensure!(
+            error.to_string().contains(&address.to_string()) && !disk.resets()?,
+            "the reset was refused with: {error:#}"
+        );
+    }
+
+    // chosen in the boot menu: nobody answers, and nothing is changed
+    disk.choose_reset(true)?;
+    let mut machine = context.power_on(&options).await?;
+    machine.expect(&address.to_string()).await?;
+    machine.expect("powers off in 60 seconds").await?;
+    machine.type_bytes(b"yes\r")?;
+    machine.expect("nothing was changed").await?;
+    machine.wait_power_off().await?;
+    drop(machine);
+    ensure!(
+        disk.read_from_esp(SEALED)? == sealed && !disk.resets()?,
+        "a reset that nobody confirmed has changed something"
+    );
+    let mut machine = context.power_on(&options).await?;
+    ensure!(
+        funding_address(&machine).await? == address,
+        "the node has another key"
+    );
+    machine.cut_power().await?;
+    drop(machine);
+
+    // the address confirms, on the console
+    disk.choose_reset(true)?;
+    let mut machine = context.power_on(&options).await?;
+    machine.expect("powers off in 60 seconds").await?;
+    let digits = address.to_string();
+    let digits = digits.get(..10).context("a short address")?;
+    machine.type_bytes(format!("{digits}\r").as_bytes())?;
+    machine
+        .expect("this node was reset, as it was asked to be")
+        .await?;
+    machine.wait_power_off().await?;
+    drop(machine);
+    ensure!(
+        disk.read_from_esp(SEALED).is_err(),
+        "the configuration is still there"
+    );
+
+    // a new key on the same TPM, and the reset confirmed from outside
+    disk.write_configuration(&devnet.node_toml_with_key_in_tpm()?)?;
+    let mut machine = context.power_on(&options).await?;
+    let second = funding_address(&machine).await?;
+    machine.cut_power().await?;
+    drop(machine);
+    ensure!(second != address, "a key that was reset is there again");
+    crate::reset::disk(disk.path(), true, Some(&second.to_string()))?;
+    let mut machine = context.power_on(&options).await?;
+    machine
+        .expect("this node was reset, as it was asked to be")
+        .await?;
+    machine.wait_power_off().await
 }
 
 /// Heartbeats are acknowledged, each with a quote of the TPM.

@@ -18,6 +18,7 @@ use super::sealed_file::{Place, PlaceError};
 use crate::phase;
 use crate::recovery;
 use crate::sealing::{CannotSeal, Sealer};
+use crate::tpm_address;
 
 /// Why a configuration is not taken.
 #[derive(Debug, Error)]
@@ -187,6 +188,7 @@ fn seal_at(
     if let Some(key) = &new_key {
         recovery::show(key).map_err(KeepError::Recovery)?;
     }
+    note_address(place, &content)?;
     place.write(&envelope)?;
     sealer
         .outdate_others(envelope.policy())
@@ -408,6 +410,7 @@ fn bring_up_to_date(
             .seal(LABEL, policy, recovery, &content.to_bytes()?)
             .map_err(KeepError::Seal)?;
         open(sealer, &sealed, &place.name())?;
+        note_address(place, &content)?;
         place.write(&sealed)?;
         sealer
             .outdate_others(sealed.policy())
@@ -426,6 +429,14 @@ fn bring_up_to_date(
         content,
         recovery,
     })
+}
+
+/// Before the key is kept, so that no reset can miss it.
+fn note_address(place: &Place, content: &Content) -> Result<(), KeepError> {
+    if let Some(key) = &content.sui_key {
+        place.note_address(&tpm_address::of(key).map_err(KeepError::Key)?)?;
+    }
+    Ok(())
 }
 
 /// A Sui key that is born in the TPM and never leaves it. It signs once the node runs, for images of
