@@ -30,10 +30,11 @@ Usage: ./build.sh COMMAND
                    (Ctrl-C stops it); --demo goes through the whole life without a keypress, prints
                    a timeline, and fails unless the machine powered off because of the slash
   slash            slash the running node's stake, from another terminal
-  reset [--disk PATH] [--yes]
+  reset [--disk PATH] [--yes] [--forget-key ADDRESS]
                    wipe a node's keys and state on purpose: those of the running node, from another
                    terminal, or, with --disk, those on a disk (or its image) at the next start from it.
-                   Asks before it does so, unless told --yes
+                   Asks before it does so, unless told --yes, and once more where a key in the TPM dies
+                   by it, unless told its address
   test [--all]     every test; with --all also what takes too long for each change: every fuzz target
                    through its seeds
   test unit [--package CRATE]
@@ -300,8 +301,8 @@ compile() {
     programs=(--programs "$NODE_PROGRAMS" --programs "$PROGRAMS")
     if has_musl; then
         cargo build --profile node --locked --target "$MUSL" \
-            --package init --package initramfs --package provision --package tee-report --package metadata \
-            --package pause
+            --package init --package initramfs --package provision --package tee-report --package tpm-broker \
+            --package metadata --package pause
         programs=(--programs "$NODE_PROGRAMS" --programs "$MUSL_PROGRAMS" --programs "$PROGRAMS")
     fi
 }

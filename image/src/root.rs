@@ -17,10 +17,11 @@ use crate::tree::{Entry, Kind, Tree};
 use crate::wanted::Wanted;
 
 /// Our programs on the root; each is a crate of that name.
-pub const PROGRAMS: [&str; 6] = [
+pub const PROGRAMS: [&str; 7] = [
     "init",
     "provision",
     "tee-report",
+    "tpm-broker",
     "netd",
     "metadata",
     "staker",

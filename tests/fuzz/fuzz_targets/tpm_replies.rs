@@ -2,7 +2,11 @@
 //! fits them, which no fuzzer would guess for every reply of a command that takes several.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
+use p256::ecdsa::SigningKey;
+use seal::release::ReleasePolicies;
 use seal::tpm::Tpm;
 use seal::tpm::error::Error;
 use seal::tpm::transport::Transport;
@@ -10,6 +14,14 @@ use zeroize::Zeroizing;
 
 /// Codes that make the client wait and ask again: `TPM_RC_YIELDED`, `TESTING`, `NV_RATE`, `RETRY`.
 const BUSY: [u32; 4] = [0x908, 0x90a, 0x920, 0x922];
+
+fn releases() -> &'static ReleasePolicies {
+    static RELEASES: LazyLock<ReleasePolicies> = LazyLock::new(|| {
+        let key = SigningKey::from_slice(&[1; 32]).expect("a key");
+        ReleasePolicies::sign(&key, &[0; 32], 0).expect("signed")
+    });
+    &RELEASES
+}
 
 /// A double of a TPM: replies are cut out of the input by lengths in it, until it is used up.
 struct Replies {
@@ -77,7 +89,8 @@ fuzz_target!(|bytes: &[u8]| {
                 drop(tpm.endorsement_certificate(&root));
             }
             if let Ok(root) = tpm.storage_root_key() {
-                drop(tpm.increment_counter(&root, 0x0180_0001));
+                drop(tpm.increment_counter(&root, 0x0180_0001, releases()));
+                drop(tpm.switch_clear_off());
             }
         }
     }

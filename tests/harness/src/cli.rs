@@ -53,6 +53,10 @@ enum Command {
         /// Asks nothing.
         #[arg(long)]
         yes: bool,
+        /// The address of the Sui key in the machine's TPM that dies by it, where there is one: what --yes
+        /// does not answer.
+        #[arg(long, value_name = "ADDRESS", requires = "disk")]
+        forget_key: Option<String>,
         #[command(flatten)]
         devnet: DevnetFlags,
     },
@@ -137,8 +141,9 @@ impl CommandLine {
             Command::Reset {
                 disk: Some(disk),
                 yes,
+                forget_key,
                 ..
-            } => reset::disk(&disk, yes),
+            } => reset::disk(&disk, yes, forget_key.as_deref()),
             Command::Reset { yes, devnet, .. } => reset::running(&devnet.directory, yes).await,
             Command::Connect { port } => connect(port),
             Command::Test { list: true, .. } => {

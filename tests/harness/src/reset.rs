@@ -14,16 +14,23 @@ use crate::disk::Disk;
 
 /// What a person types to go on.
 const WORD: &str = "reset";
+/// Where a node notes the address of its TPM's key, and where a reset that is to destroy it names it
+/// (`init/node/provision/src/tpm_address.rs`).
+const KEY_ADDRESS: &str = "daas/sui-address";
+const CONFIRMED: &str = "daas/reset-confirmed";
+/// Digits of an address that a person types.
+const TYPED: usize = 8;
 /// What is asked of a running `run`.
 const REQUEST: &str = "reset\n";
 /// The last line of its answer, where all went well.
 const DONE: &str = "done";
 
-/// Chooses the reset on a disk that is in no running machine.
+/// Chooses the reset on a disk that is in no running machine. Where a key in the machine's TPM dies by it, its
+/// address is named and asked for, too: `yes` is no answer to that, but `forget_key` is.
 ///
 /// # Errors
 /// When it is no disk of a node's, can't be written, or nobody confirms.
-pub fn disk(path: &Path, yes: bool) -> Result<()> {
+pub fn disk(path: &Path, yes: bool, forget_key: Option<&str>) -> Result<()> {
     let disk = Disk::existing(path)?;
     if disk.resets()? {
         println!(
@@ -37,11 +44,64 @@ pub fn disk(path: &Path, yes: bool) -> Result<()> {
         path.display()
     );
     confirm(&what, yes)?;
+    let key = key_address(&disk)?;
+    if let Some(address) = &key {
+        confirm_key(address, yes, forget_key)?;
+        disk.write_to_esp(CONFIRMED, format!("{address}\n").as_bytes())?;
+    } else {
+        ensure!(
+            forget_key.is_none(),
+            "the node on {} has no key in a TPM",
+            path.display()
+        );
+    }
     disk.choose_reset(true)?;
     println!(
         "==> chosen: start the machine from {}. It wipes keys and state, powers off, and starts as a new \
          node after that",
         path.display()
+    );
+    Ok(())
+}
+
+/// The address of the key in the machine's TPM, where its node has one.
+fn key_address(disk: &Disk) -> Result<Option<String>> {
+    if !disk
+        .list_esp("daas")?
+        .iter()
+        .any(|name| KEY_ADDRESS.ends_with(name.as_str()))
+    {
+        return Ok(None);
+    }
+    let text = String::from_utf8(disk.read_from_esp(KEY_ADDRESS)?)
+        .with_context(|| format!("{KEY_ADDRESS} is malformed"))?;
+    Ok(Some(text.trim().to_ascii_lowercase()))
+}
+
+fn confirm_key(address: &str, yes: bool, forget_key: Option<&str>) -> Result<()> {
+    let what = format!(
+        "The Sui key that this machine's TPM made dies, for good. Nobody has a copy: what is at its address, \
+         coins and a stake, is out of reach then.\n    {address}"
+    );
+    if let Some(named) = forget_key {
+        ensure!(
+            named.eq_ignore_ascii_case(address),
+            "{what}\n--forget-key names another key: nothing was changed"
+        );
+        return Ok(());
+    }
+    ensure!(
+        !yes && std::io::stdin().is_terminal(),
+        "{what}\nTo do this without a terminal, say --forget-key {address}"
+    );
+    let digits = address.trim_start_matches("0x");
+    let digits = digits.get(..TYPED).unwrap_or(digits);
+    println!("{what}");
+    let question = format!("Type its first {TYPED} digits behind 0x to go on: ");
+    let answer = read_answer(&question)?;
+    ensure!(
+        answer.trim_start_matches("0x").eq_ignore_ascii_case(digits),
+        "nothing was changed"
     );
     Ok(())
 }
@@ -85,15 +145,20 @@ fn confirm(what: &str, yes: bool) -> Result<()> {
         std::io::stdin().is_terminal(),
         "{what} To do this without a terminal, say --yes"
     );
-    print!("{what}\nType {WORD} to go on: ");
+    let answer = read_answer(&format!("{what}\nType {WORD} to go on: "))?;
+    ensure!(answer == WORD, "nothing was changed");
+    Ok(())
+}
+
+fn read_answer(question: &str) -> Result<String> {
+    print!("{question}");
     std::io::stdout().flush().context("no terminal")?;
     let mut answer = String::new();
     std::io::stdin()
         .lock()
         .read_line(&mut answer)
         .context("no terminal")?;
-    ensure!(answer.trim() == WORD, "nothing was changed");
-    Ok(())
+    Ok(answer.trim().to_owned())
 }
 
 /// Where a running `run` takes requests.

@@ -35,6 +35,9 @@ pub enum Role {
     /// Be the planted container; a container that the agent leaves on the state starts this.
     #[command(hide = true)]
     DoublePlanted,
+    /// Send one command to a TPM; the agent starts this itself, as another user.
+    #[command(hide = true)]
+    DoubleTpm(TpmFlags),
 }
 
 /// Flags of `k3s server`, and the double's own.
@@ -134,6 +137,17 @@ pub struct OrphanFlags {
     /// Already the orphan: wait for another parent than this one, say who it is, and exit.
     #[arg(long)]
     pub parent: Option<i32>,
+}
+
+/// Flags of a command to a TPM.
+#[derive(Debug, Clone, Args)]
+pub struct TpmFlags {
+    /// A device or a socket.
+    #[arg(long)]
+    pub path: PathBuf,
+    /// The command, in hexadecimal.
+    #[arg(long)]
+    pub request: String,
 }
 
 #[cfg(test)]

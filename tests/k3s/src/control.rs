@@ -79,6 +79,25 @@ pub enum Command {
         /// The sealed file, in base64.
         sealed: String,
     },
+    /// One command to the machine's TPM, from a process of a user.
+    Tpm {
+        /// The user's id, and its group's.
+        user: u32,
+        /// The TPM's device, or the socket of a program that passes commands on.
+        path: PathBuf,
+        /// The command's bytes, in hexadecimal.
+        request: String,
+    },
+}
+
+/// Reply to [`Command::Tpm`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TpmAnswer {
+    /// The reply's bytes, in hexadecimal.
+    Reply(String),
+    /// The command was not carried there, or no reply came back: what the system says.
+    Failed(String),
 }
 
 /// What has the kernel record each file that is opened, from its start on: words of its command line

@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().role {
         Role::DoubleOrphan(flags) => commands::live_as_orphan(flags.parent).map_err(Into::into),
         Role::DoublePlanted => commands::live_planted().map_err(Into::into),
+        Role::DoubleTpm(flags) => {
+            commands::exchange_with_tpm(&flags.path, &flags.request);
+            Ok(())
+        }
         Role::Server(flags) => {
             logging::start(flags.debug);
             block_on(serve(*flags))

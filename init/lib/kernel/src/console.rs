@@ -1,7 +1,7 @@
 //! Screens on every console that the kernel prints to: for the end of a machine that nobody logs into.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const CONSOLE_PATIENCE: Duration = Duration::from_secs(3);
 const PET_PAUSE: Duration = Duration::from_millis(500);
 /// Up to which level the kernel prints to the consoles (proc_sys_kernel(5)).
 const PRINTK: &str = "/proc/sys/kernel/printk";
+/// Bytes of an answer that are read at once.
+const LINE_LIMIT: usize = 256;
 /// Columns of a screen.
 pub const WIDTH: usize = 78;
 /// Which system runs: on the root; the initramfs has none.
@@ -50,6 +52,78 @@ pub fn show(screen: &str, watchdog: &mut Option<Watchdog>, meanwhile: impl FnOnc
         std::thread::sleep(left.min(PET_PAUSE));
     }
     let _ = files::write_existing(PRINTK, "7");
+}
+
+/// Shows a screen on every console, and waits for a line that is an answer, at most so long. Whether one came.
+pub fn ask(screen: &str, patience: Duration, is_answer: &dyn Fn(&str) -> bool) -> bool {
+    let _ = files::write_existing(PRINTK, "1");
+    let names = consoles();
+    for console in &names {
+        let _ = write_to_console(console, screen);
+    }
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let readers: Vec<File> = names
+        .iter()
+        .filter_map(|path| {
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(path)
+                .ok()
+        })
+        .collect();
+    let answered = wait_for_line(readers, Instant::now() + patience, is_answer);
+    let _ = files::write_existing(PRINTK, "7");
+    answered
+}
+
+/// Reads lines until one is an answer. A console that can't be read is left out.
+fn wait_for_line(
+    mut readers: Vec<File>,
+    deadline: Instant,
+    is_answer: &dyn Fn(&str) -> bool,
+) -> bool {
+    // a terminal gives a line at once, and no more than that (termios(3), canonical mode)
+    let mut line = [0; LINE_LIMIT];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(timeout) = Timespec::try_from(left) else {
+            return false;
+        };
+        let mut descriptors: Vec<PollFd<'_>> = readers
+            .iter()
+            .map(|reader| PollFd::new(reader, PollFlags::IN))
+            .collect();
+        if left.is_zero() || !matches!(poll(&mut descriptors, Some(&timeout)), Ok(1..)) {
+            return false;
+        }
+        let ready: Vec<bool> = descriptors
+            .iter()
+            .map(|descriptor| !descriptor.revents().is_empty())
+            .collect();
+        let mut answered = false;
+        let mut ready = ready.into_iter();
+        readers.retain_mut(|reader| {
+            if !ready.next().unwrap_or_default() {
+                return true;
+            }
+            match reader.read(&mut line) {
+                Ok(0) => false,
+                Ok(length) => {
+                    let bytes = line.get(..length).unwrap_or_default();
+                    answered |= String::from_utf8_lossy(bytes).lines().any(is_answer);
+                    true
+                }
+                Err(error) => matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ),
+            }
+        });
+        if answered {
+            return true;
+        }
+    }
 }
 
 /// One labelled field, broken into lines that fit the screen.
@@ -138,6 +212,25 @@ fn write_to_console(path: &str, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wait_for_line_takes_an_answer_and_no_other_line() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut writer = File::from(writer);
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let is_answer = |line: &str| line == "yes";
+        let readers = || vec![File::from(reader.try_clone().unwrap())];
+        assert!(!wait_for_line(readers(), soon(), &is_answer));
+        writer.write_all(b"no\n").unwrap();
+        assert!(!wait_for_line(readers(), soon(), &is_answer));
+        writer.write_all(b"no\nyes\n").unwrap();
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(wait_for_line(readers(), later, &is_answer));
+        // a console that is gone
+        drop(writer);
+        assert!(!wait_for_line(readers(), soon(), &is_answer));
+        assert!(!wait_for_line(Vec::new(), soon(), &is_answer));
+    }
 
     #[test]
     fn a_word_longer_than_the_screen_is_not_broken() {

@@ -289,7 +289,10 @@ fn import(tpm: &mut Tpm, releases: &Path, file: &Path, output: &Path) -> Result<
         label: LABEL,
         policy: Policy {
             secure_boot: Some(tpm.read_pcr(pcr::SECURE_BOOT)?),
-            counter: Some(tpm.ensure_counter(&root, nv::COUNTER)?.as_it_stands()),
+            counter: Some(
+                tpm.ensure_counter(&root, nv::COUNTER, &releases)?
+                    .as_it_stands(),
+            ),
             ..envelope.policy().clone()
         },
         recovery: envelope.recovery(),

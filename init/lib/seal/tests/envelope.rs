@@ -17,7 +17,9 @@ const LABEL: &str = "node.toml";
 fn sealing(tpm: &mut Tpm, publisher: &Publisher) -> Sealing<'static> {
     let secure_boot = tpm.read_pcr(pcr::SECURE_BOOT).expect("PCR 7");
     let root = tpm.storage_root_key().expect("a root key");
-    let counter = tpm.ensure_counter(&root, COUNTER).expect("a counter");
+    let counter = tpm
+        .ensure_counter(&root, COUNTER, &publisher.release(&STUB, 0))
+        .expect("a counter");
     let policy = publisher.policy_with_counter(0, Some(secure_boot), counter.as_it_stands());
     Sealing {
         label: LABEL,
@@ -212,7 +214,8 @@ fn raising_the_floor_outdates_the_old_copy_and_survives_a_power_cut() {
         *new.open(&mut tpm, LABEL, &releases).expect("opened"),
         CONTENT
     );
-    tpm.increment_counter(&root, COUNTER).expect("incremented");
+    tpm.increment_counter(&root, COUNTER, &releases)
+        .expect("incremented");
     assert_eq!(
         *new.open(&mut tpm, LABEL, &releases).expect("opened"),
         CONTENT

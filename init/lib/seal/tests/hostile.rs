@@ -70,8 +70,8 @@ fn exercise(tpm: &mut Tpm, policy: &Policy, releases: &ReleasePolicies) -> Resul
     tpm.read_pcr(11).map_err(text)?;
     let root = tpm.storage_root_key().map_err(text)?;
     let counter = tpm
-        .ensure_counter(&root, seal::tpm::nv::COUNTER)
-        .map_err(text)?;
+        .ensure_counter(&root, seal::tpm::nv::COUNTER, releases)
+        .map_err(|error| error.to_string())?;
     let policy = Policy {
         counter: Some(counter.as_it_stands()),
         ..policy.clone()

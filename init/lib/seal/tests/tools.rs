@@ -66,7 +66,9 @@ fn tpm2_unseal_opens_what_was_sealed_here() {
     let publisher = Publisher::new();
     let root = tpm.storage_root_key().expect("a root key");
     let secure_boot = tpm.read_pcr(pcr::SECURE_BOOT).expect("PCR 7");
-    let counter = tpm.ensure_counter(&root, COUNTER).expect("a counter");
+    let counter = tpm
+        .ensure_counter(&root, COUNTER, &publisher.release(&STUB, 0))
+        .expect("a counter");
     let policy = publisher.policy_with_counter(3, Some(secure_boot), counter.as_it_stands());
     let sealed = tpm.seal(&root, SECRET, &policy).expect("sealed");
     write_inputs(&at, &mut tpm, &sealed, &policy, &publisher);

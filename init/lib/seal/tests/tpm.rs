@@ -185,8 +185,9 @@ fn the_counter_outdates_what_was_sealed_before() {
     let releases = publisher.release(&STUB, 0);
     let root = tpm.storage_root_key().expect("a root key");
     assert_eq!(tpm.counter(&root, COUNTER).expect("read"), None);
-    let counter = tpm.ensure_counter(&root, COUNTER).expect("made");
-    assert_eq!(tpm.ensure_counter(&root, COUNTER).expect("found"), counter);
+    let counter = tpm.ensure_counter(&root, COUNTER, &releases).expect("made");
+    let found = tpm.ensure_counter(&root, COUNTER, &releases);
+    assert_eq!(found.expect("found"), counter);
 
     let old = publisher.policy_with_counter(0, None, counter.as_it_stands());
     let old_file = tpm.seal(&root, SECRET, &old).expect("sealed");
@@ -197,7 +198,9 @@ fn the_counter_outdates_what_was_sealed_before() {
     tpm.unseal(&root, &new_file, &new, &releases)
         .expect("opens before the increment, too");
 
-    let raised = tpm.increment_counter(&root, COUNTER).expect("incremented");
+    let raised = tpm
+        .increment_counter(&root, COUNTER, &releases)
+        .expect("incremented");
     assert_eq!(raised.count, counter.count + 1);
     let error = tpm
         .unseal(&root, &old_file, &old, &releases)
@@ -212,7 +215,7 @@ fn the_counter_outdates_what_was_sealed_before() {
         .unseal(&root, &new_file, &new, &releases)
         .expect_err("no counter");
     assert!(matches!(error, Unsatisfied::OtherCounter), "{error}");
-    let again = tpm.ensure_counter(&root, COUNTER).expect("made");
+    let again = tpm.ensure_counter(&root, COUNTER, &releases).expect("made");
     assert!(again.count > raised.count, "{again:?} after {raised:?}");
     let error = tpm
         .unseal(&root, &new_file, &new, &releases)

@@ -16,6 +16,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The program that passes commands on is not there.
+    #[error("the TPM's broker at {} can't be reached", path.display())]
+    Broker {
+        /// Its socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Writing to or reading from the TPM failed.
     #[error("the TPM's channel failed")]
     Channel(#[source] io::Error),

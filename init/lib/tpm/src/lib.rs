@@ -1,6 +1,7 @@
 //! A channel to a TPM 2.0, and its platform configuration registers.
 //!
 //! - [`transport`]: the device node; one command in, one reply out.
+//! - [`broker`]: the same through the service that has the device.
 //! - [`channel`]: frames and sends commands, again while the TPM is busy.
 //! - [`pcr`]: reads and extends registers. This is all that the initramfs needs of a TPM.
 //! - [`presence`]: whether the machine has a TPM.
@@ -19,6 +20,7 @@
 )]
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 
+pub mod broker;
 pub mod channel;
 pub mod error;
 pub mod pcr;

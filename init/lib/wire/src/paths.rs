@@ -36,6 +36,10 @@ pub const RELEASE_KEY: &str = "/run/daas/release/key.pem";
 /// The kernel's resource-managed TPM: sessions and objects that its opener leaves behind go when it is
 /// closed, and no other process sees them.
 pub const TPM: &str = "/dev/tpmrm0";
+/// What `tpm-broker` leaves until the next boot.
+pub const TPM_BROKER_RUN: &str = "/run/tpm-broker";
+/// The socket at which `tpm-broker` takes the staker's commands for the TPM.
+pub const TPM_BROKER: &str = "/run/tpm-broker/socket";
 /// What `metadata` leaves until the next boot.
 pub const METADATA_RUN: &str = "/run/daas/metadata";
 /// The user data of a cloud, from `metadata` for `provision`.
@@ -117,6 +121,7 @@ mod tests {
             (STATE, &[STAKER_STATE, NETD_STATE]),
             (NETD_STATE, &[LAST_TIME]),
             (NETD_RUN, &[RESOLVER]),
+            (TPM_BROKER_RUN, &[TPM_BROKER]),
         ] {
             for path in paths {
                 assert_eq!(*path, format!("{folder}/{}", name(path)));

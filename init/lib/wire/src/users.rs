@@ -6,6 +6,13 @@ pub const NETD: u32 = 900;
 pub const STAKER: u32 = 901;
 /// The program `metadata`.
 pub const METADATA: u32 = 902;
+/// The program `tpm-broker`.
+pub const TPM_BROKER: u32 = 903;
 
 /// Every user, with the name of its program.
-pub const ALL: &[(&str, u32)] = &[("netd", NETD), ("staker", STAKER), ("metadata", METADATA)];
+pub const ALL: &[(&str, u32)] = &[
+    ("netd", NETD),
+    ("staker", STAKER),
+    ("metadata", METADATA),
+    ("tpm-broker", TPM_BROKER),
+];

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use wire::paths;
 use wire::status::Phase;
-use wire::users::{METADATA, NETD, STAKER};
+use wire::users::{METADATA, NETD, STAKER, TPM_BROKER};
 
 use crate::{cgroups, identity, read_ahead, sysctls};
 use kernel::modules::ModuleLoader;
@@ -40,7 +40,7 @@ struct Directory {
     owner: u32,
 }
 
-const DIRECTORIES: [Directory; 8] = [
+const DIRECTORIES: [Directory; 9] = [
     Directory {
         path: paths::RUN,
         mode: 0o755,
@@ -75,6 +75,11 @@ const DIRECTORIES: [Directory; 8] = [
         path: paths::STAKER_RUN,
         mode: 0o750,
         owner: STAKER,
+    },
+    Directory {
+        path: paths::TPM_BROKER_RUN,
+        mode: 0o755,
+        owner: TPM_BROKER,
     },
     Directory {
         path: "/run/lock",
@@ -139,7 +144,7 @@ pub(crate) fn system_setup() -> Result<Setup, SetupError> {
             source,
         })
     })?;
-    prepare_tpm();
+    keep_event_log();
     timeline::mark(Phase::Mounts);
     read_ahead::start();
     // Their sysctls exist once the modules are there.
@@ -163,16 +168,8 @@ fn make_directory(directory: &Directory) -> io::Result<()> {
     chown(path, Some(directory.owner), Some(directory.owner))
 }
 
-/// Hands the TPM to the staker, and lays out what it shows to the master. Without a TPM there is
-/// nothing to do.
-fn prepare_tpm() {
-    if Path::new(paths::TPM).exists() {
-        let given = chown(paths::TPM, Some(STAKER), Some(STAKER))
-            .and_then(|()| fs::set_permissions(paths::TPM, Permissions::from_mode(0o600)));
-        if let Err(error) = given {
-            tracing::error!(%error, "the TPM can't be handed to the staker");
-        }
-    }
+/// Lays out what the TPM's firmware shows to the master. Without a TPM there is nothing to do.
+fn keep_event_log() {
     let kept = match files::read_bounded(KERNEL_EVENT_LOG, EVENT_LOG_LIMIT) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Ok(content) => files::replace(paths::EVENT_LOG, &content, 0o644),

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 
 mod configure;
+mod hand_over;
 mod last_end;
 mod machine_id;
 mod measure;
@@ -21,6 +22,7 @@ mod sealing;
 mod state;
 mod step;
 mod system_partition;
+mod tpm_address;
 
 use std::env;
 use std::process::ExitCode;

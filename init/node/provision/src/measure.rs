@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use wire::paths::STATE_ENCRYPTION;
 use wire::status::Protection;
 
-use crate::{owner, phase, recovery, state};
+use crate::{hand_over, owner, phase, recovery, state};
 
 /// Longer than the name of a [`Protection`].
 const LIMIT: usize = 128;
@@ -26,6 +26,7 @@ pub(crate) fn run() -> ExitCode {
         tracing::error!("the boot phase can't be ended: {}", log::chain(&error));
         return ExitCode::FAILURE;
     }
+    hand_over::tpm();
     // once configuration and state are open it is of no more use but to whoever takes the disk
     if Path::new(STATE_ENCRYPTION).exists() {
         recovery::forget();

@@ -6,7 +6,8 @@ use std::path::Path;
 use seal::envelope::{self, Envelope, Sealing};
 use seal::release::{self, MAX_FILE, Phase, ReleasePolicies};
 use seal::tpm::crypto::Point;
-use seal::tpm::policy::Policy;
+use seal::tpm::nv::CounterLimit;
+use seal::tpm::policy::{Policy, Unsatisfied};
 use seal::tpm::transport::DEVICE;
 use seal::tpm::{Tpm, error::Error as TpmError, pcr};
 use thiserror::Error;
@@ -92,19 +93,25 @@ impl Sealer {
         self.releases.security_version().unwrap_or_default()
     }
 
-    /// The policy for what is sealed now: this publisher's images of this security version and above,
-    /// in their boot phase, in this Secure Boot state, until the counter at `counter` goes on.
+    /// The policy for what is sealed now, where nothing was sealed under the counter at `counter`: this
+    /// publisher's images of this security version and above, in their boot phase, in this Secure Boot state,
+    /// until that counter goes on.
     ///
     /// # Errors
     /// What the TPM says.
-    pub(crate) fn policy(&mut self, counter: u32) -> Result<Policy, TpmError> {
+    pub(crate) fn policy(&mut self, counter: u32) -> Result<Policy, Unsatisfied> {
         let root = self.tpm.storage_root_key()?;
+        let now = self.tpm.renew_counter(&root, counter, &self.releases)?;
+        self.policy_under(now.as_it_stands())
+    }
+
+    fn policy_under(&mut self, limit: CounterLimit) -> Result<Policy, Unsatisfied> {
         Ok(Policy {
             release_key: self.releases.key,
             phase: Phase::Boot,
             floor: self.security_version(),
             secure_boot: Some(self.tpm.read_pcr(pcr::SECURE_BOOT)?),
-            counter: Some(self.tpm.ensure_counter(&root, counter)?.as_it_stands()),
+            counter: Some(limit),
             auth_value: false,
         })
     }
@@ -129,20 +136,28 @@ impl Sealer {
     }
 
     /// Brings the counter up to what a policy admits: all that was sealed before under that counter
-    /// never opens again. Where that was done already, nothing happens.
+    /// never opens again. Where that was done already, nothing happens; nor does it once the boot phase is over,
+    /// as the TPM would refuse: the next boot does it.
     ///
     /// # Errors
     /// What the TPM says.
-    pub(crate) fn outdate_others(&mut self, policy: &Policy) -> Result<(), TpmError> {
+    pub(crate) fn outdate_others(&mut self, policy: &Policy) -> Result<(), Unsatisfied> {
         let Some(limit) = policy.counter else {
             return Ok(());
         };
         let root = self.tpm.storage_root_key()?;
         let counter = self.tpm.counter(&root, limit.handle)?;
-        if counter.is_some_and(|counter| counter.count < limit.limit) {
-            self.tpm.increment_counter(&root, limit.handle)?;
+        if counter.is_none_or(|counter| counter.count >= limit.limit) {
+            return Ok(());
         }
-        Ok(())
+        let measured = self.tpm.read_pcr(pcr::KERNEL)?;
+        if self.releases.phase_of(&measured) == Some(Phase::Run) {
+            tracing::info!("what was sealed before opens until the next boot");
+            return Ok(());
+        }
+        self.tpm
+            .increment_counter(&root, limit.handle, &self.releases)
+            .map(drop)
     }
 
     /// The policy for what takes the place of something that is to open no more: it still holds once
@@ -150,13 +165,10 @@ impl Sealer {
     ///
     /// # Errors
     /// What the TPM says.
-    pub(crate) fn outdating_policy(&mut self, counter: u32) -> Result<Policy, TpmError> {
+    pub(crate) fn outdating_policy(&mut self, counter: u32) -> Result<Policy, Unsatisfied> {
         let root = self.tpm.storage_root_key()?;
-        let now = self.tpm.ensure_counter(&root, counter)?;
-        Ok(Policy {
-            counter: Some(now.after_increment()),
-            ..self.policy(counter)?
-        })
+        let now = self.tpm.ensure_counter(&root, counter, &self.releases)?;
+        self.policy_under(now.after_increment())
     }
 
     /// Opens what was sealed.

@@ -126,7 +126,7 @@ pub(crate) fn identity(
         TpmKey::load(
             &stored,
             Path::new(paths::RELEASE_POLICIES),
-            Path::new(DEVICE),
+            Path::new(paths::TPM_BROKER),
         )
         .map(|key| NodeKey::from_signer(Arc::new(key)))
         .context("identity.sui_key is the TPM's")?
@@ -195,8 +195,12 @@ fn assemble(
             restake: stake.restake,
             leave: stake.leave,
             payout: stake.payout,
-            prover: Prover::of_device(Path::new(DEVICE), Path::new(paths::EVENT_LOG))
-                .with_reporter(Reporter::default()),
+            prover: Prover::through_broker(
+                Path::new(DEVICE),
+                Path::new(paths::TPM_BROKER),
+                Path::new(paths::EVENT_LOG),
+            )
+            .with_reporter(Reporter::default()),
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
         seconds_since_1970,

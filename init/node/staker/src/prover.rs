@@ -69,13 +69,13 @@ pub enum ProverError {
 }
 
 impl Prover {
-    /// The TPM at a device node, if there is one.
+    /// The TPM at a device node, if there is one, by the broker that has it.
     #[must_use]
-    pub fn of_device(device: &Path, event_log: &Path) -> Self {
-        let device = device.to_owned();
+    pub fn through_broker(device: &Path, broker: &Path, event_log: &Path) -> Self {
+        let (device, broker) = (device.to_owned(), broker.to_owned());
         let open = move || {
             if device.exists() {
-                Tpm::open(&device).map(Some)
+                Tpm::through_broker(&broker).map(Some)
             } else {
                 Ok(None)
             }

@@ -40,7 +40,7 @@ pub(crate) enum TpmKeyError {
 
 /// A key in the TPM.
 pub(crate) struct TpmKey {
-    device: PathBuf,
+    broker: PathBuf,
     stored: StoredKey,
     releases: ReleasePolicies,
     public: PublicKey,
@@ -48,7 +48,7 @@ pub(crate) struct TpmKey {
 
 impl TpmKey {
     /// Reads what is stored of the key.
-    pub(crate) fn load(key: &Path, policies: &Path, device: &Path) -> Result<Self, TpmKeyError> {
+    pub(crate) fn load(key: &Path, policies: &Path, broker: &Path) -> Result<Self, TpmKeyError> {
         let stored = StoredKey::from_bytes(&read(key, MAX_KEY)?)?;
         let releases = ReleasePolicies::from_json(&read(policies, MAX_FILE)?)?;
         let point = stored
@@ -58,7 +58,7 @@ impl TpmKey {
         let mut flagged = vec![PublicKey::SECP256R1_FLAG];
         flagged.extend_from_slice(&point.to_compressed());
         Ok(Self {
-            device: device.to_owned(),
+            broker: broker.to_owned(),
             stored,
             releases,
             public: PublicKey::from_flagged_bytes(&flagged).map_err(TpmKeyError::Key)?,
@@ -78,7 +78,7 @@ impl Signer for TpmKey {
     /// The TPM takes its time: some ten milliseconds, on old ones some hundred.
     fn sign(&self, message: &[u8]) -> Result<SignatureBytes, KeyError> {
         let sign = || -> Result<_, Box<dyn std::error::Error>> {
-            let mut tpm = Tpm::open(&self.device)?;
+            let mut tpm = Tpm::through_broker(&self.broker)?;
             let root = tpm.existing_storage_root_key()?;
             let key = self.stored.to_signing_key();
             Ok(tpm.sign(&root, &key, &self.releases, &sha256(&[message]))?)

@@ -135,7 +135,11 @@ async fn a_tpm_that_fails_is_told_and_nothing_is_sent() {
     lab.approve().await;
     let (master, seen) = lab.master().await;
     let broken = Options {
-        prover: Prover::of_device(Path::new("/dev/null"), Path::new("/nowhere")),
+        prover: Prover::through_broker(
+            Path::new("/dev/null"),
+            Path::new("/nowhere/broker"),
+            Path::new("/nowhere"),
+        ),
         directory: true,
         ..Options::default()
     };

@@ -10,7 +10,10 @@ use crate::qemu::{Machine, Owner};
 
 /// A devnet whose master demands evidence of this image, on machines with these TPMs and perhaps with
 /// this owner's Secure Boot.
-async fn demanding(context: &Context, owner: Option<&Owner>) -> Result<(Devnet, chain::ObjectId)> {
+pub(super) async fn demanding(
+    context: &Context,
+    owner: Option<&Owner>,
+) -> Result<(Devnet, chain::ObjectId)> {
     let mut devnet = context.devnet().await?;
     let measured = context.lab.measured()?;
     let enclave = devnet

@@ -20,6 +20,7 @@ mod sealed_state;
 mod services;
 mod state_disk;
 mod state_paths;
+mod tpm_key;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -103,6 +104,12 @@ scenarios! {
     boot_phase::nothing_of_the_state_starts_in_the_boot_phase, true,
         "whoever was root plants a container that starts by itself and takes the sealed configuration away: \
          nothing of the state disk starts while the TPM unseals, however long the node waits";
+    tpm_key::tpm_key_outlives_a_compromised_staker, true,
+        "from the staker's user, and from root, no command destroys the TPM's key: clear, undefine, \
+         increment, evict, extend; it signs and quotes on, and at the next boot";
+    tpm_key::reset_of_a_tpm_key_asks_twice, false,
+        "a reset that destroys the TPM's Sui key names its address and changes nothing until somebody types \
+         it, on the console or to build.sh reset";
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
          both, once, and the node goes on";

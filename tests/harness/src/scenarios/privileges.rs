@@ -51,7 +51,7 @@ pub(super) async fn check(machine: &Machine, devnet: &Devnet) -> Result<()> {
     check_no_secret(devnet, "/health", &health)
 }
 
-fn capabilities(set: u64) -> Capabilities {
+pub(super) fn capabilities(set: u64) -> Capabilities {
     let set = format!("{set:016x}");
     Capabilities {
         effective: set.clone(),

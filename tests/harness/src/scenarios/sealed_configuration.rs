@@ -204,7 +204,7 @@ pub(super) async fn key_born_in_the_tpm_stakes(context: &Context) -> Result<()> 
     node::switch_off(&mut second).await
 }
 
-async fn funding_address(machine: &Machine) -> Result<Address> {
+pub(super) async fn funding_address(machine: &Machine) -> Result<Address> {
     let found = machine.expect(r"send SUI to (0x[0-9a-f]{64})").await?;
     let address = found.groups.first().context("no address on the console")?;
     Ok(address.parse()?)

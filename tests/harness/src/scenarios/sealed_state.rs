@@ -141,7 +141,7 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
     let before = disk.copy(&context.directory().join("before.raw"))?;
 
     disk.write_configuration("version = 1\n")?;
-    crate::reset::disk(disk.path(), true)?;
+    crate::reset::disk(disk.path(), true, None)?;
     ensure!(disk.resets()?, "the reset is not chosen");
     let mut machine = context.power_on(&options).await?;
     machine.expect("started service=reset").await?;

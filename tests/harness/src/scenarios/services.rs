@@ -116,7 +116,7 @@ async fn kill(machine: &Machine, devnet: &Devnet, service: Service) -> Result<()
     .await
 }
 
-async fn acknowledged(machine: &Machine) -> Result<u64> {
+pub(super) async fn acknowledged(machine: &Machine) -> Result<u64> {
     eventually("the status page answers", machine.patience(), || async {
         let health = health(machine).await?;
         number_at(&health, "/heartbeat/acknowledged")

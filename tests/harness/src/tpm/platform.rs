@@ -22,6 +22,7 @@ const ATTRIBUTES: u32 = 1 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 25 | 1 
 const CHUNK: usize = 512;
 
 const CLEAR: u32 = 0x126;
+const CLEAR_CONTROL: u32 = 0x127;
 const NV_DEFINE_SPACE: u32 = 0x12a;
 const NV_WRITE: u32 = 0x137;
 
@@ -47,8 +48,10 @@ pub(super) fn define(channel: &mut Channel, index: u32, content: &[u8]) -> Resul
     Ok(())
 }
 
-/// Clears the TPM (24.6).
+/// Clears the TPM (24.6). The node may have switched that off: the firmware switches it on before (24.7), as
+/// EDK II does (SecurityPkg, `Tpm2CommandClear`).
 pub(super) fn clear(channel: &mut Channel) -> Result<()> {
+    run(channel, CLEAR_CONTROL, &[PLATFORM], &[0])?;
     run(channel, CLEAR, &[PLATFORM], &[])
 }
 

@@ -98,3 +98,12 @@ impl From<tpm::error::Error> for Error {
         Self::Tpm(error)
     }
 }
+
+impl From<Unsatisfied> for Error {
+    fn from(error: Unsatisfied) -> Self {
+        match error {
+            Unsatisfied::Tpm(error) => Self::Tpm(error),
+            other => Self::Policy(other),
+        }
+    }
+}

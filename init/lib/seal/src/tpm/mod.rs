@@ -5,6 +5,7 @@
 //! `tpm2-protocol` crate; what is secret is marshalled here, into memory that is wiped.
 
 pub mod attest;
+pub mod clear;
 pub mod crypto;
 mod import;
 pub mod nv;
@@ -29,6 +30,7 @@ use tpm2_protocol::{
 };
 use zeroize::Zeroizing;
 
+use ::tpm::broker::BrokerSocket;
 use ::tpm::channel::{Channel, HEADER, header, malformed, marshal};
 use ::tpm::transport::MAX_MESSAGE;
 
@@ -110,6 +112,15 @@ impl Tpm {
         Ok(Self {
             channel: Channel::open(path)?,
         })
+    }
+
+    /// Connects to `tpm-broker`, which has a machine's TPM: see [`::tpm::broker`]. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be reached.
+    pub fn through_broker(path: &Path) -> Result<Self, Error> {
+        Ok(Self::new(Box::new(BrokerSocket::connect(path)?)))
     }
 
     /// Reads a PCR of the SHA-256 bank.

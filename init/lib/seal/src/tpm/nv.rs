@@ -3,6 +3,10 @@
 //! A counter's first value is above every value that a deleted counter of this TPM ever had (Part 1,
 //! 37.2.4), so that deleting it and making it anew outdates files instead of reviving them. What it
 //! starts at says nothing: a file's limit is what the counter stood at when the file was sealed.
+//!
+//! Only the boot phase of a publisher's image increments a counter of ours: the TPM asks for the policy that
+//! the publisher signed, and nobody has it once the phase is over. The owner can delete one all the same,
+//! and his password is empty: an index that only a policy deletes is the platform's to define (Part 3, 31.3).
 
 use serde::{Deserialize, Serialize};
 use tpm2_protocol::{
@@ -18,10 +22,13 @@ use tpm2_protocol::{
 
 use super::{
     Session, Tpm,
+    crypto::{Digest, Point},
     error::Error,
     malformed, marshal,
     object::{Loaded, Name, hierarchy},
+    policy::{Policy, Unsatisfied},
 };
+use crate::release::{Phase, ReleasePolicies};
 
 /// The handle of the configuration's counter, in the owner's range (0x01800000 to 0x01bfffff: TCG Registry of Reserved TPM
 /// 2.0 Handles and Localities 1.1, 2.2).
@@ -90,10 +97,37 @@ impl Counter {
     }
 }
 
-/// What a counter of ours is: the owner increments and deletes it, everyone reads it, and wrong
+/// What a counter of ours is: a policy increments it, the owner deletes it, everyone reads it, and wrong
 /// attempts do not count against the lockout. Part 2, 13.4.
 fn attributes() -> TpmaNv {
+    TpmaNv::COUNTER | TpmaNv::POLICYWRITE | TpmaNv::OWNERREAD | TpmaNv::AUTHREAD | TpmaNv::NO_DA
+}
+
+/// What a counter of images before this policy was: the owner increments it.
+fn former_attributes() -> TpmaNv {
     TpmaNv::COUNTER | TpmaNv::OWNERWRITE | TpmaNv::OWNERREAD | TpmaNv::AUTHREAD | TpmaNv::NO_DA
+}
+
+/// Who may increment a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Whoever satisfies the policy of this digest.
+    Policy(Digest),
+    /// The owner, whose password is empty.
+    Owner,
+}
+
+/// What increments a counter: the boot phase of any image of the publisher's.
+fn write_policy(release_key: &Point) -> Policy {
+    Policy {
+        release_key: *release_key,
+        phase: Phase::Boot,
+        // which every image has a signature for
+        floor: 0,
+        secure_boot: None,
+        counter: None,
+        auth_value: false,
+    }
 }
 
 impl Tpm {
@@ -140,7 +174,8 @@ impl Tpm {
         Ok(reply.data.to_vec())
     }
 
-    /// Reads a counter; none is there when its handle is empty, or it was never incremented.
+    /// Reads a counter, whoever may increment it; none is there when its handle is empty, or it was never
+    /// incremented.
     ///
     /// # Errors
     ///
@@ -149,7 +184,7 @@ impl Tpm {
         let Some((public, name)) = self.nv_public(handle)? else {
             return Ok(None);
         };
-        check_counter(handle, &public)?;
+        writer(handle, &public)?;
         if !public.attributes.contains(TpmaNv::WRITTEN) {
             return Ok(None);
         }
@@ -164,48 +199,135 @@ impl Tpm {
         }))
     }
 
-    /// Reads a counter, and makes it if it is not there.
+    /// Reads a counter, and makes it if it is not there, which takes the boot phase. One that the owner
+    /// increments is taken, as something may be sealed under it.
     ///
     /// # Errors
     ///
-    /// When something else is at the handle, or the TPM refuses.
-    pub fn ensure_counter(&mut self, root: &Loaded, handle: u32) -> Result<Counter, Error> {
-        if let Some(counter) = self.counter(root, handle)? {
-            return Ok(counter);
-        }
-        if self.nv_public(handle)?.is_none() {
-            let (owner, name) = hierarchy(TpmRh::Owner);
-            let command = TpmNvDefineSpaceCommand {
-                handles: [owner],
-                auth: Tpm2bAuth::default(),
-                public_info: Tpm2bNvPublic {
-                    inner: TpmsNvPublic {
-                        nv_index: TpmHandle::new(handle),
-                        name_alg: TpmAlgId::Sha256,
-                        attributes: attributes(),
-                        auth_policy: Tpm2bDigest::default(),
-                        data_size: 8.into(),
-                    },
-                },
-            };
-            self.run::<_, TpmNvDefineSpaceResponse>(
-                &command,
-                &[&name],
-                &mut [&mut Session::password()],
-            )?;
-        }
-        self.increment_counter(root, handle)
+    /// When something else is at the handle, the boot phase is over, or the TPM refuses.
+    pub fn ensure_counter(
+        &mut self,
+        root: &Loaded,
+        handle: u32,
+        releases: &ReleasePolicies,
+    ) -> Result<Counter, Unsatisfied> {
+        self.find_or_make(root, handle, releases, false)
     }
 
-    /// Increments a counter of ours, and reads it.
+    /// As [`Tpm::ensure_counter`], where nothing is sealed under the counter that is there: one that the owner
+    /// increments is replaced.
     ///
     /// # Errors
     ///
-    /// When it is not there or something else, or the TPM refuses.
-    pub fn increment_counter(&mut self, root: &Loaded, handle: u32) -> Result<Counter, Error> {
+    /// As [`Tpm::ensure_counter`].
+    pub fn renew_counter(
+        &mut self,
+        root: &Loaded,
+        handle: u32,
+        releases: &ReleasePolicies,
+    ) -> Result<Counter, Unsatisfied> {
+        self.find_or_make(root, handle, releases, true)
+    }
+
+    fn find_or_make(
+        &mut self,
+        root: &Loaded,
+        handle: u32,
+        releases: &ReleasePolicies,
+        replace_owners: bool,
+    ) -> Result<Counter, Unsatisfied> {
+        let policy = write_policy(&releases.key);
+        let digest = policy.digest()?;
+        if let Some((public, _)) = self.nv_public(handle)? {
+            let keep = match writer(handle, &public)? {
+                Writer::Policy(found) => found == digest,
+                Writer::Owner => !replace_owners,
+            };
+            if keep {
+                return match self.counter(root, handle)? {
+                    Some(counter) => Ok(counter),
+                    None => self.increment_counter(root, handle, releases),
+                };
+            }
+        }
+        // nothing is deleted or made that could not be incremented then
+        self.with_policy(root, |tpm, session| {
+            tpm.satisfy(root, session, &policy, releases)
+        })?;
+        if self.nv_public(handle)?.is_some() {
+            tracing::warn!(
+                index = format_args!("{handle:#010x}"),
+                "a counter of another publisher's, or that its owner increments, is replaced"
+            );
+            self.delete_counter(handle)?;
+        }
+        self.define_counter(handle, attributes(), &digest)?;
+        self.increment_counter(root, handle, releases)
+    }
+
+    fn define_counter(
+        &mut self,
+        handle: u32,
+        attributes: TpmaNv,
+        policy: &[u8],
+    ) -> Result<(), Error> {
+        let (owner, name) = hierarchy(TpmRh::Owner);
+        let command = TpmNvDefineSpaceCommand {
+            handles: [owner],
+            auth: Tpm2bAuth::default(),
+            public_info: Tpm2bNvPublic {
+                inner: TpmsNvPublic {
+                    nv_index: TpmHandle::new(handle),
+                    name_alg: TpmAlgId::Sha256,
+                    attributes,
+                    auth_policy: Tpm2bDigest::try_from(policy)
+                        .map_err(|_| Error::TooLong(TpmCc::NvDefineSpace))?,
+                    data_size: 8.into(),
+                },
+            },
+        };
+        self.run::<_, TpmNvDefineSpaceResponse>(&command, &[&name], &mut [&mut Session::password()])
+            .map(|_| ())
+    }
+
+    /// Increments a counter of ours, and reads it. That takes the boot phase.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or something else, the boot phase is over, or the TPM refuses.
+    pub fn increment_counter(
+        &mut self,
+        root: &Loaded,
+        handle: u32,
+        releases: &ReleasePolicies,
+    ) -> Result<Counter, Unsatisfied> {
         let gone = || Error::ForeignCounter(handle, "there is none");
         let (public, name) = self.nv_public(handle)?.ok_or_else(gone)?;
-        check_counter(handle, &public)?;
+        match writer(handle, &public)? {
+            Writer::Owner => self.increment_by_owner(handle, &name)?,
+            Writer::Policy(found) => {
+                let policy = write_policy(&releases.key);
+                if found != policy.digest()? {
+                    let what = "another publisher's images increment it";
+                    return Err(Error::ForeignCounter(handle, what).into());
+                }
+                let index = TpmHandle::new(handle);
+                let name = name.to_bytes();
+                self.with_policy(root, |tpm, session| {
+                    tpm.satisfy(root, session, &policy, releases)?;
+                    // Part 3, 31.8: authHandle is the index itself
+                    let command = TpmNvIncrementCommand {
+                        handles: [index, index],
+                    };
+                    tpm.run::<_, TpmNvIncrementResponse>(&command, &[&name, &name], &mut [session])
+                        .map_err(Unsatisfied::from)
+                })?;
+            }
+        }
+        Ok(self.counter(root, handle)?.ok_or_else(gone)?)
+    }
+
+    fn increment_by_owner(&mut self, handle: u32, name: &Name) -> Result<(), Error> {
         let (owner, owner_name) = hierarchy(TpmRh::Owner);
         let command = TpmNvIncrementCommand {
             handles: [owner, TpmHandle::new(handle)],
@@ -214,18 +336,38 @@ impl Tpm {
             &command,
             &[&owner_name, &name.to_bytes()],
             &mut [&mut Session::password()],
-        )?;
-        self.counter(root, handle)?.ok_or_else(gone)
+        )
+        .map(|_| ())
+    }
+
+    /// Deletes a counter, and has the next one at its handle begin so high that no copy of what was sealed
+    /// under it opens, for a reset on purpose: in any phase, and with any image.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there or something else, or the TPM refuses. It can be done again.
+    pub fn retire_counter(&mut self, handle: u32) -> Result<(), Error> {
+        self.delete_counter(handle)?;
+        self.define_counter(handle, former_attributes(), &[])?;
+        // A counter begins one above all that a deleted one ever had. Twice more: a file that was to outdate
+        // another, and was cut off before it did, admits one more than the counter stood at.
+        for _ in 0..2 {
+            let gone = || Error::ForeignCounter(handle, "there is none");
+            let (_, name) = self.nv_public(handle)?.ok_or_else(gone)?;
+            self.increment_by_owner(handle, &name)?;
+        }
+        self.delete_counter(handle)
     }
 
     /// Deletes a counter: what was sealed under it never opens again. For a reset on purpose.
     ///
     /// # Errors
     ///
-    /// When it is not there, or the TPM refuses.
+    /// When it is not there or something else, or the TPM refuses.
     pub fn delete_counter(&mut self, handle: u32) -> Result<(), Error> {
         let gone = || Error::ForeignCounter(handle, "there is none");
-        let (_, name) = self.nv_public(handle)?.ok_or_else(gone)?;
+        let (public, name) = self.nv_public(handle)?.ok_or_else(gone)?;
+        writer(handle, &public)?;
         let (owner, owner_name) = hierarchy(TpmRh::Owner);
         let command = TpmNvUndefineSpaceCommand {
             handles: [owner, TpmHandle::new(handle)],
@@ -271,17 +413,30 @@ impl Tpm {
     }
 }
 
-fn check_counter(handle: u32, public: &TpmsNvPublic) -> Result<(), Error> {
+/// Who may increment the counter that lies there.
+fn writer(handle: u32, public: &TpmsNvPublic) -> Result<Writer, Error> {
     let foreign = |what| Error::ForeignCounter(handle, what);
-    let written = TpmaNv::WRITTEN;
     if public.nv_index.value() != handle || public.name_alg != TpmAlgId::Sha256 {
         return Err(foreign("it is another index"));
     }
-    if public.attributes | written != attributes() | written {
+    if public.data_size.value() != 8 {
+        return Err(foreign("it has another size"));
+    }
+    let written = TpmaNv::WRITTEN;
+    let found = public.attributes | written;
+    if found == attributes() | written {
+        let policy: &[u8] = &public.auth_policy;
+        return policy
+            .try_into()
+            .map(Writer::Policy)
+            .map_err(|_| foreign("its policy is not by SHA-256"));
+    }
+    if found != former_attributes() | written {
         return Err(foreign("its attributes are others"));
     }
-    if !public.auth_policy.is_empty() || public.data_size.value() != 8 {
-        return Err(foreign("it has a policy or another size"));
+    if public.auth_policy.is_empty() {
+        Ok(Writer::Owner)
+    } else {
+        Err(foreign("it has a policy that nothing asks for"))
     }
-    Ok(())
 }

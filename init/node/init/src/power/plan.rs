@@ -51,6 +51,7 @@ const NODE: &[Step] = &[
     Step::Services(&[Name::Metadata, Name::Staker]),
     Step::Services(&[
         Name::TeeReport,
+        Name::TpmBroker,
         Name::Netd,
         Name::Measure,
         Name::Configure,
@@ -253,6 +254,7 @@ mod tests {
             plan.advance(&world, START),
             [
                 Act::Stop(Name::TeeReport),
+                Act::Stop(Name::TpmBroker),
                 Act::Stop(Name::Netd),
                 Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),

@@ -6,6 +6,7 @@ use seal::envelope::{self, Envelope, MAX_FILE};
 use thiserror::Error;
 
 use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
+use crate::tpm_address;
 use kernel::block_devices::BlockDevice;
 
 /// Below [`DIRECTORY`].
@@ -141,6 +142,16 @@ impl Place {
                 "it gives back other bytes than were written",
             ))),
         }
+    }
+
+    /// Notes the address of the TPM's key, for a reset to name it.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub(super) fn note_address(&self, address: &str) -> Result<(), PlaceError> {
+        self.open_for_writing()
+            .and_then(|mounted| tpm_address::note(&mounted, address))
+            .map_err(self.failed("written to"))
     }
 
     /// Keeps the sealed file under another name, which it tells.

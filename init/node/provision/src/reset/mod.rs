@@ -1,13 +1,14 @@
 //! The reset on purpose: the word `daas.reset` on the kernel's command line, which the boot menu's
 //! reset entry has.
 //!
-//! Keys go first, then what they opened:
+//! Where the TPM has made the node's Sui key, its address is named first, and a person has to confirm it
+//! ([`confirm`]); else nothing is changed. Then keys go first, then what they opened:
 //!
 //! 1. the state partition is marked as empty, and its start overwritten: with it goes the sealed key
 //!    of an encrypted state;
 //! 2. the configuration on the boot disk's EFI system partition, sealed or plain, is overwritten and
 //!    removed;
-//! 3. the TPM's counters go on, so that copies of either that were made before never open again;
+//! 3. the TPM's counters go, so that copies of either that were made before never open again;
 //! 4. the disk is told to forget the rest of the state partition;
 //! 5. where the boot menu was set to choose the reset (`build.sh reset`), it chooses the node again.
 //!
@@ -18,6 +19,7 @@
 //! good, it would do all of this at every start. The last step is left out where another was not done: the
 //! next start tries again.
 
+mod confirm;
 mod menu;
 mod screen;
 
@@ -32,12 +34,14 @@ use kernel::console;
 use sd_notify::NotifyState;
 use tpm::presence::{self, Presence};
 
+use self::confirm::Confirmed;
 use crate::configure::{SEALED_FILE, SET_ASIDE};
 use crate::recovery;
 use crate::sealing::CannotSeal;
 use crate::state;
 use crate::step::Step;
 use crate::system_partition::{self, DIRECTORY, SystemPartition, temporary_name};
+use crate::tpm_address;
 
 /// The plain configuration, where a person drops it.
 const DOCUMENT: &str = "node.toml";
@@ -56,6 +60,37 @@ enum Message {
 /// Runs the task: resets, and shows what was done for as long as it takes to read it. PID 1 starts it and
 /// nothing else where the command line asks for it, and powers off once it is through.
 pub(crate) fn run() -> ExitCode {
+    let screen = match confirm::ask() {
+        Confirmed::No(address) => not_confirmed(&address),
+        Confirmed::NoKey => wipe(None),
+        Confirmed::Key(address) => wipe(Some(&address)),
+    };
+    // PID 1 has the watchdog
+    console::show(&screen, &mut None, || {});
+    // A thread that hangs in the kernel would hold up the end of this process: PID 1 is told before.
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::error!(%error, "PID 1 can't be told that the reset is through");
+    }
+    ExitCode::SUCCESS
+}
+
+/// Leaves everything as it is, and has the next start be the node's. Gives the screen.
+fn not_confirmed(address: &str) -> String {
+    tracing::warn!(address, "the reset was not confirmed: nothing was changed");
+    let step = match system_partition::own() {
+        Ok(Some(partition)) => menu::put_back(&partition),
+        _ => None,
+    };
+    screen::not_confirmed(
+        address,
+        step.as_ref(),
+        &console::version(),
+        console::SHOWN_FOR,
+    )
+}
+
+/// Resets. `key` is the address of the TPM's key that dies. Gives the screen.
+fn wipe(key: Option<&str>) -> String {
     let (sender, receiver) = sync_channel(QUEUE_LENGTH);
     // A disk or a TPM that hangs holds up this thread, and not the end.
     let thread = sys::thread::spawn_without_signals("reset", move || {
@@ -65,18 +100,16 @@ pub(crate) fn run() -> ExitCode {
         });
         let _ = sender.send(Message::End);
     });
-    let steps = match thread {
+    let mut steps = match thread {
         Ok(_) => collect(&receiver, LIMIT),
         Err(error) => vec![Step::NotDone(format!("no thread can be started: {error}"))],
     };
-    let screen = screen::render(&steps, &console::version(), console::SHOWN_FOR);
-    // PID 1 has the watchdog
-    console::show(&screen, &mut None, || {});
-    // A thread that hangs in the kernel would hold up the end of this process: PID 1 is told before.
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
-        tracing::error!(%error, "PID 1 can't be told that the reset is through");
+    if let Some(address) = key
+        && steps.iter().all(|step| matches!(step, Step::Done(_)))
+    {
+        steps.push(Step::Done(format!("the TPM's key of {address} is gone")));
     }
-    ExitCode::SUCCESS
+    screen::render(&steps, &console::version(), console::SHOWN_FOR)
 }
 
 /// Takes the steps as they come, until the last or until time is up.
@@ -155,10 +188,17 @@ fn forget_configuration(mounted: &SystemPartition, partition: &str, say: &mut dy
         temporary_name(SEALED_FILE),
         temporary_name(DOCUMENT),
         temporary_name(recovery::FILE),
+        temporary_name(tpm_address::FILE),
     ];
     let names = temporary.iter().map(String::as_str);
     for name in names
-        .chain([SEALED_FILE, DOCUMENT, recovery::FILE])
+        .chain([
+            SEALED_FILE,
+            DOCUMENT,
+            recovery::FILE,
+            tpm_address::FILE,
+            tpm_address::CONFIRMED,
+        ])
         .chain(SET_ASIDE)
     {
         let file = format!("{partition}:{DIRECTORY}/{name}");
@@ -203,18 +243,15 @@ fn outdate(tpm: &mut Tpm, say: &mut dyn FnMut(Step)) {
         (nv::STATE_COUNTER, "the state"),
         (nv::COUNTER, "the configuration"),
     ] {
-        let gone_on = match tpm.counter(&root, handle) {
+        // deleted, as the boot phase of the image that boots by itself is needed to increment it
+        let retired = match tpm.counter(&root, handle) {
             Ok(None) => continue,
-            // twice: a file that was to outdate another, and was cut off before it did, admits one more
-            Ok(Some(_)) => tpm
-                .increment_counter(&root, handle)
-                .and_then(|_| tpm.increment_counter(&root, handle)),
+            Ok(Some(_)) => tpm.retire_counter(handle),
             Err(error) => Err(error),
         };
-        say(match gone_on {
-            Ok(counter) => Step::Done(format!(
-                "the TPM's counter of {of} is at {}: no copy from before opens any more",
-                counter.count
+        say(match retired {
+            Ok(()) => Step::Done(format!(
+                "the TPM's counter of {of} is gone: no copy from before opens any more"
             )),
             Err(error) => {
                 Step::NotDone(format!("copies of {of} still open: {}", log::chain(&error)))

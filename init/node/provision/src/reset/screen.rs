@@ -51,6 +51,33 @@ pub(super) fn render(steps: &[Step], version: &str, off_after: Duration) -> Stri
     text
 }
 
+/// The screen's text where nobody has confirmed that a key dies.
+pub(super) fn not_confirmed(
+    address: &str,
+    menu: Option<&Step>,
+    version: &str,
+    off_after: Duration,
+) -> String {
+    let rule = "=".repeat(WIDTH);
+    let mut text = format!("\n{rule}\n {version}: nothing was changed\n\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, " {address}");
+    field(
+        &mut text,
+        "This is:",
+        "the address of the key that the reset would have destroyed. Nobody has confirmed it.",
+    );
+    if let Some(Step::Done(what) | Step::NotDone(what)) = menu {
+        field(&mut text, "Boot menu:", what);
+    }
+    let _ = writeln!(
+        text,
+        "\n The machine powers off in {} seconds.\n{rule}",
+        off_after.as_secs()
+    );
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +93,7 @@ mod tests {
             ),
             Step::Done("/dev/vda1:daas/node.sealed is overwritten and removed".to_owned()),
             Step::Done(
-                "the TPM's counter of the state is at 7: no copy from before opens any more"
+                "the TPM's counter of the state is gone: no copy from before opens any more"
                     .to_owned(),
             ),
         ];

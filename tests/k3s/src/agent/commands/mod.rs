@@ -8,6 +8,7 @@ mod orphans;
 mod plant;
 mod processes;
 mod read;
+mod tpm;
 mod unseal;
 
 use std::convert::Infallible;
@@ -33,6 +34,7 @@ use crate::server::COMMAND_PATH;
 pub use orphans::live_as_orphan;
 pub use plant::live_planted;
 pub use processes::cgroup_of;
+pub use tpm::exchange_with_tpm;
 
 /// Serves the kubelet's port on the agent's end of the tunnel. No port is opened for it.
 #[derive(Clone)]
@@ -178,6 +180,16 @@ async fn run(
                 .await
                 .map_err(|error| failed(&error))?;
             Ok(http::json(StatusCode::OK, &Planted {}))
+        }
+        Command::Tpm {
+            user,
+            path,
+            request,
+        } => {
+            let answer = tpm::ask_as(user, &path, &request)
+                .await
+                .map_err(|error| failed(&error))?;
+            Ok(http::json(StatusCode::OK, &answer))
         }
         Command::Unseal { sealed } => {
             let attempt = tokio::task::spawn_blocking(move || unseal::attempt(&sealed));

@@ -92,9 +92,11 @@ fn a_service_starts_when_what_it_requires_is_up() {
         scene.plan(),
         [
             Command::Start(Name::Containerd),
-            Command::Start(Name::Staker)
+            Command::Start(Name::TpmBroker)
         ]
     );
+    scene.exited(Name::TpmBroker, &Exit::Status(0));
+    assert_eq!(scene.plan(), [Command::Start(Name::Staker)]);
     scene.supervisor.want(Name::K3s);
     assert!(scene.plan().is_empty());
     assert!(!scene.supervisor.has_its_requirements(Name::K3s));
@@ -114,6 +116,8 @@ fn a_daemon_with_nothing_to_do_is_done_and_one_that_fails_is_not() {
         scene.plan();
         scene.ready(Name::Netd);
         scene.exited(Name::Measure, &Exit::Status(0));
+        scene.plan();
+        scene.ready(Name::TpmBroker);
         report(&mut scene);
         let starts = scene.plan().contains(&Command::Start(Name::Staker));
         (starts, scene.stage(Name::TeeReport))
@@ -332,6 +336,8 @@ fn a_start_that_takes_too_long_is_a_failure() {
     }
     scene.plan();
     scene.exited(Name::Measure, &Exit::Status(0));
+    scene.plan();
+    scene.exited(Name::TpmBroker, &Exit::Status(0));
     while scene.plan() != [Command::Kill(Name::Containerd)] {
         scene.advance();
         assert!(scene.now < Duration::from_secs(400));

@@ -30,6 +30,7 @@ impl Name {
             Self::Configure => &CONFIGURE,
             Self::Measure => &MEASURE,
             Self::TeeReport => &TEE_REPORT,
+            Self::TpmBroker => &TPM_BROKER,
             Self::Netd => &NETD,
             Self::Metadata => &METADATA,
             Self::Staker => &STAKER,
@@ -177,6 +178,23 @@ static TEE_REPORT: Service = Service {
     ..daemon(Name::TeeReport, Readiness::NotifyOrNothing)
 };
 
+static TPM_BROKER: Service = Service {
+    program: "/usr/bin/tpm-broker",
+    cgroup: "system/tpm-broker",
+    user: Some(User {
+        id: users::TPM_BROKER,
+        capabilities: Capabilities::NONE,
+    }),
+    filtered: true,
+    // which hands it the device: nothing of the TPM is anybody's but root's in the boot phase
+    requires: &[Name::Measure],
+    start_limit: Some(Duration::from_secs(60)),
+    open_files: 64,
+    // it can be started again
+    out_of_memory_score: 0,
+    ..daemon(Name::TpmBroker, Readiness::NotifyOrNothing)
+};
+
 static NETD: Service = Service {
     program: "/usr/bin/netd",
     cgroup: "system/netd",
@@ -237,8 +255,8 @@ static STAKER: Service = Service {
     filtered: true,
     // not before the phase in which the TPM's key signs
     requires: &[Name::Configure, Name::Measure, Name::Netd],
-    // it asks for a report when it registers, and goes on without one
-    after: &[Name::TeeReport],
+    // it asks for a report when it registers, and goes on without one; and for the TPM, again and again
+    after: &[Name::TeeReport, Name::TpmBroker],
     configured: Some(Configured {
         by: Name::Configure,
         on_change: OnChange::Hasten,
@@ -311,8 +329,8 @@ static LAST_END: Service = Service {
 static RESET: Service = Service {
     arguments: Arguments::Fixed(&["reset"]),
     cgroup: "system/reset",
-    // longer than the task's own bound of 300 s and its screen
-    start_limit: Some(Duration::from_secs(400)),
+    // longer than its question of 60 s, the task's own bound of 300 s, and its screen
+    start_limit: Some(Duration::from_secs(460)),
     effects: Effects {
         up: &[Effect::Stop(Reason::Reset)],
         failed: &[(None, Effect::FailReset)],
@@ -338,6 +356,7 @@ pub(crate) static SERVICES: &[&Service] = &[
     &MEASURE,
     &CONTAINERD,
     &TEE_REPORT,
+    &TPM_BROKER,
     &NETD,
     &METADATA,
     &STAKER,

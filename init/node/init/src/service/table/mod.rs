@@ -42,6 +42,8 @@ names! {
     Containerd = "containerd",
     /// Has reports of a trusted execution environment made, where the machine is in one.
     TeeReport = "tee-report",
+    /// Passes the staker's commands to the TPM, as far as it needs them.
+    TpmBroker = "tpm-broker",
     /// Brings up the network and the clock.
     Netd = "netd",
     /// Asks the metadata service of the cloud for a configuration.

@@ -78,7 +78,7 @@ fn effects_name_services_of_the_table() {
 
 #[test]
 fn nothing_that_others_have_a_hand_in_runs_in_the_boot_phase() {
-    for name in [Name::Containerd, Name::Staker, Name::K3s] {
+    for name in [Name::Containerd, Name::TpmBroker, Name::Staker, Name::K3s] {
         assert!(name.service().requires.contains(&Name::Measure), "{name}");
     }
 }
@@ -195,6 +195,7 @@ fn services_that_are_not_root_have_just_their_capabilities() {
         .filter_map(|service| Some((service.name, service.user?)))
         .collect();
     let [
+        (Name::TpmBroker, broker),
         (Name::Netd, netd),
         (Name::Metadata, metadata),
         (Name::Staker, staker),
@@ -202,6 +203,7 @@ fn services_that_are_not_root_have_just_their_capabilities() {
     else {
         panic!("{users:?}");
     };
+    assert_eq!(broker.capabilities, Capabilities::NONE);
     assert_eq!(staker.capabilities, Capabilities::NONE);
     assert_eq!(metadata.capabilities, Capabilities::NONE);
     for service in SERVICES {

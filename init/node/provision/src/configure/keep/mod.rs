@@ -5,7 +5,7 @@ use seal::envelope::{self, Envelope, RecoveryKey};
 use seal::node::{Content, DOCUMENT_LABEL, LABEL, Malformed, StoredKey};
 use seal::release::Phase;
 use seal::tpm::crypto::Point;
-use seal::tpm::policy::Policy;
+use seal::tpm::policy::{Policy, Unsatisfied};
 use seal::tpm::{self, nv};
 use thiserror::Error;
 use tracing::{info, warn};
@@ -18,6 +18,7 @@ use super::sealed_file::{Place, PlaceError};
 use crate::phase;
 use crate::recovery;
 use crate::sealing::{CannotSeal, Sealer};
+use crate::tpm_address;
 
 /// Why a configuration is not taken.
 #[derive(Debug, Error)]
@@ -56,7 +57,7 @@ pub(super) enum KeepError {
     #[error("the TPM makes no key for the node")]
     Key(#[source] tpm::error::Error),
     #[error("the TPM's rollback counter can't go on")]
-    Counter(#[source] tpm::error::Error),
+    Counter(#[source] Unsatisfied),
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
@@ -187,6 +188,7 @@ fn seal_at(
     if let Some(key) = &new_key {
         recovery::show(key).map_err(KeepError::Recovery)?;
     }
+    note_address(place, &content)?;
     place.write(&envelope)?;
     sealer
         .outdate_others(envelope.policy())
@@ -408,6 +410,7 @@ fn bring_up_to_date(
             .seal(LABEL, policy, recovery, &content.to_bytes()?)
             .map_err(KeepError::Seal)?;
         open(sealer, &sealed, &place.name())?;
+        note_address(place, &content)?;
         place.write(&sealed)?;
         sealer
             .outdate_others(sealed.policy())
@@ -426,6 +429,14 @@ fn bring_up_to_date(
         content,
         recovery,
     })
+}
+
+/// Before the key is kept, so that no reset can miss it.
+fn note_address(place: &Place, content: &Content) -> Result<(), KeepError> {
+    if let Some(key) = &content.sui_key {
+        place.note_address(&tpm_address::of(key).map_err(KeepError::Key)?)?;
+    }
+    Ok(())
 }
 
 /// A Sui key that is born in the TPM and never leaves it. It signs once the node runs, for images of

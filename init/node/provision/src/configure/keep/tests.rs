@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::configure::document::Origin;
+use crate::system_partition::DIRECTORY;
 use fixtures::documents::{KEY, document};
 use fixtures::software_tpm::{Publisher, STUB, Swtpm, enter};
 
@@ -93,7 +94,7 @@ impl Node {
     }
 
     fn files(&self) -> Vec<String> {
-        let folder = self.folder.path().join(crate::system_partition::DIRECTORY);
+        let folder = self.folder.path().join(DIRECTORY);
         let mut names: Vec<_> = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -175,7 +176,11 @@ fn what_was_sealed_from_afar_is_sealed_to_the_machine_at_its_first_boot() {
     let afar = Envelope::seal_for(root.public(), &sealing, text.as_bytes()).unwrap();
     node.place().write(&afar).unwrap();
     let taken = node.unseal(&mut sealer).unwrap();
+    let address = tpm_address::of(taken.content.sui_key.as_ref().unwrap()).unwrap();
     let key = taken.content.sui_key.unwrap().to_bytes().unwrap();
+    // for a reset to name it
+    let noted = node.folder.path().join(DIRECTORY).join(tpm_address::FILE);
+    assert_eq!(fs::read_to_string(noted).unwrap(), format!("{address}\n"));
     let kept = node.kept();
     assert!(!kept.is_from_afar() && kept.policy().secure_boot.is_some());
 

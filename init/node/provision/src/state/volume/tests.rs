@@ -82,7 +82,8 @@ fn each_way_in_that_is_none_has_its_refusal() {
     swtpm.power_cycle();
     let mut tpm = swtpm.boot(&STUB);
     let root = tpm.storage_root_key().unwrap();
-    tpm.increment_counter(&root, nv::STATE_COUNTER).unwrap();
+    tpm.increment_counter(&root, nv::STATE_COUNTER, &publisher.release(&STUB, 0))
+        .unwrap();
     let reset = refused(&mut sealer(tpm, &publisher), &envelope);
     assert_eq!(reset, Refusal::RolledBack);
 }
