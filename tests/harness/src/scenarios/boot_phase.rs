@@ -47,7 +47,7 @@ pub(super) async fn nothing_of_the_state_starts_in_the_boot_phase(context: &Cont
     nothing_started(&waiting).await?;
     for look in ["first_look", "second_look", "third_look"] {
         // none that it could take, but one that it tells of
-        disk.write_configuration(&format!("{look} = true\n"))?;
+        disk.write_configuration(&format!("version = 1\n{look} = true\n"))?;
         waiting
             .expect(&format!(r"daas/node\.toml:.*{look}"))
             .await?;

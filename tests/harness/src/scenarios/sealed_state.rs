@@ -186,9 +186,7 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
     refused(context, &older, &before, "is an older copy").await?;
     let machine = context.power_on(&older).await?;
     machine
-        .expect(
-            "degraded=configuration detail=.*it is an older copy of a file that was sealed anew",
-        )
+        .expect("degraded=configuration detail=.*it is a copy from before a reset")
         .await?;
     Ok(())
 }

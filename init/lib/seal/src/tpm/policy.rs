@@ -77,7 +77,9 @@ pub enum Unsatisfied {
         limit: u64,
     },
     /// The counter is gone or another.
-    #[error("the TPM's rollback counter is not the one that this file was sealed with")]
+    #[error(
+        "the TPM's rollback counter is not the one that this file was sealed with: it is a copy from before a reset, or the counter was deleted"
+    )]
     OtherCounter,
     /// The TPM failed.
     #[error(transparent)]

@@ -133,10 +133,15 @@ fn specification() -> serde_json::Value {
             "destination": destination, "source": source, "type": "bind", "options": ["rbind", "rw"],
         })
     };
+    // the TPM is the staker's
+    let capabilities = json!(["CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]);
     json!({
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": 0, "gid": 0},
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+            },
             "args": ["/usr/bin/k3s", "double-planted"],
             "env": ["PATH=/usr/bin"],
             "cwd": "/",
