@@ -390,14 +390,15 @@ command_test() {
                 cargo test --release --locked "$@"
             else
                 cargo test --release --workspace --locked "$@"
-                root_tests --workspace
+                (($#)) || root_tests --workspace
                 # what the image carries linked with musl, as far as its own tests go
                 if has_musl; then
                     cargo test --release --locked --target "$MUSL" \
-                        --package sys --package init --package tee-report "$@"
-                    root_tests --target "$MUSL" --package sys --package init --package tee-report
+                        --package sys --package init --package tee-report --package tpm-broker "$@"
+                    (($#)) || root_tests --target "$MUSL" --package sys --package init --package tee-report \
+                        --package tpm-broker
                 else
-                    say "NOT TESTED with musl: sys, init, tee-report"
+                    say "NOT TESTED with musl: sys, init, tee-report, tpm-broker"
                 fi
             fi
             ;;

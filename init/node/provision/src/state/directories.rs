@@ -8,7 +8,7 @@ use std::path::Path;
 use wire::paths;
 use wire::users::{NETD, STAKER};
 
-use super::StateError;
+use super::{StateError, layout};
 use crate::last_end;
 
 /// A directory of the state.
@@ -63,7 +63,7 @@ const DIRECTORIES: [Directory; 25] = [
     root("/var/lib/rancher", 0o755),
     root(paths::K3S_DATA, 0o755),
     root("/var/lib/rancher/k3s/agent", 0o755),
-    root(super::layout::K3S_DATA, 0o755),
+    root(layout::K3S_DATA, 0o755),
     root("/var/lib/rancher/k3s/storage", 0o700),
     root("/var/opt/cni", 0o755),
 ];
@@ -116,7 +116,15 @@ fn make(directory: &Directory) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    fs::set_permissions(path, Permissions::from_mode(directory.mode))?;
+    let mode = Permissions::from_mode(directory.mode);
+    match fs::set_permissions(path, mode.clone()) {
+        // root has made it immutable: no state is lost by that
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            layout::release(path)?;
+            fs::set_permissions(path, mode)?;
+        }
+        outcome => outcome?,
+    }
     chown(path, Some(directory.owner), Some(directory.owner))
 }
 

@@ -10,7 +10,10 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx};
+use rustix::fs::{
+    AtFlags, IFlags, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags, ioctl_getflags,
+    ioctl_setflags, statvfs, statx,
+};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount,
 };
@@ -39,6 +42,8 @@ pub(super) const K3S_DATA: &str = "/var/lib/rancher/k3s/data";
 const KEYS: [&str; 3] = ["key", "pem", "kubeconfig"];
 /// How many directories deep k3s and the kubelet have keys below those that are swept.
 const KEY_DEPTH: u32 = 2;
+/// More than any of them: what is longer is no key, and overwriting it could take for ever.
+const KEY_LENGTH: u64 = 1024 * 1024;
 
 /// A path, and what went wrong there.
 pub(super) type Failure = (&'static str, io::Error);
@@ -95,7 +100,21 @@ fn empty(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes it, also where root has made it immutable or append-only (ioctl_iflags(2)).
 fn remove(entry: &DirEntry) -> io::Result<()> {
+    match try_remove(entry) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            if let Some(parent) = entry.path().parent() {
+                release(parent)?;
+            }
+            release_all(&entry.path())?;
+            try_remove(entry)
+        }
+        outcome => outcome,
+    }
+}
+
+fn try_remove(entry: &DirEntry) -> io::Result<()> {
     let path = entry.path();
     if !entry.file_type()?.is_dir() {
         return remove_file(entry);
@@ -105,6 +124,32 @@ fn remove(entry: &DirEntry) -> io::Result<()> {
     }
     overwrite_keys(&path, KEY_DEPTH)?;
     fs::remove_dir_all(&path)
+}
+
+/// Takes the flags that forbid a removal from a file or a tree. Links, sockets and devices have none.
+fn release_all(path: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        release(path)?;
+    }
+    if kind.is_dir() && !is_mount_root(path)? {
+        for entry in fs::read_dir(path)? {
+            release_all(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the flags that forbid a change from a file or a directory.
+pub(super) fn release(path: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let found = ioctl_getflags(&file)?;
+    let forbid = IFlags::IMMUTABLE | IFlags::APPEND;
+    if found.intersects(forbid) {
+        ioctl_setflags(&file, found.difference(forbid))?;
+    }
+    Ok(())
 }
 
 /// Overwrites the keys in a directory, and below it as far as the programs of a node have any.
@@ -131,7 +176,8 @@ fn remove_file(entry: &DirEntry) -> io::Result<()> {
 fn may_hold_key(entry: &DirEntry) -> io::Result<bool> {
     let path = entry.path();
     let extension = path.extension().unwrap_or_default();
-    Ok(KEYS.iter().any(|key| extension == *key) && entry.file_type()?.is_file())
+    let is_named_so = KEYS.iter().any(|key| extension == *key);
+    Ok(is_named_so && entry.file_type()?.is_file() && entry.metadata()?.len() <= KEY_LENGTH)
 }
 
 /// Makes a path the link that it is to be, whatever is there.
@@ -310,6 +356,44 @@ mod tests {
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         assert!(outside.path().join("file").exists());
+    }
+
+    #[test]
+    #[ignore = "needs root, for flags that only root sets"]
+    fn remove_takes_what_was_made_immutable_as_root() {
+        // not below /tmp, which may be a tmpfs without such flags
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let tree = directory.path().join("tree/pods");
+        fs::create_dir_all(&tree).unwrap();
+        fs::write(tree.join("planted.yaml"), b"x").unwrap();
+        fs::write(directory.path().join("file"), b"x").unwrap();
+        let fixed = [
+            tree.join("planted.yaml"),
+            tree.clone(),
+            directory.path().join("file"),
+        ];
+        for path in &fixed {
+            let file = fs::File::open(path).unwrap();
+            let flags = ioctl_getflags(&file).unwrap();
+            ioctl_setflags(&file, flags | IFlags::IMMUTABLE).unwrap();
+        }
+        assert!(fs::remove_dir_all(directory.path().join("tree")).is_err());
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            remove(&entry.unwrap()).unwrap();
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn key_of_an_impossible_length_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("huge.key");
+        fs::File::create(&path)
+            .unwrap()
+            .set_len(KEY_LENGTH + 1)
+            .unwrap();
+        let entry = fs::read_dir(directory.path()).unwrap().next().unwrap();
+        assert!(!may_hold_key(&entry.unwrap()).unwrap());
     }
 
     #[test]
