@@ -69,13 +69,16 @@ fn key_address(disk: &Disk) -> Result<Option<String>> {
     if !disk
         .list_esp("daas")?
         .iter()
-        .any(|name| KEY_ADDRESS.ends_with(name.as_str()))
+        .any(|name| KEY_ADDRESS.rsplit('/').next() == Some(name.as_str()))
     {
         return Ok(None);
     }
-    let text = String::from_utf8(disk.read_from_esp(KEY_ADDRESS)?)
-        .with_context(|| format!("{KEY_ADDRESS} is malformed"))?;
-    Ok(Some(text.trim().to_ascii_lowercase()))
+    let text = String::from_utf8(disk.read_from_esp(KEY_ADDRESS)?).unwrap_or_default();
+    let address: chain::Address = text
+        .trim()
+        .parse()
+        .with_context(|| format!("{KEY_ADDRESS} holds no address"))?;
+    Ok(Some(address.to_string()))
 }
 
 fn confirm_key(address: &str, yes: bool, forget_key: Option<&str>) -> Result<()> {

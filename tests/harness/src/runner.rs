@@ -146,8 +146,8 @@ async fn play(
 const NO_TICKS: &str = "Kernel panic - not syncing: IO-APIC + timer doesn't work!";
 
 /// How the kernel reports a processor that got no interrupt for 21 s (Documentation/RCU/stallwarn.rst). Under TCG with
-/// several threads a timer's interrupt gets lost now and then, and the processor sleeps on. Nothing that runs above a
-/// kernel causes this, so that it hides no fault of a node; with KVM it would be the kernel's, and counts.
+/// several threads a timer's interrupt gets lost now and then, and the processor sleeps on. No program of a node causes
+/// this; with KVM it would be the kernel's, and counts.
 const STALLS: [&str; 2] = ["rcu: INFO: rcu_sched ", "rcu: INFO: rcu_preempt "];
 const STALL: &str = "detected stall";
 

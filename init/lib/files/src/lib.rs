@@ -15,14 +15,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Reads a whole file of at most `limit` bytes.
+/// Reads a whole file of at most `limit` bytes. Of a named pipe, which would be waited for, nothing is read.
 ///
 /// # Errors
 /// What the system says, or `InvalidData` for a longer file.
 pub fn read_bounded(path: impl AsRef<Path>, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(bound).read_to_end(&mut bytes)?;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    file.take(bound).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
         let message = format!("the file is longer than {limit} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));

@@ -302,7 +302,14 @@ pub const STATE_PATHS: &[StatePath] = &[
         "containerd",
         Stores,
         Kept,
-        "states of sandboxes and containers, which are over after a boot",
+        "states of sandboxes, which are over after a boot",
+    ),
+    row(
+        "/var/lib/containerd/io.containerd.grpc.v1.cri/containers",
+        "containerd, containers",
+        Stores,
+        KeptWithPrograms,
+        "states of containers, and what their images declare as volumes, with the images' programs in them",
     ),
     // --- ours
     row(

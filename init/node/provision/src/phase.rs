@@ -56,6 +56,18 @@ pub(crate) fn is_running() -> bool {
     Path::new(RUN_MARK).exists()
 }
 
+/// Whether the phase "run" has begun, by the TPM's own word where it gives one: `provision measure` may be about to note
+/// it.
+pub(crate) fn has_ended() -> bool {
+    let measured = || -> Result<tpm::Digest, TpmError> {
+        pcr::read(&mut Channel::open(Path::new(DEVICE))?, pcr::KERNEL)
+    };
+    is_running()
+        || measured().is_ok_and(|value| {
+            signed_policies().is_some_and(|signed| signed.phase_of(&value) == Some(Phase::Run))
+        })
+}
+
 /// Extends PCR 11 by the phase, once: an earlier run of this task may have done it, which what the publisher
 /// signed tells.
 fn measure(

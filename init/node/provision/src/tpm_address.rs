@@ -34,12 +34,9 @@ pub(crate) fn of(key: &StoredKey) -> Result<String, TpmError> {
     Ok(format!("0x{}", hex_digits(&hash.finalize())))
 }
 
-/// Notes it.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn note(mounted: &SystemPartition, address: &str) -> io::Result<()> {
-    mounted.replace(FILE, format!("{address}\n").as_bytes())
+/// What the file holds.
+pub(crate) fn line(address: &str) -> String {
+    format!("{address}\n")
 }
 
 /// Reads an address out of a file; none: the file is not there, or holds none.
@@ -50,8 +47,9 @@ pub(crate) fn read(mounted: &SystemPartition, name: &str) -> io::Result<Option<S
     let Some(file) = mounted.read(name)? else {
         return Ok(None);
     };
-    let mut text = String::new();
-    file.take(LIMIT).read_to_string(&mut text)?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
     let address = text.trim();
     let digits = address.strip_prefix("0x").unwrap_or_default();
     let is_one = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -78,7 +76,7 @@ mod tests {
         let mounted = SystemPartition::folder(folder.path());
         assert_eq!(read(&mounted, FILE).unwrap(), None);
         let address = format!("0x{}", "ab12".repeat(16));
-        note(&mounted, &address).unwrap();
+        mounted.replace(FILE, line(&address).as_bytes()).unwrap();
         assert_eq!(read(&mounted, FILE).unwrap(), Some(address.clone()));
         assert_eq!(digits(&address), "ab12ab12");
         let path = folder.path().join(DIRECTORY).join(FILE);
@@ -92,5 +90,7 @@ mod tests {
             fs::write(&path, wrong).unwrap();
             assert_eq!(read(&mounted, FILE).unwrap(), None, "{wrong}");
         }
+        fs::write(&path, b"0x\xff\xfe").unwrap();
+        assert_eq!(read(&mounted, FILE).unwrap(), None);
     }
 }

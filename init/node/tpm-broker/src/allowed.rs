@@ -8,7 +8,8 @@
 //! | a join token | `PolicySecret` of the endorsement hierarchy, `ActivateCredential` |
 //! | the Sui key's signature | `Load`, `LoadExternal`, `VerifySignature`, `PolicyPCR`, `PolicyAuthorize`, `PolicyAuthValue`, `PolicyGetDigest`, `Sign` |
 //!
-//! None of them changes what the TPM keeps.
+//! None of them changes what the TPM keeps. A wrong authorisation value is counted in it, against the lockout of all its
+//! keys, where a key says so: so no key passes that does, and none that brings a value of its own.
 
 use tpm2_protocol::data::TpmCc;
 
@@ -22,6 +23,11 @@ const ENDORSEMENT_CERTIFICATE: u32 = 0x01c0_000a;
 /// `TPM_RH_ENDORSEMENT` and `TPM_RH_NULL` (Part 2, 7.4).
 const ENDORSEMENT_HIERARCHY: u32 = 0x4000_000b;
 const NO_HANDLE: u32 = 0x4000_0007;
+
+/// `TPMA_OBJECT` (Part 2, 8.3).
+const USER_WITH_AUTH: u32 = 1 << 6;
+const ADMIN_WITH_POLICY: u32 = 1 << 7;
+const NO_DA: u32 = 1 << 10;
 
 /// The first byte of a handle (`TPM_HT`; Part 2, 7.2).
 const HMAC_SESSION: u8 = 0x02;
@@ -132,6 +138,9 @@ pub enum Refused {
     /// It is, and ends before its handles do.
     #[error("it ends before its handles do")]
     Cut,
+    /// It is, for objects that no wrong authorisation value of which is counted.
+    #[error("an object by which the TPM could be locked")]
+    Object,
     /// It is, without sessions.
     #[error("it takes no sessions")]
     Sessions,
@@ -155,7 +164,34 @@ pub fn check(command: &Command<'_>) -> Result<(), Refused> {
         .handles
         .iter()
         .all(|allowed| handles.next().is_some_and(|handle| allowed.is(handle)));
-    if all { Ok(()) } else { Err(Refused::Handles) }
+    if !all {
+        return Err(Refused::Handles);
+    }
+    let parameters = || command.parameters(rule.handles.len());
+    let passes = match rule.command {
+        TpmCc::CreatePrimary => parameters().is_some_and(is_lockout_proof),
+        // 12.3: inPrivate; empty: a public part alone, which nothing authorises
+        TpmCc::LoadExternal => parameters().is_some_and(|bytes| bytes.starts_with(&[0, 0])),
+        _ => true,
+    };
+    if passes { Ok(()) } else { Err(Refused::Object) }
+}
+
+/// Whether an object that is to be created has no authorisation value of its own, and no wrong one counts (Part 3, 24.1;
+/// Part 1, 19.8).
+fn is_lockout_proof(parameters: &[u8]) -> bool {
+    // inSensitive (Part 2, 11.1.15): userAuth and data, both empty. Its size is never encrypted
+    let Some((&[0, 4], rest)) = parameters.split_first_chunk() else {
+        return false;
+    };
+    // inPublic (Part 2, 12.2.4): size, type, nameAlg, objectAttributes
+    let attributes = rest.get(4..).and_then(|rest| rest.get(6..)?.first_chunk());
+    attributes.is_some_and(|bytes| {
+        let attributes = u32::from_be_bytes(*bytes);
+        let by_policy_alone =
+            attributes & (USER_WITH_AUTH | ADMIN_WITH_POLICY) == ADMIN_WITH_POLICY;
+        attributes & NO_DA != 0 || by_policy_alone
+    })
 }
 
 #[cfg(test)]
@@ -169,15 +205,65 @@ mod tests {
             .iter()
             .flat_map(|handle| handle.to_be_bytes())
             .collect();
-        let size = u32::try_from(10 + handles.len()).unwrap();
+        // sensitive and public part of the endorsement key's template; a public part alone
+        let parameters: &[u8] = match code {
+            0x131 if !handles.is_empty() => {
+                &[0, 4, 0, 0, 0, 0, 0, 8, 0, 0x23, 0, 0x0b, 0, 3, 0, 0xb2]
+            }
+            0x167 => &[0, 0],
+            _ => &[],
+        };
+        check_bytes(sessions, code, &[&handles, parameters].concat())
+    }
+
+    fn check_bytes(sessions: bool, code: u32, body: &[u8]) -> Result<(), Refused> {
+        let area: &[u8] = if sessions { &[0; 4] } else { &[] };
+        let handles = match code {
+            0x131 => 4,
+            _ => body.len(),
+        };
+        let (handles, parameters) = body.split_at(handles.min(body.len()));
+        let size = u32::try_from(10 + body.len() + area.len()).unwrap();
         let bytes = [
             &[0x80, if sessions { 2 } else { 1 }][..],
             &size.to_be_bytes(),
             &code.to_be_bytes(),
-            &handles,
+            handles,
+            area,
+            parameters,
         ]
         .concat();
         check(&Command::parse(&bytes).unwrap())
+    }
+
+    #[test]
+    fn objects_that_could_lock_the_tpm_are_refused() {
+        let create = |sensitive: &[u8], attributes: u32| {
+            let public = [&[0, 8, 0, 0x23, 0, 0x0b][..], &attributes.to_be_bytes()].concat();
+            let body = [&0x4000_000b_u32.to_be_bytes()[..], sensitive, &public].concat();
+            check_bytes(true, 0x131, &body)
+        };
+        let empty = [0, 4, 0, 0, 0, 0];
+        // the endorsement key's (EK Credential Profile, template L-2), and a signing key without a lockout
+        for attributes in [0x0003_00b2, 0x0005_0472] {
+            assert_eq!(create(&empty, attributes), Ok(()));
+        }
+        for attributes in [0x0005_0072, 0x0003_0032, 0x0003_00f2, 0] {
+            assert_eq!(
+                create(&empty, attributes),
+                Err(Refused::Object),
+                "{attributes:#x}"
+            );
+        }
+        let own_value = [0, 5, 0, 1, 7, 0, 0];
+        assert_eq!(create(&own_value, 0x0005_0472), Err(Refused::Object));
+        assert_eq!(
+            check_bytes(true, 0x131, &[0x40, 0, 0, 0x0b]),
+            Err(Refused::Object)
+        );
+        for private in [&[][..], &[0], &[0, 1, 7]] {
+            assert_eq!(check_bytes(false, 0x167, private), Err(Refused::Object));
+        }
     }
 
     /// The numbers as they stand in Part 2, 6.5.2, by hand: the list above does not vouch for itself.

@@ -93,6 +93,18 @@ impl<'a> Command<'a> {
         self.has_sessions
     }
 
+    /// The parameters of a command with so many handles: what follows them, and the authorisation area where there is
+    /// one (its size, then the area: Part 1, 18.6.2). None where it is cut.
+    #[must_use]
+    pub fn parameters(&self, handles: usize) -> Option<&'a [u8]> {
+        let rest = self.body.get(handles.checked_mul(HANDLE)?..)?;
+        if !self.has_sessions {
+            return Some(rest);
+        }
+        let (size, rest) = rest.split_first_chunk()?;
+        rest.get(usize::try_from(u32::from_be_bytes(*size)).ok()?..)
+    }
+
     /// The first `count` words of four bytes behind the header: the handles of a command that has so many;
     /// none where it is cut.
     #[must_use]
@@ -119,6 +131,13 @@ mod tests {
         assert_eq!(command.words(0).unwrap().count(), 0);
         assert!(command.words(1).unwrap().eq([11]));
         assert!(command.words(2).is_none());
+        assert_eq!(command.parameters(1), None, "the area is cut");
+        let whole = [
+            0x80, 2, 0, 0, 0, 21, 0, 0, 1, 0x82, 0, 0, 0, 11, 0, 0, 0, 1, 9, 7, 7,
+        ];
+        let command = Command::parse(&whole).unwrap();
+        assert_eq!(command.parameters(1), Some([7, 7].as_slice()));
+        assert_eq!(command.parameters(3), None);
         assert!(command.words(usize::MAX).is_none());
         assert_eq!(Code(0x2000_0001).to_string(), "0x20000001");
     }

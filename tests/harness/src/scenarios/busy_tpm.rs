@@ -90,9 +90,12 @@ pub(super) async fn tpm_busy_at_boot_delays_and_fails_nothing(context: &Context)
             "{task} failed, and had to start again"
         );
     }
-    let at = |line: &str| console.find(line);
+    let at = |line: &str| {
+        let found = console.find(line);
+        found.with_context(|| format!("the console has no line with {line}"))
+    };
     ensure!(
-        at("state mounted") < at("measured: phase=run"),
+        at("state mounted")? < at("measured: phase=run")?,
         "the boot phase ended before the state was open"
     );
     machine.cut_power().await

@@ -341,13 +341,16 @@ impl Tpm {
     }
 
     /// Deletes a counter, and has the next one at its handle begin so high that no copy of what was sealed
-    /// under it opens, for a reset on purpose: in any phase, and with any image.
+    /// under it opens, for a reset on purpose: in any phase, and with any image. One that is not there may have
+    /// been deleted by a reset that the power cut off: it is treated the same.
     ///
     /// # Errors
     ///
-    /// When it is not there or something else, or the TPM refuses. It can be done again.
+    /// When something else is there, or the TPM refuses. It can be done again.
     pub fn retire_counter(&mut self, handle: u32) -> Result<(), Error> {
-        self.delete_counter(handle)?;
+        if self.nv_public(handle)?.is_some() {
+            self.delete_counter(handle)?;
+        }
         self.define_counter(handle, former_attributes(), &[])?;
         // A counter begins one above all that a deleted one ever had. Twice more: a file that was to outdate
         // another, and was cut off before it did, admits one more than the counter stood at.

@@ -144,13 +144,22 @@ impl Place {
         }
     }
 
-    /// Notes the address of the TPM's key, for a reset to name it.
+    /// Notes the address of the TPM's key, for a reset to name it, unless it is noted.
     ///
     /// # Errors
     /// [`PlaceError`].
     pub(super) fn note_address(&self, address: &str) -> Result<(), PlaceError> {
+        self.leave(tpm_address::FILE, tpm_address::line(address).as_bytes())
+    }
+
+    /// Removes the address of a key that is not kept any more.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub(super) fn forget_address(&self) -> Result<(), PlaceError> {
         self.open_for_writing()
-            .and_then(|mounted| tpm_address::note(&mounted, address))
+            .and_then(|mounted| mounted.forget(tpm_address::FILE))
+            .map(drop)
             .map_err(self.failed("written to"))
     }
 

@@ -13,6 +13,9 @@ use crate::tpm_address::{self, CONFIRMED};
 /// How long a person has to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What stands for the address where it can't be read, and is typed in its place.
+const UNKNOWN: &str = "unknown-address";
+
 /// Whether the reset is to go on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Confirmed {
@@ -33,9 +36,11 @@ pub(super) fn ask() -> Confirmed {
             console::ask(screen, PATIENCE, is_answer)
         }),
         Err(error) => {
-            // the firmware has read the kernel from there: it is worth another try
+            // nobody is kept from resetting a machine by a file that can't be read
             tracing::error!(%error, "whether a key in the TPM dies can't be seen");
-            Confirmed::No("unknown: the EFI system partition can't be read".to_owned())
+            ask_for(UNKNOWN.to_owned(), |screen, is_answer| {
+                console::ask(screen, PATIENCE, is_answer)
+            })
         }
     }
 }
@@ -87,7 +92,7 @@ fn question(address: &str, version: &str) -> String {
          (chain.leave), to which chain.payout belongs.",
     );
     let what = format!(
-        "the first {} digits behind 0x, and Enter. Without them nothing is changed, and the machine \
+        "the first {} characters (behind 0x), and Enter. Without them nothing is changed, and the machine \
          powers off in {} seconds.",
         tpm_address::digits(address).len(),
         PATIENCE.as_secs()
@@ -113,6 +118,21 @@ mod tests {
             matches!(&outcome, Confirmed::Key(found) | Confirmed::No(found) if *found == address)
         );
         matches!(outcome, Confirmed::Key(_))
+    }
+
+    #[test]
+    fn unreadable_address_is_confirmed_by_its_stand_in() {
+        let asked = |line: &'static str| {
+            ask_for(UNKNOWN.to_owned(), |screen, is_answer| {
+                assert!(
+                    screen.contains(UNKNOWN) && is_answer("unknown-"),
+                    "{screen}"
+                );
+                is_answer(line)
+            })
+        };
+        assert!(matches!(asked("unknown-address"), Confirmed::Key(_)));
+        assert!(matches!(asked("yes"), Confirmed::No(_)));
     }
 
     #[test]

@@ -230,26 +230,21 @@ fn counters(say: &mut dyn FnMut(Step)) {
 }
 
 fn outdate(tpm: &mut Tpm, say: &mut dyn FnMut(Step)) {
-    let root = match tpm.existing_storage_root_key() {
-        Ok(root) => root,
+    match tpm.existing_storage_root_key() {
+        Ok(_) => {}
         Err(TpmError::NoStorageRootKey) => {
             return say(Step::Done(
                 "the TPM holds nothing of this system".to_owned(),
             ));
         }
         Err(error) => return say(Step::NotDone(log::chain(&error))),
-    };
+    }
     for (handle, of) in [
         (nv::STATE_COUNTER, "the state"),
         (nv::COUNTER, "the configuration"),
     ] {
         // deleted, as the boot phase of the image that boots by itself is needed to increment it
-        let retired = match tpm.counter(&root, handle) {
-            Ok(None) => continue,
-            Ok(Some(_)) => tpm.retire_counter(handle),
-            Err(error) => Err(error),
-        };
-        say(match retired {
+        say(match tpm.retire_counter(handle) {
             Ok(()) => Step::Done(format!(
                 "the TPM's counter of {of} is gone: no copy from before opens any more"
             )),

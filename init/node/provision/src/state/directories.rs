@@ -27,7 +27,7 @@ const fn root(path: &'static str, mode: u32) -> Directory {
 }
 
 /// Parents first.
-const DIRECTORIES: [Directory; 25] = [
+const DIRECTORIES: [Directory; 27] = [
     root("/var/cache", 0o755),
     root("/var/lib", 0o755),
     root("/var/log", 0o755),
@@ -57,6 +57,11 @@ const DIRECTORIES: [Directory; 25] = [
     // fsync is an empty file after a power cut, over which its removal would fail for ever.
     root("/run/cni", 0o755),
     root("/var/lib/containerd", 0o711),
+    root("/var/lib/containerd/io.containerd.grpc.v1.cri", 0o700),
+    root(
+        "/var/lib/containerd/io.containerd.grpc.v1.cri/containers",
+        0o755,
+    ),
     root("/var/lib/kubelet", 0o755),
     root("/var/lib/kubelet/pods", 0o750),
     root("/var/lib/kubelet/volumeplugins", 0o755),
@@ -108,13 +113,19 @@ pub(super) fn write_version() -> io::Result<()> {
 
 fn make(directory: &Directory) -> io::Result<()> {
     let path = Path::new(directory.path);
+    // Not through a link that somebody put in its place: nothing that is no directory is ours.
+    if let Ok(found) = fs::symlink_metadata(path)
+        && !found.is_dir()
+    {
+        tracing::warn!(
+            path = directory.path,
+            "what is there is no directory: it is removed"
+        );
+        layout::remove_file(path)?;
+    }
     match fs::DirBuilder::new().mode(directory.mode).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other?,
-    }
-    // Not through a link that somebody put in its place.
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
     }
     let mode = Permissions::from_mode(directory.mode);
     match fs::set_permissions(path, mode.clone()) {

@@ -76,7 +76,7 @@ fn is_ours(row: &StatePath) -> bool {
 fn empty(directory: &Path) -> io::Result<()> {
     match fs::symlink_metadata(directory) {
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return fs::remove_file(directory),
+        Ok(_) => return remove_file(directory),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
@@ -117,13 +117,30 @@ fn remove(entry: &DirEntry) -> io::Result<()> {
 fn try_remove(entry: &DirEntry) -> io::Result<()> {
     let path = entry.path();
     if !entry.file_type()?.is_dir() {
-        return remove_file(entry);
+        if may_hold_key(entry)? {
+            return files::forget(path);
+        }
+        return fs::remove_file(path);
     }
     if is_mount_root(&path)? {
         return Ok(());
     }
     overwrite_keys(&path, KEY_DEPTH)?;
     fs::remove_dir_all(&path)
+}
+
+/// Removes what is no directory, whatever flags it and its directory have. Links are not followed.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            if let Some(parent) = path.parent() {
+                release(parent)?;
+            }
+            release_all(path)?;
+            fs::remove_file(path)
+        }
+        outcome => outcome,
+    }
 }
 
 /// Takes the flags that forbid a removal from a file or a tree. Links, sockets and devices have none.
@@ -165,13 +182,6 @@ fn overwrite_keys(directory: &Path, depth: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn remove_file(entry: &DirEntry) -> io::Result<()> {
-    if may_hold_key(entry)? {
-        return files::forget(entry.path());
-    }
-    fs::remove_file(entry.path())
-}
-
 /// Whether it is a regular file with the name of a key.
 fn may_hold_key(entry: &DirEntry) -> io::Result<bool> {
     let path = entry.path();
@@ -188,8 +198,11 @@ fn link(path: &Path, target: &str) -> io::Result<()> {
         Ok(found) if found.is_symlink() && fs::read_link(path)? == Path::new(target) => {
             return Ok(());
         }
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
-        Ok(_) => fs::remove_file(path)?,
+        Ok(found) if found.is_dir() => {
+            release_all(path)?;
+            fs::remove_dir_all(path)?;
+        }
+        Ok(_) => remove_file(path)?,
     }
     symlink(target, path)
 }
@@ -366,18 +379,17 @@ mod tests {
         let tree = directory.path().join("tree/pods");
         fs::create_dir_all(&tree).unwrap();
         fs::write(tree.join("planted.yaml"), b"x").unwrap();
-        fs::write(directory.path().join("file"), b"x").unwrap();
-        let fixed = [
-            tree.join("planted.yaml"),
-            tree.clone(),
-            directory.path().join("file"),
-        ];
+        let file = directory.path().join("file");
+        fs::write(&file, b"x").unwrap();
+        let fixed = [tree.join("planted.yaml"), tree.clone(), file.clone()];
         for path in &fixed {
             let file = fs::File::open(path).unwrap();
             let flags = ioctl_getflags(&file).unwrap();
             ioctl_setflags(&file, flags | IFlags::IMMUTABLE).unwrap();
         }
         assert!(fs::remove_dir_all(directory.path().join("tree")).is_err());
+        link(&file, "/run/cni").unwrap();
+        assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
         for entry in fs::read_dir(directory.path()).unwrap() {
             remove(&entry.unwrap()).unwrap();
         }

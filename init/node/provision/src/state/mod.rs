@@ -56,8 +56,11 @@ use wire::paths::STATE_ENCRYPTION;
 use wire::status::Protection;
 
 use crate::sealing::Sealer;
-use crate::{machine_id, owner, phase, recovery};
+use crate::{last_end, machine_id, owner, phase, recovery};
 use kernel::mounts;
+
+/// Why PID 1 restarts the machine for the state's sake, as it says it (`init`, `power::Reason`).
+pub(crate) const BOOT_PHASE_OVER: &str = "boot-phase-over";
 
 const MOUNT_POINT: &str = "/var";
 /// The least that images, logs and k3s itself need.
@@ -82,14 +85,16 @@ enum Action {
 /// Runs the task. Exit status 0: the state is on `/var`. Otherwise it is not, and what stands in
 /// the log says why: [`StateError::status`] tells them apart.
 pub(crate) fn run() -> ExitCode {
-    let boot_phase = !phase::is_running();
     let error = match prepare() {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(error) if error.is_not_released() && !boot_phase => refusal::after_boot_phase(error),
+        // the phase may have ended meanwhile: only the TPM knows
+        Err(error) if error.is_not_released() && phase::has_ended() => {
+            refusal::after_boot_phase(error)
+        }
         Err(error) => error,
     };
     let text = error.text();
-    if boot_phase && error.status() >= STATE_FAILED {
+    if !phase::has_ended() && error.status() >= STATE_FAILED {
         refusal::keep(error.status(), &text);
     }
     tracing::error!("{text}");
@@ -106,11 +111,16 @@ fn prepare() -> Result<(), StateError> {
     }
     tell_encryption().map_err(directory(STATE_ENCRYPTION))?;
     let failed = |(path, source)| StateError::Directory { path, source };
+    // root may have made it immutable
+    layout::release(Path::new(MOUNT_POINT)).map_err(directory(MOUNT_POINT))?;
     // what is swept is looked at first, so that no link leads elsewhere; what is swept away is made anew
     directories::prepare().map_err(failed)?;
     layout::sweep().map_err(failed)?;
     directories::prepare().map_err(failed)?;
     layout::mount_all().map_err(failed)?;
+    if !mounted {
+        last_end::take(Path::new(partition::RESTARTED).exists());
+    }
     Ok(machine_id::settle()?)
 }
 

@@ -8,6 +8,8 @@ use gpt::{ATTRIBUTE_BEING_FORMATTED, ATTRIBUTE_RESTARTED, Partition, Table, type
 use kernel::block_devices::{self, BlockDevice};
 use kernel::root_devices::{self, RootDevices};
 
+/// That the boot before this one ended by a restart for the state's sake.
+pub(super) const RESTARTED: &str = "/run/daas/restarted";
 /// Which of several partitions of its type is the state.
 const LABEL: &str = "state";
 /// Partitions end at a multiple of this, as they start.
@@ -99,6 +101,9 @@ impl StatePartition {
         };
         if self.entry.attributes & ATTRIBUTE_RESTARTED != 0 {
             tracing::info!("the state's key is there, after the restart for its sake");
+            if let Err(error) = std::fs::write(RESTARTED, b"") {
+                tracing::warn!(%error, "{RESTARTED} can't be left");
+            }
         }
         self.write(last_block, attributes)?;
         self.resize_in_kernel().map_err(StateError::Resize)

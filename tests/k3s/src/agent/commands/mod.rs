@@ -113,8 +113,6 @@ async fn run(
     let command: Command = serde_json::from_slice(&body)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     tracing::info!(?command, "command from the server");
-    let failed =
-        |error: &dyn std::error::Error| (StatusCode::INTERNAL_SERVER_ERROR, logging::chain(error));
     match command {
         Command::Kill {
             service: Service::K3s,
@@ -128,36 +126,12 @@ async fn run(
             };
             Ok(http::json(StatusCode::OK, &killed))
         }
-        Command::Kill { service } => {
-            let killed = kill::service(service)
-                .await
-                .map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &killed))
-        }
-        Command::Orphan { count } => {
-            let orphans = orphans::leave(count)
-                .await
-                .map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &orphans))
-        }
-        Command::Pod => {
-            let state = pod
-                .lock()
-                .await
-                .state()
-                .await
-                .map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &state))
-        }
+        Command::Kill { service } => reply(kill::service(service).await),
+        Command::Orphan { count } => reply(orphans::leave(count).await),
+        Command::Pod => reply(pod.lock().await.state().await),
         Command::Processes => Ok(http::json(StatusCode::OK, &processes::all())),
-        Command::Read { path } => {
-            let state = read::state(&path).await.map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &state))
-        }
-        Command::Environment { process, needles } => {
-            let state = environment::state(process, &needles).map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &state))
-        }
+        Command::Read { path } => reply(read::state(&path).await),
+        Command::Environment { process, needles } => reply(environment::state(process, &needles)),
         Command::Crash => {
             tokio::fs::write("/proc/sysrq-trigger", "c")
                 .await
@@ -169,35 +143,31 @@ async fn run(
         }
         Command::Opened { below } => {
             let look = tokio::task::spawn_blocking(move || opened::below(&below));
-            let opened = look.await.map_err(|error| failed(&error))?;
-            Ok(http::json(
-                StatusCode::OK,
-                &opened.map_err(|error| failed(&error))?,
-            ))
+            reply(look.await.map_err(|error| failed(&error))?)
         }
-        Command::Plant { sealed } => {
-            plant::container(&sealed)
-                .await
-                .map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &Planted {}))
-        }
+        Command::Plant { sealed } => reply(plant::container(&sealed).await.map(|()| Planted {})),
         Command::Tpm {
             user,
             path,
             request,
-        } => {
-            let answer = tpm::ask_as(user, &path, &request)
-                .await
-                .map_err(|error| failed(&error))?;
-            Ok(http::json(StatusCode::OK, &answer))
-        }
+        } => reply(tpm::ask_as(user, &path, &request).await),
         Command::Unseal { sealed } => {
             let attempt = tokio::task::spawn_blocking(move || unseal::attempt(&sealed));
-            let outcome = attempt.await.map_err(|error| failed(&error))?;
-            Ok(http::json(
-                StatusCode::OK,
-                &outcome.map_err(|error| failed(&error))?,
-            ))
+            reply(attempt.await.map_err(|error| failed(&error))?)
         }
     }
+}
+
+/// What a command gave, or why it failed.
+fn reply<T: serde::Serialize, E: std::error::Error>(
+    outcome: Result<T, E>,
+) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
+    match outcome {
+        Ok(value) => Ok(http::json(StatusCode::OK, &value)),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> (StatusCode, String) {
+    (StatusCode::INTERNAL_SERVER_ERROR, logging::chain(error))
 }

@@ -133,7 +133,7 @@ fn specification() -> serde_json::Value {
             "destination": destination, "source": source, "type": "bind", "options": ["rbind", "rw"],
         })
     };
-    // the TPM is the staker's
+    // the TPM is the broker's
     let capabilities = json!(["CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"]);
     json!({
         "ociVersion": "1.0.2",

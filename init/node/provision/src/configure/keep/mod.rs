@@ -420,6 +420,15 @@ fn bring_up_to_date(
             "the configuration is sealed anew: what was sealed before opens no more"
         );
     } else {
+        // one that was sealed before there was such a note, or whose note was removed
+        if content.sui_key.is_some()
+            && let Err(error) = note_address(place, &content)
+        {
+            warn!(
+                error = log::chain(&error),
+                "a reset can't name the TPM's key"
+            );
+        }
         sealer
             .outdate_others(envelope.policy())
             .map_err(KeepError::Counter)?;
@@ -431,10 +440,11 @@ fn bring_up_to_date(
     })
 }
 
-/// Before the key is kept, so that no reset can miss it.
+/// Before the key is kept, so that no reset can miss it. Where no key of the TPM's is kept, a former one's address goes.
 fn note_address(place: &Place, content: &Content) -> Result<(), KeepError> {
-    if let Some(key) = &content.sui_key {
-        place.note_address(&tpm_address::of(key).map_err(KeepError::Key)?)?;
+    match &content.sui_key {
+        Some(key) => place.note_address(&tpm_address::of(key).map_err(KeepError::Key)?)?,
+        None => place.forget_address()?,
     }
     Ok(())
 }
