@@ -230,25 +230,29 @@ fn counters(say: &mut dyn FnMut(Step)) {
 }
 
 fn outdate(tpm: &mut Tpm, say: &mut dyn FnMut(Step)) {
-    match tpm.existing_storage_root_key() {
-        Ok(_) => {}
+    let root = match tpm.existing_storage_root_key() {
+        Ok(root) => root,
         Err(TpmError::NoStorageRootKey) => {
             return say(Step::Done(
                 "the TPM holds nothing of this system".to_owned(),
             ));
         }
         Err(error) => return say(Step::NotDone(log::chain(&error))),
-    }
+    };
     for (handle, of) in [
         (nv::STATE_COUNTER, "the state"),
         (nv::COUNTER, "the configuration"),
     ] {
         // deleted, as the boot phase of the image that boots by itself is needed to increment it
-        say(match tpm.retire_counter(handle) {
-            Ok(()) => Step::Done(format!(
+        let found = tpm.counter(&root, handle);
+        let retired = tpm.retire_counter(handle);
+        say(match (found, retired) {
+            // there was none, or a reset that was cut off has deleted it
+            (Ok(None), _) => continue,
+            (Ok(Some(_)), Ok(())) => Step::Done(format!(
                 "the TPM's counter of {of} is gone: no copy from before opens any more"
             )),
-            Err(error) => {
+            (Err(error), _) | (_, Err(error)) => {
                 Step::NotDone(format!("copies of {of} still open: {}", log::chain(&error)))
             }
         });

@@ -115,6 +115,26 @@ fn copies_of_what_was_sealed_before_open_no_more() {
 }
 
 #[test]
+fn reset_cut_off_after_a_deletion_outdates_when_done_again() {
+    let (_swtpm, mut tpm) = Swtpm::booted();
+    let publisher = Publisher::new();
+    let releases = publisher.release(&STUB, 0);
+    let root = tpm.storage_root_key().unwrap();
+    let counter = tpm.ensure_counter(&root, nv::COUNTER, &releases).unwrap();
+    // what was to outdate another, and was not through with it
+    let policy = publisher.policy_with_counter(0, None, counter.after_increment());
+    let pending = seal(&mut tpm, policy);
+    tpm.delete_counter(nv::COUNTER).unwrap();
+    assert_eq!(steps(|say| outdate(&mut tpm, say)), []);
+    tpm.ensure_counter(&root, nv::COUNTER, &releases).unwrap();
+    let error = pending.open(&mut tpm, "x", &releases).unwrap_err();
+    assert!(
+        matches!(error, Error::Policy(Unsatisfied::RolledBack { .. })),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_tpm_that_holds_nothing_of_ours_is_left_alone() {
     let (_swtpm, mut tpm) = Swtpm::booted();
     let nothing = steps(|say| outdate(&mut tpm, say));
