@@ -131,8 +131,8 @@ scenarios! {
         "the state of a machine with a TPM is encrypted; another TPM, a cleared one, none, a damaged \
          header, a state in the plain: refused and left as it is";
     sealed_state::reset_wipes_keys_and_state, false,
-        "the menu's reset entry wipes keys and state and powers off, and no power button cuts it off; the next boot \
-         begins anew, and a copy of the disk from before does not open";
+        "the menu's reset entry wipes keys and state and powers off; the next boot begins anew, and \
+         a copy of the disk from before does not open";
     configuration::broken_configuration_waits_for_a_good_one, false,
         "a broken configuration is told with file, line and field, and replaced without a reboot";
     state_disk::foreign_state_is_left_untouched, false,

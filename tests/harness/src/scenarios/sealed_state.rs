@@ -144,12 +144,6 @@ pub(super) async fn reset_wipes_keys_and_state(context: &Context) -> Result<()> 
     crate::reset::disk(disk.path(), true, None)?;
     ensure!(disk.resets()?, "the reset is not chosen");
     let mut machine = context.power_on(&options).await?;
-    machine.expect("started service=reset").await?;
-    machine.expect("watching a power button").await?;
-    machine.press_power_button().await?;
-    machine
-        .expect("not stopping: that is not to be cut off.*service=reset")
-        .await?;
     machine
         .expect("this node was reset, as it was asked to be")
         .await?;
