@@ -374,7 +374,7 @@ command_reset() {
 # Tests that need root are named so, and count as ignored without it.
 root_tests() { # OPTION...
     if ((EUID == 0)); then
-        cargo test --release --locked "$@" --lib --bins --tests -- --ignored _as_root
+        cargo test --release --locked "$@" --tests -- --ignored _as_root
     else
         say "NOT RUN, as they need root: the tests whose names end in _as_root"
     fi
@@ -388,6 +388,7 @@ command_test() {
             # one crate has other features than the workspace: it is compiled anew
             if [[ ${1:-} == --package ]]; then
                 cargo test --release --locked "$@"
+                (($# > 2)) || root_tests "$@"
             else
                 cargo test --release --workspace --locked "$@"
                 (($#)) || root_tests --workspace
