@@ -182,8 +182,9 @@ async fn needed(chain: &Chain, settings: &StakerSettings, key: &NodeKey) -> anyh
 
 async fn stake(chain: &Chain, settings: &StakerSettings, key: &NodeKey) -> anyhow::Result<Stake> {
     let amount = settings.chain.stake;
+    let beneficiary = settings.chain.beneficiary.unwrap_or_else(|| key.address());
     let stake = chain
-        .stake(key, settings.node_name.as_str(), amount)
+        .stake(key, settings.node_name.as_str(), amount, beneficiary)
         .await?;
     if stake.verdict != Verdict::Withdrawn {
         return Ok(stake);

@@ -144,7 +144,7 @@ impl Devnet {
     /// A client, and the stake of [`NODE`].
     pub async fn staked(&self) -> (Chain, chain::Stake) {
         let chain = self.chain().await;
-        let stake = within(chain.stake(&self.operator, NODE, Mist(SUI)))
+        let stake = within(chain.stake(&self.operator, NODE, Mist(SUI), self.operator.address()))
             .await
             .unwrap();
         (chain, stake)

@@ -186,11 +186,13 @@ impl Machine<'_> {
         parameter: &Parameter,
     ) -> Result<Option<Arg>, Fault> {
         Ok(Some(match parameter {
+            Parameter::Bool => Arg::Bool(self.pure(index, argument)?),
             Parameter::U8 => Arg::U8(self.pure(index, argument)?),
             Parameter::U16 => Arg::U16(self.pure(index, argument)?),
             Parameter::U32 => Arg::U32(self.pure(index, argument)?),
             Parameter::U64 => Arg::U64(self.pure(index, argument)?),
             Parameter::Text => Arg::Text(self.pure(index, argument)?),
+            Parameter::Texts => Arg::Texts(self.pure(index, argument)?),
             Parameter::Bytes => Arg::Bytes(self.pure(index, argument)?),
             Parameter::Address => Arg::Address(self.pure(index, argument)?),
             Parameter::Read(_)

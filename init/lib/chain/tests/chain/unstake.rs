@@ -57,7 +57,7 @@ async fn a_node_that_leaves_is_found_without_its_token() {
     within(chain.request_unstake(&devnet.operator, &stake))
         .await
         .unwrap();
-    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     assert_eq!(
@@ -95,7 +95,9 @@ async fn a_withdrawn_stake_is_made_anew_on_the_same_record() {
     within(chain.withdraw(key, stake.record)).await.unwrap();
     // staking does not do it by the way
     let executed = devnet.node.executed_transactions();
-    let again = within(chain.stake(key, NODE, Mist(SUI))).await.unwrap();
+    let again = within(chain.stake(key, NODE, Mist(SUI), key.address()))
+        .await
+        .unwrap();
     assert_eq!(again.verdict, Verdict::Withdrawn);
     assert_eq!(devnet.node.executed_transactions(), executed);
 
@@ -123,7 +125,7 @@ async fn a_name_belongs_to_one_record_and_is_freed_by_withdrawal() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
     let other = &devnet.slasher;
-    let error = within(chain.stake(other, NODE, Mist(SUI)))
+    let error = within(chain.stake(other, NODE, Mist(SUI), other.address()))
         .await
         .unwrap_err();
     assert!(aborted(&error, "ENameTaken"), "{error}");
@@ -134,7 +136,9 @@ async fn a_name_belongs_to_one_record_and_is_freed_by_withdrawal() {
     within(chain.withdraw(&devnet.operator, stake.record))
         .await
         .unwrap();
-    let theirs = within(chain.stake(other, NODE, Mist(SUI))).await.unwrap();
+    let theirs = within(chain.stake(other, NODE, Mist(SUI), other.address()))
+        .await
+        .unwrap();
     let token = theirs.seal_token.unwrap();
     assert!(chain.stake_of_seal_token(token.id).await.unwrap().is_some());
     let withdrawn = chain.reread(&stake).await.unwrap();

@@ -52,7 +52,7 @@ pub(crate) struct Options {
     pub(crate) directory: bool,
     /// Whether the node leaves, and where its coins go then.
     pub(crate) leave: bool,
-    pub(crate) payout: Option<Address>,
+    pub(crate) beneficiary: Option<Address>,
     pub(crate) clock: fn() -> u64,
 }
 
@@ -63,7 +63,7 @@ impl Default for Options {
             prover: Prover::none(),
             directory: false,
             leave: false,
-            payout: None,
+            beneficiary: None,
             clock: now,
         }
     }
@@ -243,7 +243,7 @@ impl Devnet {
                 key,
                 restake: false,
                 leave: options.leave,
-                payout: options.payout,
+                beneficiary: options.beneficiary,
                 prover: options.prover,
             },
             Journal::new(vec![state], purpose),

@@ -177,13 +177,15 @@ impl K3s {
     }
 
     async fn node(&self) -> Option<Value> {
-        let (status, node) = self.ask("GET", "/api/v1/nodes/edge-0001", None).await;
+        let (status, node) = self
+            .ask("GET", "/api/v1/nodes/edge-0001-0707070707", None)
+            .await;
         (status == 200).then_some(node)
     }
 
     /// A node with a folder of its own joins, as `k3s agent` and its kubelet do.
     async fn join(&self, folder: &Path, token: &str) -> Result<Membership, JoinError> {
-        self.join_as("edge-0001", folder, token).await
+        self.join_as("edge-0001-0707070707", folder, token).await
     }
 
     async fn join_as(
@@ -220,7 +222,7 @@ fn secret(path: &Path, text: &str) {
 
 fn facts() -> NodeFacts {
     NodeFacts {
-        name: "edge-0001".into(),
+        name: "edge-0001-0707070707".into(),
         address: [127, 0, 0, 1].into(),
         labels: Vec::new(),
         runtime: "fake://1".into(),

@@ -147,7 +147,7 @@ async fn the_rights_of_the_master_open_nothing_else() {
             403,
         ),
         ("POST", "/api/v1/nodes", 403),
-        ("PATCH", "/api/v1/nodes/edge-0001/status", 403),
+        ("PATCH", "/api/v1/nodes/edge-0001-0707070707/status", 403),
         ("POST", accounts, 403),
         ("GET", "/v1-k3s/config", 403),
         ("GET", "/v1-k3s/connect", 403),

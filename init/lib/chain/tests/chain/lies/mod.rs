@@ -50,9 +50,14 @@ impl Stage {
         .await;
         let lying = serve(&devnet.node, &devnet.config).await.unwrap();
         let chain = devnet.chain().await;
-        let stake = within(chain.stake(&devnet.operator, NODE, Mist(5 * SUI)))
-            .await
-            .unwrap();
+        let stake = within(chain.stake(
+            &devnet.operator,
+            NODE,
+            Mist(5 * SUI),
+            devnet.operator.address(),
+        ))
+        .await
+        .unwrap();
         let (masters, releases) = govern(&devnet, &chain).await;
         Self {
             devnet,
@@ -148,7 +153,12 @@ impl Stage {
         }
         // a transaction is built and signed, and not submitted
         let prepared = chain
-            .prepare_stake(&self.newcomer, "edge-9999", Mist(SUI))
+            .prepare_stake(
+                &self.newcomer,
+                "edge-9999",
+                Mist(SUI),
+                self.newcomer.address(),
+            )
             .await;
         if let Some(Prepared::Staked(stake)) = typed(prepared)? {
             return Err(TestCaseError::fail(format!("there is no {stake:?}")));
@@ -164,7 +174,10 @@ impl Stage {
         let mut chain = &lying;
         let stake = within(async {
             loop {
-                let transaction = match honest.prepare_stake(key, name, Mist(SUI)).await {
+                let transaction = match honest
+                    .prepare_stake(key, name, Mist(SUI), key.address())
+                    .await
+                {
                     Ok(Prepared::Staked(stake)) => break Ok(stake),
                     Ok(Prepared::Transaction(transaction)) => transaction,
                     // executed, and in no checkpoint yet
