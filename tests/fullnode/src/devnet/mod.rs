@@ -72,6 +72,7 @@ impl Devnet {
             epoch_ms: 24 * 60 * 60 * 1000,
             gas_price: 1000,
             genesis: Genesis {
+                closed: false,
                 minimum_stake_mist: SUI,
                 unbonding_ms: 60 * 60 * 1000,
                 seal_token_ms: 30 * 24 * 60 * 60 * 1000,

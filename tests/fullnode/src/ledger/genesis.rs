@@ -19,6 +19,7 @@ const REPORTER_BASIS_POINTS: u64 = 1000;
 pub(super) fn objects(config: &Config) -> Vec<Object> {
     let package: Address = config.package.into();
     let pool: Address = config.pool.into();
+    let treasury: Address = config.administration().treasury.into();
     let mut objects = vec![
         Object::new(
             ObjectData::Package(MovePackage {
@@ -38,14 +39,13 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
             &abi::Pool {
                 id: pool,
                 version: abi::VERSION,
-                // open, as everything that an administrator sets before is there
-                open: true,
+                open: !config.genesis.closed,
                 minimum_stake: abi::Scheduled::fixed(config.genesis.minimum_stake_mist),
                 unbonding_ms: config.genesis.unbonding_ms,
                 seal_token_ms: config.genesis.seal_token_ms,
                 reporter_basis_points: REPORTER_BASIS_POINTS,
                 offences: offences(),
-                treasury: treasury_id(pool),
+                treasury,
             },
             Owner::Shared(FIRST),
         ),
@@ -53,7 +53,7 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
             abi::Treasury::tag(package),
             false,
             &abi::Treasury {
-                id: treasury_id(pool),
+                id: treasury,
                 version: abi::VERSION,
                 pool,
                 balance: 0,
@@ -90,17 +90,18 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
     objects
 }
 
-/// The table of a demo: each offence takes up to all of a stake.
+/// The table of a demo: eight offences that take all of a stake, and two that take a part.
 fn offences() -> Vec<abi::Offence> {
-    let offence = |reason| abi::Offence {
+    let offence = |(reason, basis_points)| abi::Offence {
         reason,
         penalty: abi::Scheduled::fixed(abi::Penalty {
-            basis_points: abi::WHOLE_BASIS_POINTS,
+            basis_points,
             daily_cap_basis_points: abi::WHOLE_BASIS_POINTS,
             in_force: true,
         }),
     };
-    (1..=8).map(offence).collect()
+    let all = (1..=8).map(|reason| (reason, abi::WHOLE_BASIS_POINTS));
+    all.chain([(101, 100), (125, 2_500)]).map(offence).collect()
 }
 
 /// What the package's administrator would have made: the configuration of enclaves, the directory
@@ -366,13 +367,6 @@ pub(super) fn migrated(from: &Object, version: u64) -> Option<Object> {
 fn first<T: Serialize>(tag: StructTag, store: bool, value: &T, owner: Owner) -> Object {
     let contents = bcs::to_bytes(value).unwrap_or_default();
     object(tag, store, FIRST, contents, owner, Digest::ZERO, 0)
-}
-
-fn treasury_id(pool: Address) -> Address {
-    let mut hasher = Hasher::new();
-    hasher.update(b"fullnode double: treasury");
-    hasher.update(pool.as_bytes());
-    Address::new(hasher.finalize().into_inner())
 }
 
 fn coin_id(owner: Address, index: u64) -> Address {

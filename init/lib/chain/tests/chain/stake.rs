@@ -422,7 +422,7 @@ async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
 
     // What was kept is submitted again, and is the same stake.
     let kept = StakeTransaction::from_bytes(&on_disk).unwrap();
-    assert!(kept.is_for(devnet.operator.public(), NODE));
+    assert!(kept.is_for(devnet.operator.public(), NODE, devnet.operator.address()));
     let again = {
         let chain = chain.clone();
         tokio::spawn(async move { chain.submit_stake(&kept).await })

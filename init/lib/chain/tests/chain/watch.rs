@@ -44,7 +44,7 @@ async fn a_slash_is_seen_by_the_stream() {
         within(watch.next()).await.is_none(),
         "there is nothing left to watch"
     );
-    assert_eq!(chain.pool().await.unwrap().treasury, Mist(SUI));
+    assert_eq!(chain.treasury().await.unwrap(), Mist(SUI));
 }
 
 #[tokio::test]

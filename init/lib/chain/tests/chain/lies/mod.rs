@@ -216,8 +216,9 @@ impl Stage {
 async fn govern(devnet: &Devnet, chain: &Chain) -> (Vec<Master>, Releases) {
     let (key, ids) = (&devnet.slasher, devnet.config.administration());
     within(async {
+        let public = chain::PublicKey::from_ed25519_bytes([0x71; 32]);
         let enclave = chain
-            .register_master_key(key, ids.registrar_cap, [0x71; 32], [0x72; 32])
+            .register_master_key(key, ids.registrar_cap, public, [0x72; 32], [0x73; 32])
             .await?;
         let url = "https://master.example.org";
         chain
@@ -225,13 +226,23 @@ async fn govern(devnet: &Devnet, chain: &Chain) -> (Vec<Master>, Releases) {
             .await?;
         let release = Release {
             version: "0.1.0".parse().unwrap(),
-            root_hash: [1; 32],
-            pcr11: [2; 32],
-            launch_measurements: vec![LaunchMeasurement {
-                tee: Tee::Tdx,
-                digest: [3; 48],
+            images: vec![chain::ReleaseImage {
+                target: "disk".to_owned(),
+                architecture: "x86_64".to_owned(),
+                root_hash: [1; 32],
+                pcr11: vec![chain::PhasePcr {
+                    phases: String::new(),
+                    digest: [2; 32],
+                }],
+                launch_measurements: vec![LaunchMeasurement {
+                    tee: Tee::Tdx,
+                    digest: [3; 48],
+                }],
             }],
+            manifest: [4; 32],
+            places: Vec::new(),
             revoked: false,
+            gone_by_ms: None,
         };
         chain
             .approve_release(key, ids.release_cap, &release)
