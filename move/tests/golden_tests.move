@@ -24,6 +24,7 @@ use k3s_daas::{
     releases::{Self, ReleaseRegistry},
     rewards::{Self, Vault, Epoch},
     rewards_world,
+    shown::{Self, Ids},
     slashing,
     staking,
     treasury::Treasury,
@@ -31,7 +32,7 @@ use k3s_daas::{
     world::{Self, World, account, digest, key, pcr, sui}
 };
 use std::unit_test::{assert_eq, destroy};
-use sui::{address, bcs, event, test_scenario};
+use sui::{address, event, test_scenario};
 
 /// The node of the goldens.
 const NODE: u8 = 0x77;
@@ -39,56 +40,12 @@ const DAY_MS: u64 = 86_400_000;
 const BENEFICIARY: address = @0xC01D;
 const NEXT: address = @0xC02D;
 
-/// Which bytes stand for which.
-public struct Ids has copy, drop { actual: vector<vector<u8>>, shown: vector<vector<u8>> }
-
 fun ids(): Ids {
-    Ids { actual: vector[], shown: vector[] }
+    shown::none()
         .with(account(NODE), 0x33)
         .with(world::admin_address(), 0x99)
         .with(BENEFICIARY, 0x34)
         .with(NEXT, 0x35)
-}
-
-fun with(mut ids: Ids, actual: address, byte: u8): Ids {
-    ids.actual.push_back(bcs::to_bytes(&actual));
-    ids.shown.push_back(digest(byte));
-    ids
-}
-
-fun of<T: key>(ids: Ids, object: &T, byte: u8): Ids { ids.with(object::id_address(object), byte) }
-
-fun show(ids: &Ids, bytes: vector<u8>): vector<u8> {
-    let mut shown = vector[];
-    let mut start = 0;
-    while (start < bytes.length()) {
-        let found = ids.actual.find_index!(|id| starts_with(&bytes, start, id));
-        if (found.is_some()) {
-            shown.append(ids.shown[found.destroy_some()]);
-            start = start + 32;
-        } else {
-            shown.push_back(bytes[start]);
-            start = start + 1;
-        }
-    };
-    shown
-}
-
-fun starts_with(bytes: &vector<u8>, start: u64, part: &vector<u8>): bool {
-    if (start + part.length() > bytes.length()) return false;
-    let mut index = 0;
-    while (index < part.length() && bytes[start + index] == part[index]) index = index + 1;
-    index == part.length()
-}
-
-fun shows<T>(ids: &Ids, value: &T, golden: vector<u8>) {
-    assert_eq!(ids.show(bcs::to_bytes(value)), golden);
-}
-
-/// The last event of its type in this transaction.
-fun emitted<T: copy + drop>(ids: &Ids, golden: vector<u8>) {
-    let events = event::events_by_type<T>();
-    ids.shows(&events[events.length() - 1], golden);
 }
 
 fun staked(): (World, staking::StakeRecord, Ids) {

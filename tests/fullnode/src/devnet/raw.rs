@@ -125,10 +125,14 @@ impl Raw {
         let gas = tx.gas();
         let amount = tx.pure(&amount);
         let payment = tx.split_coins(gas, vec![amount]);
+        // to the node itself; where the key is none, the call is refused before that matters
+        let beneficiary = chain::PublicKey::from_flagged_bytes(key)
+            .map_or(Address::new([1; 32]), |key| key.address().into());
         let arguments = vec![
             self.pool(tx, true),
             tx.pure(&node_id),
             tx.pure(&key.to_vec()),
+            tx.pure(&beneficiary),
             payment[0],
             self.clock(tx),
         ];

@@ -202,3 +202,49 @@ impl Machine<'_> {
         }))
     }
 }
+
+/// Calls of the package's functions with values at hand, without a transaction around them.
+#[cfg(test)]
+pub(crate) struct Bench<'l>(Machine<'l>);
+
+#[cfg(test)]
+impl<'l> Bench<'l> {
+    pub(crate) fn new(ledger: &'l crate::ledger::Ledger) -> Self {
+        Self(Machine::bare(ledger))
+    }
+
+    /// Calls `module::function`. What aborts leaves nothing.
+    pub(crate) fn call(
+        &mut self,
+        sender: sui_sdk_types::Address,
+        name: &str,
+        arguments: &mut [Arg],
+    ) -> Result<Made, Stop> {
+        let function = name
+            .split_once("::")
+            .and_then(|(module, name)| package::find(module, name));
+        let Some((_, function)) = function else {
+            return Err(Stop::Broken(format!("there is no {name}")));
+        };
+        self.0.sender = sender;
+        let before = self.0.left();
+        let mut scope = Scope {
+            machine: &mut self.0,
+            made: Made::default(),
+        };
+        let result = (function.body)(&mut scope, arguments);
+        let made = scope.made;
+        match result {
+            Ok(()) => Ok(made),
+            Err(stop) => {
+                self.0.restore(before);
+                Err(stop)
+            }
+        }
+    }
+
+    /// Gives an object a dynamic field.
+    pub(crate) fn add_child(&mut self, parent: sui_sdk_types::Address, value: Value) {
+        self.0.children.insert(value.id(), Some((value, parent)));
+    }
+}

@@ -83,6 +83,13 @@ impl From<ExecutionError> for Fault {
     }
 }
 
+/// Dynamic fields and derived ids.
+#[cfg(test)]
+pub(super) type Left = (
+    BTreeMap<Address, Option<(Value, Address)>>,
+    BTreeSet<Address>,
+);
+
 impl<'l> Machine<'l> {
     pub(super) fn new(
         ledger: &'l Ledger,
@@ -119,6 +126,39 @@ impl<'l> Machine<'l> {
         }
     }
 
+    /// A machine without a transaction around it.
+    #[cfg(test)]
+    pub(super) fn bare(ledger: &'l Ledger) -> Self {
+        Self {
+            ledger,
+            package: ledger.terms.package,
+            sender: Address::ZERO,
+            now_ms: 0,
+            digest: Digest::ZERO,
+            inputs: Vec::new(),
+            gas: None,
+            gas_receiver: None,
+            results: Vec::new(),
+            placed: Vec::new(),
+            events: Vec::new(),
+            children: BTreeMap::new(),
+            claimed: BTreeSet::new(),
+            ids: 0,
+        }
+    }
+
+    /// What a call leaves besides what it returns, so that one that aborts leaves nothing.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> Left {
+        (self.children.clone(), self.claimed.clone())
+    }
+
+    #[cfg(test)]
+    pub(super) fn restore(&mut self, (children, claimed): Left) {
+        self.children = children;
+        self.claimed = claimed;
+    }
+
     /// Runs the commands; what the machine holds afterwards counts only on success.
     pub(super) fn run(mut self, commands: &[Command]) -> (Result<(), Failure>, Self) {
         for (index, command) in (0u64..).zip(commands) {
@@ -142,25 +182,36 @@ impl<'l> Machine<'l> {
         }
     }
 
-    /// A vector of launch measurements; the package's functions take no other.
+    /// A vector of parts of a release; the package's functions take no other.
     fn make_move_vector(&mut self, make: &MakeMoveVector) -> Result<Vec<Value>, Fault> {
-        let tag = chain::abi::LaunchMeasurement::tag(self.package);
-        if make.type_ != Some(TypeTag::Struct(Box::new(tag.clone()))) {
-            return Err(ExecutionError::FeatureNotYetSupported.into());
-        }
-        let mut elements: Vec<chain::abi::LaunchMeasurement> = Vec::new();
+        use chain::abi::{Image, LaunchMeasurement, PhasePcr};
+        let known = [
+            Image::tag(self.package),
+            LaunchMeasurement::tag(self.package),
+            PhasePcr::tag(self.package),
+        ];
+        let wanted =
+            |tag: &&StructTag| make.type_ == Some(TypeTag::Struct(Box::new(StructTag::clone(tag))));
+        let tag = known
+            .iter()
+            .find(wanted)
+            .ok_or(ExecutionError::FeatureNotYetSupported)?;
+        // BCS: the number of elements, then one after the other; a transaction has no more commands
+        // than one byte of ULEB128 can count
+        let count = u8::try_from(make.elements.len())
+            .ok()
+            .filter(|count| *count < 128);
+        let mut contents = vec![count.ok_or(ExecutionError::FeatureNotYetSupported)?];
         for (index, argument) in make.elements.iter().enumerate() {
             let slot = self.slot(index, argument)?;
             let element = self.obtain(index, slot, Mode::Take)?;
-            if element.tag != tag || element.form != Form::Data {
+            if element.tag != *tag || element.form != Form::Data {
                 return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
             }
-            elements.push(read(&element)?);
+            contents.extend(element.contents);
         }
-        let contents =
-            bcs::to_bytes(&elements).map_err(|_error| ExecutionError::InvariantViolation)?;
         Ok(vec![Value {
-            tag,
+            tag: tag.clone(),
             form: Form::Vector,
             contents,
         }])

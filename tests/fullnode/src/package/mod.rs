@@ -12,6 +12,8 @@ mod releases;
 mod slashing;
 mod staking;
 mod table;
+#[cfg(test)]
+mod traces;
 
 use chain::abi::abort::Abort;
 use chain::abi::{

@@ -18,7 +18,7 @@ pub(super) fn key_is_valid(node_key: &[u8]) -> bool {
 }
 
 /// The account of a key: BLAKE2b-256 over flag and key.
-fn account(node_key: &[u8]) -> Address {
+pub(super) fn account(node_key: &[u8]) -> Address {
     let mut hasher = Hasher::new();
     hasher.update(node_key);
     Address::new(hasher.finalize().into_inner())

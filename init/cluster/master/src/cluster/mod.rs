@@ -14,6 +14,7 @@
 //!
 //! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json`.
 
+pub mod admission;
 mod api;
 mod bootstrap_token;
 mod objects;
@@ -24,7 +25,7 @@ mod tend;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use attest_verify::Image;
@@ -127,6 +128,12 @@ pub enum ClusterError {
     /// `/cacerts` holds no certificates.
     #[error("/cacerts holds no certificates, or more than belong to one authority")]
     Authorities,
+    /// The cluster was not given the policy that says which Nodes may be created.
+    #[error(
+        "the cluster has no ConfigMaps for the names of nodes: give it what `master --print-admission` \
+         prints"
+    )]
+    NoAdmission,
     /// A Node of the same name, that no stake stands for.
     #[error(
         "a Node {node} is in the cluster already, and no stake stands for it: have the cluster's \
@@ -164,6 +171,8 @@ pub struct Cluster {
     waker: Notify,
     /// A stake is said to be gone.
     stakes: AtomicBool,
+    /// The shard of admitted names that is looked at next.
+    shard: AtomicU8,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -189,6 +198,7 @@ impl Cluster {
             api: Api::open(settings)?,
             waker: Notify::new(),
             stakes: AtomicBool::new(false),
+            shard: AtomicU8::new(0),
         })
     }
 
@@ -238,6 +248,7 @@ impl Cluster {
         if let Some(present) = &present {
             self.check_name(present, &before, backing).await?;
         }
+        self.api.admit(node, Some(stake.record)).await?;
         for secret in &before {
             self.api.delete_secret(&secret.name).await?;
         }

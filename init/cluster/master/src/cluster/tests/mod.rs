@@ -90,11 +90,10 @@ impl K3s {
     }
 
     fn grant(&self, rights: &str) {
-        fs::write(
-            self.folder.path().join("server/manifests/rbac.json"),
-            rights,
-        )
-        .unwrap();
+        let manifests = self.folder.path().join("server/manifests");
+        fs::write(manifests.join("rbac.json"), rights).unwrap();
+        let admission = admission::manifest().to_string();
+        fs::write(manifests.join("admission.json"), admission).unwrap();
     }
 
     fn token_file(&self) -> PathBuf {
