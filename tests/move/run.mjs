@@ -1,10 +1,11 @@
 // Builds, tests and checks the Move package with Sui's own compiler, without a network.
 //
-// usage: node run.mjs build | test [FILTER] | upgrade | format [--write] | goldens [--write] | abi [--write]
+// usage: node run.mjs build | test [FILTER] | upgrade | traces | format [--write] | goldens [--write] | abi [--write]
 import { abi } from "./abi.mjs";
 import { format } from "./format.mjs";
 import { goldens } from "./goldens.mjs";
 import { build, test } from "./compiler.mjs";
+import { traces } from "./traces.mjs";
 import { upgrade } from "./upgrade.mjs";
 
 const commands = {
@@ -13,9 +14,10 @@ const commands = {
   test: async (filter) =>
     (await goldens()) &&
     (await build()) &&
-    (filter || ((await abi()) && (await upgrade()))) &&
+    (filter || ((await abi()) && (await upgrade()) && (await traces()))) &&
     (await test(filter)),
   upgrade,
+  traces,
   format,
   goldens,
   abi,
@@ -24,7 +26,7 @@ const commands = {
 const [name, ...rest] = process.argv.slice(2);
 if (!(name in commands) || rest.length > 1) {
   console.error(
-    "usage: node run.mjs build | test [FILTER] | upgrade | format [--write] | goldens [--write] | " +
+    "usage: node run.mjs build | test [FILTER] | upgrade | traces | format [--write] | goldens [--write] | " +
       "abi [--write]",
   );
   process.exit(2);

@@ -1,0 +1,91 @@
+// move/traces.json: random sequences of calls, and what the fullnode double does at each. Here they
+// become Move tests, which carry the same calls out in Sui's own VM: the same aborts with the same
+// module and code, the same events, the same objects. The double writes the file
+// (tests/fullnode/src/package/traces.rs, which also says what is left out).
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { testFiles } from "./compiler.mjs";
+import { PACKAGE, snapshot } from "./files.mjs";
+
+const MODULE = "traces_of_the_double";
+
+const call = ({ call: name, arguments: numbers }) =>
+  `stage.${name}(${numbers.join(", ")});`;
+
+/** What is checked of a step that succeeds. */
+function checks({ events, objects }) {
+  const lines = [`trace_stage::events(${events.length});`];
+  const seen = new Map();
+  for (const { type, bcs } of events) {
+    const index = seen.get(type) ?? 0;
+    seen.set(type, index + 1);
+    lines.push(`stage.shows_event<k3s_daas::${type}>(${index}, x"${bcs}");`);
+  }
+  lines.push("stage.settle();");
+  for (const { object, index, bcs } of objects) {
+    const place = index === null ? "" : `${index}, `;
+    lines.push(`stage.shows_${object}(${place}x"${bcs}");`);
+  }
+  return lines;
+}
+
+const block = (name, head, lines) => `${head}fun ${name}\n${lines.map((l) => `    ${l}\n`).join("")}}\n`;
+
+/** A sequence: one test of all that succeeds, and one for each abort, after what succeeded before. */
+function sequence({ seed, steps }) {
+  const done = steps.map((step, index) => ({ ...step, index })).filter((step) => !step.abort);
+  const aborted = steps.map((step, index) => ({ ...step, index })).filter((step) => step.abort);
+  const parts = [];
+  for (const step of done) {
+    const name = `do_${seed}_${step.index}(stage: &mut Stage) {`;
+    parts.push(block(name, "", [call(step), ...checks(step)]));
+  }
+  // up to a step
+  const upTo = done.map(({ index }) => `if (end > ${index}) do_${seed}_${index}(stage);`);
+  parts.push(block(`run_${seed}(stage: &mut Stage, end: u64) {`, "", upTo));
+  parts.push(
+    block(`sequence_${seed}_does_the_same() {`, "#[test]\n", [
+      "let mut stage = trace_stage::begin();",
+      `run_${seed}(&mut stage, ${steps.length});`,
+      "stage.end();",
+    ]),
+  );
+  for (const step of aborted) {
+    const { module, name, code } = step.abort;
+    const head = `#[test, expected_failure(abort_code = k3s_daas::${module}::${name})]\n// ${code}\n`;
+    parts.push(
+      block(`sequence_${seed}_step_${step.index}_aborts_the_same() {`, head, [
+        "let mut stage = trace_stage::begin();",
+        `run_${seed}(&mut stage, ${step.index});`,
+        call(step),
+        "stage.end();",
+      ]),
+    );
+  }
+  return parts;
+}
+
+/** The Move tests of all sequences. */
+export function testsOf(traces) {
+  const parts = traces.flatMap(sequence);
+  return (
+    `/// Sequences of calls that the double has carried out.\n#[test_only]\n` +
+    `module k3s_daas::${MODULE};\n\nuse k3s_daas::trace_stage::{Self, Stage};\n\n` +
+    parts.join("\n")
+  );
+}
+
+/** Carries the traces out. */
+export async function traces() {
+  const kept = JSON.parse(await readFile(join(PACKAGE, "traces.json"), "utf8"));
+  const files = { ...(await snapshot(PACKAGE)), "tests/traces.move": testsOf(kept) };
+  const aborts = kept.flatMap(({ steps }) => steps).filter(({ abort }) => abort);
+  const kinds = new Set(aborts.map(({ abort }) => `${abort.module}::${abort.name}`));
+  const count = kept.reduce((sum, { steps }) => sum + steps.length, 0);
+  console.log(
+    `traces: ${kept.length} sequences of ${count} calls, ${aborts.length} of which abort for ` +
+      `${kinds.size} reasons`,
+  );
+  // one printed line for each of hundreds of tests says nothing
+  return testFiles(files, MODULE);
+}
