@@ -77,6 +77,7 @@ impl Report {
     fn stake(&mut self, stake: &Stake) {
         self.text("record", stake.record);
         self.text("node_id", &stake.node_id);
+        self.text("beneficiary", stake.beneficiary);
         self.text("verdict", stake.verdict);
         self.amount("amount_mist", stake.amount);
         self.amount("minimum_mist", stake.minimum);

@@ -1,7 +1,8 @@
 //! Calls of the package's functions: arguments checked against their signatures, results kept.
 
 use sui_sdk_types::{
-    Argument, CommandArgumentError, Event, ExecutionError, Identifier, MoveCall, MoveLocation,
+    Argument, CommandArgumentError, Event, ExecutionError, Identifier, MakeMoveVector, MoveCall,
+    MoveLocation, StructTag, TypeTag,
 };
 
 use super::Failure;
@@ -63,8 +64,7 @@ impl Machine<'_> {
             );
             return Err(ExecutionError::FunctionNotFound.into());
         }
-        let Some((index, function)) = package::find(call.module.as_str(), call.function.as_str())
-        else {
+        let Some(function) = package::find(call.module.as_str(), call.function.as_str()) else {
             return Err(ExecutionError::FunctionNotFound.into());
         };
         if !call.type_arguments.is_empty() {
@@ -87,12 +87,14 @@ impl Machine<'_> {
                 return Err(ExecutionError::InvariantViolation.into());
             }
             Err(Stop::Abort(abort)) => {
+                let (index, name) =
+                    package::raised_by(abort, function).unwrap_or((0, function.name));
                 let location = MoveLocation {
                     package: self.package,
                     module: Identifier::from_static(abort.module),
                     function: index,
                     instruction: 0,
-                    function_name: Identifier::new(function.name).ok(),
+                    function_name: Identifier::new(name).ok(),
                 };
                 return Err(Fault::Abort(Failure {
                     error: Box::new(ExecutionError::MoveAbort {
@@ -119,6 +121,41 @@ impl Machine<'_> {
                 contents,
             }));
         Ok(made.returned)
+    }
+
+    /// A vector of parts of a release; the package's functions take no other.
+    pub(super) fn make_move_vector(&mut self, make: &MakeMoveVector) -> Result<Vec<Value>, Fault> {
+        use chain::abi::{Image, LaunchMeasurement, MoveType as _, PhasePcr};
+        let known = [
+            Image::tag(self.package),
+            LaunchMeasurement::tag(self.package),
+            PhasePcr::tag(self.package),
+        ];
+        let wanted =
+            |tag: &&StructTag| make.type_ == Some(TypeTag::Struct(Box::new(StructTag::clone(tag))));
+        let tag = known
+            .iter()
+            .find(wanted)
+            .ok_or(ExecutionError::FeatureNotYetSupported)?;
+        // BCS: the number of elements, then one after the other; a transaction has no more commands
+        // than one byte of ULEB128 can count
+        let count = u8::try_from(make.elements.len())
+            .ok()
+            .filter(|count| *count < 128);
+        let mut contents = vec![count.ok_or(ExecutionError::FeatureNotYetSupported)?];
+        for (index, argument) in make.elements.iter().enumerate() {
+            let slot = self.slot(index, argument)?;
+            let element = self.obtain(index, slot, Mode::Take)?;
+            if element.tag != *tag || element.form != Form::Data {
+                return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
+            }
+            contents.extend(element.contents);
+        }
+        Ok(vec![Value {
+            tag: tag.clone(),
+            form: Form::Vector,
+            contents,
+        }])
     }
 
     /// Fetches the arguments, and the places of those that must be put back.
@@ -223,7 +260,7 @@ impl<'l> Bench<'l> {
         let function = name
             .split_once("::")
             .and_then(|(module, name)| package::find(module, name));
-        let Some((_, function)) = function else {
+        let Some(function) = function else {
             return Err(Stop::Broken(format!("there is no {name}")));
         };
         self.0.sender = sender;

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chain::abi::MoveType as _;
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{
-    Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError,
-    MakeMoveVector, MergeCoins, Object, SplitCoins, StructTag, Transaction, TransferObjects,
-    TypeTag,
+    Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError, MergeCoins,
+    Object, SplitCoins, StructTag, Transaction, TransferObjects,
 };
 
 use super::Failure;
@@ -180,41 +178,6 @@ impl<'l> Machine<'l> {
             // publishing and upgrading: no Move behind this double
             _ => Err(ExecutionError::FeatureNotYetSupported.into()),
         }
-    }
-
-    /// A vector of parts of a release; the package's functions take no other.
-    fn make_move_vector(&mut self, make: &MakeMoveVector) -> Result<Vec<Value>, Fault> {
-        use chain::abi::{Image, LaunchMeasurement, PhasePcr};
-        let known = [
-            Image::tag(self.package),
-            LaunchMeasurement::tag(self.package),
-            PhasePcr::tag(self.package),
-        ];
-        let wanted =
-            |tag: &&StructTag| make.type_ == Some(TypeTag::Struct(Box::new(StructTag::clone(tag))));
-        let tag = known
-            .iter()
-            .find(wanted)
-            .ok_or(ExecutionError::FeatureNotYetSupported)?;
-        // BCS: the number of elements, then one after the other; a transaction has no more commands
-        // than one byte of ULEB128 can count
-        let count = u8::try_from(make.elements.len())
-            .ok()
-            .filter(|count| *count < 128);
-        let mut contents = vec![count.ok_or(ExecutionError::FeatureNotYetSupported)?];
-        for (index, argument) in make.elements.iter().enumerate() {
-            let slot = self.slot(index, argument)?;
-            let element = self.obtain(index, slot, Mode::Take)?;
-            if element.tag != *tag || element.form != Form::Data {
-                return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
-            }
-            contents.extend(element.contents);
-        }
-        Ok(vec![Value {
-            tag: tag.clone(),
-            form: Form::Vector,
-            contents,
-        }])
     }
 
     /// Every result must have found a place: no object may be dropped.

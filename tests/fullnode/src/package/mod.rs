@@ -15,14 +15,17 @@ mod table;
 #[cfg(test)]
 mod traces;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use chain::abi::abort::Abort;
 use chain::abi::{
     self, AdminCap, Clock, Enclave, EnclaveConfig, Field, Image, LaunchMeasurement,
     MasterDirectory, MoveType, PhasePcr, Pool, RegistrarCap, ReleaseCap, ReleaseRegistry,
     ReleaseVersion, SealToken, SlasherCap, StakeRecord, Treasury,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sui_sdk_types::{Address, StructTag, TypeTag};
 
 use crate::execution::{Arg, Scope, Stop, Value};
@@ -111,15 +114,43 @@ pub(crate) struct Function {
     pub(crate) body: fn(&mut Scope<'_, '_>, &mut [Arg]) -> Result<(), Stop>,
 }
 
-/// A function, and its place in its module.
-pub(crate) fn find(module: &str, name: &str) -> Option<(u16, &'static Function)> {
-    (0u16..)
-        .zip(
-            FUNCTIONS
-                .iter()
-                .filter(|function| function.module == module),
-        )
-        .find(|(_, function)| function.name == name)
+/// A function.
+pub(crate) fn find(module: &str, name: &str) -> Option<&'static Function> {
+    FUNCTIONS
+        .iter()
+        .find(|function| function.module == module && function.name == name)
+}
+
+/// What the compiled modules say of aborts (`move/goldens.json`).
+#[derive(Deserialize)]
+struct Compiled {
+    aborts: Vec<Raised>,
+    /// Each module's functions, in the order of the bytecode.
+    functions: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Raised {
+    module: String,
+    code: u8,
+    functions: Vec<String>,
+}
+
+/// The function that raises an abort, and its place in its module's bytecode. Of several, the one that
+/// was called, or the first.
+pub(crate) fn raised_by(abort: &Abort, called: &Function) -> Option<(u16, &'static str)> {
+    static COMPILED: LazyLock<Option<Compiled>> =
+        LazyLock::new(|| serde_json::from_str(include_str!("../../../../move/goldens.json")).ok());
+    let compiled = COMPILED.as_ref()?;
+    let mut aborts = compiled.aborts.iter();
+    let raised = aborts.find(|one| one.module == abort.module && one.code == abort.code)?;
+    let mut raising = raised.functions.iter();
+    let name = raising
+        .find(|name| called.module == abort.module && called.name == name.as_str())
+        .or(raised.functions.first())?;
+    let order = compiled.functions.get(abort.module)?;
+    let index = order.iter().position(|one| one == name)?;
+    Some((u16::try_from(index).ok()?, name))
 }
 
 /// The abort code of an `#[error(code = N)]` constant as the Move compiler writes it: version

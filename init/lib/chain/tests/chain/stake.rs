@@ -198,13 +198,9 @@ async fn what_a_short_balance_asks_for_is_enough() {
 async fn a_stake_below_the_minimum_is_not_tried() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;
+    let key = &devnet.operator;
     let error = chain
-        .stake(
-            &devnet.operator,
-            NODE,
-            Mist(SUI - 1),
-            devnet.operator.address(),
-        )
+        .stake(key, NODE, Mist(SUI - 1), key.address())
         .await
         .unwrap_err();
     assert!(
@@ -225,13 +221,9 @@ async fn an_abort_is_named_and_leaves_nothing_behind() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;
     let long = "n".repeat(64);
+    let key = &devnet.operator;
     let error = chain
-        .stake(
-            &devnet.operator,
-            &long,
-            Mist(SUI),
-            devnet.operator.address(),
-        )
+        .stake(key, &long, Mist(SUI), key.address())
         .await
         .unwrap_err();
     let ChainError::Aborted {
@@ -405,13 +397,9 @@ async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
             .unwrap(),
         None
     );
+    let key = &devnet.operator;
     let error = chain
-        .stake(
-            &devnet.operator,
-            NODE,
-            Mist(2 * SUI),
-            devnet.operator.address(),
-        )
+        .stake(key, NODE, Mist(2 * SUI), key.address())
         .await
         .unwrap_err();
     assert!(matches!(error, ChainError::Refused { .. }), "{error}");
