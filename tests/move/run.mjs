@@ -1,6 +1,6 @@
 // Builds, tests and checks the Move package with Sui's own compiler, without a network.
 //
-// usage: node run.mjs build | test [FILTER] | upgrade | traces | format [--write] | goldens [--write] | abi [--write]
+// usage: node run.mjs build | test [FILTER] | upgrade | traces [SEED] | format [--write] | goldens [--write] | abi [--write]
 import { abi } from "./abi.mjs";
 import { format } from "./format.mjs";
 import { goldens } from "./goldens.mjs";
@@ -26,7 +26,7 @@ const commands = {
 const [name, ...rest] = process.argv.slice(2);
 if (!(name in commands) || rest.length > 1) {
   console.error(
-    "usage: node run.mjs build | test [FILTER] | upgrade | traces | format [--write] | goldens [--write] | " +
+    "usage: node run.mjs build | test [FILTER] | upgrade | traces [SEED] | format [--write] | goldens [--write] | " +
       "abi [--write]",
   );
   process.exit(2);

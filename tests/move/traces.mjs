@@ -1,7 +1,7 @@
 // move/traces.json: random sequences of calls, and what the fullnode double does at each. Here they
 // become Move tests, which carry the same calls out in Sui's own VM: the same aborts with the same
 // module and code, the same events, the same objects. The double writes the file
-// (tests/fullnode/src/package/traces.rs, which also says what is left out).
+// (tests/fullnode/src/package/traces/mod.rs, which also says what is left out).
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { testFiles } from "./compiler.mjs";
@@ -65,20 +65,21 @@ function sequence({ seed, steps }) {
   return parts;
 }
 
-/** The Move tests of all sequences. */
-export function testsOf(traces) {
-  const parts = traces.flatMap(sequence);
+/** The Move tests of a sequence, a module of its own: the compiler is slow with big ones. */
+export function testsOf(trace) {
   return (
-    `/// Sequences of calls that the double has carried out.\n#[test_only]\n` +
-    `module k3s_daas::${MODULE};\n\nuse k3s_daas::trace_stage::{Self, Stage};\n\n` +
-    parts.join("\n")
+    `/// A sequence of calls that the double has carried out.\n#[test_only]\n` +
+    `module k3s_daas::${MODULE}_${trace.seed};\n\nuse k3s_daas::trace_stage::{Self, Stage};\n\n` +
+    sequence(trace).join("\n")
   );
 }
 
-/** Carries the traces out. */
-export async function traces() {
-  const kept = JSON.parse(await readFile(join(PACKAGE, "traces.json"), "utf8"));
-  const files = { ...(await snapshot(PACKAGE)), "tests/traces.move": testsOf(kept) };
+/** Carries the traces out: all, or the one of a seed. */
+export async function traces(seed) {
+  const all = JSON.parse(await readFile(join(PACKAGE, "traces.json"), "utf8"));
+  const kept = seed ? all.filter((trace) => trace.seed === Number(seed)) : all;
+  const files = await snapshot(PACKAGE);
+  for (const trace of kept) files[`tests/traces_${trace.seed}.move`] = testsOf(trace);
   const aborts = kept.flatMap(({ steps }) => steps).filter(({ abort }) => abort);
   const kinds = new Set(aborts.map(({ abort }) => `${abort.module}::${abort.name}`));
   const count = kept.reduce((sum, { steps }) => sum + steps.length, 0);
@@ -86,6 +87,5 @@ export async function traces() {
     `traces: ${kept.length} sequences of ${count} calls, ${aborts.length} of which abort for ` +
       `${kinds.size} reasons`,
   );
-  // one printed line for each of hundreds of tests says nothing
   return testFiles(files, MODULE);
 }
