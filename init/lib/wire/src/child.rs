@@ -223,7 +223,9 @@ mod tests {
         let text = |server: &str, token: &str| {
             serde_json::json!({"message": "desired", "desired": {
                 "number": 1,
-                "agent": {"run": {"server": server, "token": token, "run": 1}},
+                "agent": {"run": {
+                    "node": "edge-0001-0707070707", "server": server, "token": token, "run": 1,
+                }},
                 "power": "on",
             }})
         };

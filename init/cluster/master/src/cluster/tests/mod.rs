@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::objects::{Backing, Metadata, Named, Note};
 use super::*;
 use crate::join::JoinTokens;
-use crate::tests::{World, a_node, a_stake, unreachable};
+use crate::tests::{World, a_stake, unreachable};
 
 mod nodes;
 mod releases;
@@ -93,7 +93,16 @@ impl K3s {
         let manifests = self.folder.path().join("server/manifests");
         fs::write(manifests.join("rbac.json"), rights).unwrap();
         let admission = admission::manifest().to_string();
-        fs::write(manifests.join("admission.json"), admission).unwrap();
+        fs::write(self.policy(), admission).unwrap();
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.folder.path().join("server/manifests/admission.json")
+    }
+
+    /// As where the policy came later than a Node. [`Self::grant`] brings it back.
+    fn without_policy(&self) {
+        fs::remove_file(self.policy()).unwrap();
     }
 
     fn token_file(&self) -> PathBuf {
@@ -217,6 +226,11 @@ impl K3s {
 fn secret(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The name of the stake's Node.
+fn node() -> NodeName {
+    a_stake().node_name().unwrap()
 }
 
 fn facts() -> NodeFacts {

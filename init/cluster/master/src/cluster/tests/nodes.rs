@@ -65,10 +65,11 @@ async fn a_removed_node_does_not_come_back_by_its_certificate() {
     assert_eq!(world.look().await, None);
     assert!(k3s.node().await.is_none());
     // the API server does not know that the certificate is worth nothing
-    kubelet
-        .register(&Host::at(folder.path()), &facts())
-        .await
-        .unwrap();
+    let host = Host::at(folder.path());
+    kubelet.register(&host, &facts()).await.unwrap_err();
+    k3s.without_policy();
+    kubelet.register(&host, &facts()).await.unwrap();
+    k3s.grant(RIGHTS);
     let restarted = k3s.world(seconds);
     restarted.verdict(Verdict::Slashed);
     assert_eq!(restarted.look().await, None);
@@ -96,10 +97,12 @@ async fn node_with_dots_in_its_name_is_deleted_without_note() {
         name: name.into(),
         ..facts()
     };
+    k3s.without_policy();
     Kubelet::new(&joined.unwrap())
         .register(&Host::at(folder.path()), &facts)
         .await
         .unwrap();
+    k3s.grant(RIGHTS);
     let path = format!("/api/v1/nodes/{name}");
     let cluster = world.master.join.tokens.cluster().unwrap();
     let (_, node) = k3s.ask("GET", &path, None).await;
@@ -139,7 +142,9 @@ async fn a_stake_does_not_stand_for_somebody_elses_node() {
     let k3s = K3s::start().await;
     let world = k3s.world(seconds);
     let folder = TempDir::new().unwrap();
+    k3s.without_policy();
     k3s.come(folder.path(), &k3s.server.token).await;
+    k3s.grant(RIGHTS);
     let request = world.a_registration().await;
     let answer = world.register(&request).await;
     answer.refused(401, "stake-of-another");
@@ -248,8 +253,7 @@ async fn name_of_a_node_that_never_came_goes_with_its_stake() {
 #[tokio::test]
 async fn no_token_is_made_without_the_policy() {
     let k3s = K3s::start().await;
-    let manifest = k3s.folder.path().join("server/manifests/admission.json");
-    fs::remove_file(manifest).unwrap();
+    k3s.without_policy();
     let world = k3s.world(seconds);
     let answer = world.register(&world.a_registration().await).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);

@@ -35,7 +35,7 @@ impl World {
     async fn token_for(&self, stake: &Stake, stub: [u8; 32]) -> String {
         let cluster = self.master.join.tokens.cluster().unwrap();
         let made = cluster
-            .issue(&a_node(), stake, Some(image(stub)), seconds())
+            .issue(&node(), stake, Some(image(stub)), seconds())
             .await;
         made.unwrap().token.expose().to_owned()
     }

@@ -169,13 +169,13 @@ async fn a_client_certificate_serves_as_well_and_another_authority_does_not() {
     };
     Cluster::open(&settings)
         .unwrap()
-        .issue(&a_node(), &a_stake(), None, seconds())
+        .issue(&node(), &a_stake(), None, seconds())
         .await
         .unwrap();
     settings.root_certificate = k3s.tls("client-ca.crt");
     let other = Cluster::open(&settings).unwrap();
     let error = other
-        .issue(&a_node(), &a_stake(), None, seconds())
+        .issue(&node(), &a_stake(), None, seconds())
         .await
         .unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
