@@ -67,6 +67,14 @@ impl Raw {
         reference(response.into_inner().object())
     }
 
+    /// Since which version an object is shared.
+    pub async fn shared_since(&mut self, id: Address) -> u64 {
+        let request =
+            GetObjectRequest::new(&id).with_read_mask(FieldMask::from_str("object_id,owner"));
+        let response = self.client.ledger_client().get_object(request).await;
+        response.unwrap().into_inner().object().owner().version()
+    }
+
     /// A transaction of these commands, paid with these coins.
     pub fn build(
         &self,

@@ -102,8 +102,8 @@ impl Court {
         self.devnet.node.make_checkpoint();
         let treasury: Address = self.devnet.config.administration().treasury.into();
         let since = [
-            self.since(self.enclave).await,
-            self.since(self.stake.record).await,
+            self.raw.shared_since(self.enclave.into()).await,
+            self.raw.shared_since(self.stake.record.into()).await,
         ];
         let [enclave, record] = [self.enclave, self.stake.record].map(Address::from);
         self.send(|raw, tx| {
@@ -129,16 +129,6 @@ impl Court {
             raw.call(tx, "slashing::slash_with_evidence", arguments);
         })
         .await
-    }
-
-    /// Since when an object is shared.
-    async fn since(&mut self, id: ObjectId) -> u64 {
-        use sui_rpc::field::{FieldMask, FieldMaskUtil};
-        use sui_rpc::proto::sui::rpc::v2::GetObjectRequest;
-        let request = GetObjectRequest::new(&id.into())
-            .with_read_mask(FieldMask::from_str("object_id,owner"));
-        let response = self.raw.client.ledger_client().get_object(request).await;
-        response.unwrap().into_inner().object().owner().version()
     }
 
     async fn send(

@@ -121,35 +121,6 @@ async fn a_withdrawn_stake_is_made_anew_on_the_same_record() {
 }
 
 #[tokio::test]
-async fn a_name_belongs_to_one_record_and_is_freed_by_withdrawal() {
-    let devnet = Devnet::with_coins(&[5 * SUI]).await;
-    let (chain, stake) = devnet.staked().await;
-    let other = &devnet.slasher;
-    let error = within(chain.stake(other, NODE, Mist(SUI), other.address()))
-        .await
-        .unwrap_err();
-    assert!(aborted(&error, "ENameTaken"), "{error}");
-    within(chain.request_unstake(&devnet.operator, &stake))
-        .await
-        .unwrap();
-    devnet.node.advance_clock(HOUR);
-    within(chain.withdraw(&devnet.operator, stake.record))
-        .await
-        .unwrap();
-    let theirs = within(chain.stake(other, NODE, Mist(SUI), other.address()))
-        .await
-        .unwrap();
-    let token = theirs.seal_token.unwrap();
-    assert!(chain.stake_of_seal_token(token.id).await.unwrap().is_some());
-    let withdrawn = chain.reread(&stake).await.unwrap();
-    let error = chain
-        .prepare_restake(&devnet.operator, &withdrawn, Mist(SUI))
-        .await
-        .unwrap_err();
-    assert!(aborted(&error, "ENameTaken"), "{error}");
-}
-
-#[tokio::test]
 async fn asking_back_can_be_cancelled_and_needs_a_new_token() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
