@@ -78,7 +78,7 @@ export function testsOf(trace, looked = () => true) {
 
 // Each test begins anew, and takes the longer the more there are: of all sequences together, so many
 // aborts of a kind are looked at.
-const OF_A_KIND = 2;
+const OF_A_KIND = 4;
 
 /** Carries the traces out: the one of a seed, or all with fewer of their aborts. */
 export async function traces(seed) {
