@@ -1,71 +1,123 @@
-/// What the holder of a pool's `AdminCap` may do: set rules within the published bounds, pay out
-/// the treasury, hand out and revoke the right to slash. Nothing here opens a record.
+/// What the holder of a pool's `AdminCap` may do: open the pool, set rules within the published
+/// bounds, pay out the treasury, hand out and revoke the right to slash. Nothing here opens a record.
 module k3s_daas::administration;
 
-use k3s_daas::{authority, staking::{Pool, AdminCap, SlasherCap, StakeRecord}};
-use std::string::String;
+use k3s_daas::{
+    authority,
+    offences,
+    pool::{Pool, AdminCap, SlasherCap},
+    scheduled::Scheduled,
+    treasury::Treasury
+};
 use sui::{clock::Clock, coin::Coin, event, sui::SUI};
-
-#[error(code = 0)]
-const EEmptyWithdrawal: vector<u8> = b"Nothing was asked for";
-#[error(code = 1)]
-const ETreasuryShort: vector<u8> = b"The treasury holds less than that";
-#[error(code = 2)]
-const ENotSlashed: vector<u8> = b"Only a slashed node's id can be released";
 
 public struct RulesChanged has copy, drop {
     pool: ID,
-    minimum_stake: u64,
+    minimum_stake: Scheduled<u64>,
     unbonding_ms: u64,
     seal_token_ms: u64,
     reporter_basis_points: u64,
 }
+public struct OffenceChanged has copy, drop {
+    pool: ID,
+    reason: u16,
+    basis_points: u64,
+    daily_cap_basis_points: u64,
+    in_force: bool,
+    from_ms: u64,
+}
 public struct TreasuryWithdrawn has copy, drop { pool: ID, amount: u64, remaining: u64 }
-public struct NameReleased has copy, drop { pool: ID, record: ID, node_id: String }
 
-/// Sets the least that an active stake must hold (`bounds::minimum_stake`).
-public fun set_minimum_stake(pool: &mut Pool, cap: &AdminCap, minimum_stake: u64) {
-    let (_, unbonding_ms, seal_token_ms, reporter) = pool.rules();
-    set_rules(pool, cap, minimum_stake, unbonding_ms, seal_token_ms, reporter);
+/// Takes stakes from now on, for good. Authorities, offences and a minimum that are set before
+/// count without a notice.
+public fun open_pool(pool: &mut Pool, cap: &AdminCap) {
+    pool.assert_admin(cap);
+    pool.open();
+}
+
+/// Sets the least that an active stake must hold (`bounds::minimum_stake`). A higher one counts
+/// for new stakes after the notice (`bounds::notice_ms`), and for stakes that stand after the grace
+/// besides (`bounds::minimum_stake_grace_ms`).
+public fun set_minimum_stake(pool: &mut Pool, cap: &AdminCap, minimum_stake: u64, clock: &Clock) {
+    pool.assert_admin(cap);
+    pool.change_minimum_stake(minimum_stake, clock);
+    pool.emit_rules();
 }
 
 /// Sets the unbonding time of requests to come (`bounds::unbonding_ms`).
 public fun set_unbonding(pool: &mut Pool, cap: &AdminCap, unbonding_ms: u64) {
-    let (minimum_stake, _, seal_token_ms, reporter) = pool.rules();
-    set_rules(pool, cap, minimum_stake, unbonding_ms, seal_token_ms, reporter);
+    let (_, seal_token_ms, reporter) = pool.rules();
+    set_rules(pool, cap, unbonding_ms, seal_token_ms, reporter);
 }
 
 /// Sets how long seal tokens to come count (`bounds::seal_token_ms`).
 public fun set_seal_token_lifetime(pool: &mut Pool, cap: &AdminCap, seal_token_ms: u64) {
-    let (minimum_stake, unbonding_ms, _, reporter) = pool.rules();
-    set_rules(pool, cap, minimum_stake, unbonding_ms, seal_token_ms, reporter);
+    let (unbonding_ms, _, reporter) = pool.rules();
+    set_rules(pool, cap, unbonding_ms, seal_token_ms, reporter);
 }
 
 /// Sets the reporter's share of slashes to come (`bounds::reporter_basis_points`).
 public fun set_reporter_share(pool: &mut Pool, cap: &AdminCap, basis_points: u64) {
-    let (minimum_stake, unbonding_ms, seal_token_ms, _) = pool.rules();
-    set_rules(pool, cap, minimum_stake, unbonding_ms, seal_token_ms, basis_points);
+    let (unbonding_ms, seal_token_ms, _) = pool.rules();
+    set_rules(pool, cap, unbonding_ms, seal_token_ms, basis_points);
+}
+
+/// Sets what an offence costs, and whether it is in force, after the notice (`bounds::notice_ms`);
+/// at once only while the pool is not open.
+public fun set_offence(
+    pool: &mut Pool,
+    cap: &AdminCap,
+    reason: u16,
+    basis_points: u64,
+    daily_cap_basis_points: u64,
+    in_force: bool,
+    clock: &Clock,
+) {
+    pool.assert_admin(cap);
+    let from_ms = pool.effective_from_ms(clock);
+    offences::change(
+        pool.offences_mut(),
+        reason,
+        basis_points,
+        daily_cap_basis_points,
+        in_force,
+        from_ms,
+        clock,
+    );
+    event::emit(OffenceChanged {
+        pool: object::id(pool),
+        reason,
+        basis_points,
+        daily_cap_basis_points,
+        in_force,
+        from_ms,
+    });
 }
 
 /// Pays slashed coins out of the treasury. Stakes are not in it.
 public fun withdraw_treasury(
-    pool: &mut Pool,
+    pool: &Pool,
+    treasury: &mut Treasury,
     cap: &AdminCap,
     amount: u64,
     ctx: &mut TxContext,
 ): Coin<SUI> {
     pool.assert_admin(cap);
-    assert!(amount > 0, EEmptyWithdrawal);
-    let treasury = pool.treasury_mut();
-    assert!(amount <= treasury.value(), ETreasuryShort);
-    let coins = treasury.split(amount);
+    treasury.assert_own(object::id(pool));
+    let coins = treasury.withdraw(amount);
     let remaining = treasury.value();
     event::emit(TreasuryWithdrawn { pool: object::id(pool), amount, remaining });
     coins.into_coin(ctx)
 }
 
+/// Takes a treasury of an earlier version over to this one, once its pool is. Anybody may.
+public fun migrate_treasury(pool: &Pool, treasury: &mut Treasury) {
+    pool.assert_version();
+    treasury.migrate(object::id(pool));
+}
+
 /// Makes a capability to slash. It counts after the notice (`bounds::notice_ms`), and at once only
-/// while nothing is staked.
+/// while the pool is not open.
 public fun new_slasher_cap(
     pool: &mut Pool,
     cap: &AdminCap,
@@ -73,7 +125,7 @@ public fun new_slasher_cap(
     ctx: &mut TxContext,
 ): SlasherCap {
     pool.assert_admin(cap);
-    let effective_from_ms = pool.authority_effective_from_ms(clock);
+    let effective_from_ms = pool.effective_from_ms(clock);
     pool.issue_slasher_cap(effective_from_ms, ctx)
 }
 
@@ -83,32 +135,25 @@ public fun revoke_slasher_cap(pool: &mut Pool, cap: &AdminCap, slasher_cap: ID) 
     authority::revoke(pool.uid_mut(), slasher_cap);
 }
 
-/// Frees the node id of a slashed record, so that another may take it.
-public fun release_name(pool: &mut Pool, cap: &AdminCap, record: &StakeRecord) {
-    pool.assert_admin(cap);
-    pool.assert_own(record);
-    assert!(record.is_slashed(), ENotSlashed);
-    pool.free_name(record);
-    event::emit(NameReleased {
-        pool: object::id(pool),
-        record: object::id(record),
-        node_id: record.node_id(),
-    });
-}
-
 fun set_rules(
     pool: &mut Pool,
     cap: &AdminCap,
-    minimum_stake: u64,
     unbonding_ms: u64,
     seal_token_ms: u64,
     reporter_basis_points: u64,
 ) {
     pool.assert_admin(cap);
-    pool.set_rules(minimum_stake, unbonding_ms, seal_token_ms, reporter_basis_points);
+    pool.set_rules(unbonding_ms, seal_token_ms, reporter_basis_points);
+    pool.emit_rules();
+}
+
+use fun emit_rules as Pool.emit_rules;
+
+fun emit_rules(pool: &Pool) {
+    let (unbonding_ms, seal_token_ms, reporter_basis_points) = pool.rules();
     event::emit(RulesChanged {
         pool: object::id(pool),
-        minimum_stake,
+        minimum_stake: pool.minimum_stake(),
         unbonding_ms,
         seal_token_ms,
         reporter_basis_points,

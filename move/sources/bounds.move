@@ -29,23 +29,45 @@ public fun document_age_ms(): Bounds { between(MINUTE_MS, 3 * HOUR_MS) }
 /// Least and most age of evidence when it is brought: a minute and a day.
 public fun evidence_age_ms(): Bounds { between(MINUTE_MS, DAY_MS) }
 
-/// A new authority over stakes counts only after this: a day longer than the longest unbonding,
-/// so that whoever does not trust it can have left by then.
+/// A new authority over stakes, another penalty, a higher minimum and another beneficiary count
+/// only after this: a day longer than the longest unbonding, so that whoever does not agree can have
+/// left by then.
 public fun notice_ms(): u64 { 15 * DAY_MS }
+
+/// For how long after its notice a higher minimum does not count against stakes that stand.
+public fun minimum_stake_grace_ms(): u64 { 7 * DAY_MS }
+
+/// Most maintenance of a node in any thirty days: three days.
+public fun maintenance_ms(): u64 { 3 * DAY_MS }
+
+/// The days within which maintenance is counted.
+public fun maintenance_window_ms(): u64 { 30 * DAY_MS }
+
+/// Least and most days of an epoch of rewards.
+public fun epoch_days(): Bounds { between(1, 31) }
+
+/// Least and most time for objections to an epoch's root: an hour and a week.
+public fun objection_ms(): Bounds { between(HOUR_MS, 7 * DAY_MS) }
+
+/// Least and most time in which an epoch's rewards can be claimed: a week and a year.
+public fun claim_ms(): Bounds { between(7 * DAY_MS, 365 * DAY_MS) }
+
+/// For how long after its end an epoch's root can be published.
+public fun root_age_ms(): u64 { 31 * DAY_MS }
+
+/// Until when, from now on, a release that is no longer wanted may count at the most.
+public fun release_deadline_ms(): u64 { 90 * DAY_MS }
+
+/// A day.
+public fun day_ms(): u64 { DAY_MS }
 
 /// What a pool begins with: a minimum of 1 SUI, unbonding for 7 days, seal tokens for 30 days, a
 /// tenth of a slash to its reporter.
 public fun defaults(): (u64, u64, u64, u64) { (SUI_MIST, 7 * DAY_MS, 30 * DAY_MS, 1_000) }
 
-/// Whether a pool may have these rules.
-public fun allow(
-    minimum_stake: u64,
-    unbonding_ms: u64,
-    seal_token_ms: u64,
-    reporter_basis_points: u64,
-): bool {
-    minimum_stake().contain(minimum_stake) && unbonding_ms().contain(unbonding_ms) &&
-        seal_token_ms().contain(seal_token_ms) &&
+/// Whether a pool may have these rules, its minimum stake apart.
+public fun allow(unbonding_ms: u64, seal_token_ms: u64, reporter_basis_points: u64): bool {
+    unbonding_ms().contain(unbonding_ms) && seal_token_ms().contain(seal_token_ms) &&
         reporter_basis_points().contain(reporter_basis_points)
 }
 

@@ -1,21 +1,15 @@
 /// Which keys of masters count.
 ///
-/// A master runs in an enclave and makes its key there. The key is registered with an attestation
-/// document of AWS Nitro, which says what software holds it, or by a registrar: a capability for
-/// whoever verified the evidence of another TEE, which Move cannot (SEV-SNP and TDX reports are
-/// signed on P-384, or by a chain of RSA keys). A key is retired with its configuration's version,
+/// A master runs in an enclave, or beside a TPM, and makes its key there: a flag byte and a public
+/// key, like a node's (a TPM has no ed25519). The key is registered with an attestation document of
+/// AWS Nitro, which says what software holds it, or by a registrar: a capability for whoever
+/// verified the evidence of another TEE or of a TPM, which Move cannot (SEV-SNP and TDX reports are
+/// signed on P-384, or by a chain of RSA keys). A registrar names the digest of that evidence. A key is retired with its configuration's version,
 /// or alone.
 module k3s_daas::enclave;
 
-use k3s_daas::{authority, bounds, staking::{Pool, AdminCap}, version};
-use sui::{
-    bcs,
-    clock::Clock,
-    derived_object,
-    ed25519,
-    event,
-    nitro_attestation::NitroAttestationDocument
-};
+use k3s_daas::{authority, bounds, node_key, pool::{Pool, AdminCap}, version};
+use sui::{clock::Clock, derived_object, event, nitro_attestation::NitroAttestationDocument};
 
 #[error(code = 0)]
 const EWrongPool: vector<u8> = b"The object belongs to another pool";
@@ -33,7 +27,7 @@ const EDocumentTooOld: vector<u8> =
 #[error(code = 6)]
 const EDocumentFromFuture: vector<u8> = b"The attestation document is of a time to come";
 #[error(code = 7)]
-const EInvalidPublicKey: vector<u8> = b"The public key is not an ed25519 key of 32 bytes";
+const EInvalidPublicKey: vector<u8> = b"The public key is not a flag byte and a key";
 #[error(code = 8)]
 const EInvalidTlsKeyDigest: vector<u8> = b"The digest of the TLS key is not 32 bytes";
 #[error(code = 9)]
@@ -43,27 +37,20 @@ const EVersionNotAhead: vector<u8> = b"The minimum version only rises, and not a
 #[error(code = 11)]
 const EOutOfBounds: vector<u8> = b"The value lies outside the published bounds";
 #[error(code = 12)]
-const ENonceNotHigher: vector<u8> = b"The nonce is not higher than the last: a replay";
-#[error(code = 13)]
-const ETooOld: vector<u8> = b"What the enclave signed is older than the configuration allows";
-#[error(code = 14)]
-const EFromFuture: vector<u8> = b"What the enclave signed is of a time to come";
-#[error(code = 15)]
-const EInvalidSignature: vector<u8> = b"The signature is not the enclave's over this message";
-#[error(code = 16)]
 const EAlreadyRegistered: vector<u8> = b"This key was registered before";
+#[error(code = 13)]
+const EInvalidEvidence: vector<u8> = b"The evidence's digest is not 32 bytes";
+#[error(code = 14)]
+const ENoSuccessor: vector<u8> =
+    b"No key of that version is effective: until then the former ones stay";
 
 /// Bytes of a Nitro PCR: SHA-384
 /// (<https://docs.aws.amazon.com/enclaves/latest/user/set-up-attestation.html>).
 const PCR: u64 = 48;
-/// Bytes of an ed25519 public key.
-const PUBLIC_KEY: u64 = 32;
 /// Bytes of a SHA-256 digest.
 const DIGEST: u64 = 32;
 /// By how much an enclave's clock may be ahead of the chain's.
 const CLOCK_TOLERANCE_MS: u64 = 10_000;
-/// Keeps what enclaves sign for these contracts from being anything else that they sign.
-const DOMAIN: vector<u8> = b"k3s-daas/enclave/v1";
 
 /// What masters must run, and how old their words may be.
 public struct EnclaveConfig has key {
@@ -94,12 +81,12 @@ public struct Enclave has key {
     config: ID,
     /// The configuration's version under which it was registered.
     config_version: u64,
-    /// Ed25519, made in the enclave.
+    /// Flag byte and public key, made in the enclave or the TPM.
     public_key: vector<u8>,
     /// SHA-256 of the public key (SubjectPublicKeyInfo) that the master shows in TLS.
     tls_key_sha256: vector<u8>,
-    /// Of the last evidence that counted.
-    nonce: u64,
+    /// SHA-256 of the evidence that a registrar verified; empty: a Nitro document, verified here.
+    evidence: vector<u8>,
     registered_at_ms: u64,
     /// From when on it may bring evidence against stakes.
     effective_from_ms: u64,
@@ -111,18 +98,6 @@ public struct EnclaveKey(vector<u8>) has copy, drop, store;
 
 /// The right to register keys whose evidence was verified elsewhere, as long as it is listed.
 public struct RegistrarCap has key, store { id: UID, config: ID }
-
-/// What an enclave signs, as BCS: `data` under a domain, an intent, and what makes it count once,
-/// there, and for a while.
-public struct IntentMessage<T: copy + drop> has copy, drop {
-    domain: vector<u8>,
-    intent: u8,
-    enclave: ID,
-    config_version: u64,
-    nonce: u64,
-    timestamp_ms: u64,
-    data: T,
-}
 
 public struct EnclaveConfigChanged has copy, drop {
     config: ID,
@@ -138,6 +113,7 @@ public struct EnclaveRegistered has copy, drop {
     public_key: vector<u8>,
     /// None: by a Nitro document.
     registrar: Option<ID>,
+    evidence: vector<u8>,
 }
 public struct EnclaveRetired has copy, drop { config: ID, enclave: ID }
 
@@ -167,14 +143,14 @@ public fun new_config(
         pcr2,
         document_age_ms,
         evidence_age_ms,
-        effective_from_ms: pool.authority_effective_from_ms(clock),
+        effective_from_ms: pool.effective_from_ms(clock),
     };
     config.emit_change();
     transfer::share_object(config);
 }
 
 /// Expects another image from now on. Keys of the earlier ones count until their version is
-/// retired.
+/// retired, which waits for a key of the new one (`set_minimum_config_version`).
 public fun update_pcrs(
     config: &mut EnclaveConfig,
     pool: &Pool,
@@ -190,7 +166,7 @@ public fun update_pcrs(
     config.pcr1 = pcr1;
     config.pcr2 = pcr2;
     config.config_version = config.config_version + 1;
-    config.effective_from_ms = pool.authority_effective_from_ms(clock);
+    config.effective_from_ms = pool.effective_from_ms(clock);
     config.emit_change();
 }
 
@@ -209,17 +185,27 @@ public fun set_ages(
     config.emit_change();
 }
 
-/// Retires every key of a version below the minimum. It never falls again.
+/// Retires every key of a version below the minimum. It never falls again. `successor` is a key
+/// that stays, and may bring evidence by now: without one there would be a time in which no
+/// evidence counts, long enough for an unbonding.
 public fun set_minimum_config_version(
     config: &mut EnclaveConfig,
     pool: &Pool,
     cap: &AdminCap,
     minimum: u64,
+    successor: &Enclave,
+    clock: &Clock,
 ) {
     config.assert_admin(pool, cap);
     assert!(
         minimum > config.minimum_config_version && minimum <= config.config_version,
         EVersionNotAhead,
+    );
+    config.assert_own(successor);
+    assert!(
+        !successor.retired && successor.config_version >= minimum &&
+            successor.effective_from_ms <= clock.timestamp_ms(),
+        ENoSuccessor,
     );
     config.minimum_config_version = minimum;
     config.emit_change();
@@ -245,7 +231,7 @@ public fun new_registrar_cap(
 ): RegistrarCap {
     config.assert_admin(pool, cap);
     let registrar = RegistrarCap { id: object::new(ctx), config: object::id(config) };
-    let effective_from_ms = pool.authority_effective_from_ms(clock);
+    let effective_from_ms = pool.effective_from_ms(clock);
     authority::list(&mut config.id, object::id(&registrar), effective_from_ms);
     registrar
 }
@@ -262,15 +248,19 @@ public fun revoke_registrar_cap(
     authority::revoke(&mut config.id, registrar);
 }
 
-/// Takes a configuration of an earlier version of this package over to this one.
-public fun migrate(config: &mut EnclaveConfig, pool: &Pool, cap: &AdminCap) {
-    pool.assert_admin(cap);
+/// Takes a configuration of an earlier version of this package over to this one, once its pool is.
+/// Anybody may.
+public fun migrate(config: &mut EnclaveConfig, pool: &Pool) {
+    pool.assert_version();
     assert!(config.pool == object::id(pool), EWrongPool);
     version::migrate(object::id(config), &mut config.version);
 }
 
-/// Takes a key of an earlier version of this package over to this one. Anybody may.
-public fun migrate_enclave(enclave: &mut Enclave) {
+/// Takes a key of an earlier version of this package over to this one, once its configuration is.
+/// Anybody may.
+public fun migrate_enclave(config: &EnclaveConfig, enclave: &mut Enclave) {
+    config.assert_version();
+    assert!(enclave.config == object::id(config), EWrongConfig);
     version::migrate(object::id(enclave), &mut enclave.version);
 }
 
@@ -295,20 +285,24 @@ public fun register_nitro(
     );
 }
 
-/// Registers a key whose evidence the registrar has verified, and shares it.
+/// Registers a key whose evidence the registrar has verified, and shares it. `evidence` is the
+/// SHA-256 of that evidence, which the registrar publishes.
 public fun register_by_capability(
     config: &mut EnclaveConfig,
     cap: &RegistrarCap,
     public_key: vector<u8>,
     tls_key_sha256: vector<u8>,
+    evidence: vector<u8>,
     clock: &Clock,
 ) {
     config.assert_version();
     assert!(cap.config == object::id(config), EWrongConfig);
+    assert!(evidence.length() == DIGEST, EInvalidEvidence);
     let effective_from_ms = authority::effective_from_ms(&config.id, object::id(cap));
     config.register(
         public_key,
         tls_key_sha256,
+        evidence,
         effective_from_ms,
         option::some(object::id(cap)),
         clock,
@@ -331,18 +325,19 @@ fun register_attested(
     assert!(timestamp_ms <= now_ms + CLOCK_TOLERANCE_MS, EDocumentFromFuture);
     assert!(now_ms <= timestamp_ms + config.document_age_ms, EDocumentTooOld);
     let effective_from_ms = config.effective_from_ms;
-    config.register(public_key, user_data, effective_from_ms, option::none(), clock);
+    config.register(public_key, user_data, b"", effective_from_ms, option::none(), clock);
 }
 
 fun register(
     config: &mut EnclaveConfig,
     public_key: vector<u8>,
     tls_key_sha256: vector<u8>,
+    evidence: vector<u8>,
     effective_from_ms: u64,
     registrar: Option<ID>,
     clock: &Clock,
 ) {
-    assert!(public_key.length() == PUBLIC_KEY, EInvalidPublicKey);
+    assert!(node_key::is_valid(&public_key), EInvalidPublicKey);
     assert!(tls_key_sha256.length() == DIGEST, EInvalidTlsKeyDigest);
     let key = EnclaveKey(public_key);
     assert!(!derived_object::exists(&config.id, key), EAlreadyRegistered);
@@ -353,7 +348,7 @@ fun register(
         config_version: config.config_version,
         public_key,
         tls_key_sha256,
-        nonce: 0,
+        evidence,
         registered_at_ms: clock.timestamp_ms(),
         effective_from_ms,
         retired: false,
@@ -364,51 +359,9 @@ fun register(
         config_version: enclave.config_version,
         public_key,
         registrar,
+        evidence,
     });
     transfer::share_object(enclave);
-}
-
-/// The bytes that an enclave signs (ed25519) to say `data`.
-public fun message<T: copy + drop>(
-    enclave: &Enclave,
-    intent: u8,
-    nonce: u64,
-    timestamp_ms: u64,
-    data: T,
-): vector<u8> {
-    bcs::to_bytes(
-        &IntentMessage {
-            domain: DOMAIN,
-            intent,
-            enclave: object::id(enclave),
-            config_version: enclave.config_version,
-            nonce,
-            timestamp_ms,
-            data,
-        },
-    )
-}
-
-/// Aborts unless a current enclave has signed this, for the first time and of late. Counts its
-/// nonce.
-public(package) fun verify<T: copy + drop>(
-    config: &EnclaveConfig,
-    enclave: &mut Enclave,
-    intent: u8,
-    nonce: u64,
-    timestamp_ms: u64,
-    data: T,
-    signature: &vector<u8>,
-    clock: &Clock,
-) {
-    config.assert_current(enclave);
-    assert!(nonce > enclave.nonce, ENonceNotHigher);
-    let now_ms = clock.timestamp_ms();
-    assert!(timestamp_ms <= now_ms + CLOCK_TOLERANCE_MS, EFromFuture);
-    assert!(now_ms <= timestamp_ms + config.evidence_age_ms, ETooOld);
-    let message = enclave.message(intent, nonce, timestamp_ms, data);
-    assert!(ed25519::ed25519_verify(signature, &enclave.public_key, &message), EInvalidSignature);
-    enclave.nonce = nonce;
 }
 
 /// Whether the key is this configuration's, and neither it nor its version is retired.
@@ -424,7 +377,11 @@ public(package) fun assert_current(config: &EnclaveConfig, enclave: &Enclave) {
 
 public fun pool(config: &EnclaveConfig): ID { config.pool }
 
+public fun evidence_age_ms(config: &EnclaveConfig): u64 { config.evidence_age_ms }
+
 public fun public_key(enclave: &Enclave): vector<u8> { enclave.public_key }
+
+public fun config_version(enclave: &Enclave): u64 { enclave.config_version }
 
 public fun tls_key_sha256(enclave: &Enclave): vector<u8> { enclave.tls_key_sha256 }
 

@@ -1,13 +1,24 @@
-/// The same evidence does not punish twice.
+/// What a record keeps of the verdicts against it: the same evidence does not punish twice, an
+/// enclave's verdict counts once, and on which days there was a slash.
 module k3s_daas::evidence;
 
-use sui::dynamic_field;
+use k3s_daas::bounds;
+use sui::{clock::Clock, dynamic_field};
 
 #[error(code = 0)]
 const EEvidenceUsed: vector<u8> = b"This evidence was already counted against this record";
+#[error(code = 1)]
+const ENonceNotHigher: vector<u8> =
+    b"The nonce is not higher than the enclave's last against this record: a replay";
 
 /// Under which a record keeps (as a dynamic field) that evidence was counted.
 public struct EvidenceKey(vector<u8>) has copy, drop, store;
+
+/// Under which a record keeps the nonce of an enclave's last verdict against it.
+public struct NonceKey(ID) has copy, drop, store;
+
+/// Under which a record keeps that it was slashed on a day (UTC, since the Unix epoch).
+public struct SlashedKey(u64) has copy, drop, store;
 
 /// Counts evidence, by its digest, against the object.
 public(package) fun count(object: &mut UID, digest: vector<u8>) {
@@ -15,3 +26,31 @@ public(package) fun count(object: &mut UID, digest: vector<u8>) {
     assert!(!dynamic_field::exists_(object, key), EEvidenceUsed);
     dynamic_field::add(object, key, true);
 }
+
+/// Counts an enclave's nonce against the object.
+public(package) fun count_nonce(object: &mut UID, enclave: ID, nonce: u64) {
+    let key = NonceKey(enclave);
+    if (!dynamic_field::exists_(object, key)) dynamic_field::add(object, key, 0u64);
+    let last: &mut u64 = dynamic_field::borrow_mut(object, key);
+    assert!(nonce > *last, ENonceNotHigher);
+    *last = nonce;
+}
+
+/// Notes that the object was slashed today.
+public(package) fun mark_day(object: &mut UID, clock: &Clock) {
+    let key = SlashedKey(today(clock));
+    if (!dynamic_field::exists_(object, key)) dynamic_field::add(object, key, true);
+}
+
+/// Whether the object was slashed on one of so many days.
+public(package) fun was_slashed(object: &UID, first_day: u64, days: u64): bool {
+    let mut day = first_day;
+    while (day < first_day + days) {
+        if (dynamic_field::exists_(object, SlashedKey(day))) return true;
+        day = day + 1;
+    };
+    false
+}
+
+/// The day (UTC), counted from the Unix epoch.
+public(package) fun today(clock: &Clock): u64 { clock.timestamp_ms() / bounds::day_ms() }

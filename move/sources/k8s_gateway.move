@@ -4,7 +4,12 @@
 /// that the token is its own, and the token is worth what its record is worth.
 module k3s_daas::k8s_gateway;
 
-use k3s_daas::{enclave::{EnclaveConfig, Enclave}, staking::{Pool, AdminCap, StakeRecord}, version};
+use k3s_daas::{
+    enclave::{EnclaveConfig, Enclave},
+    pool::{Pool, AdminCap},
+    staking::{Self, StakeRecord},
+    version
+};
 use std::string::String;
 use sui::{clock::Clock, event};
 
@@ -58,7 +63,7 @@ public struct MasterDirectory has key {
 public struct MasterInfo has copy, drop, store {
     url: String,
     enclave: ID,
-    /// Ed25519, as the enclave registered it.
+    /// Flag byte and public key, as registered.
     public_key: vector<u8>,
     /// SHA-256 of the public key (SubjectPublicKeyInfo) that the master shows in TLS.
     tls_key_sha256: vector<u8>,
@@ -78,11 +83,11 @@ public fun create_worker_seal_token(
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    pool.assert_own(record);
+    record.assert_own(pool);
     assert!(record.staker() == ctx.sender(), ENotStaker);
     assert!(record.is_active(), ERecordNotActive);
-    assert!(pool.counts(record), EBelowMinimumStake);
-    let (_, _, lifetime_ms, _) = pool.rules();
+    assert!(staking::counts(pool, record, clock), EBelowMinimumStake);
+    let (_, lifetime_ms, _) = pool.rules();
     let token = SealToken {
         id: object::new(ctx),
         record: object::id(record),
@@ -114,7 +119,7 @@ public fun renew_worker_seal_token(
 
 /// Burns the token that counts, and asks for the stake back.
 public fun request_unstake(
-    pool: &mut Pool,
+    pool: &Pool,
     record: &mut StakeRecord,
     token: SealToken,
     clock: &Clock,
@@ -123,28 +128,29 @@ public fun request_unstake(
     assert!(token.record == object::id(record), EWrongRecord);
     assert!(record.seal_token() == option::some(object::id(&token)), ESupersededToken);
     burn_seal_token(token);
-    pool.request_unstake(record, clock, ctx);
+    record.request_unstake(pool, clock, ctx);
 }
 
 /// Asks for the stake back without the token, which may be lost or burnt. It is worthless then.
+/// Staker and beneficiary may.
 public fun request_unstake_without_token(
-    pool: &mut Pool,
+    pool: &Pool,
     record: &mut StakeRecord,
     clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    pool.request_unstake(record, clock, ctx);
+    record.request_unstake(pool, clock, ctx);
 }
 
-/// Takes the request back, at any time before the withdrawal. The stake is active again; it needs
-/// a new token.
+/// Takes the request back, at any time before the withdrawal: the beneficiary, and the staker unless
+/// the beneficiary asked. The stake is active again; it needs a new token.
 public fun cancel_unstake(
     pool: &Pool,
     record: &mut StakeRecord,
-    _clock: &Clock,
+    clock: &Clock,
     ctx: &mut TxContext,
 ) {
-    pool.cancel_unstake(record, ctx);
+    record.cancel_unstake(pool, clock, ctx);
 }
 
 /// Burns a token, whatever its record is.
@@ -157,7 +163,7 @@ public fun burn_seal_token(token: SealToken) {
 /// Whether the token counts now: it is the record's one token, not expired, and the record is
 /// this pool's, active, and holds the minimum.
 public fun is_valid(pool: &Pool, record: &StakeRecord, token: &SealToken, clock: &Clock): bool {
-    pool.counts(record) && token.record == object::id(record) &&
+    staking::counts(pool, record, clock) && token.record == object::id(record) &&
         record.seal_token() == option::some(object::id(token)) &&
         token.node_key == record.node_key() && clock.timestamp_ms() < token.expires_at_ms
 }
@@ -234,9 +240,10 @@ public fun remove_retired_master(
     directory.remove(object::id(enclave));
 }
 
-/// Takes a directory of an earlier version of this package over to this one.
-public fun migrate(directory: &mut MasterDirectory, pool: &Pool, cap: &AdminCap) {
-    pool.assert_admin(cap);
+/// Takes a directory of an earlier version of this package over to this one, once its pool is.
+/// Anybody may.
+public fun migrate(directory: &mut MasterDirectory, pool: &Pool) {
+    pool.assert_version();
     assert!(directory.pool == object::id(pool), EWrongPool);
     version::migrate(object::id(directory), &mut directory.version);
 }

@@ -1,24 +1,36 @@
-/// Slashing by evidence: a verdict that a registered enclave has signed.
+/// Slashing by evidence: a verdict that a registered enclave has signed, for an offence that the
+/// pool's table has in force.
 module k3s_daas::slashing;
 
-use k3s_daas::{authority, enclave::{EnclaveConfig, Enclave}, staking::{Pool, StakeRecord}};
-use sui::clock::Clock;
+use k3s_daas::{
+    authority,
+    basis_points,
+    enclave::{EnclaveConfig, Enclave},
+    evidence,
+    pool::Pool,
+    staking::StakeRecord,
+    statement,
+    treasury::Treasury
+};
+use sui::{clock::Clock, dynamic_field};
 
 #[error(code = 0)]
 const EWrongPool: vector<u8> = b"The enclave configuration belongs to another pool";
 #[error(code = 1)]
 const ENoEvidence: vector<u8> = b"A verdict names the digest of its evidence, 32 bytes";
+#[error(code = 2)]
+const EDailyCap: vector<u8> = b"The offence's daily cap of this record is used up";
 
 /// What a verdict is signed under.
 const SLASH_INTENT: u8 = 1;
 /// Bytes of an evidence digest.
 const DIGEST: u64 = 32;
 
-/// What an enclave signs, within an `enclave::IntentMessage` of intent 1.
+/// What an enclave signs, within a `statement::IntentMessage` of intent 1.
 public struct Verdict has copy, drop {
     pool: ID,
     record: ID,
-    basis_points: u64,
+    /// An offence of the pool's table, which says how much it costs.
     reason: u16,
     /// SHA-256 of the evidence, which the master keeps.
     evidence: vector<u8>,
@@ -27,14 +39,21 @@ public struct Verdict has copy, drop {
     reporter: address,
 }
 
+/// Under which a record keeps what verdicts of a reason took on a day.
+public struct DayKey has copy, drop, store { reason: u16, day: u64 }
+
+/// What the record held at the day's first verdict of the reason, and what they took, in MIST.
+public struct Day has drop, store { base: u64, taken: u64 }
+
 /// Slashes by an enclave's verdict. Anybody may bring it; it counts once, for the configuration's
-/// evidence age, as long as the enclave is current.
+/// evidence age, as long as the enclave is current. Verdicts of an enclave against a record are
+/// brought in the order of their nonces.
 public fun slash_with_evidence(
-    pool: &mut Pool,
+    pool: &Pool,
+    treasury: &mut Treasury,
     config: &EnclaveConfig,
-    enclave: &mut Enclave,
+    enclave: &Enclave,
     record: &mut StakeRecord,
-    basis_points: u64,
     reason: u16,
     evidence: vector<u8>,
     reporter: address,
@@ -49,14 +68,26 @@ public fun slash_with_evidence(
     let verdict = Verdict {
         pool: object::id(pool),
         record: object::id(record),
-        basis_points,
         reason,
         evidence,
         reporter,
     };
-    config.verify(enclave, SLASH_INTENT, nonce, timestamp_ms, verdict, &signature, clock);
+    statement::verify(
+        config,
+        enclave,
+        SLASH_INTENT,
+        nonce,
+        timestamp_ms,
+        verdict,
+        &signature,
+        clock,
+    );
     authority::assert_effective(enclave.effective_from_ms(), clock);
-    let reward = pool.slash(record, basis_points, reason, evidence, reporter);
+    record.assert_slashable(pool);
+    evidence::count_nonce(record.uid_mut(), object::id(enclave), nonce);
+    let (share, daily_cap) = pool.penalty(reason, clock);
+    let amount = take_of_day(record, reason, share, daily_cap, clock);
+    let reward = record.slash(pool, treasury, amount, reason, evidence, reporter, clock);
     if (reward.value() == 0) reward.destroy_zero()
     else transfer::public_transfer(reward.into_coin(ctx), reporter)
 }
@@ -66,13 +97,35 @@ public fun verdict_message(
     enclave: &Enclave,
     pool: ID,
     record: ID,
-    basis_points: u64,
     reason: u16,
     evidence: vector<u8>,
     reporter: address,
     nonce: u64,
     timestamp_ms: u64,
 ): vector<u8> {
-    let verdict = Verdict { pool, record, basis_points, reason, evidence, reporter };
-    enclave.message(SLASH_INTENT, nonce, timestamp_ms, verdict)
+    let verdict = Verdict { pool, record, reason, evidence, reporter };
+    statement::message(enclave, SLASH_INTENT, nonce, timestamp_ms, verdict)
+}
+
+/// What a verdict takes, no more than is left of the day's cap. Counts it.
+fun take_of_day(
+    record: &mut StakeRecord,
+    reason: u16,
+    share: u64,
+    daily_cap: u64,
+    clock: &Clock,
+): u64 {
+    let balance = record.balance();
+    let key = DayKey { reason, day: evidence::today(clock) };
+    let id = record.uid_mut();
+    if (!dynamic_field::exists_(id, key)) {
+        dynamic_field::add(id, key, Day { base: balance, taken: 0 });
+    };
+    let day: &mut Day = dynamic_field::borrow_mut(id, key);
+    let cap = basis_points::share(day.base, daily_cap);
+    // a change of the table within the day may leave less than was taken
+    assert!(cap > day.taken, EDailyCap);
+    let amount = basis_points::share(balance, share).min(cap - day.taken);
+    day.taken = day.taken + amount;
+    amount
 }

@@ -7,8 +7,10 @@ use k3s_daas::{
     authority,
     bounds,
     evidence,
+    minimum_stake,
+    pool,
     staking::{Self, StakeRecord},
-    version,
+    treasury,
     world::{Self, World, key, name, account, sui}
 };
 use std::unit_test::{assert_eq, destroy};
@@ -22,47 +24,47 @@ fun staked(): (World, StakeRecord) {
 #[test]
 fun rules_change_within_their_bounds() {
     let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
+    let (pool, admin, _, clock, _) = world.parts();
     vector[bounds::minimum_stake().least(), bounds::minimum_stake().most()].do!(|value| {
-        administration::set_minimum_stake(pool, admin, value);
-        let (minimum_stake, _, _, _) = pool.rules();
-        assert_eq!(minimum_stake, value);
+        administration::set_minimum_stake(pool, admin, value, clock);
+        assert_eq!(pool.minimum_for_new(clock), value);
+        assert_eq!(pool.minimum_for_standing(clock), value);
     });
     vector[bounds::unbonding_ms().least(), bounds::unbonding_ms().most()].do!(|value| {
         administration::set_unbonding(pool, admin, value);
-        let (_, unbonding_ms, _, _) = pool.rules();
+        let (unbonding_ms, _, _) = pool.rules();
         assert_eq!(unbonding_ms, value);
     });
     vector[bounds::seal_token_ms().least(), bounds::seal_token_ms().most()].do!(|value| {
         administration::set_seal_token_lifetime(pool, admin, value);
-        let (_, _, seal_token_ms, _) = pool.rules();
+        let (_, seal_token_ms, _) = pool.rules();
         assert_eq!(seal_token_ms, value);
     });
     vector[0, bounds::reporter_basis_points().most()].do!(|value| {
         administration::set_reporter_share(pool, admin, value);
-        let (_, _, _, reporter) = pool.rules();
+        let (_, _, reporter) = pool.rules();
         assert_eq!(reporter, value);
     });
     world.end();
 }
 
-#[test, expected_failure(abort_code = staking::EOutOfBounds)]
+#[test, expected_failure(abort_code = minimum_stake::EOutOfBounds)]
 fun a_minimum_below_its_bounds_is_refused() {
     let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_minimum_stake(pool, admin, bounds::minimum_stake().least() - 1);
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_minimum_stake(pool, admin, bounds::minimum_stake().least() - 1, clock);
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EOutOfBounds)]
+#[test, expected_failure(abort_code = minimum_stake::EOutOfBounds)]
 fun a_minimum_above_its_bounds_is_refused() {
     let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_minimum_stake(pool, admin, bounds::minimum_stake().most() + 1);
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_minimum_stake(pool, admin, bounds::minimum_stake().most() + 1, clock);
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EOutOfBounds)]
+#[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun stakes_cannot_be_locked_for_good() {
     let mut world = world::begin();
     let (pool, admin, _, _, _) = world.parts();
@@ -70,7 +72,7 @@ fun stakes_cannot_be_locked_for_good() {
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EOutOfBounds)]
+#[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun unbonding_cannot_be_too_short_to_slash() {
     let mut world = world::begin();
     let (pool, admin, _, _, _) = world.parts();
@@ -78,7 +80,7 @@ fun unbonding_cannot_be_too_short_to_slash() {
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EOutOfBounds)]
+#[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun a_token_for_ever_is_refused() {
     let mut world = world::begin();
     let (pool, admin, _, _, _) = world.parts();
@@ -86,7 +88,7 @@ fun a_token_for_ever_is_refused() {
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EOutOfBounds)]
+#[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun a_reporter_gets_no_more_than_a_half() {
     let mut world = world::begin();
     let (pool, admin, _, _, _) = world.parts();
@@ -94,40 +96,27 @@ fun a_reporter_gets_no_more_than_a_half() {
     abort
 }
 
-#[test]
-fun a_raised_minimum_takes_no_coins() {
-    let (mut world, mut record) = staked();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_minimum_stake(pool, admin, sui(6));
-    assert!(!world.pool().counts(&record) && record.is_active());
-    world.ask_back(&mut record);
-    world.wait(7 * 86_400_000);
-    assert_eq!(world.withdraw(&mut record), sui(5));
-    destroy(record);
-    world.end();
-}
-
 // --- capabilities of another pool ---
 
-#[test, expected_failure(abort_code = staking::EWrongPool)]
+#[test, expected_failure(abort_code = pool::EWrongPool)]
 fun another_pools_administrator_sets_nothing() {
     let mut world = world::begin();
     let (other, other_admin, other_slasher) = world.other();
-    let (pool, _, _, _, _) = world.parts();
-    administration::set_minimum_stake(pool, &other_admin, sui(2));
-    destroy((other));
+    let (pool, _, _, clock, _) = world.parts();
+    administration::set_minimum_stake(pool, &other_admin, sui(2), clock);
+    destroy(other);
     destroy(other_admin);
     destroy(other_slasher);
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EWrongPool)]
+#[test, expected_failure(abort_code = pool::EWrongPool)]
 fun another_pools_administrator_takes_no_treasury() {
     let (mut world, mut record) = staked();
     world.slash(&mut record, 10_000);
     let (other, other_admin, other_slasher) = world.other();
-    let (pool, _, _, _, ctx) = world.parts();
-    destroy(administration::withdraw_treasury(pool, &other_admin, 1, ctx));
+    let (pool, treasury, _, _, ctx) = world.slasher_parts();
+    destroy(administration::withdraw_treasury(pool, treasury, &other_admin, 1, ctx));
     destroy(other);
     destroy(other_admin);
     destroy(other_slasher);
@@ -135,12 +124,12 @@ fun another_pools_administrator_takes_no_treasury() {
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EWrongPool)]
+#[test, expected_failure(abort_code = pool::EWrongPool)]
 fun another_pools_slasher_slashes_nothing() {
     let (mut world, mut record) = staked();
     let (other, other_admin, other_slasher) = world.other();
-    let (pool, _, _, clock, _) = world.parts();
-    pool.slash_stake(&other_slasher, &mut record, 10_000, 7, b"", clock);
+    let (pool, treasury, _, clock, _) = world.slasher_parts();
+    staking::slash_stake(pool, treasury, &other_slasher, &mut record, 10_000, 7, b"", clock);
     destroy(other);
     destroy(other_admin);
     destroy(other_slasher);
@@ -150,8 +139,9 @@ fun another_pools_slasher_slashes_nothing() {
 #[test, expected_failure(abort_code = staking::EWrongPool)]
 fun another_pools_slasher_slashes_nothing_through_its_own_pool() {
     let (mut world, mut record) = staked();
-    let (mut other, other_admin, other_slasher) = world.other();
-    other.slash_stake(&other_slasher, &mut record, 10_000, 7, b"", world.clock());
+    let (other, other_admin, other_slasher) = world.other();
+    let (_, treasury, _, clock, _) = world.slasher_parts();
+    staking::slash_stake(&other, treasury, &other_slasher, &mut record, 10_000, 7, b"", clock);
     destroy(other);
     destroy(other_admin);
     destroy(other_slasher);
@@ -162,15 +152,15 @@ fun another_pools_slasher_slashes_nothing_through_its_own_pool() {
 fun a_stake_is_not_withdrawn_from_another_pool() {
     let (mut world, mut record) = staked();
     world.ask_back(&mut record);
-    let (mut other, _other_admin, _other_slasher) = world.other();
+    let (other, _other_admin, _other_slasher) = world.other();
     world.act_as(account(1));
     world.wait(7 * 86_400_000);
     let (_, _, _, clock, ctx) = world.parts();
-    destroy(other.withdraw_stake(&mut record, clock, ctx));
+    staking::withdraw_stake(&other, &mut record, clock, ctx);
     abort
 }
 
-#[test, expected_failure(abort_code = staking::EWrongPool)]
+#[test, expected_failure(abort_code = pool::EWrongPool)]
 fun another_pools_administrator_migrates_nothing() {
     let mut world = world::begin();
     let (_other, other_admin, _other_slasher) = world.other();
@@ -186,9 +176,18 @@ fun two_pools_have_a_record_each_for_one_key() {
     world.act_as(account(1));
     let payment = world.coins(sui(2));
     let (_, _, _, clock, ctx) = world.parts();
-    let second = other.stake_for_node(name(1), key(1), payment, clock, ctx);
-    assert!(other.counts(&second) && !other.counts(&record));
-    assert!(!world.pool().counts(&second));
+    let second = staking::stake_for_node(
+        &mut other,
+        name(1),
+        key(1),
+        account(1),
+        payment,
+        clock,
+        ctx,
+    );
+    let clock = world.clock();
+    assert!(staking::counts(&other, &second, clock) && !staking::counts(&other, &record, clock));
+    assert!(!world.stands(&second));
     destroy(other);
     destroy(other_admin);
     destroy(other_slasher);
@@ -199,7 +198,7 @@ fun two_pools_have_a_record_each_for_one_key() {
 
 // --- the treasury ---
 
-#[test, expected_failure(abort_code = administration::ETreasuryShort)]
+#[test, expected_failure(abort_code = treasury::EShort)]
 fun stakes_are_not_in_the_treasury() {
     let (mut world, record) = staked();
     world.take_treasury(1);
@@ -207,23 +206,43 @@ fun stakes_are_not_in_the_treasury() {
     abort
 }
 
-#[test, expected_failure(abort_code = administration::EEmptyWithdrawal)]
+#[test, expected_failure(abort_code = treasury::EEmptyWithdrawal)]
 fun nothing_is_no_withdrawal() {
     let mut world = world::begin();
     world.take_treasury(0);
     abort
 }
 
+#[test, expected_failure(abort_code = treasury::EWrongPool)]
+fun another_pools_treasury_pays_nothing() {
+    let (mut world, _record) = staked();
+    let (_other, _other_admin, _other_slasher) = world.other();
+    let mut treasury = world.other_treasury();
+    let (pool, admin, _, _, ctx) = world.parts();
+    destroy(administration::withdraw_treasury(pool, &mut treasury, admin, 1, ctx));
+    abort
+}
+
+#[test, expected_failure(abort_code = treasury::EWrongPool)]
+fun slash_does_not_fill_another_pools_treasury() {
+    let (mut world, mut record) = staked();
+    let (_other, _other_admin, _other_slasher) = world.other();
+    let mut treasury = world.other_treasury();
+    let (pool, _, slasher, clock, _) = world.parts();
+    staking::slash_stake(pool, &mut treasury, slasher, &mut record, 1, 7, b"", clock);
+    abort
+}
+
 // --- the right to slash ---
 
 #[test]
-fun a_slasher_made_before_the_first_stake_counts_at_once() {
+fun slasher_made_before_the_pool_is_open_counts_at_once() {
     let mut world = world::begin();
     let (pool, admin, _, clock, ctx) = world.parts();
     let cap = administration::new_slasher_cap(pool, admin, clock, ctx);
     let mut record = world.stake(1, sui(5));
-    let (pool, _, _, clock, _) = world.parts();
-    pool.slash_stake(&cap, &mut record, 10_000, 7, b"", clock);
+    let (pool, treasury, _, clock, _) = world.slasher_parts();
+    staking::slash_stake(pool, treasury, &cap, &mut record, 10_000, 7, b"", clock);
     destroy(cap);
     destroy(record);
     world.end();
@@ -235,7 +254,8 @@ fun a_new_slasher_waits_for_its_notice() {
     let (pool, admin, _, clock, ctx) = world.parts();
     let cap = administration::new_slasher_cap(pool, admin, clock, ctx);
     clock.increment_for_testing(bounds::notice_ms() - 1);
-    pool.slash_stake(&cap, &mut record, 10_000, 7, b"", clock);
+    let (pool, treasury, _, clock, _) = world.slasher_parts();
+    staking::slash_stake(pool, treasury, &cap, &mut record, 10_000, 7, b"", clock);
     destroy(cap);
     abort
 }
@@ -246,7 +266,8 @@ fun a_new_slasher_counts_after_its_notice() {
     let (pool, admin, _, clock, ctx) = world.parts();
     let cap = administration::new_slasher_cap(pool, admin, clock, ctx);
     clock.increment_for_testing(bounds::notice_ms());
-    pool.slash_stake(&cap, &mut record, 10_000, 7, b"", clock);
+    let (pool, treasury, _, clock, _) = world.slasher_parts();
+    staking::slash_stake(pool, treasury, &cap, &mut record, 10_000, 7, b"", clock);
     destroy(cap);
     destroy(record);
     world.end();
@@ -282,9 +303,8 @@ fun a_slasher_is_revoked_once() {
 #[test]
 fun different_evidence_counts_once_each() {
     let (mut world, mut record) = staked();
-    let (pool, _, slasher, clock, _) = world.parts();
-    pool.slash_stake(slasher, &mut record, 1_000, 7, world::digest(1), clock);
-    pool.slash_stake(slasher, &mut record, 1_000, 7, world::digest(2), clock);
+    world.slash_with(&mut record, 1_000, world::digest(1));
+    world.slash_with(&mut record, 1_000, world::digest(2));
     assert_eq!(record.balance(), sui(5) * 81 / 100);
     destroy(record);
     world.end();
@@ -293,132 +313,15 @@ fun different_evidence_counts_once_each() {
 #[test, expected_failure(abort_code = evidence::EEvidenceUsed)]
 fun the_same_evidence_does_not_punish_twice() {
     let (mut world, mut record) = staked();
-    let (pool, _, slasher, clock, _) = world.parts();
-    pool.slash_stake(slasher, &mut record, 1_000, 7, world::digest(1), clock);
-    pool.slash_stake(slasher, &mut record, 1_000, 7, world::digest(1), clock);
+    world.slash_with(&mut record, 1_000, world::digest(1));
+    world.slash_with(&mut record, 1_000, world::digest(1));
     abort
 }
 
 #[test, expected_failure(abort_code = staking::EInvalidEvidence)]
 fun evidence_is_a_digest() {
     let (mut world, mut record) = staked();
-    let (pool, _, slasher, clock, _) = world.parts();
-    pool.slash_stake(slasher, &mut record, 1_000, 7, b"because", clock);
-    abort
-}
-
-// --- names ---
-
-#[test]
-fun a_slashed_nodes_name_is_kept_until_it_is_released() {
-    let (mut world, mut record) = staked();
-    world.slash(&mut record, 10_000);
-    let (pool, admin, _, _, _) = world.parts();
-    administration::release_name(pool, admin, &record);
-    world.act_as(account(2));
-    let second = world.stake_as(name(1), key(2), sui(1));
-    destroy(second);
-    destroy(record);
-    world.end();
-}
-
-#[test, expected_failure(abort_code = staking::ENameTaken)]
-fun a_released_name_stays_with_its_new_holder() {
-    let (mut world, mut record) = staked();
-    world.slash(&mut record, 10_000);
-    let (pool, admin, _, _, _) = world.parts();
-    administration::release_name(pool, admin, &record);
-    world.act_as(account(2));
-    destroy(world.stake_as(name(1), key(2), sui(1)));
-    let (pool, admin, _, _, _) = world.parts();
-    administration::release_name(pool, admin, &record);
-    world.act_as(account(3));
-    destroy(world.stake_as(name(1), key(3), sui(1)));
-    abort
-}
-
-#[test, expected_failure(abort_code = staking::ENameTaken)]
-fun a_slashed_nodes_name_is_not_free_by_itself() {
-    let (mut world, mut record) = staked();
-    world.slash(&mut record, 10_000);
-    world.act_as(account(2));
-    destroy(world.stake_as(name(1), key(2), sui(1)));
-    destroy(record);
-    abort
-}
-
-#[test, expected_failure(abort_code = administration::ENotSlashed)]
-fun a_standing_nodes_name_is_not_released() {
-    let (mut world, record) = staked();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::release_name(pool, admin, &record);
-    destroy(record);
-    abort
-}
-
-#[test]
-fun a_withdrawn_stakes_name_is_free() {
-    let (mut world, mut record) = staked();
-    world.ask_back(&mut record);
-    world.wait(7 * 86_400_000);
-    world.withdraw(&mut record);
-    world.act_as(account(2));
-    destroy(world.stake_as(name(1), key(2), sui(1)));
-    destroy(record);
-    world.end();
-}
-
-// --- versions ---
-
-#[test, expected_failure(abort_code = staking::EWrongVersion)]
-fun a_pool_of_another_version_is_refused() {
-    let (mut world, mut record) = staked();
-    let (pool, _, _, _, _) = world.parts();
-    pool.set_versions_for_testing(&mut record, 2, 1);
-    world.top_up(&mut record, 1);
-    abort
-}
-
-#[test, expected_failure(abort_code = staking::EWrongVersion)]
-fun a_record_of_another_version_is_refused() {
-    let (mut world, mut record) = staked();
-    let (pool, _, _, _, _) = world.parts();
-    pool.set_versions_for_testing(&mut record, 1, 0);
-    world.top_up(&mut record, 1);
-    abort
-}
-
-#[test]
-fun an_upgrade_locks_no_coins() {
-    let (mut world, mut record) = staked();
-    let (pool, admin, _, _, _) = world.parts();
-    pool.set_versions_for_testing(&mut record, 0, 0);
-    pool.migrate(admin);
-    // by anybody
-    world.act_as(account(2));
-    staking::migrate_record(&mut record);
-    world.act_as(account(1));
-    world.ask_back(&mut record);
-    world.wait(7 * 86_400_000);
-    assert_eq!(world.withdraw(&mut record), sui(5));
-    destroy(record);
-    world.end();
-}
-
-#[test, expected_failure(abort_code = version::EAlreadyMigrated)]
-fun a_pool_is_migrated_once() {
-    let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
-    pool.migrate(admin);
-    abort
-}
-
-#[test, expected_failure(abort_code = version::EAlreadyMigrated)]
-fun a_record_of_a_later_version_does_not_go_back() {
-    let (mut world, mut record) = staked();
-    let (pool, _, _, _, _) = world.parts();
-    pool.set_versions_for_testing(&mut record, 1, 2);
-    staking::migrate_record(&mut record);
+    world.slash_with(&mut record, 1_000, b"because");
     abort
 }
 

@@ -3,7 +3,14 @@
 #[test_only]
 module k3s_daas::derived_tests;
 
-use k3s_daas::{enclave::EnclaveKey, goldens, staking::{Self, StakeKey}, world::{Self, digest}};
+use k3s_daas::{
+    enclave::EnclaveKey,
+    goldens,
+    rewards,
+    rewards_world,
+    staking::{Self, StakeKey},
+    world::{Self, digest, key}
+};
 use std::{type_name, unit_test::{assert_eq, destroy}};
 use sui::{address, bcs, hash::blake2b256};
 
@@ -45,7 +52,7 @@ fun record(package: address, length: vector<u8>): address {
 }
 
 fun enclave(config: address, package: address, length: vector<u8>): address {
-    derived(config, length, digest(0x71), key_type(package, b"enclave", b"EnclaveKey"))
+    derived(config, length, key(0x71), key_type(package, b"enclave", b"EnclaveKey"))
 }
 
 #[test]
@@ -55,7 +62,7 @@ fun a_record_lies_where_the_golden_says() {
 
 #[test]
 fun an_enclave_lies_where_the_golden_says() {
-    assert_eq!(enclave(CONFIG, PACKAGE, x"2100000000000000"), goldens::enclave_address());
+    assert_eq!(enclave(CONFIG, PACKAGE, x"2200000000000000"), goldens::enclave_address());
 }
 
 // Validators have 64-bit words; the test VM in WebAssembly has 32-bit ones.
@@ -78,17 +85,48 @@ fun the_machine_derives_the_same_for_an_enclave() {
     let mut world = world::begin();
     let mut config = world.config();
     let cap = world.registrar(&mut config);
-    config.register_by_capability(&cap, digest(0x71), digest(0x72), world.clock());
+    config.register_by_capability(&cap, key(0x71), digest(0x72), digest(0x73), world.clock());
     world.act_as(world::admin_address());
     let registered = world.scenario().take_shared<k3s_daas::enclave::Enclave>();
     let parent = object::id_address(&config);
     let address = object::id_address(&registered);
     assert!(
-        address == enclave(parent, package, x"2100000000000000") ||
-            address == enclave(parent, package, x"21000000"),
+        address == enclave(parent, package, x"2200000000000000") ||
+            address == enclave(parent, package, x"22000000"),
     );
     destroy(registered);
     destroy(cap);
+    destroy(config);
+    world.end();
+}
+
+#[test]
+fun an_epoch_lies_where_the_golden_says() {
+    let vault = address::from_bytes(digest(0xfa));
+    let key = bcs::to_bytes(&5u64);
+    let key_type = key_type(PACKAGE, b"rewards", b"EpochKey");
+    let mut bytes = x"f0";
+    bytes.append(bcs::to_bytes(&vault));
+    bytes.append(x"0800000000000000");
+    bytes.append(key);
+    bytes.append(key_type);
+    assert_eq!(address::from_bytes(blake2b256(&bytes)), goldens::epoch_address());
+}
+
+#[test]
+fun machine_derives_the_same_for_an_epoch() {
+    let mut world = world::begin();
+    let mut config = world.config();
+    let enclave = world.master(&mut config);
+    let mut vault = rewards_world::vault(&mut world);
+    rewards_world::to_the_end_of(&mut world, 0);
+    rewards_world::publish(&mut world, &mut vault, &config, &enclave, 0, digest(4), 10, 2, 1);
+    world.act_as(world::admin_address());
+    let epoch = world.scenario().take_shared<rewards::Epoch>();
+    assert_eq!(object::id_address(&epoch), rewards::epoch_address(object::id(&vault), 0));
+    destroy(epoch);
+    destroy(vault);
+    destroy(enclave);
     destroy(config);
     world.end();
 }

@@ -22,13 +22,13 @@ fun configured(): (World, EnclaveConfig) {
 
 /// A document of the signer's key.
 fun register(world: &mut World, config: &mut EnclaveConfig, timestamp_ms: u64) {
-    let key = signer::public_key();
+    let key = signer::flagged_key();
     let clock = world.clock();
     config.register_attested_for_testing(timestamp_ms, world::pcrs(), key, digest(1), clock);
 }
 
 fun register_pcrs(world: &World, config: &mut EnclaveConfig, pcrs: vector<vector<u8>>) {
-    let key = signer::public_key();
+    let key = signer::flagged_key();
     let clock = world.clock();
     config.register_attested_for_testing(world::now_ms(), pcrs, key, digest(1), clock);
 }
@@ -38,12 +38,26 @@ fun update(world: &mut World, config: &mut EnclaveConfig, byte: u8) {
     config.update_pcrs(pool, admin, pcr(byte), pcr(byte), pcr(byte), clock);
 }
 
+/// A key of the configuration's version, by a registrar.
+fun successor(world: &mut World, config: &mut EnclaveConfig): Enclave {
+    let cap = world.registrar(config);
+    config.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
+    destroy(cap);
+    world.act_as(world::admin_address());
+    world.scenario().take_shared()
+}
+
+fun set_minimum(world: &mut World, config: &mut EnclaveConfig, minimum: u64, successor: &Enclave) {
+    let (pool, admin, _, clock, _) = world.parts();
+    config.set_minimum_config_version(pool, admin, minimum, successor, clock);
+}
+
 #[test]
 fun an_attested_key_is_current() {
     let (mut world, mut config) = configured();
     let enclave = world.master(&mut config);
     assert!(config.is_current(&enclave));
-    assert_eq!(enclave.public_key(), signer::public_key());
+    assert_eq!(enclave.public_key(), signer::flagged_key());
     assert_eq!(enclave.tls_key_sha256(), digest(0x71));
     destroy(enclave);
     destroy(config);
@@ -135,7 +149,7 @@ fun a_document_without_a_key_is_refused() {
 #[test, expected_failure(abort_code = enclave::EInvalidTlsKeyDigest)]
 fun a_document_that_binds_no_tls_key_is_refused() {
     let (world, mut config) = configured();
-    let key = signer::public_key();
+    let key = signer::flagged_key();
     let now = world::now_ms();
     config.register_attested_for_testing(now, world::pcrs(), key, b"", world.clock());
     abort
@@ -177,9 +191,11 @@ fun keys_are_retired_with_their_version() {
     let enclave = world.master(&mut config);
     update(&mut world, &mut config, 0xb0);
     assert!(config.is_current(&enclave));
-    let (pool, admin, _, _, _) = world.parts();
-    config.set_minimum_config_version(pool, admin, 2);
+    let successor = successor(&mut world, &mut config);
+    set_minimum(&mut world, &mut config, 2, &successor);
     assert!(!config.is_current(&enclave));
+    assert!(config.is_current(&successor));
+    destroy(successor);
     destroy(enclave);
     destroy(config);
     world.end();
@@ -196,8 +212,9 @@ fun a_former_image_is_not_registered() {
 #[test, expected_failure(abort_code = enclave::EVersionNotAhead)]
 fun the_minimum_does_not_pass_the_current_version() {
     let (mut world, mut config) = configured();
-    let (pool, admin, _, _, _) = world.parts();
-    config.set_minimum_config_version(pool, admin, 2);
+    let successor = successor(&mut world, &mut config);
+    set_minimum(&mut world, &mut config, 2, &successor);
+    destroy(successor);
     abort
 }
 
@@ -205,9 +222,10 @@ fun the_minimum_does_not_pass_the_current_version() {
 fun the_minimum_does_not_fall() {
     let (mut world, mut config) = configured();
     update(&mut world, &mut config, 0xb0);
-    let (pool, admin, _, _, _) = world.parts();
-    config.set_minimum_config_version(pool, admin, 2);
-    config.set_minimum_config_version(pool, admin, 1);
+    let successor = successor(&mut world, &mut config);
+    set_minimum(&mut world, &mut config, 2, &successor);
+    set_minimum(&mut world, &mut config, 1, &successor);
+    destroy(successor);
     abort
 }
 
@@ -239,13 +257,110 @@ fun an_age_below_its_bounds_is_refused() {
     abort
 }
 
+// --- no gap between versions ---
+
+#[test, expected_failure(abort_code = enclave::ENoSuccessor)]
+fun version_stays_until_its_successor_is_effective() {
+    let (mut world, mut config) = configured();
+    world.open();
+    update(&mut world, &mut config, 0xb0);
+    let successor = successor(&mut world, &mut config);
+    world.wait(bounds::notice_ms() - 1);
+    set_minimum(&mut world, &mut config, 2, &successor);
+    destroy(successor);
+    abort
+}
+
+#[test]
+fun version_is_retired_once_its_successor_is_effective() {
+    let (mut world, mut config) = configured();
+    world.open();
+    update(&mut world, &mut config, 0xb0);
+    let successor = successor(&mut world, &mut config);
+    world.wait(bounds::notice_ms());
+    set_minimum(&mut world, &mut config, 2, &successor);
+    assert!(config.is_current(&successor));
+    destroy(successor);
+    destroy(config);
+    world.end();
+}
+
+#[test, expected_failure(abort_code = enclave::ENoSuccessor)]
+fun key_of_a_former_version_is_no_successor() {
+    let (mut world, mut config) = configured();
+    let former = successor(&mut world, &mut config);
+    update(&mut world, &mut config, 0xb0);
+    set_minimum(&mut world, &mut config, 2, &former);
+    destroy(former);
+    abort
+}
+
+#[test, expected_failure(abort_code = enclave::ENoSuccessor)]
+fun retired_key_is_no_successor() {
+    let (mut world, mut config) = configured();
+    update(&mut world, &mut config, 0xb0);
+    let mut successor = successor(&mut world, &mut config);
+    let (pool, admin, _, _, _) = world.parts();
+    config.retire(pool, admin, &mut successor);
+    set_minimum(&mut world, &mut config, 2, &successor);
+    destroy(successor);
+    abort
+}
+
+#[test, expected_failure(abort_code = enclave::EWrongConfig)]
+fun another_configurations_key_is_no_successor() {
+    let (mut world, mut config) = configured();
+    update(&mut world, &mut config, 0xb0);
+    let mut other = world.config();
+    let successor = successor(&mut world, &mut other);
+    set_minimum(&mut world, &mut config, 2, &successor);
+    destroy(successor);
+    abort
+}
+
+// --- keys ---
+
+#[test]
+fun p256_key_is_registered() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    let key = signer::p256_flagged_key();
+    config.register_by_capability(&cap, key, digest(6), digest(7), world.clock());
+    world.act_as(world::admin_address());
+    let enclave = world.scenario().take_shared<Enclave>();
+    assert_eq!(enclave.public_key(), signer::p256_flagged_key());
+    destroy(cap);
+    destroy(enclave);
+    destroy(config);
+    world.end();
+}
+
+#[test, expected_failure(abort_code = enclave::EInvalidPublicKey)]
+fun key_without_its_flag_is_refused() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    let key = signer::public_key();
+    config.register_by_capability(&cap, key, digest(6), digest(7), world.clock());
+    destroy(cap);
+    abort
+}
+
+#[test, expected_failure(abort_code = enclave::EInvalidEvidence)]
+fun registrar_names_its_evidence() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    config.register_by_capability(&cap, world::key(5), digest(6), b"", world.clock());
+    destroy(cap);
+    abort
+}
+
 // --- other TEEs ---
 
 #[test]
 fun a_registrar_registers_a_key() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
-    config.register_by_capability(&cap, digest(5), digest(6), world.clock());
+    config.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
     world.act_as(world::admin_address());
     let enclave = world.scenario().take_shared<Enclave>();
     assert!(config.is_current(&enclave));
@@ -261,7 +376,7 @@ fun a_revoked_registrar_registers_nothing() {
     let cap = world.registrar(&mut config);
     let (pool, admin, _, _, _) = world.parts();
     config.revoke_registrar_cap(pool, admin, object::id(&cap));
-    config.register_by_capability(&cap, digest(5), digest(6), world.clock());
+    config.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
     destroy(cap);
     abort
 }
@@ -271,7 +386,7 @@ fun another_configurations_registrar_registers_nothing() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
     let mut other = world.config();
-    other.register_by_capability(&cap, digest(5), digest(6), world.clock());
+    other.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
     destroy(cap);
     abort
 }
@@ -313,8 +428,8 @@ fun objects_are_migrated() {
     let mut enclave = world.master(&mut config);
     config.set_versions_for_testing(&mut enclave, 0);
     let (pool, admin, _, _, _) = world.parts();
-    config.migrate(pool, admin);
-    enclave.migrate_enclave();
+    config.migrate(pool);
+    config.migrate_enclave(&mut enclave);
     config.retire(pool, admin, &mut enclave);
     destroy(enclave);
     destroy(config);

@@ -2,7 +2,7 @@
 #[test_only]
 module k3s_daas::fault_tests;
 
-use k3s_daas::{administration, k8s_gateway, staking, world::{Self, account, key, name, sui}};
+use k3s_daas::{administration, k8s_gateway, pool, staking, world::{Self, account, key, name, sui}};
 use std::unit_test::{assert_eq, destroy};
 
 /// There, slashed coins were stuck in the contract.
@@ -12,7 +12,7 @@ fun slashed_coins_are_not_stuck() {
     let mut record = world.stake(1, sui(5));
     world.slash(&mut record, 10_000);
     assert_eq!(world.take_treasury(sui(5)), sui(5));
-    assert_eq!(world.pool().treasury(), 0);
+    assert_eq!(world.treasury().value(), 0);
     destroy(record);
     world.end();
 }
@@ -24,8 +24,7 @@ fun a_partial_slash_leaves_the_totals_right() {
     let mut record = world.stake(1, sui(5));
     let other = world.stake(2, sui(3));
     world.slash(&mut record, 3_333);
-    assert_eq!(world.pool().staked(), record.balance() + other.balance());
-    assert_eq!(world.pool().staked() + world.pool().treasury(), sui(8));
+    assert_eq!(record.balance() + other.balance() + world.treasury().value(), sui(8));
     destroy(record);
     destroy(other);
     world.end();
@@ -38,7 +37,7 @@ fun a_slashed_node_has_no_stake() {
     let mut record = world.stake(1, sui(5));
     let token = world.token(1, &mut record);
     world.slash(&mut record, 10_000);
-    assert!(!record.is_active() && !world.pool().counts(&record));
+    assert!(!record.is_active() && !world.stands(&record));
     assert!(!world.counts(&record, &token));
     destroy(token);
     destroy(record);
@@ -46,13 +45,13 @@ fun a_slashed_node_has_no_stake() {
 }
 
 /// There, an address had one stake, whatever the number of its nodes. Here each node has a key and
-/// an account of its own; one account stakes for many with their consent (`delegation`).
+/// an account of its own.
 #[test]
 fun every_node_has_a_stake() {
     let mut world = world::begin();
     let first = world.stake(1, sui(1));
     let second = world.stake(2, sui(1));
-    assert!(world.pool().counts(&first) && world.pool().counts(&second));
+    assert!(world.stands(&first) && world.stands(&second));
     destroy(first);
     destroy(second);
     world.end();
@@ -93,13 +92,13 @@ fun a_token_holds_no_secret() {
 }
 
 /// There, anybody changed a node's status. Here it takes the capability of the pool.
-#[test, expected_failure(abort_code = staking::EWrongPool)]
+#[test, expected_failure(abort_code = pool::EWrongPool)]
 fun nobody_changes_a_status_without_the_right() {
     let mut world = world::begin();
     let mut record = world.stake(1, sui(5));
     let (_pool, _admin, slasher) = world.other();
-    let (pool, _, _, clock, _) = world.parts();
-    pool.slash_stake(&slasher, &mut record, 1, 7, b"", clock);
+    let (pool, treasury, _, clock, _) = world.slasher_parts();
+    staking::slash_stake(pool, treasury, &slasher, &mut record, 1, 7, b"", clock);
     abort
 }
 

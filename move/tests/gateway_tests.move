@@ -316,8 +316,9 @@ fun a_directory_can_always_be_read_whole() {
     65u8.do!(|index| {
         config.register_by_capability(
             &cap,
-            world::digest(index + 1),
+            world::key(index + 1),
             world::digest(9),
+            world::digest(8),
             world.clock(),
         );
         world.act_as(world::admin_address());
@@ -349,8 +350,7 @@ fun a_directory_of_another_version_is_refused() {
 fun a_directory_is_migrated() {
     let (mut world, mut directory, config, enclave) = directory();
     directory.set_version_for_testing(0);
-    let (pool, admin, _, _, _) = world.parts();
-    directory.migrate(pool, admin);
+    directory.migrate(world.pool());
     list(&mut world, &mut directory, &config, &enclave, b"https://m.example.org:8443");
     discard(directory, config, enclave, world);
 }

@@ -6,7 +6,7 @@ module k3s_daas::golden_tests;
 use k3s_daas::{
     administration,
     authority::{CapabilityIssued, CapabilityRevoked},
-    delegation,
+    beneficiary::{Self, BeneficiaryChanged},
     enclave::{EnclaveConfigChanged, EnclaveRegistered, EnclaveRetired, Enclave},
     goldens,
     k8s_gateway::{
@@ -19,73 +19,44 @@ use k3s_daas::{
         MasterListed,
         MasterRemoved,
     },
+    maintenance::{Self, MaintenanceBegan, MaintenanceEnded},
+    pool,
     releases::{Self, ReleaseRegistry},
+    rewards::{Self, Vault, Epoch},
+    rewards_world,
+    shown::{Self, Ids},
     slashing,
     staking,
+    treasury::Treasury,
     version::Migrated,
     world::{Self, World, account, digest, key, pcr, sui}
 };
 use std::unit_test::{assert_eq, destroy};
-use sui::{bcs, event, test_scenario};
+use sui::{address, event, test_scenario};
 
 /// The node of the goldens.
 const NODE: u8 = 0x77;
 const DAY_MS: u64 = 86_400_000;
-
-/// Which bytes stand for which.
-public struct Ids has copy, drop { actual: vector<vector<u8>>, shown: vector<vector<u8>> }
+const BENEFICIARY: address = @0xC01D;
+const NEXT: address = @0xC02D;
 
 fun ids(): Ids {
-    Ids { actual: vector[], shown: vector[] }
+    shown::none()
         .with(account(NODE), 0x33)
         .with(world::admin_address(), 0x99)
-}
-
-fun with(mut ids: Ids, actual: address, byte: u8): Ids {
-    ids.actual.push_back(bcs::to_bytes(&actual));
-    ids.shown.push_back(digest(byte));
-    ids
-}
-
-fun of<T: key>(ids: Ids, object: &T, byte: u8): Ids { ids.with(object::id_address(object), byte) }
-
-fun show(ids: &Ids, bytes: vector<u8>): vector<u8> {
-    let mut shown = vector[];
-    let mut start = 0;
-    while (start < bytes.length()) {
-        let found = ids.actual.find_index!(|id| starts_with(&bytes, start, id));
-        if (found.is_some()) {
-            shown.append(ids.shown[found.destroy_some()]);
-            start = start + 32;
-        } else {
-            shown.push_back(bytes[start]);
-            start = start + 1;
-        }
-    };
-    shown
-}
-
-fun starts_with(bytes: &vector<u8>, start: u64, part: &vector<u8>): bool {
-    if (start + part.length() > bytes.length()) return false;
-    let mut index = 0;
-    while (index < part.length() && bytes[start + index] == part[index]) index = index + 1;
-    index == part.length()
-}
-
-fun shows<T>(ids: &Ids, value: &T, golden: vector<u8>) {
-    assert_eq!(ids.show(bcs::to_bytes(value)), golden);
-}
-
-/// The last event of its type in this transaction.
-fun emitted<T: copy + drop>(ids: &Ids, golden: vector<u8>) {
-    let events = event::events_by_type<T>();
-    ids.shows(&events[events.length() - 1], golden);
+        .with(BENEFICIARY, 0x34)
+        .with(NEXT, 0x35)
 }
 
 fun staked(): (World, staking::StakeRecord, Ids) {
     let mut world = world::begin();
     world.act_as(account(NODE));
-    let record = world.stake_as(b"edge-0001".to_string(), key(NODE), 1_500_000_000);
+    let record = world.stake_for(
+        b"edge-0001".to_string(),
+        key(NODE),
+        BENEFICIARY,
+        1_500_000_000,
+    );
     let ids = ids().of(world.pool(), 0x22).of(&record, 0x11);
     (world, record, ids)
 }
@@ -93,17 +64,21 @@ fun staked(): (World, staking::StakeRecord, Ids) {
 #[test]
 fun the_publisher_gets_the_capabilities() {
     let mut scenario = test_scenario::begin(world::admin_address());
-    staking::init_for_testing(scenario.ctx());
-    let events = event::events_by_type<staking::PoolCreated>();
+    pool::init_for_testing(scenario.ctx());
+    let events = event::events_by_type<pool::PoolCreated>();
     scenario.next_tx(world::admin_address());
-    let pool = scenario.take_shared<staking::Pool>();
-    let admin = scenario.take_from_sender<staking::AdminCap>();
-    let slasher = scenario.take_from_sender<staking::SlasherCap>();
-    let ids = ids().of(&pool, 0x22).of(&admin, 0x66).of(&slasher, 0x55);
-    ids.shows(&events[0], goldens::staking_pool_created());
-    ids.shows(&admin, goldens::staking_admin_cap());
-    ids.shows(&slasher, goldens::staking_slasher_cap());
+    let mut pool = scenario.take_shared<pool::Pool>();
+    let treasury = scenario.take_shared<Treasury>();
+    let admin = scenario.take_from_sender<pool::AdminCap>();
+    let slasher = scenario.take_from_sender<pool::SlasherCap>();
+    let ids = ids().of(&pool, 0x22).of(&treasury, 0x88).of(&admin, 0x66).of(&slasher, 0x55);
+    ids.shows(&events[0], goldens::pool_pool_created());
+    ids.shows(&admin, goldens::pool_admin_cap());
+    ids.shows(&slasher, goldens::pool_slasher_cap());
+    administration::open_pool(&mut pool, &admin);
+    ids.emitted<pool::PoolOpened>(goldens::pool_pool_opened());
     destroy(pool);
+    destroy(treasury);
     destroy(admin);
     destroy(slasher);
     scenario.end();
@@ -126,19 +101,15 @@ fun a_stakes_life() {
 
     world.top_up(&mut record, 500_000_000);
     ids.emitted<staking::ToppedUp>(goldens::staking_topped_up());
-    let (pool, _, slasher, clock, _) = world.parts();
-    pool.slash_stake(slasher, &mut record, 2_500, 7, digest(0xee), clock);
+    world.slash_with(&mut record, 2_500, digest(0xee));
     ids.emitted<staking::Slashed>(goldens::staking_slashed());
-    // the table's id stands before the pool's last eight bytes
-    let bytes = bcs::to_bytes(world.pool());
-    let end = bytes.length() - 8;
-    let names = vector::tabulate!(32, |index| bytes[end - 32 + index]);
-    let with_names = ids.with(sui::address::from_bytes(names), 0x88);
-    with_names.shows(world.pool(), goldens::staking_pool());
+    ids.of(world.treasury(), 0x88).shows(world.treasury(), goldens::treasury_treasury());
 
     world.wait(1_000);
     world.ask_back_with(&mut record, token);
     ids.emitted<SealTokenBurnt>(goldens::k8s_gateway_seal_token_burnt());
+    world.act_as(BENEFICIARY);
+    world.ask_back(&mut record);
     ids.emitted<staking::UnstakeRequested>(goldens::staking_unstake_requested());
     ids.shows(&record, goldens::staking_stake_record_unbonding());
     world.cancel(&mut record);
@@ -146,9 +117,11 @@ fun a_stakes_life() {
 
     world.ask_back(&mut record);
     world.wait(7 * DAY_MS);
-    world.withdraw(&mut record);
+    let (pool, _, _, clock, ctx) = world.parts();
+    staking::withdraw_stake(pool, &mut record, clock, ctx);
     ids.emitted<staking::Withdrawn>(goldens::staking_withdrawn());
     ids.shows(&record, goldens::staking_stake_record_withdrawn());
+    world.act_as(account(NODE));
     world.restake(&mut record, sui(1));
     ids.emitted<staking::Restaked>(goldens::staking_restaked());
     destroy(record);
@@ -161,24 +134,45 @@ fun a_slashed_stake() {
     world.top_up(&mut record, 500_000_000);
     world.slash(&mut record, 10_000);
     ids.shows(&record, goldens::staking_stake_record_slashed());
-    let (pool, admin, _, _, _) = world.parts();
-    administration::release_name(pool, admin, &record);
-    ids.emitted<administration::NameReleased>(goldens::administration_name_released());
+    destroy(record);
+    world.end();
+}
+
+#[test]
+fun a_beneficiarys_calls() {
+    let (mut world, mut record, ids) = staked();
+    world.act_as(BENEFICIARY);
+    let (pool, _, _, clock, ctx) = world.parts();
+    beneficiary::set_beneficiary(pool, &mut record, NEXT, clock, ctx);
+    ids.emitted<BeneficiaryChanged>(goldens::beneficiary_beneficiary_changed());
+    let until_ms = clock.timestamp_ms() + DAY_MS;
+    maintenance::begin_maintenance(pool, &mut record, until_ms, clock, ctx);
+    ids.emitted<MaintenanceBegan>(goldens::maintenance_maintenance_began());
+    ids.shows(&record, goldens::staking_stake_record_changing());
+    clock.increment_for_testing(1_000);
+    maintenance::end_maintenance(pool, &mut record, clock, ctx);
+    ids.emitted<MaintenanceEnded>(goldens::maintenance_maintenance_ended());
     destroy(record);
     world.end();
 }
 
 #[test]
 fun an_administrators_events() {
-    let (mut world, mut record, ids) = staked();
-    world.top_up(&mut record, 500_000_000);
+    let mut world = world::begin();
+    world.offence(2_500, 5_000);
+    world.act_as(account(NODE));
+    let mut record = world.stake_as(b"edge-0001".to_string(), key(NODE), 2_000_000_000);
+    let ids = ids().of(world.pool(), 0x22).of(&record, 0x11).of(world.treasury(), 0x88);
     world.slash(&mut record, 2_500);
     world.take_treasury(100_000_000);
     ids.emitted<administration::TreasuryWithdrawn>(goldens::administration_treasury_withdrawn());
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_minimum_stake(pool, admin, sui(2));
+    world.offence(10_000, 10_000);
+    ids.emitted<administration::OffenceChanged>(goldens::administration_offence_changed());
+    ids.shows(world.pool(), goldens::pool_pool());
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_minimum_stake(pool, admin, sui(2), clock);
     ids.emitted<administration::RulesChanged>(goldens::administration_rules_changed());
-    pool.set_versions_for_testing(&mut record, 0, 1);
+    pool.set_version_for_testing(0);
     pool.migrate(admin);
     ids.emitted<Migrated>(goldens::version_migrated());
     destroy(record);
@@ -199,7 +193,7 @@ fun a_master() {
     let ids = ids.of(&cap, 0xdd);
     ids.emitted<CapabilityIssued>(goldens::authority_capability_issued());
     ids.shows(&cap, goldens::enclave_registrar_cap());
-    config.register_by_capability(&cap, digest(0x71), digest(0x72), world.clock());
+    config.register_by_capability(&cap, key(0x71), digest(0x72), digest(0xee), world.clock());
     let registered = event::events_by_type<EnclaveRegistered>();
     world.act_as(world::admin_address());
     let mut enclave = world.scenario().take_shared<Enclave>();
@@ -246,17 +240,13 @@ fun what_is_signed() {
         &enclave,
         pool,
         object::id(&record),
-        2_500,
         7,
         digest(0xee),
-        sui::address::from_bytes(digest(0xfe)),
+        address::from_bytes(digest(0xfe)),
         5,
         world::now_ms(),
     );
-    assert_eq!(ids.show(verdict), goldens::enclave_intent_message());
-    let name = b"edge-0001".to_string();
-    let proof = delegation::proof_message(pool, account(NODE), name, key(NODE));
-    assert_eq!(ids.show(proof), goldens::delegation_stake_proof());
+    assert_eq!(ids.show(verdict), goldens::slashing_verdict());
     destroy(record);
     destroy(enclave);
     destroy(config);
@@ -278,19 +268,103 @@ fun releases_of_images() {
     ids.shows(&cap, goldens::releases_release_cap());
     let first = releases::release_version(0, 1, 0);
     let second = releases::release_version(0, 2, 3);
-    registry.approve(&cap, second, digest(1), digest(2), vector[], clock);
+    let stub = vector[releases::phase_pcr(b"".to_string(), digest(6))];
+    let netboot = b"netboot".to_string();
+    let image = releases::image(netboot, b"aarch64".to_string(), digest(1), stub, vector[]);
+    registry.approve(&cap, second, vector[image], digest(3), vector[], clock);
+    let phases = vector[
+        releases::phase_pcr(b"".to_string(), digest(2)),
+        releases::phase_pcr(b"boot".to_string(), digest(5)),
+    ];
     let launch = vector[releases::launch_measurement(0, pcr(7))];
-    registry.approve(&cap, first, digest(1), digest(2), launch, clock);
+    let disk = b"disk".to_string();
+    let image = releases::image(disk, b"x86_64".to_string(), digest(1), phases, launch);
+    let places = vector[b"https://r.example.org/0.1.0/".to_string()];
+    registry.approve(&cap, first, vector[image], digest(3), places, clock);
     ids.emitted<releases::ReleaseApproved>(goldens::releases_release_approved());
     clock.increment_for_testing(1);
-    registry.revoke(&cap, first, clock);
+    registry.revoke(&cap, first, world::now_ms() + DAY_MS, clock);
     ids.emitted<releases::ReleaseRevoked>(goldens::releases_release_revoked());
-    registry.set_minimum(&cap, second);
+    registry.set_minimum(&cap, second, world::now_ms() + 2 * DAY_MS, clock);
     ids.emitted<releases::MinimumReleaseChanged>(goldens::releases_minimum_release_changed());
     ids.shows(&registry, goldens::releases_release_registry());
-    registry.remove(&cap, first);
+    clock.increment_for_testing(DAY_MS);
+    registry.remove(&cap, first, clock);
     ids.emitted<releases::ReleaseRemoved>(goldens::releases_release_removed());
     destroy(cap);
     destroy(registry);
+    world.end();
+}
+
+#[test]
+fun rewards_of_an_epoch() {
+    let mut world = world::begin();
+    let mut config = world.config();
+    let enclave = world.master(&mut config);
+    let (pool, admin, _, clock, ctx) = world.parts();
+    rewards::new_vault(pool, admin, 7, DAY_MS, 90 * DAY_MS, sui(1), clock, ctx);
+    let created = event::events_by_type<rewards::VaultCreated>();
+    world.act_as(account(NODE));
+    let record = world.stake_for(b"edge-0001".to_string(), key(NODE), BENEFICIARY, sui(2));
+    let mut vault = world.scenario().take_shared<Vault>();
+    let ids = ids().of(world.pool(), 0x22).of(&enclave, 0xbb).of(&record, 0x11).of(&vault, 0xfa);
+    ids.shows(&created[0], goldens::rewards_vault_created());
+    vault.fund(world.coins(sui(5)));
+    ids.emitted<rewards::VaultFunded>(goldens::rewards_vault_funded());
+    let (pool, admin, _, clock, _) = world.parts();
+    vault.set_budget(pool, admin, sui(2));
+    ids.emitted<rewards::BudgetChanged>(goldens::rewards_budget_changed());
+    ids.shows(&vault, goldens::rewards_vault());
+
+    clock.set_for_testing((world::now_ms() / DAY_MS + 8) * DAY_MS);
+    let now_ms = clock.timestamp_ms();
+    let id = object::id(&vault);
+    let message = rewards::root_message(&enclave, id, 0, digest(4), 10, 2, sui(1), now_ms);
+    assert_eq!(ids.show(message), goldens::rewards_epoch_root());
+
+    // the goldens' root stands for no tree: shown in the place of the real one
+    let (root, proof) = rewards_world::two_leaves(id, object::id(&record), 4, 6);
+    let ids = ids.with(address::from_bytes(root), 0x04);
+    rewards_world::publish(&mut world, &mut vault, &config, &enclave, 0, root, 10, 2, sui(1));
+    let published = event::events_by_type<rewards::RootPublished>();
+    world.act_as(account(NODE));
+    let mut epoch = world.scenario().take_shared<Epoch>();
+    let ids = ids.of(&epoch, 0xfb);
+    ids.shows(&published[0], goldens::rewards_root_published());
+    ids.shows(&epoch, goldens::rewards_epoch());
+
+    world.wait(DAY_MS);
+    let (pool, _, _, clock, ctx) = world.parts();
+    epoch.claim(pool, &record, 4, 0, proof, clock, ctx);
+    ids.emitted<rewards::RewardPaid>(goldens::rewards_reward_paid());
+    clock.increment_for_testing(90 * DAY_MS);
+    vault.close(&mut epoch, clock);
+    ids.emitted<rewards::EpochClosed>(goldens::rewards_epoch_closed());
+    destroy(epoch);
+    destroy(vault);
+    destroy(record);
+    destroy(enclave);
+    destroy(config);
+    world.end();
+}
+
+#[test]
+fun a_void_epoch() {
+    let mut world = world::begin();
+    let mut config = world.config();
+    let enclave = world.master(&mut config);
+    let mut vault = rewards_world::vault(&mut world);
+    world.open();
+    rewards_world::to_the_end_of(&mut world, 0);
+    rewards_world::publish(&mut world, &mut vault, &config, &enclave, 0, digest(4), 10, 2, sui(1));
+    world.act_as(world::admin_address());
+    let mut epoch = world.scenario().take_shared<Epoch>();
+    let (pool, admin, _, clock, _) = world.parts();
+    vault.object_by_admin(&mut epoch, pool, admin, clock);
+    ids().of(&epoch, 0xfb).emitted<rewards::EpochVoided>(goldens::rewards_epoch_voided());
+    destroy(epoch);
+    destroy(vault);
+    destroy(enclave);
+    destroy(config);
     world.end();
 }

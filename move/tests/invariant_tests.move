@@ -3,12 +3,7 @@
 #[test_only]
 module k3s_daas::invariant_tests;
 
-use k3s_daas::{
-    administration,
-    bounds,
-    staking::StakeRecord,
-    world::{Self, World, account, key, name, sui}
-};
+use k3s_daas::{administration, bounds, staking::StakeRecord, world::{Self, World, account, sui}};
 use std::unit_test::{assert_eq, destroy};
 
 const NODES: u64 = 6;
@@ -101,21 +96,20 @@ fun step(
     } else if (call == 1) {
         world.change_rules(random);
     } else if (call == 2) {
-        let treasury = world.pool().treasury();
+        let treasury = world.treasury().value();
         if (treasury > 0) {
             let amount = 1 + random.below(treasury.min(4_000_000_000));
             books.treasury_paid = books.treasury_paid + world.take_treasury(amount);
         }
     } else if (status == WITHDRAWN) {
-        let (minimum, _, _, _) = world.pool().rules();
+        let minimum = world.pool().minimum_for_new(world.clock());
         let amount = minimum + random.below(1_000_000_007);
         world.restake(record, amount);
         *&mut books.status[index] = ACTIVE;
         books.deposit(index, amount);
     } else if (status == SLASHED) {
-        // its key is spent: nothing can be done with it but to free its name
-        let (pool, admin, _, _, _) = world.parts();
-        administration::release_name(pool, admin, record);
+        // its key is spent: nothing can be done with it
+        assert!(!world.stands(record));
     } else if (call <= 5) {
         world.punish(record, books, index, random);
     } else if (status == UNBONDING) {
@@ -133,10 +127,10 @@ fun step(
         let amount = 1 + random.below(3_000_000_000);
         world.top_up(record, amount);
         books.deposit(index, amount);
-    } else if (call == 8 && world.pool().counts(record)) {
+    } else if (call == 8 && world.stands(record)) {
         world.issue_token(record);
     } else {
-        let (_, unbonding_ms, _, _) = world.pool().rules();
+        let (unbonding_ms, _, _) = world.pool().rules();
         *&mut books.until_ms[index] = world.clock().timestamp_ms() + unbonding_ms;
         world.ask_back(record);
         *&mut books.status[index] = UNBONDING;
@@ -158,9 +152,11 @@ fun punish(
     if (random.below(2) == 0) {
         world.slash(record, share);
     } else {
-        let (pool, _, _, _, _) = world.parts();
-        let (_, _, _, reporter_share) = pool.rules();
-        let reward = pool.slash(record, share, 7, b"", @0x5EE).destroy_for_testing();
+        let (pool, treasury, _, clock, _) = world.slasher_parts();
+        let (_, _, reporter_share) = pool.rules();
+        let reward = record
+            .slash(pool, treasury, taken, 7, b"", @0x5EE, clock)
+            .destroy_for_testing();
         assert_eq!(reward, ((taken as u256) * (reporter_share as u256) / 10_000) as u64);
         books.rewards = books.rewards + reward;
     };
@@ -172,13 +168,13 @@ fun punish(
 use fun change_rules as World.change_rules;
 
 fun change_rules(world: &mut World, random: &mut Random) {
-    let (pool, admin, _, _, _) = world.parts();
+    let (pool, admin, _, clock, _) = world.parts();
     let unbonding = bounds::unbonding_ms();
-    administration::set_minimum_stake(
-        pool,
-        admin,
-        bounds::minimum_stake().least() + random.below(sui(4)),
-    );
+    let minimum = bounds::minimum_stake().least() + random.below(sui(4));
+    // a rise while another is ahead is refused
+    if (minimum <= pool.minimum_for_standing(clock) || !pool.minimum_stake().has_next()) {
+        administration::set_minimum_stake(pool, admin, minimum, clock);
+    };
     administration::set_unbonding(
         pool,
         admin,
@@ -196,7 +192,7 @@ fun deposit(books: &mut Books, index: u64, amount: u64) {
 use fun audit as World.audit;
 
 fun audit(world: &World, records: &vector<StakeRecord>, books: &Books) {
-    let (minimum, _, _, _) = world.pool().rules();
+    let minimum = world.pool().minimum_for_standing(world.clock());
     let mut held = 0;
     let mut slashed = 0;
     records.length().do!(|index| {
@@ -208,12 +204,11 @@ fun audit(world: &World, records: &vector<StakeRecord>, books: &Books) {
         // nothing is held where nobody can get at it, and nothing counts that holds nothing
         assert_eq!(record.balance() == 0, status == SLASHED || status == WITHDRAWN);
         let stands = status == ACTIVE && books.balance[index] >= minimum;
-        assert_eq!(world.pool().counts(record), stands);
+        assert_eq!(world.stands(record), stands);
         held = held + record.balance();
         slashed = slashed + books.slashed[index];
     });
-    assert_eq!(world.pool().staked(), held);
-    assert_eq!(world.pool().treasury() + books.treasury_paid + books.rewards, slashed);
+    assert_eq!(world.treasury().value() + books.treasury_paid + books.rewards, slashed);
     assert_eq!(books.paid_in, held + slashed + books.paid_back);
 }
 
@@ -233,26 +228,16 @@ fun everybody_leaves(world: &mut World, records: &mut vector<StakeRecord>, books
             *&mut books.status[index] = WITHDRAWN;
         };
     });
-    let treasury = world.pool().treasury();
+    let treasury = world.treasury().value();
     if (treasury > 0) books.treasury_paid = books.treasury_paid + world.take_treasury(treasury);
     world.audit(records, books);
-    assert_eq!(world.pool().staked() + world.pool().treasury(), 0);
+    assert_eq!(world.treasury().value(), 0);
     assert_eq!(books.paid_in, books.paid_back + books.treasury_paid + books.rewards);
-    // whoever withdrew can come back, under the own name
+    // whoever withdrew can come back, with the same record
     records.length().do!(|index| {
         if (books.status[index] == WITHDRAWN) {
             world.act_as(account(index as u8 + 1));
             world.restake(&mut records[index], sui(5));
-        };
-    });
-    // and a slashed node's name goes to another once it is released
-    records.length().do!(|index| {
-        if (books.status[index] == SLASHED) {
-            let (pool, admin, _, _, _) = world.parts();
-            administration::release_name(pool, admin, &records[index]);
-            let heir = index as u8 + 100;
-            world.act_as(account(heir));
-            destroy(world.stake_as(name(index as u8 + 1), key(heir), sui(5)));
         };
     });
 }

@@ -4,11 +4,11 @@ module k3s_daas::releases_tests;
 
 use k3s_daas::{
     authority,
-    releases::{Self, ReleaseRegistry, ReleaseCap, ReleaseVersion},
+    releases::{Self, Image, ReleaseRegistry, ReleaseCap, ReleaseVersion},
     version,
     world::{Self, World, digest, pcr}
 };
-use std::unit_test::{assert_eq, destroy};
+use std::{string::String, unit_test::{assert_eq, destroy}};
 
 fun registry(): (World, ReleaseRegistry, ReleaseCap) {
     let mut world = world::begin();
@@ -32,20 +32,43 @@ fun v(major: u32, minor: u32, patch: u32): ReleaseVersion {
     releases::release_version(major, minor, patch)
 }
 
-fun approve(world: &World, registry: &mut ReleaseRegistry, cap: &ReleaseCap, v: ReleaseVersion) {
+/// A digest of its own for each number.
+fun numbered(number: u64): vector<u8> { std::hash::sha2_256(sui::bcs::to_bytes(&number)) }
+
+fun text(bytes: vector<u8>): String { bytes.to_string() }
+
+/// An image whose one PCR 11 is the number's.
+fun image(target: vector<u8>, number: u64): Image {
+    let pcr11 = vector[releases::phase_pcr(text(b""), numbered(number))];
     let measurements = vector[releases::launch_measurement(0, pcr(7))];
-    registry.approve(cap, v, digest(1), digest(2), measurements, world.clock());
+    releases::image(text(target), text(b"x86_64"), digest(1), pcr11, measurements)
+}
+
+/// Approves a version with one image, whose PCR 11 is made from the version.
+fun approve(world: &World, registry: &mut ReleaseRegistry, cap: &ReleaseCap, v: ReleaseVersion) {
+    let number = sui::bcs::to_bytes(&v).fold!(0, |sum, byte| sum * 256 % 1_000_003 + (byte as u64));
+    approve_images(world, registry, cap, v, vector[image(b"disk", number)]);
+}
+
+fun approve_images(
+    world: &World,
+    registry: &mut ReleaseRegistry,
+    cap: &ReleaseCap,
+    v: ReleaseVersion,
+    images: vector<Image>,
+) {
+    registry.approve(cap, v, images, digest(3), vector[], world.clock());
 }
 
 #[test]
 fun an_approved_release_counts_until_it_is_revoked() {
     let (world, mut registry, cap) = registry();
-    assert!(!registry.is_trusted(v(0, 1, 0)));
+    assert!(!registry.is_trusted(v(0, 1, 0), world.clock()));
     approve(&world, &mut registry, &cap, v(0, 1, 0));
-    assert!(registry.is_trusted(v(0, 1, 0)));
+    assert!(registry.is_trusted(v(0, 1, 0), world.clock()));
     assert_eq!(registry.releases().length(), 1);
-    registry.revoke(&cap, v(0, 1, 0), world.clock());
-    assert!(!registry.is_trusted(v(0, 1, 0)));
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
+    assert!(!registry.is_trusted(v(0, 1, 0), world.clock()));
     discard(world, registry, cap);
 }
 
@@ -54,10 +77,13 @@ fun earlier_releases_than_the_minimum_do_not_count() {
     let (world, mut registry, cap) = registry();
     approve(&world, &mut registry, &cap, v(0, 9, 9));
     approve(&world, &mut registry, &cap, v(1, 0, 0));
-    registry.set_minimum(&cap, v(1, 0, 0));
-    assert!(!registry.is_trusted(v(0, 9, 9)) && registry.is_trusted(v(1, 0, 0)));
+    registry.set_minimum(&cap, v(1, 0, 0), 0, world.clock());
+    assert!(
+        !registry.is_trusted(v(0, 9, 9), world.clock()) &&
+            registry.is_trusted(v(1, 0, 0), world.clock()),
+    );
     assert_eq!(registry.minimum(), v(1, 0, 0));
-    registry.remove(&cap, v(0, 9, 9));
+    registry.remove(&cap, v(0, 9, 9), world.clock());
     assert_eq!(registry.releases().length(), 1);
     discard(world, registry, cap);
 }
@@ -74,7 +100,7 @@ fun versions_are_in_the_order_of_their_numbers() {
 fun what_was_revoked_does_not_come_back() {
     let (world, mut registry, cap) = registry();
     approve(&world, &mut registry, &cap, v(0, 1, 0));
-    registry.revoke(&cap, v(0, 1, 0), world.clock());
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
     approve(&world, &mut registry, &cap, v(0, 1, 0));
     abort
 }
@@ -83,22 +109,22 @@ fun what_was_revoked_does_not_come_back() {
 fun a_release_is_revoked_once() {
     let (world, mut registry, cap) = registry();
     approve(&world, &mut registry, &cap, v(0, 1, 0));
-    registry.revoke(&cap, v(0, 1, 0), world.clock());
-    registry.revoke(&cap, v(0, 1, 0), world.clock());
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
     abort
 }
 
 #[test, expected_failure(abort_code = releases::EUnknownRelease)]
 fun an_unknown_release_is_not_revoked() {
     let (world, mut registry, cap) = registry();
-    registry.revoke(&cap, v(0, 1, 0), world.clock());
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
     abort
 }
 
 #[test, expected_failure(abort_code = releases::EVersionNotAhead)]
 fun the_minimum_is_a_release_that_counts() {
-    let (_world, mut registry, cap) = registry();
-    registry.set_minimum(&cap, v(0, 1, 0));
+    let (world, mut registry, cap) = registry();
+    registry.set_minimum(&cap, v(0, 1, 0), 0, world.clock());
     abort
 }
 
@@ -107,8 +133,8 @@ fun the_minimum_does_not_fall() {
     let (world, mut registry, cap) = registry();
     approve(&world, &mut registry, &cap, v(0, 1, 0));
     approve(&world, &mut registry, &cap, v(0, 2, 0));
-    registry.set_minimum(&cap, v(0, 2, 0));
-    registry.set_minimum(&cap, v(0, 1, 0));
+    registry.set_minimum(&cap, v(0, 2, 0), 0, world.clock());
+    registry.set_minimum(&cap, v(0, 1, 0), 0, world.clock());
     abort
 }
 
@@ -117,8 +143,8 @@ fun a_removed_release_does_not_come_back() {
     let (world, mut registry, cap) = registry();
     approve(&world, &mut registry, &cap, v(0, 1, 0));
     approve(&world, &mut registry, &cap, v(0, 2, 0));
-    registry.set_minimum(&cap, v(0, 2, 0));
-    registry.remove(&cap, v(0, 1, 0));
+    registry.set_minimum(&cap, v(0, 2, 0), 0, world.clock());
+    registry.remove(&cap, v(0, 1, 0), world.clock());
     approve(&world, &mut registry, &cap, v(0, 1, 0));
     abort
 }
@@ -127,28 +153,35 @@ fun a_removed_release_does_not_come_back() {
 fun a_release_that_counts_is_not_removed() {
     let (world, mut registry, cap) = registry();
     approve(&world, &mut registry, &cap, v(0, 1, 0));
-    registry.remove(&cap, v(0, 1, 0));
+    registry.remove(&cap, v(0, 1, 0), world.clock());
     abort
 }
 
 #[test, expected_failure(abort_code = releases::ETooManyReleases)]
 fun a_registry_can_always_be_read_whole() {
     let (world, mut registry, cap) = registry();
-    129u32.do!(|patch| approve(&world, &mut registry, &cap, v(0, 1, patch)));
+    33u32.do!(|patch| approve(&world, &mut registry, &cap, v(0, 1, patch)));
     abort
 }
 
 #[test, expected_failure(abort_code = releases::EInvalidDigest)]
 fun a_zero_root_hash_is_refused() {
-    let (world, mut registry, cap) = registry();
-    registry.approve(&cap, v(0, 1, 0), digest(0), digest(2), vector[], world.clock());
+    let (world, registry, cap) = registry();
+    let pcr11 = vector[releases::phase_pcr(text(b""), digest(2))];
+    releases::image(text(b"disk"), text(b"x86_64"), digest(0), pcr11, vector[]);
+    destroy(registry);
+    destroy(cap);
+    world.end();
     abort
 }
 
 #[test, expected_failure(abort_code = releases::EInvalidDigest)]
 fun a_pcr_of_another_bank_is_refused() {
-    let (world, mut registry, cap) = registry();
-    registry.approve(&cap, v(0, 1, 0), digest(1), pcr(2), vector[], world.clock());
+    let (world, registry, cap) = registry();
+    releases::phase_pcr(text(b""), pcr(2));
+    destroy(registry);
+    destroy(cap);
+    world.end();
     abort
 }
 
@@ -172,9 +205,9 @@ fun a_zero_measurement_is_refused() {
 
 #[test, expected_failure(abort_code = releases::ETooManyMeasurements)]
 fun a_release_has_few_measurements() {
-    let (world, mut registry, cap) = registry();
-    let many = vector::tabulate!(9, |_| releases::launch_measurement(1, pcr(1)));
-    registry.approve(&cap, v(0, 1, 0), digest(1), digest(2), many, world.clock());
+    let many = vector::tabulate!(5, |_| releases::launch_measurement(1, pcr(1)));
+    let pcr11 = vector[releases::phase_pcr(text(b""), digest(2))];
+    releases::image(text(b"disk"), text(b"x86_64"), digest(1), pcr11, many);
     abort
 }
 
@@ -218,10 +251,197 @@ fun a_registry_of_another_version_is_refused() {
 
 #[test]
 fun a_registry_is_migrated() {
-    let (mut world, mut registry, cap) = registry();
+    let (world, mut registry, cap) = registry();
     registry.set_version_for_testing(0);
-    let (pool, admin, _, _, _) = world.parts();
-    registry.migrate(pool, admin);
+    registry.migrate(world.pool());
     approve(&world, &mut registry, &cap, v(0, 1, 0));
     discard(world, registry, cap);
+}
+
+// --- images ---
+
+#[test]
+fun images_of_a_release_are_approved_together() {
+    let (world, mut registry, cap) = registry();
+    let images = vector[image(b"disk", 1), image(b"netboot", 2)];
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), images);
+    assert_eq!(registry.releases().length(), 1);
+    discard(world, registry, cap);
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidImages)]
+fun release_without_an_image_is_refused() {
+    let (world, mut registry, cap) = registry();
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), vector[]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidImages)]
+fun two_images_of_one_kind_are_refused() {
+    let (world, mut registry, cap) = registry();
+    let images = vector[image(b"disk", 1), image(b"disk", 2)];
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), images);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidImages)]
+fun nine_images_are_refused() {
+    let (world, mut registry, cap) = registry();
+    let images = vector::tabulate!(9, |index| image((index).to_string().into_bytes(), index));
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), images);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EMeasurementUsed)]
+fun removed_releases_pcr11_does_not_come_back() {
+    let (world, mut registry, cap) = registry();
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), vector[image(b"disk", 1)]);
+    approve_images(&world, &mut registry, &cap, v(0, 2, 0), vector[image(b"disk", 2)]);
+    registry.set_minimum(&cap, v(0, 2, 0), 0, world.clock());
+    registry.remove(&cap, v(0, 1, 0), world.clock());
+    approve_images(&world, &mut registry, &cap, v(0, 3, 0), vector[image(b"disk", 1)]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EMeasurementUsed)]
+fun revoked_releases_pcr11_does_not_come_back_in_another_phase() {
+    let (world, mut registry, cap) = registry();
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), vector[image(b"disk", 1)]);
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
+    let pcr11 = vector[
+        releases::phase_pcr(text(b""), numbered(2)),
+        releases::phase_pcr(text(b"boot"), numbered(1)),
+    ];
+    let image = releases::image(text(b"disk"), text(b"x86_64"), digest(1), pcr11, vector[]);
+    approve_images(&world, &mut registry, &cap, v(0, 2, 0), vector[image]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EMeasurementUsed)]
+fun two_images_have_two_values_of_pcr11() {
+    let (world, mut registry, cap) = registry();
+    let images = vector[image(b"disk", 1), image(b"netboot", 1)];
+    approve_images(&world, &mut registry, &cap, v(0, 1, 0), images);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidPhases)]
+fun image_without_a_pcr11_is_refused() {
+    releases::image(text(b"disk"), text(b"x86_64"), digest(1), vector[], vector[]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidPhases)]
+fun first_pcr11_is_the_stubs() {
+    let pcr11 = vector[releases::phase_pcr(text(b"boot"), digest(2))];
+    releases::image(text(b"disk"), text(b"x86_64"), digest(1), pcr11, vector[]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidPhases)]
+fun phases_of_an_image_differ() {
+    let pcr11 = vector::tabulate!(2, |number| releases::phase_pcr(text(b""), numbered(number)));
+    releases::image(text(b"disk"), text(b"x86_64"), digest(1), pcr11, vector[]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidName)]
+fun image_for_no_target_is_refused() {
+    let pcr11 = vector[releases::phase_pcr(text(b""), digest(2))];
+    releases::image(text(b""), text(b"x86_64"), digest(1), pcr11, vector[]);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidName)]
+fun endless_phases_are_refused() {
+    releases::phase_pcr(vector::tabulate!(33, |_| 97).to_string(), digest(2));
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EInvalidDigest)]
+fun release_without_a_manifest_is_refused() {
+    let (world, mut registry, cap) = registry();
+    let images = vector[image(b"disk", 1)];
+    registry.approve(&cap, v(0, 1, 0), images, b"", vector[], world.clock());
+    abort
+}
+
+// --- deadlines ---
+
+const DAY_MS: u64 = 86_400_000;
+
+#[test]
+fun revoked_release_counts_until_its_deadline() {
+    let (mut world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + DAY_MS, world.clock());
+    world.wait(DAY_MS - 1);
+    assert!(registry.is_trusted(v(0, 1, 0), world.clock()));
+    world.wait(1);
+    assert!(!registry.is_trusted(v(0, 1, 0), world.clock()));
+    discard(world, registry, cap);
+}
+
+#[test]
+fun deadline_is_brought_forward() {
+    let (world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + DAY_MS, world.clock());
+    registry.revoke(&cap, v(0, 1, 0), 0, world.clock());
+    assert!(!registry.is_trusted(v(0, 1, 0), world.clock()));
+    discard(world, registry, cap);
+}
+
+#[test, expected_failure(abort_code = releases::EAlreadyRevoked)]
+fun deadline_is_not_put_off() {
+    let (world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + DAY_MS, world.clock());
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + DAY_MS, world.clock());
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EDeadlineTooFar)]
+fun deadline_beyond_90_days_is_refused() {
+    let (world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + 90 * DAY_MS + 1, world.clock());
+    abort
+}
+
+#[test]
+fun older_releases_count_until_the_deadline() {
+    let (mut world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    approve(&world, &mut registry, &cap, v(0, 2, 0));
+    approve(&world, &mut registry, &cap, v(0, 3, 0));
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + DAY_MS, world.clock());
+    registry.set_minimum(&cap, v(0, 3, 0), world::now_ms() + 2 * DAY_MS, world.clock());
+    world.wait(DAY_MS);
+    // a sooner deadline stays
+    assert!(!registry.is_trusted(v(0, 1, 0), world.clock()));
+    assert!(registry.is_trusted(v(0, 2, 0), world.clock()));
+    world.wait(DAY_MS);
+    assert!(!registry.is_trusted(v(0, 2, 0), world.clock()));
+    assert!(registry.is_trusted(v(0, 3, 0), world.clock()));
+    discard(world, registry, cap);
+}
+
+#[test, expected_failure(abort_code = releases::EVersionNotAhead)]
+fun minimum_is_no_release_with_a_deadline() {
+    let (world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    registry.revoke(&cap, v(0, 1, 0), world::now_ms() + DAY_MS, world.clock());
+    registry.set_minimum(&cap, v(0, 1, 0), 0, world.clock());
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EStillTrusted)]
+fun release_within_its_deadline_is_not_removed() {
+    let (world, mut registry, cap) = registry();
+    approve(&world, &mut registry, &cap, v(0, 1, 0));
+    approve(&world, &mut registry, &cap, v(0, 2, 0));
+    registry.set_minimum(&cap, v(0, 2, 0), world::now_ms() + DAY_MS, world.clock());
+    registry.remove(&cap, v(0, 1, 0), world.clock());
+    abort
 }

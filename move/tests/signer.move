@@ -57,6 +57,20 @@ const ROUNDS: vector<u64> = vector[
 /// The known ed25519 public key, 32 bytes.
 public fun public_key(): vector<u8> { PUBLIC }
 
+/// The known ed25519 key with its flag.
+public fun flagged_key(): vector<u8> {
+    let mut key = x"00";
+    key.append(PUBLIC);
+    key
+}
+
+/// The known P-256 key with its flag.
+public fun p256_flagged_key(): vector<u8> {
+    let mut key = x"02";
+    key.append(P256_PUBLIC);
+    key
+}
+
 /// The known P-256 public key, 33 bytes.
 public fun p256_public_key(): vector<u8> { P256_PUBLIC }
 

@@ -7,8 +7,10 @@ use k3s_daas::{
     enclave::{Self, EnclaveConfig, Enclave, RegistrarCap},
     k8s_gateway::{Self, SealToken},
     node_key,
+    pool::{Self, Pool, AdminCap, SlasherCap},
     signer,
-    staking::{Self, Pool, StakeRecord, AdminCap, SlasherCap}
+    staking::{Self, StakeRecord},
+    treasury::Treasury
 };
 use std::{string::String, unit_test};
 use sui::{clock::{Self, Clock}, coin::{Self, Coin}, sui::SUI, test_scenario::{Self, Scenario}};
@@ -20,19 +22,22 @@ const NOW_MS: u64 = 1_700_000_000_000;
 public struct World {
     scenario: Scenario,
     pool: Pool,
+    treasury: Treasury,
     admin: AdminCap,
     slasher: SlasherCap,
     clock: Clock,
 }
 
+/// The pool is not open before the first stake.
 public fun begin(): World {
     let mut scenario = test_scenario::begin(ADMIN);
-    staking::init_for_testing(scenario.ctx());
+    pool::init_for_testing(scenario.ctx());
     scenario.next_tx(ADMIN);
     let mut clock = clock::create_for_testing(scenario.ctx());
     clock.set_for_testing(NOW_MS);
     World {
         pool: scenario.take_shared(),
+        treasury: scenario.take_shared(),
         admin: scenario.take_from_sender(),
         slasher: scenario.take_from_sender(),
         clock,
@@ -40,17 +45,18 @@ public fun begin(): World {
     }
 }
 
-/// Another pool, with its own capabilities.
+/// Another pool, open, with its own capabilities. Its treasury is `other_treasury`.
 public fun other(world: &mut World): (Pool, AdminCap, SlasherCap) {
     world.act_as(ADMIN);
-    staking::init_for_testing(world.scenario.ctx());
+    pool::init_for_testing(world.scenario.ctx());
     world.act_as(ADMIN);
-    (
-        world.scenario.take_shared(),
-        world.scenario.take_from_sender(),
-        world.scenario.take_from_sender(),
-    )
+    let mut pool = world.scenario.take_shared();
+    let admin = world.scenario.take_from_sender();
+    administration::open_pool(&mut pool, &admin);
+    (pool, admin, world.scenario.take_from_sender())
 }
+
+public fun other_treasury(world: &mut World): Treasury { world.scenario.take_shared() }
 
 public fun end(world: World) { unit_test::destroy(world) }
 
@@ -67,7 +73,21 @@ public fun parts(
     (&mut world.pool, &world.admin, &world.slasher, &mut world.clock, world.scenario.ctx())
 }
 
+/// The pool, its treasury, its slasher's capability, the clock, and the transaction.
+public fun slasher_parts(
+    world: &mut World,
+): (&mut Pool, &mut Treasury, &SlasherCap, &mut Clock, &mut TxContext) {
+    (&mut world.pool, &mut world.treasury, &world.slasher, &mut world.clock, world.scenario.ctx())
+}
+
+/// Opens the pool, if it is not open.
+public fun open(world: &mut World) {
+    if (!world.pool.is_open()) administration::open_pool(&mut world.pool, &world.admin);
+}
+
 public fun pool(world: &World): &Pool { &world.pool }
+
+public fun treasury(world: &World): &Treasury { &world.treasury }
 
 public fun clock(world: &World): &Clock { &world.clock }
 
@@ -102,39 +122,92 @@ public fun stake(world: &mut World, n: u8, amount: u64): StakeRecord {
     world.stake_as(name(n), key(n), amount)
 }
 
+/// The sender stakes, and is the beneficiary.
 public fun stake_as(
     world: &mut World,
     name: String,
     node_key: vector<u8>,
     amount: u64,
 ): StakeRecord {
+    let beneficiary = world.scenario.ctx().sender();
+    world.stake_for(name, node_key, beneficiary, amount)
+}
+
+public fun stake_for(
+    world: &mut World,
+    name: String,
+    node_key: vector<u8>,
+    beneficiary: address,
+    amount: u64,
+): StakeRecord {
+    world.open();
     let payment = world.coins(amount);
-    world.pool.stake_for_node(name, node_key, payment, &world.clock, world.scenario.ctx())
+    staking::stake_for_node(
+        &mut world.pool,
+        name,
+        node_key,
+        beneficiary,
+        payment,
+        &world.clock,
+        world.scenario.ctx(),
+    )
+}
+
+/// Whether the record counts.
+public fun stands(world: &World, record: &StakeRecord): bool {
+    staking::counts(&world.pool, record, &world.clock)
 }
 
 /// The calls below are the sender's.
 public fun restake(world: &mut World, record: &mut StakeRecord, amount: u64) {
     let payment = world.coins(amount);
-    world.pool.restake(record, payment, &world.clock, world.scenario.ctx());
+    staking::restake(&world.pool, record, payment, &world.clock, world.scenario.ctx());
 }
 
 public fun top_up(world: &mut World, record: &mut StakeRecord, amount: u64) {
     let payment = world.coins(amount);
-    world.pool.top_up(record, payment);
+    staking::top_up(&world.pool, record, payment);
 }
 
 public fun slash(world: &mut World, record: &mut StakeRecord, basis_points: u64) {
-    world.pool.slash_stake(&world.slasher, record, basis_points, 7, b"", &world.clock);
+    world.slash_with(record, basis_points, b"");
 }
 
+public fun slash_with(
+    world: &mut World,
+    record: &mut StakeRecord,
+    basis_points: u64,
+    evidence: vector<u8>,
+) {
+    staking::slash_stake(
+        &world.pool,
+        &mut world.treasury,
+        &world.slasher,
+        record,
+        basis_points,
+        7,
+        evidence,
+        &world.clock,
+    );
+}
+
+/// Withdraws, and takes what the beneficiary was paid.
 public fun withdraw(world: &mut World, record: &mut StakeRecord): u64 {
-    let coins = world.pool.withdraw_stake(record, &world.clock, world.scenario.ctx());
-    coins.burn_for_testing()
+    let beneficiary = record.beneficiary(&world.clock);
+    staking::withdraw_stake(&world.pool, record, &world.clock, world.scenario.ctx());
+    world.paid(beneficiary)
+}
+
+/// Takes the coin that an account was paid last.
+public fun paid(world: &mut World, account: address): u64 {
+    let sender = world.scenario.ctx().sender();
+    world.act_as(sender);
+    world.scenario.take_from_address<Coin<SUI>>(account).burn_for_testing()
 }
 
 public fun ask_back(world: &mut World, record: &mut StakeRecord) {
     k8s_gateway::request_unstake_without_token(
-        &mut world.pool,
+        &world.pool,
         record,
         &world.clock,
         world.scenario.ctx(),
@@ -174,7 +247,7 @@ public fun renew(world: &mut World, record: &mut StakeRecord, token: SealToken) 
 
 public fun ask_back_with(world: &mut World, record: &mut StakeRecord, token: SealToken) {
     k8s_gateway::request_unstake(
-        &mut world.pool,
+        &world.pool,
         record,
         token,
         &world.clock,
@@ -186,10 +259,28 @@ public fun counts(world: &World, record: &StakeRecord, token: &SealToken): bool 
     k8s_gateway::is_valid(&world.pool, record, token, &world.clock)
 }
 
-/// What the pool keeps in its treasury is its administrator's to take.
+/// What slashes brought in is the administrator's to take.
 public fun take_treasury(world: &mut World, amount: u64): u64 {
-    let (pool, admin, _, _, ctx) = world.parts();
-    administration::withdraw_treasury(pool, admin, amount, ctx).burn_for_testing()
+    administration::withdraw_treasury(
+        &world.pool,
+        &mut world.treasury,
+        &world.admin,
+        amount,
+        world.scenario.ctx(),
+    ).burn_for_testing()
+}
+
+/// An offence that takes all of a stake: of reason 7, as long as the pool is not open.
+public fun offence(world: &mut World, basis_points: u64, daily_cap: u64) {
+    administration::set_offence(
+        &mut world.pool,
+        &world.admin,
+        7,
+        basis_points,
+        daily_cap,
+        true,
+        &world.clock,
+    );
 }
 
 /// PCRs 0, 1 and 2 of the image that masters run.
@@ -223,7 +314,7 @@ public fun master(world: &mut World, config: &mut EnclaveConfig): Enclave {
     config.register_attested_for_testing(
         now_ms,
         pcrs(),
-        signer::public_key(),
+        signer::flagged_key(),
         digest(0x71),
         &world.clock,
     );

@@ -39,10 +39,16 @@ async function load(entry) {
 
 const input = (files) => ({ files, network: "mainnet", fetcher: new Framework(), lintFlag: "all" });
 
+/** The modules of a package, in bytecode (base64), or an error. */
+export async function compile(files) {
+  const compiler = await load("lite");
+  return compiler.prepareMovePackagePublish(input(files));
+}
+
 /** Compiles as `sui client publish` would; a warning is a failure. */
 export async function build() {
   const compiler = await load("lite");
-  const result = await compiler.prepareMovePackagePublish(input(await snapshot(PACKAGE)));
+  const result = await compile(await snapshot(PACKAGE));
   if ("error" in result) {
     console.error(result.error);
     return false;
@@ -69,9 +75,13 @@ function only(filter, source) {
   );
 }
 
-/** Runs the unit tests; at least one must run, and none may fail. */
+/** Runs the unit tests of the package; at least one must run, and none may fail. */
 export async function test(filter) {
-  const files = await snapshot(PACKAGE);
+  return testFiles(await snapshot(PACKAGE), filter);
+}
+
+/** Runs the unit tests of these files. */
+export async function testFiles(files, filter) {
   if (filter) {
     for (const path of Object.keys(files).filter((path) => path.startsWith("tests/")))
       files[path] = only(filter, files[path]);

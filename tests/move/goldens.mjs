@@ -2,6 +2,8 @@
 // decodes. move/tests/goldens.move: the same bytes, for the Move tests.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { modulesOf } from "./abi.mjs";
+import { read } from "./bytecode.mjs";
 import { PACKAGE, snapshot } from "./files.mjs";
 import { formatted } from "./format.mjs";
 import { goldenAddresses, goldenValues } from "./values.mjs";
@@ -25,6 +27,27 @@ async function aborts() {
   return found;
 }
 
+/** The functions of each module in the order of the bytecode, which an abort's location counts. */
+const functionOrder = (modules) =>
+  Object.fromEntries(modules.map(({ name, functions }) => [name, functions.map((f) => f.name)]));
+
+/** Each abort with the functions that raise it. */
+function located(found, modules) {
+  const raised = new Map();
+  for (const { name: module, functions } of modules)
+    for (const { name, aborts: sites } of functions)
+      for (const { code } of sites) {
+        // an `#[error]` constant: 0b1100 above the code
+        if (code >> 60n !== 0b1100n) continue;
+        const key = `${module} ${(code >> 48n) & 0xffn}`;
+        raised.set(key, (raised.get(key) ?? new Set()).add(name));
+      }
+  return found.map((abort) => ({
+    ...abort,
+    functions: [...(raised.get(`${abort.module} ${abort.code}`) ?? [])],
+  }));
+}
+
 const functionName = ({ name, case: state }) =>
   `${name.replace("::", "_")}${state ? `_${state}` : ""}`
     .replace(/([a-z])([A-Z])/g, "$1_$2")
@@ -33,7 +56,15 @@ const functionName = ({ name, case: state }) =>
 async function contents() {
   const structs = goldenValues();
   const addresses = goldenAddresses();
-  const json = JSON.stringify({ structs, addresses, aborts: await aborts() }, null, 2);
+  const modules = read(await modulesOf(await snapshot(PACKAGE)));
+  const found = located(await aborts(), modules);
+  const unraised = found.filter(({ functions }) => !functions.length);
+  if (unraised.length) throw new Error(`nothing raises ${unraised.map(({ name }) => name)}`);
+  const json = JSON.stringify(
+    { structs, addresses, aborts: found, functions: functionOrder(modules) },
+    null,
+    2,
+  );
   const move = [
     "// The bytes of goldens.json. Written by `node tests/move/run.mjs goldens --write`.",
     "#[test_only]",

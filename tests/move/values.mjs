@@ -1,8 +1,6 @@
 // One value, or a few, of every struct and event that a node, a master or a person decodes. The
 // Move tests bring each about by real calls, put these ids in the place of theirs, and compare.
-import { option, struct, types, vector } from "./bcs.mjs";
-
-const { u8, u16, u32, u64, bool, id, bytes, string } = types;
+import { layouts } from "./layouts.mjs";
 
 const repeat = (byte, length = 32) => `0x${byte.repeat(length)}`;
 const PACKAGE_ADDRESS = repeat("da");
@@ -13,7 +11,9 @@ const TOKEN = repeat("44");
 const SLASHER_CAP = repeat("55");
 const ADMIN_CAP = repeat("66");
 const NODE_KEY = `0x00${"77".repeat(32)}`;
-const NAMES = repeat("88");
+const TREASURY = repeat("88");
+const BENEFICIARY = repeat("34");
+const NEXT_BENEFICIARY = repeat("35");
 const ADMIN = repeat("99");
 const NOBODY = repeat("00");
 const EVIDENCE = repeat("ee");
@@ -23,8 +23,12 @@ const DIRECTORY = repeat("cc");
 const REGISTRAR_CAP = repeat("dd");
 const REGISTRY = repeat("ab");
 const RELEASE_CAP = repeat("cd");
+const VAULT = repeat("fa");
+const EPOCH = repeat("fb");
+const MANIFEST = repeat("03");
+const ROOT = repeat("04");
 const REPORTER = repeat("fe");
-const PUBLIC_KEY = repeat("71");
+const PUBLIC_KEY = `0x00${"71".repeat(32)}`;
 const TLS_KEY = repeat("72");
 const ROOT_HASH = repeat("01");
 const PCR11 = repeat("02");
@@ -34,182 +38,11 @@ const NODE_ID = "edge-0001";
 const STAKED_AT_MS = 1_700_000_000_000;
 const UNTIL_MS = STAKED_AT_MS + 1_000 + 604_800_000;
 const EXPIRES_MS = STAKED_AT_MS + 2_592_000_000;
-
-const table = struct({ id, size: u64 });
-
-const masterInfo = struct({ url: string, enclave: id, public_key: bytes, tls_key_sha256: bytes });
-const releaseVersion = struct({ major: u32, minor: u32, patch: u32 });
-const release = struct({
-  version: releaseVersion,
-  root_hash: bytes,
-  pcr11: bytes,
-  launch_measurements: vector(struct({ tee: u8, digest: bytes })),
-  approved_at_ms: u64,
-  revoked_at_ms: option(u64),
-});
-
-/** Name → layout. */
-const layouts = {
-  "staking::Pool": struct({
-    id,
-    version: u64,
-    minimum_stake: u64,
-    unbonding_ms: u64,
-    seal_token_ms: u64,
-    reporter_basis_points: u64,
-    treasury: u64,
-    staked: u64,
-    names: table,
-  }),
-  "staking::StakeRecord": struct({
-    id,
-    version: u64,
-    pool: id,
-    staker: id,
-    node_id: string,
-    node_key: bytes,
-    balance: u64,
-    status: u8,
-    staked_at_ms: u64,
-    unbonding_until_ms: option(u64),
-    slashed: u64,
-    seal_token: option(id),
-  }),
-  "staking::AdminCap": struct({ id, pool: id }),
-  "staking::SlasherCap": struct({ id, pool: id }),
-  "staking::PoolCreated": struct({ pool: id, admin_cap: id, creator: id }),
-  "staking::Staked": struct({ pool: id, record: id, staker: id, node_id: string, amount: u64 }),
-  "staking::Restaked": struct({ pool: id, record: id, staker: id, node_id: string, amount: u64 }),
-  "staking::ToppedUp": struct({ record: id, amount: u64, balance: u64 }),
-  "staking::UnstakeRequested": struct({ record: id, until_ms: u64 }),
-  "staking::UnstakeCancelled": struct({ record: id }),
-  "staking::Slashed": struct({
-    pool: id,
-    record: id,
-    amount: u64,
-    remaining: u64,
-    reason: u16,
-    evidence: bytes,
-    reporter: id,
-    reward: u64,
-  }),
-  "staking::Withdrawn": struct({ record: id, amount: u64 }),
-  "k8s_gateway::SealToken": struct({
-    id,
-    record: id,
-    node_key: bytes,
-    issued_at_ms: u64,
-    expires_at_ms: u64,
-  }),
-  "k8s_gateway::SealTokenIssued": struct({ record: id, token: id, expires_at_ms: u64 }),
-  "k8s_gateway::SealTokenBurnt": struct({ record: id, token: id }),
-  "k8s_gateway::MasterDirectory": struct({
-    id,
-    version: u64,
-    pool: id,
-    masters: vector(masterInfo),
-  }),
-  "k8s_gateway::MasterInfo": masterInfo,
-  "k8s_gateway::DirectoryCreated": struct({ directory: id, pool: id }),
-  "k8s_gateway::MasterListed": struct({ directory: id, enclave: id, url: string }),
-  "k8s_gateway::MasterRemoved": struct({ directory: id, enclave: id }),
-  "enclave::EnclaveConfig": struct({
-    id,
-    version: u64,
-    pool: id,
-    config_version: u64,
-    minimum_config_version: u64,
-    pcr0: bytes,
-    pcr1: bytes,
-    pcr2: bytes,
-    document_age_ms: u64,
-    evidence_age_ms: u64,
-    effective_from_ms: u64,
-  }),
-  "enclave::Enclave": struct({
-    id,
-    version: u64,
-    config: id,
-    config_version: u64,
-    public_key: bytes,
-    tls_key_sha256: bytes,
-    nonce: u64,
-    registered_at_ms: u64,
-    effective_from_ms: u64,
-    retired: bool,
-  }),
-  "enclave::RegistrarCap": struct({ id, config: id }),
-  // what an enclave signs for a slash
-  "enclave::IntentMessage": struct({
-    domain: bytes,
-    intent: u8,
-    enclave: id,
-    config_version: u64,
-    nonce: u64,
-    timestamp_ms: u64,
-    data: struct({
-      pool: id,
-      record: id,
-      basis_points: u64,
-      reason: u16,
-      evidence: bytes,
-      reporter: id,
-    }),
-  }),
-  "enclave::EnclaveConfigChanged": struct({
-    config: id,
-    pool: id,
-    config_version: u64,
-    minimum_config_version: u64,
-    effective_from_ms: u64,
-  }),
-  "enclave::EnclaveRegistered": struct({
-    config: id,
-    enclave: id,
-    config_version: u64,
-    public_key: bytes,
-    registrar: option(id),
-  }),
-  "enclave::EnclaveRetired": struct({ config: id, enclave: id }),
-  // what a node signs so that another account may stake for it
-  "delegation::StakeProof": struct({
-    domain: bytes,
-    pool: id,
-    staker: id,
-    node_id: string,
-    node_key: bytes,
-  }),
-  "releases::ReleaseRegistry": struct({
-    id,
-    version: u64,
-    pool: id,
-    minimum: releaseVersion,
-    releases: vector(release),
-  }),
-  "releases::ReleaseCap": struct({ id, registry: id }),
-  "releases::RegistryCreated": struct({ registry: id, pool: id }),
-  "releases::ReleaseApproved": struct({
-    registry: id,
-    version: releaseVersion,
-    root_hash: bytes,
-    pcr11: bytes,
-  }),
-  "releases::ReleaseRevoked": struct({ registry: id, version: releaseVersion }),
-  "releases::ReleaseRemoved": struct({ registry: id, version: releaseVersion }),
-  "releases::MinimumReleaseChanged": struct({ registry: id, minimum: releaseVersion }),
-  "administration::RulesChanged": struct({
-    pool: id,
-    minimum_stake: u64,
-    unbonding_ms: u64,
-    seal_token_ms: u64,
-    reporter_basis_points: u64,
-  }),
-  "administration::TreasuryWithdrawn": struct({ pool: id, amount: u64, remaining: u64 }),
-  "administration::NameReleased": struct({ pool: id, record: id, node_id: string }),
-  "authority::CapabilityIssued": struct({ object: id, capability: id, effective_from_ms: u64 }),
-  "authority::CapabilityRevoked": struct({ object: id, capability: id }),
-  "version::Migrated": struct({ object: id, from: u64, to: u64 }),
-};
+const DAY_MS = 86_400_000;
+/** After the notice. */
+const NOTICE_MS = STAKED_AT_MS + 15 * DAY_MS;
+/** The day of the Unix epoch on which the tests' clock begins. */
+const DAY = Math.floor(STAKED_AT_MS / DAY_MS);
 
 const hex = (text) => `0x${Buffer.from(text).toString("hex")}`;
 
@@ -218,15 +51,46 @@ const first = { major: 0, minor: 1, patch: 0 };
 const second = { major: 0, minor: 2, patch: 3 };
 const released = {
   version: first,
-  root_hash: ROOT_HASH,
-  pcr11: PCR11,
-  launch_measurements: [{ tee: 0, digest: LAUNCH }],
+  images: [
+    {
+      target: "disk",
+      architecture: "x86_64",
+      root_hash: ROOT_HASH,
+      pcr11: [
+        { phases: "", digest: PCR11 },
+        { phases: "boot", digest: repeat("05") },
+      ],
+      launch_measurements: [{ tee: 0, digest: LAUNCH }],
+    },
+  ],
+  manifest: MANIFEST,
+  places: ["https://r.example.org/0.1.0/"],
   approved_at_ms: STAKED_AT_MS,
   revoked_at_ms: STAKED_AT_MS + 1,
+  gone_by_ms: STAKED_AT_MS + DAY_MS,
 };
+const standing = {
+  version: second,
+  images: [
+    {
+      target: "netboot",
+      architecture: "aarch64",
+      root_hash: ROOT_HASH,
+      pcr11: [{ phases: "", digest: repeat("06") }],
+      launch_measurements: [],
+    },
+  ],
+  manifest: MANIFEST,
+  places: [],
+  approved_at_ms: STAKED_AT_MS,
+  revoked_at_ms: null,
+  gone_by_ms: null,
+};
+const fixed = (current) => ({ current, next: null, from_ms: 0 });
+const epochRoot = { root: ROOT, total_points: 10, leaves: 2, budget: 1_000_000_000 };
 const rules = {
   pool: POOL,
-  minimum_stake: 2_000_000_000,
+  minimum_stake: { current: 1_000_000_000, next: 2_000_000_000, from_ms: NOTICE_MS },
   unbonding_ms: 604_800_000,
   seal_token_ms: 2_592_000_000,
   reporter_basis_points: 1_000,
@@ -237,50 +101,92 @@ const record = (change) => ({
   version: 1,
   pool: POOL,
   staker: STAKER,
+  beneficiary: fixed(BENEFICIARY),
   node_id: NODE_ID,
   node_key: NODE_KEY,
   balance: 1_500_000_000,
   status: 0,
   staked_at_ms: STAKED_AT_MS,
   unbonding_until_ms: null,
+  unbonding_by_beneficiary: false,
   slashed: 0,
   seal_token: null,
+  maintenance: [],
   ...change,
 });
 
 /** [name, case or null, value]: a struct that has several states has a case for each. */
 const values = [
   [
-    "staking::Pool",
+    "pool::Pool",
     null,
     {
       id: POOL,
       version: 1,
-      minimum_stake: 1_000_000_000,
+      open: true,
+      minimum_stake: fixed(1_000_000_000),
       unbonding_ms: 604_800_000,
       seal_token_ms: 2_592_000_000,
       reporter_basis_points: 1_000,
-      treasury: 500_000_000,
-      staked: 1_500_000_000,
-      names: { id: NAMES, size: 1 },
+      offences: [
+        {
+          reason: 7,
+          penalty: {
+            current: { basis_points: 2_500, daily_cap_basis_points: 5_000, in_force: true },
+            next: { basis_points: 10_000, daily_cap_basis_points: 10_000, in_force: true },
+            from_ms: NOTICE_MS,
+          },
+        },
+      ],
+      treasury: TREASURY,
     },
+  ],
+  [
+    "treasury::Treasury",
+    null,
+    { id: TREASURY, version: 1, pool: POOL, balance: 500_000_000 },
   ],
   ["staking::StakeRecord", "staked", record({})],
   ["staking::StakeRecord", "active", record({ seal_token: TOKEN })],
   [
     "staking::StakeRecord",
     "unbonding",
-    record({ status: 1, unbonding_until_ms: UNTIL_MS, slashed: 500_000_000 }),
+    record({
+      status: 1,
+      unbonding_until_ms: UNTIL_MS,
+      unbonding_by_beneficiary: true,
+      slashed: 500_000_000,
+    }),
   ],
   ["staking::StakeRecord", "slashed", record({ balance: 0, status: 2, slashed: 2_000_000_000 })],
+  [
+    "staking::StakeRecord",
+    "changing",
+    record({
+      beneficiary: { current: BENEFICIARY, next: NEXT_BENEFICIARY, from_ms: NOTICE_MS },
+      maintenance: [{ from_ms: STAKED_AT_MS, until_ms: STAKED_AT_MS + DAY_MS }],
+    }),
+  ],
   ["staking::StakeRecord", "withdrawn", record({ balance: 0, status: 3, slashed: 500_000_000 })],
-  ["staking::AdminCap", null, { id: ADMIN_CAP, pool: POOL }],
-  ["staking::SlasherCap", null, { id: SLASHER_CAP, pool: POOL }],
-  ["staking::PoolCreated", null, { pool: POOL, admin_cap: ADMIN_CAP, creator: ADMIN }],
+  ["pool::AdminCap", null, { id: ADMIN_CAP, pool: POOL }],
+  ["pool::SlasherCap", null, { id: SLASHER_CAP, pool: POOL }],
+  [
+    "pool::PoolCreated",
+    null,
+    { pool: POOL, treasury: TREASURY, admin_cap: ADMIN_CAP, creator: ADMIN },
+  ],
+  ["pool::PoolOpened", null, { pool: POOL }],
   [
     "staking::Staked",
     null,
-    { pool: POOL, record: RECORD, staker: STAKER, node_id: NODE_ID, amount: 1_500_000_000 },
+    {
+      pool: POOL,
+      record: RECORD,
+      staker: STAKER,
+      beneficiary: BENEFICIARY,
+      node_id: NODE_ID,
+      amount: 1_500_000_000,
+    },
   ],
   [
     "staking::Restaked",
@@ -288,7 +194,7 @@ const values = [
     { pool: POOL, record: RECORD, staker: STAKER, node_id: NODE_ID, amount: 1_000_000_000 },
   ],
   ["staking::ToppedUp", null, { record: RECORD, amount: 500_000_000, balance: 2_000_000_000 }],
-  ["staking::UnstakeRequested", null, { record: RECORD, until_ms: UNTIL_MS }],
+  ["staking::UnstakeRequested", null, { record: RECORD, until_ms: UNTIL_MS, by_beneficiary: true }],
   ["staking::UnstakeCancelled", null, { record: RECORD }],
   [
     "staking::Slashed",
@@ -304,7 +210,22 @@ const values = [
       reward: 0,
     },
   ],
-  ["staking::Withdrawn", null, { record: RECORD, amount: 1_500_000_000 }],
+  [
+    "staking::Withdrawn",
+    null,
+    { record: RECORD, amount: 1_500_000_000, beneficiary: BENEFICIARY },
+  ],
+  [
+    "beneficiary::BeneficiaryChanged",
+    null,
+    { record: RECORD, beneficiary: NEXT_BENEFICIARY, from_ms: NOTICE_MS },
+  ],
+  [
+    "maintenance::MaintenanceBegan",
+    null,
+    { record: RECORD, from_ms: STAKED_AT_MS, until_ms: STAKED_AT_MS + DAY_MS },
+  ],
+  ["maintenance::MaintenanceEnded", null, { record: RECORD, at_ms: STAKED_AT_MS + 1_000 }],
   [
     "k8s_gateway::SealToken",
     null,
@@ -358,7 +279,7 @@ const values = [
       config_version: 1,
       public_key: PUBLIC_KEY,
       tls_key_sha256: TLS_KEY,
-      nonce: 0,
+      evidence: EVIDENCE,
       registered_at_ms: STAKED_AT_MS,
       effective_from_ms: STAKED_AT_MS,
       retired: false,
@@ -366,7 +287,7 @@ const values = [
   ],
   ["enclave::RegistrarCap", null, { id: REGISTRAR_CAP, config: CONFIG }],
   [
-    "enclave::IntentMessage",
+    "slashing::Verdict",
     null,
     {
       domain: hex("k3s-daas/enclave/v1"),
@@ -378,11 +299,23 @@ const values = [
       data: {
         pool: POOL,
         record: RECORD,
-        basis_points: 2_500,
         reason: 7,
         evidence: EVIDENCE,
         reporter: REPORTER,
       },
+    },
+  ],
+  [
+    "rewards::EpochRoot",
+    null,
+    {
+      domain: hex("k3s-daas/enclave/v1"),
+      intent: 2,
+      enclave: ENCLAVE,
+      config_version: 1,
+      nonce: 0,
+      timestamp_ms: (DAY + 8) * DAY_MS,
+      data: { vault: VAULT, epoch: 0, ...epochRoot },
     },
   ],
   [
@@ -405,20 +338,10 @@ const values = [
       config_version: 1,
       public_key: PUBLIC_KEY,
       registrar: REGISTRAR_CAP,
+      evidence: EVIDENCE,
     },
   ],
   ["enclave::EnclaveRetired", null, { config: CONFIG, enclave: ENCLAVE }],
-  [
-    "delegation::StakeProof",
-    null,
-    {
-      domain: hex("k3s-daas/stake/v1"),
-      pool: POOL,
-      staker: STAKER,
-      node_id: NODE_ID,
-      node_key: NODE_KEY,
-    },
-  ],
   [
     "releases::ReleaseRegistry",
     null,
@@ -427,10 +350,7 @@ const values = [
       version: 1,
       pool: POOL,
       minimum: second,
-      releases: [
-        { ...released, version: second, launch_measurements: [], revoked_at_ms: null },
-        released,
-      ],
+      releases: [standing, released],
     },
   ],
   ["releases::ReleaseCap", null, { id: RELEASE_CAP, registry: REGISTRY }],
@@ -438,18 +358,86 @@ const values = [
   [
     "releases::ReleaseApproved",
     null,
-    { registry: REGISTRY, version: first, root_hash: ROOT_HASH, pcr11: PCR11 },
+    { registry: REGISTRY, version: first, manifest: MANIFEST },
   ],
-  ["releases::ReleaseRevoked", null, { registry: REGISTRY, version: first }],
+  [
+    "releases::ReleaseRevoked",
+    null,
+    { registry: REGISTRY, version: first, gone_by_ms: STAKED_AT_MS + DAY_MS },
+  ],
   ["releases::ReleaseRemoved", null, { registry: REGISTRY, version: first }],
-  ["releases::MinimumReleaseChanged", null, { registry: REGISTRY, minimum: second }],
+  [
+    "releases::MinimumReleaseChanged",
+    null,
+    { registry: REGISTRY, minimum: second, gone_by_ms: STAKED_AT_MS + 2 * DAY_MS },
+  ],
   ["administration::RulesChanged", null, rules],
   [
     "administration::TreasuryWithdrawn",
     null,
     { pool: POOL, amount: 100_000_000, remaining: 400_000_000 },
   ],
-  ["administration::NameReleased", null, { pool: POOL, record: RECORD, node_id: NODE_ID }],
+  [
+    "administration::OffenceChanged",
+    null,
+    {
+      pool: POOL,
+      reason: 7,
+      basis_points: 10_000,
+      daily_cap_basis_points: 10_000,
+      in_force: true,
+      from_ms: NOTICE_MS,
+    },
+  ],
+  [
+    "rewards::Vault",
+    null,
+    {
+      id: VAULT,
+      version: 1,
+      pool: POOL,
+      funds: 5_000_000_000,
+      first_day: DAY + 1,
+      epoch_days: 7,
+      objection_ms: DAY_MS,
+      claim_ms: 90 * DAY_MS,
+      most_budget: 2_000_000_000,
+    },
+  ],
+  [
+    "rewards::Epoch",
+    null,
+    {
+      id: EPOCH,
+      version: 1,
+      vault: VAULT,
+      pool: POOL,
+      number: 0,
+      first_day: DAY + 1,
+      days: 7,
+      ...epochRoot,
+      funds: 1_000_000_000,
+      enclave: ENCLAVE,
+      claimable_from_ms: (DAY + 9) * DAY_MS,
+      claimable_until_ms: (DAY + 99) * DAY_MS,
+      state: 0,
+    },
+  ],
+  ["rewards::VaultCreated", null, { vault: VAULT, pool: POOL }],
+  ["rewards::VaultFunded", null, { vault: VAULT, amount: 5_000_000_000, funds: 5_000_000_000 }],
+  ["rewards::BudgetChanged", null, { vault: VAULT, most_budget: 2_000_000_000 }],
+  [
+    "rewards::RootPublished",
+    null,
+    { vault: VAULT, epoch: EPOCH, number: 0, ...epochRoot, enclave: ENCLAVE },
+  ],
+  ["rewards::EpochVoided", null, { epoch: EPOCH, enclave: null, returned: 1_000_000_000 }],
+  [
+    "rewards::RewardPaid",
+    null,
+    { epoch: EPOCH, record: RECORD, beneficiary: BENEFICIARY, points: 4, amount: 400_000_000 },
+  ],
+  ["rewards::EpochClosed", null, { epoch: EPOCH, returned: 600_000_000 }],
   [
     "authority::CapabilityIssued",
     null,
@@ -486,7 +474,15 @@ export function goldenAddresses() {
       config: CONFIG,
       key_type: "enclave::EnclaveKey",
       public_key: PUBLIC_KEY,
-      address: "0xbfd4bc486bc14ea98e4bae1eaa42e6c8f61301c79b433c4175e4c059da413747",
+      address: "0x33618b6c475b2d2e20613158844fc20b519343ffaa2808b7b7fe990c4993e20f",
+    },
+    {
+      name: "epoch_address",
+      package: PACKAGE_ADDRESS,
+      vault: VAULT,
+      key_type: "rewards::EpochKey",
+      number: 5,
+      address: "0xfb7063329d6cde22981fc83a2385812dc11064e6a98ad0d1a697494a3ea64b68",
     },
   ];
 }

@@ -75,7 +75,7 @@ async fn proportional(devnet: &Devnet, pid: i32) -> Result<u64> {
     let control = devnet.cluster.control()?;
     let file: FileState = control
         .command(
-            devnet.node_id(),
+            &devnet.node_name()?,
             &Command::Read {
                 path: path.clone().into(),
             },

@@ -10,6 +10,8 @@ use sui_sdk_types::hash::Hasher;
 pub struct Administration {
     /// The `AdminCap` of the pool.
     pub admin_cap: ObjectId,
+    /// The `Treasury` of the pool.
+    pub treasury: ObjectId,
     /// The `EnclaveConfig`.
     pub enclave_config: ObjectId,
     /// The `RegistrarCap` of that, listed and in effect.
@@ -34,6 +36,7 @@ impl Administration {
         };
         Self {
             admin_cap: derive("AdminCap"),
+            treasury: derive("Treasury"),
             enclave_config: derive("EnclaveConfig"),
             registrar_cap: derive("RegistrarCap"),
             directory: derive("MasterDirectory"),

@@ -56,6 +56,9 @@ pub struct Genesis {
     /// Who owns the slasher cap, and the other capabilities too: on Sui, whoever publishes the
     /// package gets its slasher's and its administrator's.
     pub slasher: Address,
+    /// Whether the pool takes no stakes until its administrator opens it.
+    #[serde(default)]
+    pub closed: bool,
     /// Accounts with coins.
     #[serde(default)]
     pub accounts: Vec<Account>,

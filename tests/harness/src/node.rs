@@ -92,7 +92,7 @@ pub async fn joined(machine: &Machine, devnet: &Devnet) -> Result<NodeSummary> {
 /// # Errors
 /// When that does not come true in time.
 pub async fn ready(machine: &Machine, devnet: &Devnet) -> Result<NodeSummary> {
-    let name = devnet.node_id();
+    let name = &devnet.node_name()?;
     eventually(
         "the node is ready in the cluster",
         machine.patience(),
@@ -139,7 +139,7 @@ pub async fn switch_off(machine: &mut Machine) -> Result<()> {
 pub async fn pod(devnet: &Devnet) -> Result<PodState> {
     let control = devnet.cluster.control()?;
     control
-        .command(devnet.node_id(), &Command::Pod)
+        .command(&devnet.node_name()?, &Command::Pod)
         .await
         .context("cannot ask for the pod")
 }
@@ -170,7 +170,7 @@ pub async fn running_pod(machine: &Machine, devnet: &Devnet) -> Result<PodState>
 pub async fn processes(devnet: &Devnet) -> Result<Vec<Process>> {
     let control = devnet.cluster.control()?;
     let answer: Processes = control
-        .command(devnet.node_id(), &Command::Processes)
+        .command(&devnet.node_name()?, &Command::Processes)
         .await
         .context("cannot ask for the processes")?;
     Ok(answer.processes)

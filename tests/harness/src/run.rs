@@ -203,7 +203,7 @@ impl Desk {
             "the boot menu still chooses the reset"
         );
         // as its administrator has to: the cluster still knows the node by a password that it has forgotten
-        devnet.cluster.remove_node(devnet.node_id()).await?;
+        devnet.cluster.remove_node(&devnet.node_name()?).await?;
         self.disk.write_configuration(&devnet.sealed_node_toml()?)?;
         asker
             .tell("keys and state are wiped; the node starts as a new one, with its configuration")

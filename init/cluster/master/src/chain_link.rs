@@ -1,6 +1,7 @@
 //! The chain, connected when it is first needed.
 
 use std::future::Future;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use attest::tee_report::TeeKind;
 use attest_verify::{LaunchMeasurement, Release, Standing};
@@ -83,37 +84,52 @@ impl StakeReader for ChainLink {
             .await?
             .corroborated_releases(registry)
             .await?;
-        Ok(releases(&known))
+        Ok(releases(&known, now_ms()))
     }
 }
 
-/// What the chain says of each release of a registry.
-fn releases(known: &chain::Releases) -> Vec<Release> {
+/// What the chain says of each image of a registry's releases, at a time in milliseconds since the Unix
+/// epoch.
+fn releases(known: &chain::Releases, now_ms: u64) -> Vec<Release> {
     let minimum = known.minimum.to_string();
-    let release = |release: &chain::Release| Release {
-        version: release.version.to_string(),
-        pcr11: release.pcr11,
-        launch_measurements: release
-            .launch_measurements
-            .iter()
-            .filter_map(|launch| {
-                Some(LaunchMeasurement {
-                    kind: kind_of(launch.tee)?,
-                    digest: launch.digest,
-                })
-            })
-            .collect(),
-        standing: if release.revoked {
+    let standing = |release: &chain::Release| {
+        if release.counts(now_ms) {
+            Standing::Approved
+        } else if release.revoked {
             Standing::Revoked
-        } else if known.is_below_minimum(release) {
+        } else {
             Standing::BelowMinimum {
                 minimum: minimum.clone(),
             }
-        } else {
-            Standing::Approved
-        },
+        }
     };
-    known.releases.iter().map(release).collect()
+    let image = |release: &chain::Release, image: &chain::ReleaseImage| {
+        let launches = image.launch_measurements.iter();
+        Some(Release {
+            version: release.version.to_string(),
+            pcr11: image.stub_pcr11()?,
+            launch_measurements: launches
+                .filter_map(|launch| {
+                    Some(LaunchMeasurement {
+                        kind: kind_of(launch.tee)?,
+                        digest: launch.digest,
+                    })
+                })
+                .collect(),
+            standing: standing(release),
+        })
+    };
+    let mut images = Vec::new();
+    for release in &known.releases {
+        images.extend(release.images.iter().filter_map(|one| image(release, one)));
+    }
+    images
+}
+
+/// This machine's time, in milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The kind of report of a trusted execution environment; `None`: it is newer than this program.

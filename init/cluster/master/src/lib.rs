@@ -33,4 +33,5 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::admission::manifest as admission_manifest;
 pub use program::run;

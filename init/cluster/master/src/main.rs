@@ -1,4 +1,4 @@
-//! `master --config FILE`: see the crate's documentation.
+//! `master --config FILE`, `master --print-admission`: see the crate's documentation.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +11,12 @@ use tracing_subscriber::filter::LevelFilter;
 #[command(version)]
 struct Arguments {
     /// The configuration, a TOML file.
-    #[arg(long)]
-    config: PathBuf,
+    #[arg(long, required_unless_present = "print_admission")]
+    config: Option<PathBuf>,
+    /// Prints the objects by which the API server lets those Nodes alone be created that the master
+    /// has let in, for `kubectl apply`, and ends.
+    #[arg(long, conflicts_with = "config")]
+    print_admission: bool,
 }
 
 fn main() -> ExitCode {
@@ -23,7 +27,11 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_writer(std::io::stderr)
         .init();
-    match master::run(&Arguments::parse().config) {
+    let Some(config) = Arguments::parse().config else {
+        println!("{}", master::admission_manifest());
+        return ExitCode::SUCCESS;
+    };
+    match master::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure:#}");

@@ -70,9 +70,10 @@ impl<C: StakeReader> Master<C> {
         self.challenges.consume(nonce).map_err(refused_nonce)?;
         let image = verified.as_ref().map(|verified| verified.image);
         let tokens = &self.join.tokens;
-        let issued = tokens
-            .issue(&request.node_id, &stake, image, (self.clock)())
-            .await?;
+        let node = stake
+            .node_name()
+            .map_err(|error| Refused::malformed(format!("node_id: {error}")))?;
+        let issued = tokens.issue(&node, &stake, image, (self.clock)()).await?;
         let answer = self.grant(
             request,
             verified.as_ref(),

@@ -85,9 +85,8 @@ impl Session {
 pub(crate) struct Sessions(Mutex<HashMap<String, Session>>);
 
 impl Sessions {
-    /// Begins a session, and ends any other of the same stake. `false` when another stake's node
-    /// of the same name is alive: the pool gives a name to one record at a time, so that the other
-    /// has only just lost it.
+    /// Begins a session, and ends any other of the same stake. `false` when another stake's node has
+    /// the same name in the cluster and is alive: their records begin with the same ten characters.
     pub(crate) fn begin(
         &self,
         id: String,
@@ -97,17 +96,19 @@ impl Sessions {
     ) -> bool {
         let now = Instant::now();
         let mut sessions = self.lock();
-        let name_taken = sessions.values().any(|other| {
+        let has_name = |other: &Session| {
             other.stake.node_id == stake.node_id
-                && other.stake.record != stake.record
+                && other.stake.node_name().ok() == stake.node_name().ok()
+        };
+        let name_taken = sessions.values().any(|other| {
+            other.stake.record != stake.record
+                && has_name(other)
                 && other.heard.elapsed() < NAME_KEPT
         });
         if name_taken {
             return false;
         }
-        sessions.retain(|_, other| {
-            other.stake.record != stake.record && other.stake.node_id != stake.node_id
-        });
+        sessions.retain(|_, other| other.stake.record != stake.record && !has_name(other));
         if sessions.len() >= MOST_SESSIONS
             && let Some(silent) = sessions
                 .iter()
@@ -239,14 +240,24 @@ mod tests {
         assert!(begin(&sessions, "a", stake(1, "edge-0001")));
         assert!(begin(&sessions, "b", stake(1, "edge-0001")));
         assert!(sessions.get("a").is_none());
-        // another stake with the same name: not while the first is alive
-        assert!(!begin(&sessions, "c", stake(2, "edge-0001")));
+        // another stake of the same node id has another name
+        assert!(begin(&sessions, "d", stake(2, "edge-0001")));
+        assert!(sessions.get("b").is_some());
+        // one whose record begins alike has the same: not while the first is alive
+        let mut alike = [0; 32];
+        alike[1] = 1;
+        alike[31] = 1;
+        let alike = || Stake {
+            record: ObjectId::from_bytes(alike),
+            ..stake(1, "edge-0001")
+        };
+        assert!(!begin(&sessions, "c", alike()));
         tokio::time::advance(NAME_KEPT - Duration::from_secs(1)).await;
         assert!(sessions.advance("b", 1, None));
         tokio::time::advance(NAME_KEPT - Duration::from_secs(1)).await;
-        assert!(!begin(&sessions, "c", stake(2, "edge-0001")));
+        assert!(!begin(&sessions, "c", alike()));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(begin(&sessions, "c", stake(2, "edge-0001")));
+        assert!(begin(&sessions, "c", alike()));
         assert!(sessions.get("b").is_none());
     }
 

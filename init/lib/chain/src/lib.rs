@@ -23,6 +23,8 @@ pub use client::{
 pub use error::{ChainError, SettingsError};
 pub use key::{KeyError, MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;
-pub use release::{LaunchMeasurement, Release, ReleaseVersion, Releases, Tee};
+pub use release::{
+    LaunchMeasurement, PhasePcr, Release, ReleaseImage, ReleaseVersion, Releases, Tee,
+};
 pub use settings::{ChainSettings, Timeouts};
-pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict};
+pub use stake::{Executed, Pool, SealToken, Slash, Stake, Verdict, node_name};

@@ -18,19 +18,63 @@ pub struct ReleaseVersion {
     pub patch: u32,
 }
 
-/// A released image: what a machine that runs it measures.
+/// A release: its images, approved together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     /// Its version.
     pub version: ReleaseVersion,
-    /// The root hash of the root's dm-verity tree (SHA-256).
-    pub root_hash: [u8; 32],
-    /// PCR 11 of the SHA-256 bank, as the boot stub leaves it.
-    pub pcr11: [u8; 32],
-    /// What TEEs measure of it at launch.
-    pub launch_measurements: Vec<LaunchMeasurement>,
+    /// Its images.
+    pub images: Vec<ReleaseImage>,
+    /// SHA-256 of its manifest.
+    pub manifest: [u8; 32],
+    /// Where it can be fetched, `https://…`.
+    pub places: Vec<String>,
     /// Whether it was revoked, which is for good.
     pub revoked: bool,
+    /// From when on nodes that run it do not count, in milliseconds since the Unix epoch: it is
+    /// revoked or below the minimum.
+    pub gone_by_ms: Option<u64>,
+}
+
+/// An image of a release: what a machine that runs it measures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// For what it is made: `disk`, `netboot`.
+    pub target: String,
+    /// As the kernel names it: `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// The root hash of the root's dm-verity tree (SHA-256).
+    pub root_hash: [u8; 32],
+    /// PCR 11 of the SHA-256 bank. The first is what the boot stub leaves.
+    pub pcr11: Vec<PhasePcr>,
+    /// What TEEs measure of it at launch.
+    pub launch_measurements: Vec<LaunchMeasurement>,
+}
+
+/// PCR 11 once some boot phases are measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhasePcr {
+    /// The phases after the boot stub, as systemd-measure takes them: empty, `boot`, `boot:run`.
+    pub phases: String,
+    /// SHA-256.
+    pub digest: [u8; 32],
+}
+
+impl Release {
+    /// Whether nodes that run it count at a time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn counts(&self, now_ms: u64) -> bool {
+        self.gone_by_ms.is_none_or(|deadline| now_ms < deadline)
+    }
+}
+
+impl ReleaseImage {
+    /// PCR 11 as the boot stub leaves it.
+    #[must_use]
+    pub fn stub_pcr11(&self) -> Option<[u8; 32]> {
+        let stub = |value: &&PhasePcr| value.phases.is_empty();
+        self.pcr11.iter().find(stub).map(|value| value.digest)
+    }
 }
 
 /// What a TEE measures of a release at launch.
@@ -57,18 +101,10 @@ pub enum Tee {
 /// A pool's registry of releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Releases {
-    /// The least version that counts.
+    /// The least version that is approved any more.
     pub minimum: ReleaseVersion,
     /// All that are kept, revoked ones too, in the order of their approval.
     pub releases: Vec<Release>,
-}
-
-impl Releases {
-    /// Whether a release of the registry is below the least version that counts.
-    #[must_use]
-    pub fn is_below_minimum(&self, release: &Release) -> bool {
-        release.version < self.minimum
-    }
 }
 
 impl Tee {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chain_types::{Address, Mist, ObjectId, TransactionId};
 use serde::{Deserialize, Serialize};
+use wire::{InvalidName, NodeName};
 
 use crate::key::PublicKey;
 
@@ -17,15 +18,17 @@ pub struct Stake {
     /// The one seal token that counts for this record; `None` where there is none: burnt to
     /// unstake, or by its owner.
     pub seal_token: Option<SealToken>,
-    /// Who staked, and gets the coins back.
+    /// Who staked: the node key's account.
     pub staker: Address,
+    /// To whom alone coins and rewards are paid, when the record was read.
+    pub beneficiary: Address,
     /// The node that the stake stands for.
     pub node_id: String,
     /// The node's key.
     pub node_key: PublicKey,
     /// What is left of the stake.
     pub amount: Mist,
-    /// Least that the pool takes for a whole stake, when the record was read.
+    /// Least that a stake which stands must hold, when the record was read.
     pub minimum: Mist,
     /// What was taken of it in all.
     pub slashed: Mist,
@@ -42,6 +45,26 @@ impl Stake {
     pub const fn missing(&self) -> Mist {
         self.minimum.saturating_sub(self.amount)
     }
+
+    /// The name of the stake's Node in a cluster.
+    ///
+    /// # Errors
+    /// Where the node id is none that the cluster takes.
+    pub fn node_name(&self) -> Result<NodeName, InvalidName> {
+        node_name(&self.node_id, self.record)
+    }
+}
+
+/// The name of a Node: the node id, and ten characters of its stake's record. Two records have two
+/// names, whatever ids their owners chose, and a certificate of a former owner fits no later one.
+///
+/// # Errors
+/// Where the node id is none that a cluster takes.
+pub fn node_name(node_id: &str, record: ObjectId) -> Result<NodeName, InvalidName> {
+    const CHARACTERS: usize = 10;
+    let record = record.to_string();
+    let digits = record.trim_start_matches("0x").chars().take(CHARACTERS);
+    format!("{node_id}-{}", digits.collect::<String>()).parse()
 }
 
 /// The seal token that a node shows to the master. It cannot be handed on.
@@ -70,11 +93,11 @@ pub enum Verdict {
     Active,
     /// It stands, but less than the pool's minimum is left.
     BelowMinimum,
-    /// Its owner asked for it back.
+    /// It was asked back.
     Unbonding,
     /// All of it was taken.
     Slashed,
-    /// Its owner took it back.
+    /// It was paid back.
     Withdrawn,
     /// There is none.
     NotFound,
@@ -119,16 +142,14 @@ impl fmt::Display for Verdict {
 pub struct Pool {
     /// The pool's object.
     pub id: ObjectId,
-    /// Least that a stake must hold.
+    /// Least that a new stake must hold, when the pool was read.
     pub minimum_stake: Mist,
     /// How long coins stay locked after the request to unstake, in milliseconds.
     pub unbonding_ms: u64,
     /// How long a seal token counts, in milliseconds.
     pub seal_token_ms: u64,
-    /// What all stakes hold together.
-    pub staked: Mist,
-    /// What slashes have brought in.
-    pub treasury: Mist,
+    /// Whether it takes stakes.
+    pub open: bool,
 }
 
 /// One slash, from the chain's event.

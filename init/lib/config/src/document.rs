@@ -68,6 +68,8 @@ pub(crate) struct Chain {
     pub(crate) stake_mist: Spanned<i64>,
     #[serde(default)]
     pub(crate) restake: bool,
+    pub(crate) beneficiary: Option<Spanned<String>>,
+    /// The former name of `beneficiary`: refused, with the new one.
     pub(crate) payout: Option<Spanned<String>>,
     pub(crate) leave: Option<Spanned<bool>>,
 }

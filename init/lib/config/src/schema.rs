@@ -140,8 +140,16 @@ impl Checker<'_> {
         };
         let package = self.check("chain.package", &chain.package, values::object_id);
         let pool = self.check("chain.pool", &chain.pool, values::object_id);
-        let payout = match &chain.payout {
-            Some(value) => Some(self.check("chain.payout", value, values::address)?),
+        if let Some(value) = &chain.payout {
+            let why = Expectation::new(
+                "chain.beneficiary, its new name",
+                "rename it: the stake itself is paid to that address alone, too",
+            );
+            let found = values::quoted(value.get_ref());
+            self.add(Some(value.span()), "chain.payout", found, why);
+        }
+        let beneficiary = match &chain.beneficiary {
+            Some(value) => Some(self.check("chain.beneficiary", value, values::address)?),
             None => None,
         };
         let amount = *chain.stake_mist.get_ref();
@@ -161,7 +169,7 @@ impl Checker<'_> {
             pool: pool?,
             stake: stake?,
             restake: chain.restake,
-            payout,
+            beneficiary,
             leave: chain.leave.as_ref().is_some_and(|leave| *leave.get_ref()),
         })
     }
@@ -235,10 +243,10 @@ impl Checker<'_> {
     /// Coins that a TPM's key took back would be out of reach for good.
     fn leave(&mut self, chain: &Chain) {
         let leave = chain.leave.as_ref().filter(|leave| *leave.get_ref());
-        if let (Some(leave), None) = (leave, &chain.payout) {
+        if let (Some(leave), None) = (leave, &chain.beneficiary) {
             let why = Expectation::new(
-                "chain.payout beside it, where the key is the TPM's",
-                "say which Sui address the coins are for: nobody else can send them on",
+                "chain.beneficiary beside it, where the key is the TPM's",
+                "say which Sui address the coins are for: no other key can send them on",
             );
             self.add(Some(leave.span()), "chain.leave", "true".to_owned(), why);
         }

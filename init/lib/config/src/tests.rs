@@ -114,13 +114,13 @@ fn public_part_holds_no_secret() {
 #[test]
 fn a_node_leaves_where_the_document_says_so_and_pays_out_to_an_address() {
     let config = NodeConfig::parse("node.toml", &GOOD).expect("good");
-    assert!(!config.public.chain.leave && config.public.chain.payout.is_none());
+    assert!(!config.public.chain.leave && config.public.chain.beneficiary.is_none());
     let address = format!("0x{}", "C3".repeat(32));
-    let fields = format!("= 1000000000\nleave = true\npayout = \"{address}\"");
+    let fields = format!("= 1000000000\nleave = true\nbeneficiary = \"{address}\"");
     let text = with("= 1000000000", &fields);
     let config = NodeConfig::parse("node.toml", &text).expect("good");
     assert!(config.public.chain.leave);
-    let payout = config.public.chain.payout.expect("an address");
+    let payout = config.public.chain.beneficiary.expect("an address");
     assert_eq!(payout.to_string(), address.to_lowercase());
     // a key that a person holds pays out where that person wants
     NodeConfig::parse(
@@ -129,9 +129,9 @@ fn a_node_leaves_where_the_document_says_so_and_pays_out_to_an_address() {
     )
     .expect("good");
     for wrong in ["", "0x1", &address[2..], &format!("0x{}", "00".repeat(32))] {
-        let fields = format!("= 1000000000\npayout = \"{wrong}\"");
+        let fields = format!("= 1000000000\nbeneficiary = \"{wrong}\"");
         let shown = problem(&with("= 1000000000", &fields));
-        assert!(shown.contains("17: chain.payout: "), "{shown}");
+        assert!(shown.contains("17: chain.beneficiary: "), "{shown}");
         assert!(shown.contains("a Sui address"), "{shown}");
     }
 }
@@ -142,8 +142,8 @@ fn a_key_in_the_tpm_does_not_leave_with_coins_that_nobody_can_send_on() {
         |fields: &str| with("= 1000000000", &format!("= 1000000000\n{fields}")).replace(KEY, "tpm");
     let shown = problem(&in_tpm("leave = true"));
     assert!(shown.contains("17: chain.leave: "), "{shown}");
-    assert!(shown.contains("chain.payout"), "{shown}");
-    let payout = format!("payout = \"0x{}\"", "c3".repeat(32));
+    assert!(shown.contains("chain.beneficiary"), "{shown}");
+    let payout = format!("beneficiary = \"0x{}\"", "c3".repeat(32));
     for good in ["leave = false", &payout, &format!("{payout}\nleave = true")] {
         NodeConfig::parse("node.toml", &in_tpm(good)).expect("good");
     }

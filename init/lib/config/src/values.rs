@@ -110,11 +110,14 @@ pub(crate) fn time_server(text: &str) -> Result<TimeServer, Expectation> {
 }
 
 pub(crate) fn node_id(text: &str) -> Result<NodeName, Expectation> {
-    read(
-        text,
-        NodeName::EXPECTED,
-        "it becomes the node's name in the cluster and its host name, such as \"edge-0001\"",
-    )
+    /// The cluster's name for the node is eleven characters longer.
+    const LONGEST: usize = 50;
+    const HINT: &str = "the node's name in the cluster begins with it, and it is the host name, such as \"edge-0001\"";
+    let name: NodeName = read(text, NodeName::EXPECTED, HINT)?;
+    if name.as_str().len() > LONGEST {
+        return Err(Expectation::new("50 characters at most", HINT));
+    }
+    Ok(name)
 }
 
 pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr, Expectation> {

@@ -43,11 +43,12 @@ pub struct ChainConfig {
     /// same key. Without it, a node whose stake was withdrawn stakes nothing and joins nothing; it
     /// says so, and what to do.
     pub restake: bool,
-    /// `payout`: the Sui address that a node which leaves sends its coins to. None: they stay with the
+    /// `beneficiary`: the Sui address to which alone the stake and rewards are paid, and to which a node
+    /// that leaves sends its other coins. None: the node's own, and they stay with the
     /// node's key.
-    pub payout: Option<Address>,
+    pub beneficiary: Option<Address>,
     /// `leave`, false unless given: whether the node gives its stake up. It runs nothing, asks for the
-    /// stake, withdraws it when its time has come, sends all coins to `payout`, and powers off. Goes
+    /// stake, withdraws it when its time has come, sends all coins to `beneficiary`, and powers off. Goes
     /// before `restake`.
     pub leave: bool,
 }

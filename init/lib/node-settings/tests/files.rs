@@ -35,7 +35,7 @@ fn staker() -> StakerSettings {
             pool: ObjectId::from_bytes([0xb2; 32]),
             stake: Mist(1_000_000_000),
             restake: false,
-            payout: Some(Address::from_bytes([0xc3; 32])),
+            beneficiary: Some(Address::from_bytes([0xc3; 32])),
             leave: true,
         },
         master: MasterConfig {
@@ -73,7 +73,7 @@ fn staker_settings_have_these_bytes() {
     assert_eq!(
         text(&json),
         format!(
-            r#"{{"node_name":"edge-0001","chain":{{"chain_id":"{}","fullnodes":["https://10.0.2.2:9000"],"root_certificate":null,"package":"{package}","pool":"{pool}","stake_mist":1000000000,"restake":false,"payout":"{payout}","leave":true}},"master":{{"url":"https://10.0.2.2:8443","root_certificate":"-----BEGIN\n","directory":null}},"status_listen":"0.0.0.0:8090","identity":{{"sui_key":"suiprivkey1x"}}}}"#,
+            r#"{{"node_name":"edge-0001","chain":{{"chain_id":"{}","fullnodes":["https://10.0.2.2:9000"],"root_certificate":null,"package":"{package}","pool":"{pool}","stake_mist":1000000000,"restake":false,"beneficiary":"{payout}","leave":true}},"master":{{"url":"https://10.0.2.2:8443","root_certificate":"-----BEGIN\n","directory":null}},"status_listen":"0.0.0.0:8090","identity":{{"sui_key":"suiprivkey1x"}}}}"#,
             ChainId::from_bytes([7; 32])
         )
     );

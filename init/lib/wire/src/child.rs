@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::names::{JoinToken, ServerUrl};
+use crate::names::{JoinToken, NodeName, ServerUrl};
 use crate::status::{DegradedReason, NodeState, NodeStatus, Phase};
 
 /// The environment variable that holds the number of the child's end of the socket pair.
@@ -86,6 +86,8 @@ pub struct Desired {
 pub enum AgentDesire {
     /// It runs, with this answer of the master.
     Run {
+        /// The Node's name in the cluster.
+        node: NodeName,
         /// The cluster's address.
         server: ServerUrl,
         /// The join token. `init` puts it into a file on tmpfs for the agent alone.
@@ -198,6 +200,7 @@ mod tests {
         let desired = Desired {
             number: 7,
             agent: AgentDesire::Run {
+                node: "edge-0001-0123456789".parse().unwrap(),
                 server: "https://10.0.2.2:6443".parse().expect("a URL"),
                 token: JoinToken::new(Secret::new(token())).expect("a token"),
                 run: 2,
@@ -220,7 +223,9 @@ mod tests {
         let text = |server: &str, token: &str| {
             serde_json::json!({"message": "desired", "desired": {
                 "number": 1,
-                "agent": {"run": {"server": server, "token": token, "run": 1}},
+                "agent": {"run": {
+                    "node": "edge-0001-0707070707", "server": server, "token": token, "run": 1,
+                }},
                 "power": "on",
             }})
         };

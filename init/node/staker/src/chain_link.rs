@@ -19,6 +19,8 @@ pub struct ChainLink {
     key: Rc<NodeKey>,
     node_id: NodeName,
     amount: Mist,
+    /// To whom the stake is paid back.
+    beneficiary: Address,
     /// The pool's directory of masters.
     directory: Option<ObjectId>,
     connection: OnceCell<chain::Chain>,
@@ -30,11 +32,22 @@ impl ChainLink {
     pub fn new(settings: ChainSettings, key: Rc<NodeKey>, node_id: NodeName, amount: Mist) -> Self {
         Self {
             settings,
+            beneficiary: key.address(),
             key,
             node_id,
             amount,
             directory: None,
             connection: OnceCell::new(),
+        }
+    }
+
+    /// With another account than the node's to pay the stake back to.
+    #[must_use]
+    pub fn with_beneficiary(self, beneficiary: Option<Address>) -> Self {
+        let beneficiary = beneficiary.unwrap_or(self.beneficiary);
+        Self {
+            beneficiary,
+            ..self
         }
     }
 
@@ -65,7 +78,12 @@ impl Chain for ChainLink {
     async fn prepare_stake(&self) -> Result<Prepared<StakeTransaction>, ChainError> {
         let chain = self.connection().await?;
         let prepared = chain
-            .prepare_stake(&self.key, self.node_id.as_str(), self.amount)
+            .prepare_stake(
+                &self.key,
+                self.node_id.as_str(),
+                self.amount,
+                self.beneficiary,
+            )
             .await?;
         Ok(match prepared {
             chain::Prepared::Staked(stake) => Prepared::Staked(Box::new(stake)),
@@ -98,7 +116,10 @@ impl Chain for ChainLink {
     fn decode(&self, bytes: &[u8]) -> Option<StakeTransaction> {
         StakeTransaction::from_bytes(bytes)
             .ok()
-            .filter(|transaction| transaction.is_for(self.key.public(), self.node_id.as_str()))
+            .filter(|transaction| {
+                let (key, node_id) = (self.key.public(), self.node_id.as_str());
+                transaction.is_for(key, node_id, self.beneficiary)
+            })
     }
 
     async fn reread(&self, stake: &Stake) -> Result<Stake, ChainError> {

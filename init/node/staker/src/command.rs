@@ -77,6 +77,7 @@ impl Report {
     fn stake(&mut self, stake: &Stake) {
         self.text("record", stake.record);
         self.text("node_id", &stake.node_id);
+        self.text("beneficiary", stake.beneficiary);
         self.text("verdict", stake.verdict);
         self.amount("amount_mist", stake.amount);
         self.amount("minimum_mist", stake.minimum);
@@ -182,8 +183,9 @@ async fn needed(chain: &Chain, settings: &StakerSettings, key: &NodeKey) -> anyh
 
 async fn stake(chain: &Chain, settings: &StakerSettings, key: &NodeKey) -> anyhow::Result<Stake> {
     let amount = settings.chain.stake;
+    let beneficiary = settings.chain.beneficiary.unwrap_or_else(|| key.address());
     let stake = chain
-        .stake(key, settings.node_name.as_str(), amount)
+        .stake(key, settings.node_name.as_str(), amount, beneficiary)
         .await?;
     if stake.verdict != Verdict::Withdrawn {
         return Ok(stake);

@@ -15,7 +15,7 @@ use tracing::info;
 use wire::backoff::Backoff;
 use wire::child::{AgentDesire, Desired, PowerDesire};
 use wire::status::AgentState;
-use wire::{JoinToken, ServerUrl};
+use wire::{JoinToken, NodeName, ServerUrl};
 
 use crate::backoff::pause;
 use crate::board::Board;
@@ -42,8 +42,8 @@ pub(crate) enum Hold {
 /// What is desired, and what it follows from.
 #[derive(Default)]
 pub(crate) struct Desire {
-    /// Where to join and with what.
-    membership: RefCell<Option<(ServerUrl, JoinToken)>>,
+    /// Under which name, where, and with what to join.
+    membership: RefCell<Option<(NodeName, ServerUrl, JoinToken)>>,
     /// Whether the agent is to be started anew.
     restart: Cell<bool>,
     holds: RefCell<BTreeMap<Hold, String>>,
@@ -54,8 +54,8 @@ pub(crate) struct Desire {
 
 impl Desire {
     /// The master has let the node in.
-    pub(crate) fn join(&self, server: ServerUrl, token: JoinToken) {
-        *self.membership.borrow_mut() = Some((server, token));
+    pub(crate) fn join(&self, node: NodeName, server: ServerUrl, token: JoinToken) {
+        *self.membership.borrow_mut() = Some((node, server, token));
         self.changed.notify_one();
     }
 
@@ -96,7 +96,8 @@ impl Desire {
         let hold = self.holds.borrow().values().next().cloned();
         let agent = match (hold, &*self.membership.borrow()) {
             (Some(reason), _) if ran => Some(AgentDesire::Stop { reason }),
-            (None, Some((server, token))) => Some(AgentDesire::Run {
+            (None, Some((node, server, token))) => Some(AgentDesire::Run {
+                node: node.clone(),
                 server: server.clone(),
                 token: token.clone(),
                 run,

@@ -107,6 +107,7 @@ mod tests {
         let desired = Desired {
             number: 1,
             agent: AgentDesire::Run {
+                node: "edge-0001-0123456789".parse().unwrap(),
                 server: "https://k3s.example:6443".parse().unwrap(),
                 token: JoinToken::new(Secret::new(JOIN_TOKEN.to_owned())).unwrap(),
                 run: 1,

@@ -1,7 +1,7 @@
 //! Leaving: the stake is asked for, withdrawn, and sent on with all other coins.
 //!
 //! Nobody can log in to a node, and a key that is born in its TPM is nobody's else: so the node does
-//! itself what its configuration says (`chain.leave`, `chain.payout`). It runs nothing meanwhile. Every
+//! itself what its configuration says (`chain.leave`, `chain.beneficiary`). It runs nothing meanwhile. Every
 //! step is taken from what the chain shows, so that a power cut anywhere is only a pause; coins are
 //! sent by transactions that name the very coins, and are on disk before they are submitted.
 
@@ -54,8 +54,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     pub(crate) async fn leave(&self) -> End {
         let reason = "the node leaves: chain.leave is set in its configuration";
         info!("{reason}");
-        if self.payout.is_none() {
-            warn!("chain.payout names no address: the coins stay with the node's key");
+        if self.beneficiary.is_none() {
+            warn!("chain.beneficiary names no address: the coins stay with the node's key");
         }
         self.desire.hold(Hold::Leaving, reason);
         let (mut backoff, mut done) = (ATTEMPTS, Done::default());
@@ -131,7 +131,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     /// stays, and says so.
     async fn settle(&self, stake: Option<&Stake>, done: &mut Done) -> Result<Step, ChainError> {
         let own = self.key.address();
-        let receiver = self.payout.filter(|receiver| *receiver != own);
+        let receiver = self.beneficiary.filter(|receiver| *receiver != own);
         if let Some(receiver) = receiver {
             if self.send_all(receiver).await? {
                 (done.sent, done.empty) = (true, 0);

@@ -15,7 +15,7 @@
 //! | gone by one fullnode's word alone | runs nothing until that is confirmed or refuted |
 //! | gone for one fullnode, not for another | is degraded, and goes on |
 //! | not readable | is degraded, and goes on |
-//! | not wanted any more (`chain.leave = true`) | runs nothing, takes it back, sends all coins to `chain.payout`, and powers off |
+//! | not wanted any more (`chain.leave = true`) | runs nothing, takes it back, sends all coins to `chain.beneficiary`, and powers off |
 //!
 //! For a person there are commands beside it: see [`command`].
 

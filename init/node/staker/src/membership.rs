@@ -75,7 +75,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     self.board
                         .reach(NodeState::Registered, Phase::Registered)
                         .await;
-                    self.desire.join(grant.server, grant.join_token);
+                    self.desire
+                        .join(registered.node, grant.server, grant.join_token);
                     self.desire.release(Hold::Release);
                     return Ok(registered.session);
                 }

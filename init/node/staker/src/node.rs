@@ -42,7 +42,7 @@ pub struct Identity {
     /// Whether it gives its stake up.
     pub leave: bool,
     /// Where a node that leaves sends its coins.
-    pub payout: Option<Address>,
+    pub beneficiary: Option<Address>,
     /// Its TPM, which proves what it runs.
     pub prover: Prover,
 }
@@ -62,7 +62,7 @@ pub struct Staker<C, M, I, U> {
     /// Whether the stake is not wanted any more.
     pub(crate) leaves: bool,
     /// Where all coins are sent then.
-    pub(crate) payout: Option<Address>,
+    pub(crate) beneficiary: Option<Address>,
     /// Seconds since 1970-01-01 UTC.
     pub(crate) clock: fn() -> u64,
     /// The stake, as last read.
@@ -110,7 +110,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             funding_shown: Cell::default(),
             restake: identity.restake,
             leaves: identity.leave,
-            payout: identity.payout,
+            beneficiary: identity.beneficiary,
         }
     }
 

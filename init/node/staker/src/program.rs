@@ -173,10 +173,11 @@ fn assemble(
         node_id.clone(),
         stake.stake,
     )
+    .with_beneficiary(stake.beneficiary)
     .with_directory(master.directory);
-    if stake.payout.is_none() && identity.is_in_tpm() {
+    if stake.beneficiary.is_none() && identity.is_in_tpm() {
         warn!(
-            "the Sui key is the TPM's, and chain.payout names no address: its coins can't leave this \
+            "the Sui key is the TPM's, and chain.beneficiary names no address: its coins can't leave this \
              machine"
         );
     }
@@ -194,7 +195,7 @@ fn assemble(
             key,
             restake: stake.restake,
             leave: stake.leave,
-            payout: stake.payout,
+            beneficiary: stake.beneficiary,
             prover: Prover::through_broker(
                 Path::new(DEVICE),
                 Path::new(paths::TPM_BROKER),

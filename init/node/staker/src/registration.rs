@@ -1,13 +1,13 @@
 //! Registration: the master proves itself first, then the node.
 
 use attest::channel::{Claim, request_hash};
+use chain::PublicKey;
 use master_api::{
     Base64, ChallengeProof, ChallengeRequest, Grant, NONCE_LENGTH, RefusalCode, RegisterRequest,
     RegisterResponse,
 };
-use ring::signature::{ED25519, UnparsedPublicKey};
 use tracing::{info, warn};
-use wire::{JoinToken, ServerUrl};
+use wire::{JoinToken, NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
 use crate::node::{Staker, signing};
@@ -20,6 +20,8 @@ const CLOCK_TOLERANCE: u64 = 300;
 
 /// An accepted registration.
 pub(crate) struct Registered {
+    /// The Node's name in the cluster.
+    pub(crate) node: NodeName,
     pub(crate) message: String,
     pub(crate) grant: Grant,
     pub(crate) session: Session,
@@ -76,7 +78,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .map_err(|failure| with_cause(failure, report))?;
         let hash = request_hash(&request).map_err(signing)?;
         if let Some(key) = key {
-            check_answer(&key, &answer, &hash)?;
+            check_answer(key, &answer, &hash)?;
         }
         if answer.status != "registered" {
             return Err(unusable("its status is not \"registered\""));
@@ -89,6 +91,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         let grant = self.take_grant(answer, hash).await?;
         check_grant(&grant)?;
         Ok(Registered {
+            node: self.cluster_name()?,
             message,
             session: Session {
                 name: grant.session.clone(),
@@ -106,7 +109,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         &self,
         request: &ChallengeRequest,
         challenged: &Challenged,
-    ) -> Result<Option<[u8; 32]>, MasterError> {
+    ) -> Result<Option<PublicKey>, MasterError> {
         let answer = &challenged.answer;
         if answer.nonce.0.len() != NONCE_LENGTH {
             return Err(unusable("its nonce has not 32 bytes"));
@@ -150,6 +153,16 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         );
         self.board.show_master_proof(true);
         Ok(Some(key))
+    }
+
+    /// The Node's name in the cluster, which names the stake's record: the master makes the token for
+    /// the same.
+    fn cluster_name(&self) -> Result<NodeName, MasterError> {
+        let stake = self.stake.borrow();
+        let stake = stake.as_ref().ok_or(MasterError::NoSealToken)?;
+        stake
+            .node_name()
+            .map_err(|error| unusable(&format!("the stake's node id is no name: {error}")))
     }
 
     /// What was granted: opened by the TPM, or as it came.
@@ -207,22 +220,17 @@ fn check_proof(
     request: &ChallengeRequest,
     nonce: &Base64,
     proof: &ChallengeProof,
-) -> Result<[u8; 32], MasterError> {
-    let key: [u8; 32] = proof
-        .public_key
-        .0
-        .as_slice()
-        .try_into()
-        .map_err(|_| untrusted("its key has not 32 bytes"))?;
+) -> Result<PublicKey, MasterError> {
+    let key = PublicKey::from_flagged_bytes(&proof.public_key.0)
+        .map_err(|error| untrusted(format!("its key: {error}")))?;
     let bytes = proof.signed_bytes(request, nonce).map_err(signing)?;
-    UnparsedPublicKey::new(&ED25519, key)
-        .verify(&bytes, &proof.signature.0)
+    key.verify_bytes(&bytes, &proof.signature.0)
         .map_err(|_| untrusted("its signature is not by its key, over this node's challenge"))?;
     Ok(key)
 }
 
 fn check_answer(
-    key: &[u8; 32],
+    key: PublicKey,
     answer: &RegisterResponse,
     hash: &[u8; 32],
 ) -> Result<(), MasterError> {
@@ -231,8 +239,7 @@ fn check_answer(
         .as_ref()
         .ok_or_else(|| untrusted("its answer is not signed"))?;
     let bytes = Zeroizing::new(answer.signed_bytes(hash).map_err(signing)?);
-    UnparsedPublicKey::new(&ED25519, key)
-        .verify(&bytes, &signature.0)
+    key.verify_bytes(&bytes, &signature.0)
         .map_err(|_| untrusted("its answer is not signed by its key, for this request"))
 }
 

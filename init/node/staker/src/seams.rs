@@ -116,8 +116,8 @@ pub enum Prepared<T> {
 pub struct KnownMaster {
     /// The object id of its enclave.
     pub enclave: String,
-    /// Its ed25519 key.
-    pub public_key: [u8; 32],
+    /// Its key.
+    pub public_key: chain::PublicKey,
     /// SHA-256 of its public key (SubjectPublicKeyInfo) in TLS.
     pub tls_key_sha256: [u8; 32],
 }

@@ -134,7 +134,7 @@ async fn a_node_leaves_and_sends_all_coins_on() {
     let payout = Address::from_bytes([0x33; 32]);
     let leaving = || Options {
         leave: true,
-        payout: Some(payout),
+        beneficiary: Some(payout),
         ..Options::default()
     };
     let waits = |message: &ToInit| matches!(message, ToInit::Degraded { detail, .. } if detail.contains("can be withdrawn at"));

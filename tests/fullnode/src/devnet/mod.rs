@@ -72,6 +72,7 @@ impl Devnet {
             epoch_ms: 24 * 60 * 60 * 1000,
             gas_price: 1000,
             genesis: Genesis {
+                closed: false,
                 minimum_stake_mist: SUI,
                 unbonding_ms: 60 * 60 * 1000,
                 seal_token_ms: 30 * 24 * 60 * 60 * 1000,
@@ -144,7 +145,7 @@ impl Devnet {
     /// A client, and the stake of [`NODE`].
     pub async fn staked(&self) -> (Chain, chain::Stake) {
         let chain = self.chain().await;
-        let stake = within(chain.stake(&self.operator, NODE, Mist(SUI)))
+        let stake = within(chain.stake(&self.operator, NODE, Mist(SUI), self.operator.address()))
             .await
             .unwrap();
         (chain, stake)

@@ -67,6 +67,14 @@ impl Raw {
         reference(response.into_inner().object())
     }
 
+    /// Since which version an object is shared.
+    pub async fn shared_since(&mut self, id: Address) -> u64 {
+        let request =
+            GetObjectRequest::new(&id).with_read_mask(FieldMask::from_str("object_id,owner"));
+        let response = self.client.ledger_client().get_object(request).await;
+        response.unwrap().into_inner().object().owner().version()
+    }
+
     /// A transaction of these commands, paid with these coins.
     pub fn build(
         &self,
@@ -125,10 +133,14 @@ impl Raw {
         let gas = tx.gas();
         let amount = tx.pure(&amount);
         let payment = tx.split_coins(gas, vec![amount]);
+        // to the node itself; where the key is none, the call is refused before that matters
+        let beneficiary = chain::PublicKey::from_flagged_bytes(key)
+            .map_or(Address::new([1; 32]), |key| key.address().into());
         let arguments = vec![
             self.pool(tx, true),
             tx.pure(&node_id),
             tx.pure(&key.to_vec()),
+            tx.pure(&beneficiary),
             payment[0],
             self.clock(tx),
         ];

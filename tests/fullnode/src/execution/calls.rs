@@ -1,7 +1,8 @@
 //! Calls of the package's functions: arguments checked against their signatures, results kept.
 
 use sui_sdk_types::{
-    Argument, CommandArgumentError, Event, ExecutionError, Identifier, MoveCall, MoveLocation,
+    Argument, CommandArgumentError, Event, ExecutionError, Identifier, MakeMoveVector, MoveCall,
+    MoveLocation, StructTag, TypeTag,
 };
 
 use super::Failure;
@@ -63,8 +64,7 @@ impl Machine<'_> {
             );
             return Err(ExecutionError::FunctionNotFound.into());
         }
-        let Some((index, function)) = package::find(call.module.as_str(), call.function.as_str())
-        else {
+        let Some(function) = package::find(call.module.as_str(), call.function.as_str()) else {
             return Err(ExecutionError::FunctionNotFound.into());
         };
         if !call.type_arguments.is_empty() {
@@ -87,12 +87,14 @@ impl Machine<'_> {
                 return Err(ExecutionError::InvariantViolation.into());
             }
             Err(Stop::Abort(abort)) => {
+                let (index, name) =
+                    package::raised_by(abort, function).unwrap_or((0, function.name));
                 let location = MoveLocation {
                     package: self.package,
                     module: Identifier::from_static(abort.module),
                     function: index,
                     instruction: 0,
-                    function_name: Identifier::new(function.name).ok(),
+                    function_name: Identifier::new(name).ok(),
                 };
                 return Err(Fault::Abort(Failure {
                     error: Box::new(ExecutionError::MoveAbort {
@@ -119,6 +121,41 @@ impl Machine<'_> {
                 contents,
             }));
         Ok(made.returned)
+    }
+
+    /// A vector of parts of a release; the package's functions take no other.
+    pub(super) fn make_move_vector(&mut self, make: &MakeMoveVector) -> Result<Vec<Value>, Fault> {
+        use chain::abi::{Image, LaunchMeasurement, MoveType as _, PhasePcr};
+        let known = [
+            Image::tag(self.package),
+            LaunchMeasurement::tag(self.package),
+            PhasePcr::tag(self.package),
+        ];
+        let wanted =
+            |tag: &&StructTag| make.type_ == Some(TypeTag::Struct(Box::new(StructTag::clone(tag))));
+        let tag = known
+            .iter()
+            .find(wanted)
+            .ok_or(ExecutionError::FeatureNotYetSupported)?;
+        // BCS: the number of elements, then one after the other; a transaction has no more commands
+        // than one byte of ULEB128 can count
+        let count = u8::try_from(make.elements.len())
+            .ok()
+            .filter(|count| *count < 128);
+        let mut contents = vec![count.ok_or(ExecutionError::FeatureNotYetSupported)?];
+        for (index, argument) in make.elements.iter().enumerate() {
+            let slot = self.slot(index, argument)?;
+            let element = self.obtain(index, slot, Mode::Take)?;
+            if element.tag != *tag || element.form != Form::Data {
+                return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
+            }
+            contents.extend(element.contents);
+        }
+        Ok(vec![Value {
+            tag: tag.clone(),
+            form: Form::Vector,
+            contents,
+        }])
     }
 
     /// Fetches the arguments, and the places of those that must be put back.
@@ -186,11 +223,13 @@ impl Machine<'_> {
         parameter: &Parameter,
     ) -> Result<Option<Arg>, Fault> {
         Ok(Some(match parameter {
+            Parameter::Bool => Arg::Bool(self.pure(index, argument)?),
             Parameter::U8 => Arg::U8(self.pure(index, argument)?),
             Parameter::U16 => Arg::U16(self.pure(index, argument)?),
             Parameter::U32 => Arg::U32(self.pure(index, argument)?),
             Parameter::U64 => Arg::U64(self.pure(index, argument)?),
             Parameter::Text => Arg::Text(self.pure(index, argument)?),
+            Parameter::Texts => Arg::Texts(self.pure(index, argument)?),
             Parameter::Bytes => Arg::Bytes(self.pure(index, argument)?),
             Parameter::Address => Arg::Address(self.pure(index, argument)?),
             Parameter::Read(_)
@@ -198,5 +237,51 @@ impl Machine<'_> {
             | Parameter::Take(_)
             | Parameter::Vector(_) => return Ok(None),
         }))
+    }
+}
+
+/// Calls of the package's functions with values at hand, without a transaction around them.
+#[cfg(test)]
+pub(crate) struct Bench<'l>(Machine<'l>);
+
+#[cfg(test)]
+impl<'l> Bench<'l> {
+    pub(crate) fn new(ledger: &'l crate::ledger::Ledger) -> Self {
+        Self(Machine::bare(ledger))
+    }
+
+    /// Calls `module::function`. What aborts leaves nothing.
+    pub(crate) fn call(
+        &mut self,
+        sender: sui_sdk_types::Address,
+        name: &str,
+        arguments: &mut [Arg],
+    ) -> Result<Made, Stop> {
+        let function = name
+            .split_once("::")
+            .and_then(|(module, name)| package::find(module, name));
+        let Some(function) = function else {
+            return Err(Stop::Broken(format!("there is no {name}")));
+        };
+        self.0.sender = sender;
+        let before = self.0.left();
+        let mut scope = Scope {
+            machine: &mut self.0,
+            made: Made::default(),
+        };
+        let result = (function.body)(&mut scope, arguments);
+        let made = scope.made;
+        match result {
+            Ok(()) => Ok(made),
+            Err(stop) => {
+                self.0.restore(before);
+                Err(stop)
+            }
+        }
+    }
+
+    /// Gives an object a dynamic field.
+    pub(crate) fn add_child(&mut self, parent: sui_sdk_types::Address, value: Value) {
+        self.0.children.insert(value.id(), Some((value, parent)));
     }
 }

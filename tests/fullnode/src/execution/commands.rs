@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chain::abi::MoveType as _;
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{
-    Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError,
-    MakeMoveVector, MergeCoins, Object, SplitCoins, StructTag, Transaction, TransferObjects,
-    TypeTag,
+    Address, Argument, Command, CommandArgumentError, Digest, Event, ExecutionError, MergeCoins,
+    Object, SplitCoins, StructTag, Transaction, TransferObjects,
 };
 
 use super::Failure;
@@ -83,6 +81,13 @@ impl From<ExecutionError> for Fault {
     }
 }
 
+/// Dynamic fields and derived ids.
+#[cfg(test)]
+pub(super) type Left = (
+    BTreeMap<Address, Option<(Value, Address)>>,
+    BTreeSet<Address>,
+);
+
 impl<'l> Machine<'l> {
     pub(super) fn new(
         ledger: &'l Ledger,
@@ -119,6 +124,39 @@ impl<'l> Machine<'l> {
         }
     }
 
+    /// A machine without a transaction around it.
+    #[cfg(test)]
+    pub(super) fn bare(ledger: &'l Ledger) -> Self {
+        Self {
+            ledger,
+            package: ledger.terms.package,
+            sender: Address::ZERO,
+            now_ms: 0,
+            digest: Digest::ZERO,
+            inputs: Vec::new(),
+            gas: None,
+            gas_receiver: None,
+            results: Vec::new(),
+            placed: Vec::new(),
+            events: Vec::new(),
+            children: BTreeMap::new(),
+            claimed: BTreeSet::new(),
+            ids: 0,
+        }
+    }
+
+    /// What a call leaves besides what it returns, so that one that aborts leaves nothing.
+    #[cfg(test)]
+    pub(super) fn left(&self) -> Left {
+        (self.children.clone(), self.claimed.clone())
+    }
+
+    #[cfg(test)]
+    pub(super) fn restore(&mut self, (children, claimed): Left) {
+        self.children = children;
+        self.claimed = claimed;
+    }
+
     /// Runs the commands; what the machine holds afterwards counts only on success.
     pub(super) fn run(mut self, commands: &[Command]) -> (Result<(), Failure>, Self) {
         for (index, command) in (0u64..).zip(commands) {
@@ -140,30 +178,6 @@ impl<'l> Machine<'l> {
             // publishing and upgrading: no Move behind this double
             _ => Err(ExecutionError::FeatureNotYetSupported.into()),
         }
-    }
-
-    /// A vector of launch measurements; the package's functions take no other.
-    fn make_move_vector(&mut self, make: &MakeMoveVector) -> Result<Vec<Value>, Fault> {
-        let tag = chain::abi::LaunchMeasurement::tag(self.package);
-        if make.type_ != Some(TypeTag::Struct(Box::new(tag.clone()))) {
-            return Err(ExecutionError::FeatureNotYetSupported.into());
-        }
-        let mut elements: Vec<chain::abi::LaunchMeasurement> = Vec::new();
-        for (index, argument) in make.elements.iter().enumerate() {
-            let slot = self.slot(index, argument)?;
-            let element = self.obtain(index, slot, Mode::Take)?;
-            if element.tag != tag || element.form != Form::Data {
-                return Err(Fault::Argument(index, CommandArgumentError::TypeMismatch));
-            }
-            elements.push(read(&element)?);
-        }
-        let contents =
-            bcs::to_bytes(&elements).map_err(|_error| ExecutionError::InvariantViolation)?;
-        Ok(vec![Value {
-            tag,
-            form: Form::Vector,
-            contents,
-        }])
     }
 
     /// Every result must have found a place: no object may be dropped.

@@ -17,9 +17,13 @@ use sui_sdk_types::{
 use crate::ledger::Ledger;
 use commands::Machine;
 
+#[cfg(test)]
+pub(crate) use calls::Bench;
 pub(crate) use calls::Scope;
 pub(crate) use gas::select;
 pub(crate) use inputs::Rejection;
+#[cfg(test)]
+pub(crate) use values::Form;
 pub(crate) use values::{Arg, Place, Stop, Value};
 
 /// What a transaction did, be it a success or a failure.

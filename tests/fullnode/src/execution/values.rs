@@ -86,11 +86,13 @@ impl Value {
 #[derive(Debug, Clone)]
 pub(crate) enum Arg {
     Object(Value),
+    Bool(bool),
     U8(u8),
     U16(u16),
     U32(u32),
     U64(u64),
     Text(String),
+    Texts(Vec<String>),
     Bytes(Vec<u8>),
     /// An address or an id.
     Address(Address),

@@ -19,6 +19,7 @@ const REPORTER_BASIS_POINTS: u64 = 1000;
 pub(super) fn objects(config: &Config) -> Vec<Object> {
     let package: Address = config.package.into();
     let pool: Address = config.pool.into();
+    let treasury: Address = config.administration().treasury.into();
     let mut objects = vec![
         Object::new(
             ObjectData::Package(MovePackage {
@@ -38,16 +39,24 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
             &abi::Pool {
                 id: pool,
                 version: abi::VERSION,
-                minimum_stake: config.genesis.minimum_stake_mist,
+                open: !config.genesis.closed,
+                minimum_stake: abi::Scheduled::fixed(config.genesis.minimum_stake_mist),
                 unbonding_ms: config.genesis.unbonding_ms,
                 seal_token_ms: config.genesis.seal_token_ms,
                 reporter_basis_points: REPORTER_BASIS_POINTS,
-                treasury: 0,
-                staked: 0,
-                names: abi::Table {
-                    id: names_id(pool),
-                    size: 0,
-                },
+                offences: offences(),
+                treasury,
+            },
+            Owner::Shared(FIRST),
+        ),
+        first(
+            abi::Treasury::tag(package),
+            false,
+            &abi::Treasury {
+                id: treasury,
+                version: abi::VERSION,
+                pool,
+                balance: 0,
             },
             Owner::Shared(FIRST),
         ),
@@ -79,6 +88,20 @@ pub(super) fn objects(config: &Config) -> Vec<Object> {
         }
     }
     objects
+}
+
+/// The table of a demo: eight offences that take all of a stake, and two that take a part.
+fn offences() -> Vec<abi::Offence> {
+    let offence = |(reason, basis_points)| abi::Offence {
+        reason,
+        penalty: abi::Scheduled::fixed(abi::Penalty {
+            basis_points,
+            daily_cap_basis_points: abi::WHOLE_BASIS_POINTS,
+            in_force: true,
+        }),
+    };
+    let all = (1..=8).map(|reason| (reason, abi::WHOLE_BASIS_POINTS));
+    all.chain([(101, 100), (125, 2_500)]).map(offence).collect()
 }
 
 /// What the package's administrator would have made: the configuration of enclaves, the directory
@@ -225,7 +248,7 @@ pub(crate) fn object(
     }
 }
 
-/// The records of nodes that stake an amount each, their names, and the pool that counts them.
+/// The records of nodes that stake an amount each, which is paid back to themselves.
 pub(super) fn stakes(
     package: Address,
     pool: &Object,
@@ -235,10 +258,10 @@ pub(super) fn stakes(
     let Some(data) = pool.as_struct() else {
         return Vec::new();
     };
-    let Ok(mut counted) = bcs::from_bytes::<abi::Pool>(data.contents()) else {
+    let Ok(counted) = bcs::from_bytes::<abi::Pool>(data.contents()) else {
         return Vec::new();
     };
-    let mut objects = Vec::with_capacity(2 * nodes.len() + 1);
+    let mut objects = Vec::with_capacity(nodes.len());
     for (key, node_id) in nodes {
         let node_key = key.to_flagged_bytes();
         let record = abi::StakeRecord {
@@ -246,40 +269,21 @@ pub(super) fn stakes(
             version: abi::VERSION,
             pool: counted.id,
             staker: key.address().into(),
+            beneficiary: abi::Scheduled::fixed(key.address().into()),
             node_id: node_id.clone(),
             node_key,
             balance: amount,
             status: abi::status::ACTIVE,
             staked_at_ms: 0,
             unbonding_until_ms: None,
+            unbonding_by_beneficiary: false,
             slashed: 0,
             seal_token: None,
+            maintenance: Vec::new(),
         };
-        let name = abi::Field {
-            id: abi::name_id(&counted.names, node_id),
-            name: node_id.clone(),
-            value: record.id,
-        };
-        objects.push(first(
-            abi::name_tag(),
-            false,
-            &name,
-            Owner::Object(counted.names.id),
-        ));
         let tag = abi::StakeRecord::tag(package);
         objects.push(first(tag, false, &record, Owner::Shared(FIRST)));
-        counted.staked = counted.staked.saturating_add(amount);
-        counted.names.size += 1;
     }
-    objects.push(object(
-        data.object_type().clone(),
-        data.has_public_transfer(),
-        pool.version(),
-        bcs::to_bytes(&counted).unwrap_or_default(),
-        *pool.owner(),
-        pool.previous_transaction(),
-        pool.storage_rebate(),
-    ));
     objects
 }
 
@@ -293,7 +297,9 @@ pub(super) fn holds(object: &Object) -> u64 {
         return bcs::from_bytes::<abi::Coin>(contents).map_or(0, |coin| coin.balance);
     }
     match tag.name().as_str() {
-        abi::Pool::NAME => bcs::from_bytes::<abi::Pool>(contents).map_or(0, |pool| pool.treasury),
+        abi::Treasury::NAME => {
+            bcs::from_bytes::<abi::Treasury>(contents).map_or(0, |treasury| treasury.balance)
+        }
         abi::StakeRecord::NAME => {
             bcs::from_bytes::<abi::StakeRecord>(contents).map_or(0, |record| record.balance)
         }
@@ -308,6 +314,14 @@ pub(super) fn migrated(from: &Object, version: u64) -> Option<Object> {
         abi::Pool::NAME => {
             let pool: abi::Pool = bcs::from_bytes(data.contents()).ok()?;
             bcs::to_bytes(&abi::Pool { version, ..pool }).ok()?
+        }
+        abi::Treasury::NAME => {
+            let treasury: abi::Treasury = bcs::from_bytes(data.contents()).ok()?;
+            bcs::to_bytes(&abi::Treasury {
+                version,
+                ..treasury
+            })
+            .ok()?
         }
         abi::StakeRecord::NAME => {
             let record: abi::StakeRecord = bcs::from_bytes(data.contents()).ok()?;
@@ -353,13 +367,6 @@ pub(super) fn migrated(from: &Object, version: u64) -> Option<Object> {
 fn first<T: Serialize>(tag: StructTag, store: bool, value: &T, owner: Owner) -> Object {
     let contents = bcs::to_bytes(value).unwrap_or_default();
     object(tag, store, FIRST, contents, owner, Digest::ZERO, 0)
-}
-
-fn names_id(pool: Address) -> Address {
-    let mut hasher = Hasher::new();
-    hasher.update(b"fullnode double: names");
-    hasher.update(pool.as_bytes());
-    Address::new(hasher.finalize().into_inner())
 }
 
 fn coin_id(owner: Address, index: u64) -> Address {

@@ -65,13 +65,12 @@ pub(super) fn revoke(
     emit(scope, &CapabilityRevoked { object, capability })
 }
 
-/// `pool.authority_effective_from_ms(clock)`: after the notice; at once only while nothing is
-/// staked.
+/// `pool.effective_from_ms(clock)`: after the notice; at once only while the pool is not open.
 pub(super) fn begins_ms(pool: &Pool, clock: &Clock) -> u64 {
-    if pool.staked == 0 {
-        clock.timestamp_ms
-    } else {
+    if pool.open {
         clock.timestamp_ms + abi::authority::NOTICE_MS
+    } else {
+        clock.timestamp_ms
     }
 }
 

@@ -1,13 +1,13 @@
 //! Module `enclave`, without documents of AWS Nitro: nothing here can read one.
 
 use chain::abi::abort::Abort;
-use chain::abi::enclave::{DIGEST_LENGTH, PCR_LENGTH, PUBLIC_KEY_LENGTH};
+use chain::abi::enclave::{DIGEST_LENGTH, PCR_LENGTH};
 use chain::abi::{
     self, AdminCap, Clock, Enclave, EnclaveConfig, EnclaveConfigChanged, EnclaveRegistered,
     EnclaveRetired, MoveType, Pool, RegistrarCap,
 };
 
-use super::{assert_admin, assert_current, authority, emit, object, require, wrong};
+use super::{assert_admin, assert_current, authority, emit, object, require, staking, wrong};
 use crate::execution::{Arg, Place, Scope, Stop, Value};
 
 pub(super) fn update_pcrs(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
@@ -51,13 +51,22 @@ pub(super) fn set_minimum_config_version(
     let mut config: EnclaveConfig = object(arguments, 0)?.read()?;
     let pool: Pool = object(arguments, 1)?.read()?;
     let cap: AdminCap = object(arguments, 2)?.read()?;
-    let [_, _, _, Arg::U64(minimum)] = &*arguments else {
+    let successor: Enclave = object(arguments, 4)?.read()?;
+    let clock: Clock = object(arguments, 5)?.read()?;
+    let [_, _, _, Arg::U64(minimum), ..] = &*arguments else {
         return Err(wrong(3));
     };
     assert_config_admin(&config, &pool, &cap)?;
     require(
         *minimum > config.minimum_config_version && *minimum <= config.config_version,
         &Abort::ENCLAVE_VERSION_NOT_AHEAD,
+    )?;
+    assert_own(&config, &successor)?;
+    require(
+        !successor.retired
+            && successor.config_version >= *minimum
+            && successor.effective_from_ms <= clock.timestamp_ms,
+        &Abort::ENCLAVE_NO_SUCCESSOR,
     )?;
     config.minimum_config_version = *minimum;
     object(arguments, 0)?.write(&config)?;
@@ -103,15 +112,27 @@ pub(super) fn register_by_capability(
 ) -> Result<(), Stop> {
     let config: EnclaveConfig = object(arguments, 0)?.read()?;
     let cap: RegistrarCap = object(arguments, 1)?.read()?;
-    let clock: Clock = object(arguments, 4)?.read()?;
-    let [_, _, Arg::Bytes(public_key), Arg::Bytes(tls_key_sha256), _] = &*arguments else {
+    let clock: Clock = object(arguments, 5)?.read()?;
+    let [
+        _,
+        _,
+        Arg::Bytes(public_key),
+        Arg::Bytes(tls_key_sha256),
+        Arg::Bytes(evidence),
+        _,
+    ] = &*arguments
+    else {
         return Err(wrong(2));
     };
     assert_current(config.version)?;
     require(cap.config == config.id, &Abort::ENCLAVE_WRONG_CONFIG)?;
+    require(
+        evidence.len() == DIGEST_LENGTH,
+        &Abort::ENCLAVE_INVALID_EVIDENCE,
+    )?;
     let effective_from_ms = authority::effective_from_ms(scope, config.id, cap.id)?;
     require(
-        public_key.len() == PUBLIC_KEY_LENGTH,
+        staking::key_is_valid(public_key),
         &Abort::ENCLAVE_INVALID_PUBLIC_KEY,
     )?;
     require(
@@ -127,7 +148,7 @@ pub(super) fn register_by_capability(
         config_version: config.config_version,
         public_key: public_key.clone(),
         tls_key_sha256: tls_key_sha256.clone(),
-        nonce: 0,
+        evidence: evidence.clone(),
         registered_at_ms: clock.timestamp_ms,
         effective_from_ms,
         retired: false,
@@ -140,6 +161,7 @@ pub(super) fn register_by_capability(
             config_version: enclave.config_version,
             public_key: enclave.public_key.clone(),
             registrar: Some(cap.id),
+            evidence: enclave.evidence.clone(),
         },
     )?;
     let value = Value::new(Enclave::tag(scope.package()), false, &enclave)?;

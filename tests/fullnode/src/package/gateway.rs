@@ -3,7 +3,7 @@
 use chain::abi::abort::Abort;
 use chain::abi::{self, Clock, MoveType, Pool, SealToken, StakeRecord, status};
 
-use super::{assert_own, emit, object, require};
+use super::{assert_own, assert_owner, emit, object, require, staking};
 use crate::execution::{Arg, Place, Scope, Stop, Value};
 
 pub(super) fn create_worker_seal_token(
@@ -50,10 +50,15 @@ pub(super) fn cancel_unstake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -
     let pool: Pool = object(arguments, 0)?.read()?;
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     assert_own(&pool, &record)?;
-    require(record.staker == scope.sender(), &Abort::NOT_OWNER)?;
+    let clock: Clock = object(arguments, 2)?.read()?;
+    assert_owner(scope, &record, &clock)?;
     require(record.status == status::UNBONDING, &Abort::NOT_UNBONDING)?;
-    record.status = status::ACTIVE;
-    record.unbonding_until_ms = None;
+    let by_beneficiary = record.beneficiary.at(clock.timestamp_ms) == scope.sender();
+    require(
+        by_beneficiary || !record.unbonding_by_beneficiary,
+        &Abort::NOT_OWNER,
+    )?;
+    staking::end_unbonding(&mut record, status::ACTIVE);
     object(arguments, 1)?.write(&record)?;
     emit(scope, &abi::UnstakeCancelled { record: record.id })
 }
@@ -75,7 +80,7 @@ fn create(scope: &mut Scope<'_, '_>, arguments: &mut [Arg], clock: usize) -> Res
     require(record.staker == sender, &Abort::NOT_STAKER)?;
     require(record.status == status::ACTIVE, &Abort::RECORD_NOT_ACTIVE)?;
     require(
-        record.balance >= pool.minimum_stake,
+        record.balance >= pool.minimum_for_standing(clock.timestamp_ms),
         &Abort::TOKEN_BELOW_MINIMUM_STAKE,
     )?;
     let token = SealToken {
@@ -119,18 +124,28 @@ fn start_unbonding(
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     let clock: Clock = object(arguments, clock)?.read()?;
     assert_own(&pool, &record)?;
-    require(record.staker == scope.sender(), &Abort::NOT_OWNER)?;
-    require(record.status == status::ACTIVE, &Abort::NOT_ACTIVE)?;
-    let until_ms = clock.timestamp_ms.saturating_add(pool.unbonding_ms);
-    record.status = status::UNBONDING;
-    record.unbonding_until_ms = Some(until_ms);
-    record.seal_token = None;
+    assert_owner(scope, &record, &clock)?;
+    let by_beneficiary = record.beneficiary.at(clock.timestamp_ms) == scope.sender();
+    let confirms =
+        record.status == status::UNBONDING && by_beneficiary && !record.unbonding_by_beneficiary;
+    require(
+        record.status == status::ACTIVE || confirms,
+        &Abort::NOT_ACTIVE,
+    )?;
+    if !confirms {
+        record.status = status::UNBONDING;
+        record.unbonding_until_ms = Some(clock.timestamp_ms.saturating_add(pool.unbonding_ms));
+        record.seal_token = None;
+    }
+    record.unbonding_by_beneficiary = by_beneficiary;
+    let until_ms = record.unbonding_until_ms.unwrap_or_default();
     object(arguments, 1)?.write(&record)?;
     emit(
         scope,
         &abi::UnstakeRequested {
             record: record.id,
             until_ms,
+            by_beneficiary,
         },
     )
 }

@@ -5,19 +5,21 @@ use chain::abi::abort::Abort;
 use chain::abi::authority::SLASH_INTENT;
 use chain::abi::enclave::{CLOCK_TOLERANCE_MS, DOMAIN};
 use chain::abi::{
-    self, Clock, Coin, EVIDENCE_LENGTH, Enclave, EnclaveConfig, Field, IntentMessage, Pool,
-    SlasherCap, StakeRecord, Verdict, status,
+    self, Clock, Day, DayKey, EVIDENCE_LENGTH, Enclave, EnclaveConfig, EvidenceKey, IntentMessage,
+    MoveType, NonceKey, Pool, SlashedKey, SlasherCap, StakeRecord, Treasury, Verdict, status,
 };
-use sui_crypto::Verifier;
-use sui_crypto::ed25519::Ed25519VerifyingKey;
-use sui_sdk_types::{Address, Ed25519PublicKey, Ed25519Signature, Identifier, StructTag, TypeTag};
+use serde::Serialize;
+use sui_sdk_types::{Address, TypeTag};
 
-use super::{assert_own, authority, emit, enclave, object, require, wrong};
-use crate::execution::{Arg, Place, Scope, Stop, Value};
+use super::{
+    assert_own, assert_treasury, authority, emit, enclave, field, object, require, set_field,
+    staking, today, wrong,
+};
+use crate::execution::{Arg, Scope, Stop};
 
 /// What is to be taken, why, and who gets a share of it.
 struct Slash {
-    basis_points: u64,
+    amount: u64,
     reason: u16,
     evidence: Vec<u8>,
     /// Zero: nobody.
@@ -25,11 +27,13 @@ struct Slash {
 }
 
 pub(super) fn slash_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
-    let cap: SlasherCap = object(arguments, 1)?.read()?;
-    let mut record: StakeRecord = object(arguments, 2)?.read()?;
-    let clock: Clock = object(arguments, 6)?.read()?;
+    let pool: Pool = object(arguments, 0)?.read()?;
+    let mut treasury: Treasury = object(arguments, 1)?.read()?;
+    let cap: SlasherCap = object(arguments, 2)?.read()?;
+    let mut record: StakeRecord = object(arguments, 3)?.read()?;
+    let clock: Clock = object(arguments, 7)?.read()?;
     let [
+        _,
         _,
         _,
         _,
@@ -39,38 +43,43 @@ pub(super) fn slash_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
         _,
     ] = &*arguments
     else {
-        return Err(wrong(3));
+        return Err(wrong(4));
     };
+    require(cap.pool == pool.id, &Abort::POOL_WRONG_POOL)?;
+    let effective_from_ms = authority::effective_from_ms(scope, pool.id, cap.id)?;
+    authority::assert_effective(effective_from_ms, &clock)?;
+    require(
+        (1..=abi::WHOLE_BASIS_POINTS).contains(basis_points),
+        &Abort::INVALID_BASIS_POINTS,
+    )?;
     let slash = Slash {
-        basis_points: *basis_points,
+        amount: share(record.balance, *basis_points)?,
         reason: *reason,
         evidence: evidence.clone(),
         reporter: Address::ZERO,
     };
-    require(cap.pool == pool.id, &Abort::WRONG_POOL)?;
-    let effective_from_ms = authority::effective_from_ms(scope, pool.id, cap.id)?;
-    authority::assert_effective(effective_from_ms, &clock)?;
     // by capability: nobody is rewarded
-    let _nothing = apply(scope, &mut pool, &mut record, slash)?;
-    object(arguments, 0)?.write(&pool)?;
-    object(arguments, 2)?.write(&record)
+    let _nothing = apply(scope, &pool, &mut treasury, &mut record, slash, &clock)?;
+    object(arguments, 1)?.write(&treasury)?;
+    object(arguments, 3)?.write(&record)
 }
 
 pub(super) fn slash_with_evidence(
     scope: &mut Scope<'_, '_>,
     arguments: &mut [Arg],
 ) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
-    let config: EnclaveConfig = object(arguments, 1)?.read()?;
-    let mut enclave: Enclave = object(arguments, 2)?.read()?;
-    let mut record: StakeRecord = object(arguments, 3)?.read()?;
+    let pool: Pool = object(arguments, 0)?.read()?;
+    let mut treasury: Treasury = object(arguments, 1)?.read()?;
+    let config: EnclaveConfig = object(arguments, 2)?.read()?;
+    let enclave: Enclave = object(arguments, 3)?.read()?;
+    let mut record: StakeRecord = object(arguments, 4)?.read()?;
     let clock: Clock = object(arguments, 11)?.read()?;
     let [
         _,
         _,
         _,
         _,
-        Arg::U64(basis_points),
+        _,
         Arg::U16(reason),
         Arg::Bytes(evidence),
         Arg::Address(reporter),
@@ -80,13 +89,7 @@ pub(super) fn slash_with_evidence(
         _,
     ] = &*arguments
     else {
-        return Err(wrong(4));
-    };
-    let slash = Slash {
-        basis_points: *basis_points,
-        reason: *reason,
-        evidence: evidence.clone(),
-        reporter: *reporter,
+        return Err(wrong(5));
     };
     require(config.pool == pool.id, &Abort::SLASHING_WRONG_POOL)?;
     require(
@@ -103,104 +106,156 @@ pub(super) fn slash_with_evidence(
         data: Verdict {
             pool: pool.id,
             record: record.id,
-            basis_points: slash.basis_points,
-            reason: slash.reason,
-            evidence: slash.evidence.clone(),
-            reporter: slash.reporter,
+            reason: *reason,
+            evidence: evidence.clone(),
+            reporter: *reporter,
         },
     };
     verify(&config, &enclave, &message, signature, &clock)?;
-    enclave.nonce = *nonce;
     authority::assert_effective(enclave.effective_from_ms, &clock)?;
-    let reporter = slash.reporter;
-    let reward = apply(scope, &mut pool, &mut record, slash)?;
+    assert_slashable(&pool, &record)?;
+    count_nonce(scope, record.id, enclave.id, *nonce)?;
+    let slash = Slash {
+        amount: take_of_day(scope, &pool, &record, *reason, &clock)?,
+        reason: *reason,
+        evidence: evidence.clone(),
+        reporter: *reporter,
+    };
+    let reporter = *reporter;
+    let reward = apply(scope, &pool, &mut treasury, &mut record, slash, &clock)?;
     if reward > 0 {
-        let coin = Coin {
-            id: scope.new_id(),
-            balance: reward,
-        };
-        let coin = Value::new(StructTag::gas_coin(), true, &coin)?;
-        scope.made.placed.push((coin, Place::Account(reporter)));
+        staking::pay(scope, reward, reporter)?;
     }
-    object(arguments, 0)?.write(&pool)?;
-    object(arguments, 2)?.write(&enclave)?;
-    object(arguments, 3)?.write(&record)
+    object(arguments, 1)?.write(&treasury)?;
+    object(arguments, 4)?.write(&record)
 }
 
-/// `config.verify(enclave, …)`, which counts the nonce besides.
-fn verify(
+/// `record.assert_slashable(pool)`.
+fn assert_slashable(pool: &Pool, record: &StakeRecord) -> Result<(), Stop> {
+    assert_own(pool, record)?;
+    require(
+        matches!(record.status, status::ACTIVE | status::UNBONDING),
+        &Abort::SETTLED,
+    )
+}
+
+/// `evidence::count_nonce(…)`.
+fn count_nonce(
+    scope: &mut Scope<'_, '_>,
+    record: Address,
+    enclave: Address,
+    nonce: u64,
+) -> Result<(), Stop> {
+    let key = NonceKey(enclave);
+    let last: Option<u64> = field(scope, record, &key, TypeTag::U64)?;
+    require(
+        nonce > last.unwrap_or_default(),
+        &Abort::EVIDENCE_NONCE_NOT_HIGHER,
+    )?;
+    set_field(scope, record, &key, TypeTag::U64, nonce)
+}
+
+/// `pool.penalty(reason, clock)` and `take_of_day(…)`: what a verdict takes, no more than is left of
+/// the day's cap.
+fn take_of_day(
+    scope: &mut Scope<'_, '_>,
+    pool: &Pool,
+    record: &StakeRecord,
+    reason: u16,
+    clock: &Clock,
+) -> Result<u64, Stop> {
+    let mut offences = pool.offences.iter();
+    let offence = offences
+        .find(|offence| offence.reason == reason)
+        .ok_or(Stop::Abort(&Abort::OFFENCES_UNKNOWN_OFFENCE))?;
+    let penalty = offence.penalty.at(clock.timestamp_ms);
+    require(penalty.in_force, &Abort::OFFENCES_NOT_IN_FORCE)?;
+    let key = DayKey {
+        reason,
+        day: today(clock),
+    };
+    let scope_package = scope.package();
+    let tag = || {
+        let name = sui_sdk_types::Identifier::from_static("Day");
+        let module = sui_sdk_types::Identifier::from_static(DayKey::MODULE);
+        let tag = sui_sdk_types::StructTag::new(scope_package, module, name, Vec::new());
+        TypeTag::Struct(Box::new(tag))
+    };
+    let day: Option<Day> = field(scope, record.id, &key, tag())?;
+    let mut day = day.unwrap_or(Day {
+        base: record.balance,
+        taken: 0,
+    });
+    let cap = share(day.base, penalty.daily_cap_basis_points)?;
+    require(cap > day.taken, &Abort::SLASHING_DAILY_CAP)?;
+    let amount = share(record.balance, penalty.basis_points)?.min(cap - day.taken);
+    day.taken += amount;
+    set_field(scope, record.id, &key, tag(), day)?;
+    Ok(amount)
+}
+
+/// `statement::verify(config, enclave, …)`.
+fn verify<T: Serialize>(
     config: &EnclaveConfig,
     enclave: &Enclave,
-    message: &IntentMessage<Verdict>,
+    message: &IntentMessage<T>,
     signature: &[u8],
     clock: &Clock,
 ) -> Result<(), Stop> {
     enclave::assert_counts(config, enclave)?;
-    require(
-        message.nonce > enclave.nonce,
-        &Abort::ENCLAVE_NONCE_NOT_HIGHER,
-    )?;
     let now_ms = clock.timestamp_ms;
     // a sum that does not fit aborts in Move too, by arithmetic
     let oldest = message.timestamp_ms.checked_add(config.evidence_age_ms);
     require(
         message.timestamp_ms <= now_ms.saturating_add(CLOCK_TOLERANCE_MS),
-        &Abort::ENCLAVE_FROM_FUTURE,
+        &Abort::STATEMENT_FROM_FUTURE,
     )?;
     require(
         oldest.is_some_and(|oldest| now_ms <= oldest),
-        &Abort::ENCLAVE_TOO_OLD,
+        &Abort::STATEMENT_TOO_OLD,
     )?;
     let bytes = bcs::to_bytes(message).map_err(|error| Stop::Broken(error.to_string()))?;
     require(
         signed(&enclave.public_key, &bytes, signature),
-        &Abort::ENCLAVE_INVALID_SIGNATURE,
+        &Abort::STATEMENT_INVALID_SIGNATURE,
     )
 }
 
-/// `ed25519::ed25519_verify`: `false` for anything that is no key or no signature, too.
+/// `node_key::verify`: `false` for anything that is no key or no signature, too.
 fn signed(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    let (Ok(public_key), Ok(signature)) = (public_key.try_into(), signature.try_into()) else {
-        return false;
-    };
-    let key = Ed25519VerifyingKey::new(&Ed25519PublicKey::new(public_key));
-    key.is_ok_and(|key| {
-        key.verify(message, &Ed25519Signature::new(signature))
-            .is_ok()
-    })
+    chain::PublicKey::from_flagged_bytes(public_key)
+        .and_then(|key| key.verify_bytes(message, signature))
+        .is_ok()
 }
 
-/// `pool.slash(record, …)`: takes the share, and tells what of it is the reporter's.
+/// `record.slash(pool, …)`: takes the amount, and tells what of it is the reporter's.
 fn apply(
     scope: &mut Scope<'_, '_>,
-    pool: &mut Pool,
+    pool: &Pool,
+    treasury: &mut Treasury,
     record: &mut StakeRecord,
     slash: Slash,
+    clock: &Clock,
 ) -> Result<u64, Stop> {
-    assert_own(pool, record)?;
-    require(
-        (1..=abi::WHOLE_BASIS_POINTS).contains(&slash.basis_points),
-        &Abort::INVALID_BASIS_POINTS,
-    )?;
-    require(
-        matches!(record.status, status::ACTIVE | status::UNBONDING),
-        &Abort::SETTLED,
-    )?;
+    assert_slashable(pool, record)?;
+    assert_treasury(treasury, pool.id)?;
     count_evidence(scope, record, &slash.evidence)?;
-    let amount = share(record.balance, slash.basis_points)?;
+    let amount = slash.amount;
     record.balance -= amount;
     record.slashed += amount;
-    pool.staked -= amount;
+    if amount > 0 {
+        let key = SlashedKey(today(clock));
+        set_field(scope, record.id, &key, TypeTag::Bool, true)?;
+    }
     if record.balance == 0 {
-        record.status = status::SLASHED;
-        record.unbonding_until_ms = None;
+        staking::end_unbonding(record, status::SLASHED);
     }
     let reward = if slash.reporter == Address::ZERO {
         0
     } else {
         share(amount, pool.reporter_basis_points)?
     };
-    pool.treasury += amount - reward;
+    treasury.balance += amount - reward;
     emit(
         scope,
         &abi::Slashed {
@@ -233,27 +288,8 @@ fn count_evidence(
         return Ok(());
     }
     require(evidence.len() == EVIDENCE_LENGTH, &Abort::INVALID_EVIDENCE)?;
-    let key = TypeTag::Struct(Box::new(StructTag::new(
-        scope.package(),
-        Identifier::from_static("evidence"),
-        Identifier::from_static("EvidenceKey"),
-        Vec::new(),
-    )));
-    let bytes = bcs::to_bytes(evidence).map_err(|error| Stop::Broken(error.to_string()))?;
-    let id = record.id.derive_dynamic_child_id(&key, &bytes);
-    require(scope.child(id).is_none(), &Abort::EVIDENCE_USED)?;
-    let entry = Field {
-        id,
-        name: evidence.to_vec(),
-        value: true,
-    };
-    let tag = StructTag::new(
-        Address::TWO,
-        Identifier::from_static("dynamic_field"),
-        Identifier::from_static("Field"),
-        vec![key, TypeTag::Bool],
-    );
-    let value = Value::new(tag, false, &entry)?;
-    scope.add_child(record.id, value);
-    Ok(())
+    let key = EvidenceKey(evidence.to_vec());
+    let used: Option<bool> = field(scope, record.id, &key, TypeTag::Bool)?;
+    require(used.is_none(), &Abort::EVIDENCE_USED)?;
+    set_field(scope, record.id, &key, TypeTag::Bool, true)
 }

@@ -1,17 +1,15 @@
 //! Module `staking`.
 
 use chain::abi::abort::Abort;
-use chain::abi::{self, Clock, Coin, Field, MoveType, Pool, StakeRecord, status};
+use chain::abi::staking::LONGEST_NODE_ID;
+use chain::abi::{self, Clock, Coin, MoveType, Pool, Scheduled, StakeRecord, status};
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{Address, SignatureScheme, StructTag};
 
-use super::{assert_own, assert_version, emit, object, require, wrong};
+use super::{assert_own, assert_owner, assert_version, emit, object, require, wrong};
 use crate::execution::{Arg, Place, Scope, Stop, Value};
 
-/// Most bytes of a node id: those of a DNS label.
-const LONGEST_NODE_ID: usize = 63;
-
-fn key_is_valid(node_key: &[u8]) -> bool {
+pub(super) fn key_is_valid(node_key: &[u8]) -> bool {
     match node_key.split_first() {
         Some((&flag, key)) if flag == SignatureScheme::Ed25519.to_u8() => key.len() == 32,
         Some((&flag, key)) if flag == SignatureScheme::Secp256r1.to_u8() => key.len() == 33,
@@ -20,28 +18,37 @@ fn key_is_valid(node_key: &[u8]) -> bool {
 }
 
 /// The account of a key: BLAKE2b-256 over flag and key.
-fn account(node_key: &[u8]) -> Address {
+pub(super) fn account(node_key: &[u8]) -> Address {
     let mut hasher = Hasher::new();
     hasher.update(node_key);
     Address::new(hasher.finalize().into_inner())
 }
 
 pub(super) fn stake_for_node(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
-    let coin: Coin = object(arguments, 3)?.read()?;
-    let clock: Clock = object(arguments, 4)?.read()?;
-    let [_, Arg::Text(node_id), Arg::Bytes(node_key), ..] = arguments else {
+    let pool: Pool = object(arguments, 0)?.read()?;
+    let coin: Coin = object(arguments, 4)?.read()?;
+    let clock: Clock = object(arguments, 5)?.read()?;
+    let [
+        _,
+        Arg::Text(node_id),
+        Arg::Bytes(node_key),
+        Arg::Address(beneficiary),
+        ..,
+    ] = arguments
+    else {
         return Err(wrong(1));
     };
+    assert_version(&pool)?;
+    require(pool.open, &Abort::POOL_NOT_OPEN)?;
     require(key_is_valid(node_key), &Abort::INVALID_NODE_KEY)?;
     require(account(node_key) == scope.sender(), &Abort::NOT_NODE_KEY)?;
-    assert_version(&pool)?;
     require(
         (1..=LONGEST_NODE_ID).contains(&node_id.len()),
         &Abort::INVALID_NODE_ID,
     )?;
+    require(*beneficiary != Address::ZERO, &Abort::INVALID_BENEFICIARY)?;
     require(
-        coin.balance >= pool.minimum_stake,
+        coin.balance >= pool.minimum_for_new(clock.timestamp_ms),
         &Abort::BELOW_MINIMUM_STAKE,
     )?;
     let id = abi::record_id(scope.package(), pool.id, node_key);
@@ -51,24 +58,25 @@ pub(super) fn stake_for_node(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -
         version: abi::VERSION,
         pool: pool.id,
         staker: scope.sender(),
+        beneficiary: Scheduled::fixed(*beneficiary),
         node_id: node_id.clone(),
         node_key: node_key.clone(),
         balance: coin.balance,
         status: status::ACTIVE,
         staked_at_ms: clock.timestamp_ms,
         unbonding_until_ms: None,
+        unbonding_by_beneficiary: false,
         slashed: 0,
         seal_token: None,
+        maintenance: Vec::new(),
     };
-    take_name(scope, &mut pool, &record.node_id, id)?;
-    pool.staked += coin.balance;
-    object(arguments, 0)?.write(&pool)?;
     emit(
         scope,
         &abi::Staked {
             pool: pool.id,
             record: record.id,
             staker: record.staker,
+            beneficiary: *beneficiary,
             node_id: record.node_id.clone(),
             amount: record.balance,
         },
@@ -85,7 +93,7 @@ pub(super) fn share_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
 }
 
 pub(super) fn restake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
+    let pool: Pool = object(arguments, 0)?.read()?;
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     let coin: Coin = object(arguments, 2)?.read()?;
     let clock: Clock = object(arguments, 3)?.read()?;
@@ -93,15 +101,12 @@ pub(super) fn restake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Resul
     require(record.staker == scope.sender(), &Abort::NOT_OWNER)?;
     require(record.status == status::WITHDRAWN, &Abort::NOT_WITHDRAWN)?;
     require(
-        coin.balance >= pool.minimum_stake,
+        coin.balance >= pool.minimum_for_new(clock.timestamp_ms),
         &Abort::BELOW_MINIMUM_STAKE,
     )?;
-    take_name(scope, &mut pool, &record.node_id, record.id)?;
     record.status = status::ACTIVE;
     record.staked_at_ms = clock.timestamp_ms;
     record.balance += coin.balance;
-    pool.staked += coin.balance;
-    object(arguments, 0)?.write(&pool)?;
     object(arguments, 1)?.write(&record)?;
     emit(
         scope,
@@ -116,15 +121,13 @@ pub(super) fn restake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Resul
 }
 
 pub(super) fn top_up(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
+    let pool: Pool = object(arguments, 0)?.read()?;
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     let coin: Coin = object(arguments, 2)?.read()?;
     assert_own(&pool, &record)?;
     require(record.status == status::ACTIVE, &Abort::NOT_ACTIVE)?;
     require(coin.balance > 0, &Abort::EMPTY_COIN)?;
     record.balance += coin.balance;
-    pool.staked += coin.balance;
-    object(arguments, 0)?.write(&pool)?;
     object(arguments, 1)?.write(&record)?;
     emit(
         scope,
@@ -137,11 +140,11 @@ pub(super) fn top_up(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result
 }
 
 pub(super) fn withdraw_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    let mut pool: Pool = object(arguments, 0)?.read()?;
+    let pool: Pool = object(arguments, 0)?.read()?;
     let mut record: StakeRecord = object(arguments, 1)?.read()?;
     let clock: Clock = object(arguments, 2)?.read()?;
     assert_own(&pool, &record)?;
-    require(record.staker == scope.sender(), &Abort::NOT_OWNER)?;
+    assert_owner(scope, &record, &clock)?;
     require(
         !matches!(record.status, status::SLASHED | status::WITHDRAWN),
         &Abort::SETTLED,
@@ -150,57 +153,34 @@ pub(super) fn withdraw_stake(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -
     let until_ms = record.unbonding_until_ms.unwrap_or(u64::MAX);
     require(clock.timestamp_ms >= until_ms, &Abort::STILL_LOCKED)?;
     let amount = std::mem::take(&mut record.balance);
-    pool.staked -= amount;
-    record.status = status::WITHDRAWN;
-    record.unbonding_until_ms = None;
-    free_name(scope, &mut pool, &record);
-    object(arguments, 0)?.write(&pool)?;
+    let beneficiary = record.beneficiary.at(clock.timestamp_ms);
+    end_unbonding(&mut record, status::WITHDRAWN);
     object(arguments, 1)?.write(&record)?;
     emit(
         scope,
         &abi::Withdrawn {
             record: record.id,
             amount,
+            beneficiary,
         },
     )?;
+    pay(scope, amount, beneficiary)
+}
+
+/// `record.end_unbonding(status)`.
+pub(super) fn end_unbonding(record: &mut StakeRecord, status: u8) {
+    record.status = status;
+    record.unbonding_until_ms = None;
+    record.unbonding_by_beneficiary = false;
+}
+
+/// A coin for an account.
+pub(super) fn pay(scope: &mut Scope<'_, '_>, amount: u64, account: Address) -> Result<(), Stop> {
     let coin = Coin {
         id: scope.new_id(),
         balance: amount,
     };
-    scope
-        .made
-        .returned
-        .push(Value::new(StructTag::gas_coin(), true, &coin)?);
+    let coin = Value::new(StructTag::gas_coin(), true, &coin)?;
+    scope.made.placed.push((coin, Place::Account(account)));
     Ok(())
-}
-
-/// The pool keeps a name for one record.
-fn take_name(
-    scope: &mut Scope<'_, '_>,
-    pool: &mut Pool,
-    node_id: &str,
-    record: Address,
-) -> Result<(), Stop> {
-    let id = abi::name_id(&pool.names, node_id);
-    require(scope.child(id).is_none(), &Abort::NAME_TAKEN)?;
-    let entry = Field {
-        id,
-        name: node_id.to_owned(),
-        value: record,
-    };
-    let value = Value::new(abi::name_tag(), false, &entry)?;
-    scope.add_child(pool.names.id, value);
-    pool.names.size += 1;
-    Ok(())
-}
-
-fn free_name(scope: &mut Scope<'_, '_>, pool: &mut Pool, record: &StakeRecord) {
-    let id = abi::name_id(&pool.names, &record.node_id);
-    let kept = scope
-        .child(id)
-        .and_then(|entry| entry.read::<Field<String, Address>>().ok());
-    if kept.is_some_and(|entry| entry.value == record.id) {
-        scope.remove_child(id);
-        pool.names.size -= 1;
-    }
 }

@@ -2,8 +2,13 @@
 
 use chain::abi::{self, function};
 
-use super::Parameter::{Address, Bytes, Read, Take, Text, U8, U16, U32, U64, Vector, Write};
-use super::{Function, Kind, authority, directory, enclave, gateway, releases, slashing, staking};
+use super::Parameter::{
+    Address, Bool, Bytes, Read, Take, Text, Texts, U8, U16, U32, U64, Vector, Write,
+};
+use super::{
+    Function, Kind, administration, authority, directory, enclave, gateway, maintenance, releases,
+    slashing, staking,
+};
 
 /// In the order in which their modules declare them.
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -14,6 +19,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Write(Kind::Pool),
             Text,
             Bytes,
+            Address,
             Take(Kind::Sui),
             Read(Kind::Clock),
         ],
@@ -29,7 +35,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         module: abi::STAKING,
         name: function::RESTAKE,
         parameters: &[
-            Write(Kind::Pool),
+            Read(Kind::Pool),
             Write(Kind::StakeRecord),
             Take(Kind::Sui),
             Read(Kind::Clock),
@@ -39,14 +45,15 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         module: abi::STAKING,
         name: function::TOP_UP,
-        parameters: &[Write(Kind::Pool), Write(Kind::StakeRecord), Take(Kind::Sui)],
+        parameters: &[Read(Kind::Pool), Write(Kind::StakeRecord), Take(Kind::Sui)],
         body: staking::top_up,
     },
     Function {
         module: abi::STAKING,
         name: function::SLASH_STAKE,
         parameters: &[
-            Write(Kind::Pool),
+            Read(Kind::Pool),
+            Write(Kind::Treasury),
             Read(Kind::SlasherCap),
             Write(Kind::StakeRecord),
             U64,
@@ -60,7 +67,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         module: abi::STAKING,
         name: function::WITHDRAW_STAKE,
         parameters: &[
-            Write(Kind::Pool),
+            Read(Kind::Pool),
             Write(Kind::StakeRecord),
             Read(Kind::Clock),
         ],
@@ -91,7 +98,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         module: abi::GATEWAY,
         name: function::REQUEST_UNSTAKE,
         parameters: &[
-            Write(Kind::Pool),
+            Read(Kind::Pool),
             Write(Kind::StakeRecord),
             Take(Kind::SealToken),
             Read(Kind::Clock),
@@ -102,7 +109,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         module: abi::GATEWAY,
         name: function::REQUEST_UNSTAKE_WITHOUT_TOKEN,
         parameters: &[
-            Write(Kind::Pool),
+            Read(Kind::Pool),
             Write(Kind::StakeRecord),
             Read(Kind::Clock),
         ],
@@ -180,6 +187,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Read(Kind::Pool),
             Read(Kind::AdminCap),
             U64,
+            Read(Kind::Enclave),
+            Read(Kind::Clock),
         ],
         body: enclave::set_minimum_config_version,
     },
@@ -213,6 +222,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Read(Kind::RegistrarCap),
             Bytes,
             Bytes,
+            Bytes,
             Read(Kind::Clock),
         ],
         body: enclave::register_by_capability,
@@ -235,9 +245,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Write(Kind::ReleaseRegistry),
             Read(Kind::ReleaseCap),
             Take(Kind::ReleaseVersion),
+            Vector(Kind::Image),
             Bytes,
-            Bytes,
-            Vector(Kind::LaunchMeasurement),
+            Texts,
             Read(Kind::Clock),
         ],
         body: releases::approve,
@@ -249,6 +259,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Write(Kind::ReleaseRegistry),
             Read(Kind::ReleaseCap),
             Take(Kind::ReleaseVersion),
+            U64,
             Read(Kind::Clock),
         ],
         body: releases::revoke,
@@ -260,6 +271,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Write(Kind::ReleaseRegistry),
             Read(Kind::ReleaseCap),
             Take(Kind::ReleaseVersion),
+            U64,
+            Read(Kind::Clock),
         ],
         body: releases::set_minimum,
     },
@@ -270,6 +283,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Write(Kind::ReleaseRegistry),
             Read(Kind::ReleaseCap),
             Take(Kind::ReleaseVersion),
+            Read(Kind::Clock),
         ],
         body: releases::remove,
     },
@@ -301,11 +315,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
         module: abi::SLASHING,
         name: function::SLASH_WITH_EVIDENCE,
         parameters: &[
-            Write(Kind::Pool),
+            Read(Kind::Pool),
+            Write(Kind::Treasury),
             Read(Kind::EnclaveConfig),
-            Write(Kind::Enclave),
+            Read(Kind::Enclave),
             Write(Kind::StakeRecord),
-            U64,
             U16,
             Bytes,
             Address,
@@ -315,5 +329,115 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Read(Kind::Clock),
         ],
         body: slashing::slash_with_evidence,
+    },
+    Function {
+        module: abi::RELEASES,
+        name: function::IMAGE,
+        parameters: &[
+            Text,
+            Text,
+            Bytes,
+            Vector(Kind::PhasePcr),
+            Vector(Kind::LaunchMeasurement),
+        ],
+        body: releases::image,
+    },
+    Function {
+        module: abi::RELEASES,
+        name: function::PHASE_PCR,
+        parameters: &[Text, Bytes],
+        body: releases::phase_pcr,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: function::OPEN_POOL,
+        parameters: &[Write(Kind::Pool), Read(Kind::AdminCap)],
+        body: administration::open_pool,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: function::SET_MINIMUM_STAKE,
+        parameters: &[
+            Write(Kind::Pool),
+            Read(Kind::AdminCap),
+            U64,
+            Read(Kind::Clock),
+        ],
+        body: administration::set_minimum_stake,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: "set_unbonding",
+        parameters: &[Write(Kind::Pool), Read(Kind::AdminCap), U64],
+        body: administration::set_unbonding,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: "set_seal_token_lifetime",
+        parameters: &[Write(Kind::Pool), Read(Kind::AdminCap), U64],
+        body: administration::set_seal_token_lifetime,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: "set_reporter_share",
+        parameters: &[Write(Kind::Pool), Read(Kind::AdminCap), U64],
+        body: administration::set_reporter_share,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: function::SET_OFFENCE,
+        parameters: &[
+            Write(Kind::Pool),
+            Read(Kind::AdminCap),
+            U16,
+            U64,
+            U64,
+            Bool,
+            Read(Kind::Clock),
+        ],
+        body: administration::set_offence,
+    },
+    Function {
+        module: abi::ADMINISTRATION,
+        name: "withdraw_treasury",
+        parameters: &[
+            Read(Kind::Pool),
+            Write(Kind::Treasury),
+            Read(Kind::AdminCap),
+            U64,
+        ],
+        body: administration::withdraw_treasury,
+    },
+    Function {
+        module: abi::BENEFICIARY,
+        name: function::SET_BENEFICIARY,
+        parameters: &[
+            Read(Kind::Pool),
+            Write(Kind::StakeRecord),
+            Address,
+            Read(Kind::Clock),
+        ],
+        body: administration::set_beneficiary,
+    },
+    Function {
+        module: abi::MAINTENANCE,
+        name: function::BEGIN_MAINTENANCE,
+        parameters: &[
+            Read(Kind::Pool),
+            Write(Kind::StakeRecord),
+            U64,
+            Read(Kind::Clock),
+        ],
+        body: maintenance::begin_maintenance,
+    },
+    Function {
+        module: abi::MAINTENANCE,
+        name: function::END_MAINTENANCE,
+        parameters: &[
+            Read(Kind::Pool),
+            Write(Kind::StakeRecord),
+            Read(Kind::Clock),
+        ],
+        body: maintenance::end_maintenance,
     },
 ];

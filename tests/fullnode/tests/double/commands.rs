@@ -28,11 +28,11 @@ async fn effects_tell_what_changed() {
             .filter(|object| format!("{:?}", object.id_operation()) == operation)
             .count()
     };
-    // record, token and the name's entry; the second coin was merged into the first; the pool and
-    // that first coin are changed
+    // record and token; the second coin was merged into the first; the pool and that first coin are
+    // changed
     assert_eq!(
         (count("Created"), count("Deleted"), count("None")),
-        (3, 1, 2)
+        (2, 1, 2)
     );
     assert_eq!(done.events().events().len(), 2);
     let gas = effects.gas_used();

@@ -4,7 +4,7 @@
 use chain::abi::authority::SLASH_INTENT;
 use chain::abi::enclave::DOMAIN;
 use chain::abi::{IntentMessage, Verdict};
-use chain::{Chain, ChainError, Mist, ObjectId, Stake};
+use chain::{Chain, ChainError, Mist, ObjectId, PublicKey, Stake};
 use sui_crypto::Signer;
 use sui_crypto::ed25519::Ed25519PrivateKey;
 use sui_rpc::proto::sui::rpc::v2::ExecutedTransaction;
@@ -45,8 +45,9 @@ impl Court {
         let enclave = within(chain.register_master_key(
             &devnet.slasher,
             devnet.config.administration().registrar_cap,
-            *secret.public_key().inner(),
+            PublicKey::from_ed25519_bytes(*secret.public_key().inner()),
             [1; 32],
+            [2; 32],
         ))
         .await
         .unwrap();
@@ -60,7 +61,14 @@ impl Court {
         }
     }
 
+    /// Of an offence that takes this share.
     fn charge(&self, basis_points: u64, nonce: u64) -> Charge {
+        let reason = match basis_points {
+            10_000 => 7,
+            2_500 => 125,
+            100 => 101,
+            other => panic!("no offence takes {other}"),
+        };
         Charge {
             message: IntentMessage {
                 domain: DOMAIN.to_vec(),
@@ -72,8 +80,7 @@ impl Court {
                 data: Verdict {
                     pool: self.devnet.config.pool.into(),
                     record: self.stake.record.into(),
-                    basis_points,
-                    reason: 7,
+                    reason,
                     evidence: vec![u8::try_from(nonce % 251).unwrap(); 32],
                     reporter: Address::ZERO,
                 },
@@ -93,22 +100,24 @@ impl Court {
         let (nonce, timestamp_ms) = (charge.message.nonce, charge.message.timestamp_ms);
         let config = self.devnet.config.administration().enclave_config;
         self.devnet.node.make_checkpoint();
+        let treasury: Address = self.devnet.config.administration().treasury.into();
         let since = [
-            self.since(self.enclave).await,
-            self.since(self.stake.record).await,
+            self.raw.shared_since(self.enclave.into()).await,
+            self.raw.shared_since(self.stake.record.into()).await,
         ];
         let [enclave, record] = [self.enclave, self.stake.record].map(Address::from);
         self.send(|raw, tx| {
-            let pool = raw.pool(tx, true);
+            let pool = raw.pool(tx, false);
+            let treasury = tx.object(ObjectInput::shared(treasury, 1, true));
             let config = tx.object(ObjectInput::shared(config.into(), 1, false));
-            let enclave = tx.object(ObjectInput::shared(enclave, since[0], true));
+            let enclave = tx.object(ObjectInput::shared(enclave, since[0], false));
             let record = tx.object(ObjectInput::shared(record, since[1], true));
             let arguments = vec![
                 pool,
+                treasury,
                 config,
                 enclave,
                 record,
-                tx.pure(&verdict.basis_points),
                 tx.pure(&verdict.reason),
                 tx.pure(&verdict.evidence),
                 tx.pure(&verdict.reporter),
@@ -120,16 +129,6 @@ impl Court {
             raw.call(tx, "slashing::slash_with_evidence", arguments);
         })
         .await
-    }
-
-    /// Since when an object is shared.
-    async fn since(&mut self, id: ObjectId) -> u64 {
-        use sui_rpc::field::{FieldMask, FieldMaskUtil};
-        use sui_rpc::proto::sui::rpc::v2::GetObjectRequest;
-        let request = GetObjectRequest::new(&id.into())
-            .with_read_mask(FieldMask::from_str("object_id,owner"));
-        let response = self.raw.client.ledger_client().get_object(request).await;
-        response.unwrap().into_inner().object().owner().version()
     }
 
     async fn send(
@@ -189,9 +188,8 @@ async fn a_verdict_slashes_and_its_reporter_gets_a_share() {
         .balance(chain::Address::from_bytes([0xfe; 32]))
         .await;
     assert_eq!(share, Mist(SUI / 40));
-    let pool = within(court.chain.pool()).await.unwrap();
-    assert_eq!(pool.treasury, Mist(SUI / 4 - SUI / 40));
-    assert_eq!(pool.staked, Mist(SUI / 4 * 3));
+    let treasury = within(court.chain.treasury()).await.unwrap();
+    assert_eq!(treasury, Mist(SUI / 4 - SUI / 40));
     let spent = before - court.devnet.node.supply();
     assert!(spent < SUI / 10, "only gas: {spent}");
 
@@ -199,8 +197,8 @@ async fn a_verdict_slashes_and_its_reporter_gets_a_share() {
     let whole = court.charge(10_000, 6);
     assert_eq!(refusal(&court.bring(&whole).await), None);
     assert_eq!(court.stake_now().await.verdict, chain::Verdict::Slashed);
-    let pool = within(court.chain.pool()).await.unwrap();
-    assert_eq!(pool.treasury, Mist(SUI - SUI / 40));
+    let treasury = within(court.chain.treasury()).await.unwrap();
+    assert_eq!(treasury, Mist(SUI - SUI / 40));
     let again = court.charge(10_000, 7);
     assert_eq!(
         refusal(&court.bring(&again).await),
@@ -214,7 +212,7 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
     let first = court.charge(100, 5);
     assert_eq!(refusal(&court.bring(&first).await), None);
     let replayed = court.bring(&first).await;
-    assert_eq!(refusal(&replayed), because("enclave", "ENonceNotHigher"));
+    assert_eq!(refusal(&replayed), because("evidence", "ENonceNotHigher"));
     let mut same_evidence = court.charge(100, 6);
     same_evidence.message.data.evidence = first.message.data.evidence.clone();
     assert_eq!(
@@ -235,7 +233,7 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
             ..charge
         }
     };
-    let invalid = because("enclave", "EInvalidSignature");
+    let invalid = because("statement", "EInvalidSignature");
     let cases = [
         (signed_by_another, invalid.clone()),
         (
@@ -261,15 +259,15 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
         ),
         (
             change(|charge| charge.message.timestamp_ms += 60_000),
-            because("enclave", "EFromFuture"),
+            because("statement", "EFromFuture"),
         ),
         (
             change(|charge| charge.message.timestamp_ms -= 600_001),
-            because("enclave", "ETooOld"),
+            because("statement", "ETooOld"),
         ),
         (
             change(|charge| charge.message.timestamp_ms = u64::MAX),
-            because("enclave", "EFromFuture"),
+            because("statement", "EFromFuture"),
         ),
         (
             change(|charge| charge.message.data.evidence.truncate(31)),
@@ -280,12 +278,8 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
             because("slashing", "ENoEvidence"),
         ),
         (
-            change(|charge| charge.message.data.basis_points = 0),
-            because("staking", "EInvalidBasisPoints"),
-        ),
-        (
-            change(|charge| charge.message.data.basis_points = 10_001),
-            because("staking", "EInvalidBasisPoints"),
+            change(|charge| charge.message.data.reason = 9),
+            because("offences", "EUnknownOffence"),
         ),
     ];
     for (charge, expected) in cases {
@@ -330,7 +324,7 @@ async fn new_cap(court: &mut Court) -> ObjectId {
         .effects()
         .changed_objects
         .iter()
-        .find(|object| object.object_type().ends_with("::staking::SlasherCap"));
+        .find(|object| object.object_type().ends_with("::pool::SlasherCap"));
     made.unwrap().object_id().parse().unwrap()
 }
 
@@ -391,8 +385,9 @@ async fn a_slashers_capability_counts_after_its_notice_and_while_it_is_listed() 
 }
 
 #[tokio::test]
-async fn a_capability_that_is_made_while_nothing_is_staked_counts_at_once() {
-    let devnet = Devnet::with_coins(&[10 * SUI]).await;
+async fn capability_made_before_the_pool_is_open_counts_at_once() {
+    let close = |config: &mut fullnode::Config| config.genesis.closed = true;
+    let devnet = Devnet::with(&[10 * SUI], close).await;
     let raw = devnet.raw().await;
     let chain = devnet.chain().await;
     // a court without a stake yet
@@ -405,6 +400,15 @@ async fn a_capability_that_is_made_while_nothing_is_staked_counts_at_once() {
         devnet,
     };
     let cap = new_cap(&mut court).await;
+    let admin = court.devnet.config.administration().admin_cap;
+    let admin = court.raw.reference(admin.into()).await;
+    let opened = court
+        .send(|raw, tx| {
+            let arguments = vec![raw.pool(tx, true), tx.object(owned(&admin))];
+            raw.call(tx, "administration::open_pool", arguments);
+        })
+        .await;
+    assert_eq!(refusal(&opened), None);
     court.stake = court.devnet.staked().await.1;
     assert_eq!(slash(&court, cap).await, Ok(()));
 }

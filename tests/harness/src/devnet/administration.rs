@@ -2,19 +2,28 @@
 //! count. Each is a transaction that the owner of the capabilities signs.
 
 use anyhow::{Context, Result};
-use chain::{Executed, LaunchMeasurement, Master, ObjectId, Release, Releases};
+use chain::{
+    Executed, LaunchMeasurement, Master, ObjectId, PhasePcr, PublicKey, Release, ReleaseImage,
+    Releases,
+};
+
+/// What stands for the evidence of masters' keys on the chain: nothing verifies any on a devnet.
+const NO_EVIDENCE: [u8; 32] = [0xde; 32];
+
+/// Deadlines of what is revoked or outdated: it does not count any more.
+const AT_ONCE: u64 = 0;
 
 use super::{Description, Devnet};
 
 impl Devnet {
-    /// Registers a master's key (ed25519) by the registrar's capability, and lists the master in
+    /// Registers a master's key by the registrar's capability, and lists the master in
     /// the pool's directory. Tells its enclave.
     ///
     /// # Errors
     /// When the chain refuses: a key is registered once.
     pub async fn register_master(
         &self,
-        public_key: [u8; 32],
+        public_key: PublicKey,
         tls_key_sha256: [u8; 32],
         url: &str,
     ) -> Result<ObjectId> {
@@ -71,10 +80,20 @@ impl Devnet {
     ) -> Result<Executed> {
         let release = Release {
             version: version.parse()?,
-            root_hash,
-            pcr11,
-            launch_measurements: launch_measurements.to_vec(),
+            images: vec![ReleaseImage {
+                target: "disk".to_owned(),
+                architecture: std::env::consts::ARCH.to_owned(),
+                root_hash,
+                pcr11: vec![PhasePcr {
+                    phases: String::new(),
+                    digest: pcr11,
+                }],
+                launch_measurements: launch_measurements.to_vec(),
+            }],
+            manifest: root_hash,
+            places: Vec::new(),
             revoked: false,
+            gone_by_ms: None,
         };
         let (key, cap) = self.releaser()?;
         self.chain()
@@ -92,7 +111,7 @@ impl Devnet {
         let (key, cap) = self.releaser()?;
         self.chain()
             .await?
-            .revoke_release(&key, cap, version.parse()?)
+            .revoke_release(&key, cap, version.parse()?, AT_ONCE)
             .await
             .with_context(|| format!("the chain refused to revoke release {version}"))
     }
@@ -105,7 +124,7 @@ impl Devnet {
         let (key, cap) = self.releaser()?;
         self.chain()
             .await?
-            .set_minimum_release(&key, cap, version.parse()?)
+            .set_minimum_release(&key, cap, version.parse()?, AT_ONCE)
             .await
             .with_context(|| format!("the chain refused the minimum release {version}"))
     }
@@ -131,7 +150,7 @@ impl Devnet {
 /// When the chain refuses.
 pub async fn register_master(
     description: &Description,
-    public_key: [u8; 32],
+    public_key: PublicKey,
     tls_key_sha256: [u8; 32],
     url: &str,
 ) -> Result<ObjectId> {
@@ -139,7 +158,7 @@ pub async fn register_master(
     let key = Description::key(&description.slasher_key)?;
     let registrar = description.registrar_capability.parse()?;
     let enclave = chain
-        .register_master_key(&key, registrar, public_key, tls_key_sha256)
+        .register_master_key(&key, registrar, public_key, tls_key_sha256, NO_EVIDENCE)
         .await
         .context("the chain refused the master's key")?;
     let administrator = description.admin_capability.parse()?;

@@ -150,6 +150,26 @@ impl Cluster {
         &self.master_token
     }
 
+    /// Writes the manifest of the policy by which kubelets create those Nodes alone that the master has
+    /// let in: it prints it itself.
+    ///
+    /// # Errors
+    /// When the master can't be started, or the file can't be written.
+    pub fn restrict_nodes(&self, master: &Path) -> Result<()> {
+        let admission = std::process::Command::new(master)
+            .arg("--print-admission")
+            .output()
+            .context("the master can't be started")?;
+        ensure!(
+            admission.status.success(),
+            "the master prints no manifest: {}",
+            String::from_utf8_lossy(&admission.stderr)
+        );
+        let file = self.data.join("server/manifests/k3s-daas-admission.json");
+        std::fs::write(file, admission.stdout)
+            .context("cannot write the manifest of the nodes that are let in")
+    }
+
     /// Deletes a node's Node, and with it the password by which its server knows the node, as an
     /// administrator does by `kubectl delete node`; one that is not there is deleted.
     ///

@@ -37,6 +37,7 @@ impl Devnet {
             .der_bytes()
             .try_into()
             .context("an ed25519 key has 32 bytes")?;
+        let public = chain::PublicKey::from_ed25519_bytes(public);
         let key_file = self.directory.join("enclave.key");
         write_secret(&key_file, &key.serialize_pem())?;
         let roots = self.directory.join("makers.pem");

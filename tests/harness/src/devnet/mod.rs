@@ -141,6 +141,7 @@ impl Devnet {
             directory,
             &hex::encode(random::<16>()?),
         )?;
+        cluster.restrict_nodes(&options.programs.join("master"))?;
         let master_port = free_port()?;
         let description = Description {
             chain_id: genesis.chain_id.clone(),
@@ -262,9 +263,21 @@ impl Devnet {
         self.description.write(&self.directory)
     }
 
-    /// The node's name.
+    /// The node's id, with which its name in the cluster begins.
     pub fn node_id(&self) -> &str {
         &self.description.node_id
+    }
+
+    /// The node's name in the cluster, which says whose stake it stands for.
+    ///
+    /// # Errors
+    /// When the description names no package or pool.
+    pub fn node_name(&self) -> Result<String> {
+        let package: ObjectId = self.description.package.parse()?;
+        let pool: ObjectId = self.description.pool.parse()?;
+        let key = self.node_key.public().to_flagged_bytes();
+        let record = chain::abi::record_id(package.into(), pool.into(), &key);
+        Ok(chain::node_name(self.node_id(), record.into())?.to_string())
     }
 
     /// The node's key.

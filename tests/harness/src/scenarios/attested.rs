@@ -121,7 +121,7 @@ async fn ended(machine: &Machine, devnet: &Devnet) -> Result<()> {
                 text_at(&health, "/agent") == "stopped",
                 "/health says {health}"
             );
-            let node = devnet.cluster.node(devnet.node_id()).await?;
+            let node = devnet.cluster.node(&devnet.node_name()?).await?;
             ensure!(
                 node.as_ref().is_none_or(|node| !node.registered),
                 "the server says {node:?}"

@@ -169,7 +169,7 @@ async fn check_health(machine: &Machine, devnet: &Devnet) -> Result<()> {
 async fn check_orphans(devnet: &Devnet) -> Result<()> {
     let control = devnet.cluster.control()?;
     let orphans: Orphans = control
-        .command(devnet.node_id(), &Command::Orphan { count: 8 })
+        .command(&devnet.node_name()?, &Command::Orphan { count: 8 })
         .await?;
     ensure!(
         orphans.reaped

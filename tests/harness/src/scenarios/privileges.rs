@@ -90,7 +90,7 @@ pub(super) async fn check_secret_file(
 async fn read(devnet: &Devnet, path: &str) -> Result<FileState> {
     let control = devnet.cluster.control()?;
     control
-        .command(devnet.node_id(), &Command::Read { path: path.into() })
+        .command(&devnet.node_name()?, &Command::Read { path: path.into() })
         .await
         .with_context(|| format!("cannot look at {path} on the node"))
 }
@@ -110,7 +110,7 @@ async fn check_process(devnet: &Devnet, process: &Process) -> Result<()> {
     let environment: EnvironmentState = devnet
         .cluster
         .control()?
-        .command(devnet.node_id(), &command)
+        .command(&devnet.node_name()?, &command)
         .await
         .with_context(|| format!("cannot look through the environment of {}", process.name))?;
     let place = format!("the environment of {} ({})", process.name, process.pid);

@@ -164,7 +164,7 @@ async fn root_unseals_nothing(machine: &Machine, devnet: &Devnet, disk: &Disk) -
     let control = devnet.cluster.control()?;
     let sealed = STANDARD.encode(disk.read_from_esp(SEALED)?);
     let attempt: Unsealed = control
-        .command(devnet.node_id(), &Command::Unseal { sealed })
+        .command(&devnet.node_name()?, &Command::Unseal { sealed })
         .await
         .context("root's attempt to unseal")?;
     ensure!(

@@ -52,7 +52,7 @@ async fn kill(machine: &Machine, devnet: &Devnet, service: Service) -> Result<()
 
     let control = devnet.cluster.control()?;
     let killed: Killed = control
-        .command(devnet.node_id(), &Command::Kill { service })
+        .command(&devnet.node_name()?, &Command::Kill { service })
         .await?;
     ensure!(
         killed.pid == victim,

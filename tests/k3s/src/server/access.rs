@@ -166,7 +166,7 @@ impl Access {
     }
 
     /// Every object of every manifest.
-    fn objects(&self) -> Result<Vec<Value>, AccessError> {
+    pub(super) fn objects(&self) -> Result<Vec<Value>, AccessError> {
         let unreadable = |source| FileError::new("read", &self.manifests, source);
         let entries = match std::fs::read_dir(&self.manifests) {
             Ok(entries) => entries,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::access::{AccessError, Wish};
+use super::admission::AdmissionError;
 use super::auth::User;
 use super::nodes::NodesError;
 use super::objects::Query;
@@ -51,6 +52,7 @@ pub(super) async fn route(
             let name = text(&node, "/metadata/name");
             own(user, &name)?;
             restricted(&node)?;
+            server.admission.node(user, &name).map_err(not_admitted)?;
             let created = server.nodes.create(&name, node).map_err(refusal)?;
             tracing::info!(node = name, "node registered");
             Ok(http::json(StatusCode::CREATED, &created))
@@ -90,6 +92,9 @@ pub(super) async fn route(
             server.nodes.delete(name, &options).map_err(refusal)?;
             tracing::info!(node = name, "node deleted");
             Ok(ok(&deleted(name, "nodes")))
+        }
+        (method, ["api", "v1", "namespaces", namespace, "configmaps", name]) => {
+            config_map(server, user, (method, namespace, name), request).await
         }
         (method, ["api", "v1", "namespaces", NAMESPACE, "secrets", rest @ ..]) => {
             secrets(server, user, method, rest, request).await
@@ -176,6 +181,40 @@ async fn secrets(
             Err(Refusal::new(StatusCode::NOT_FOUND, message))
         }
     }
+}
+
+async fn config_map(
+    server: &Server,
+    user: &User,
+    (method, namespace, name): (Method, &str, &str),
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    let verb = match method {
+        Method::GET => "get",
+        Method::PATCH => "patch",
+        method => {
+            let message = format!("the double has no {method} of a ConfigMap");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, message));
+        }
+    };
+    may(
+        server,
+        user,
+        (verb, "configmaps", Some(namespace), Some(name)),
+    )?;
+    let object = if verb == "get" {
+        server.admission.config_map(namespace, name)
+    } else {
+        let content = header(&request, CONTENT_TYPE);
+        if !PATCHES.contains(&content.as_str()) {
+            let message = format!("the body of the request was in an unknown format: {content}");
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        let patch = body(request).await?;
+        server.admission.patch(namespace, name, &patch)
+    };
+    let object = object.map_err(not_admitted)?;
+    Ok(http::json(StatusCode::OK, &object))
 }
 
 /// The NodeRestriction of the real API: a kubelet touches its own Node alone.
@@ -282,6 +321,16 @@ fn refusal(error: NodesError) -> Refusal {
         NodesError::Missing(_) => StatusCode::NOT_FOUND,
         NodesError::Invalid(_) => StatusCode::BAD_REQUEST,
         NodesError::Object(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => return Refusal::internal(&error),
+    };
+    Refusal::new(status, error.to_string())
+}
+
+fn not_admitted(error: AdmissionError) -> Refusal {
+    let status = match error {
+        AdmissionError::Missing(_) => StatusCode::NOT_FOUND,
+        AdmissionError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        AdmissionError::Denied { .. } => StatusCode::FORBIDDEN,
         _ => return Refusal::internal(&error),
     };
     Refusal::new(status, error.to_string())

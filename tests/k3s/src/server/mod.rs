@@ -1,6 +1,7 @@
 //! The server's double: the calls by which agents join, their tunnels, and the control port.
 
 mod access;
+mod admission;
 mod api;
 mod auth;
 mod authority;
@@ -35,6 +36,7 @@ use crate::logging;
 use crate::tls::{self, ClientAuthority, Identity, TlsError};
 
 pub use access::AccessError;
+pub use admission::AdmissionError;
 pub use auth::User;
 pub use authority::{Authority, AuthorityError, Leaf, Usage};
 pub use control::COMMAND_PATH;
@@ -85,6 +87,9 @@ pub enum ServerError {
     /// Its memory of Secrets.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// Its memory of ConfigMaps.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
     /// Its key.
     #[error("no key")]
     Key(#[from] rcgen::Error),
@@ -124,6 +129,7 @@ pub struct Server {
     nodes: nodes::Nodes,
     secrets: Arc<secrets::Secrets>,
     access: Arc<access::Access>,
+    admission: admission::Admission,
     tunnels: tunnels::Tunnels,
     settings: Settings,
     advertised: String,
@@ -218,6 +224,10 @@ pub async fn start(settings: ServerSettings) -> Result<RunningServer, ServerErro
         authenticator,
         nodes: nodes::Nodes::load(&folder.join("db/nodes.json"), pods)?,
         secrets,
+        admission: admission::Admission::load(
+            Arc::clone(&access),
+            &folder.join("db/configmaps.json"),
+        )?,
         access,
         tunnels: tunnels::Tunnels::default(),
         settings: cluster,

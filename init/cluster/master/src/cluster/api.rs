@@ -1,8 +1,10 @@
 //! A small client of the Kubernetes API: the cluster's own root and no other, every call bounded
 //! in time and size.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chain::ObjectId;
 use pinned_http::http::{self, BodyError};
 use pinned_http::tls::{self, Identity, Roots, TlsError};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -15,9 +17,9 @@ use serde_json::{Value, json};
 use wire::{NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
-use super::ClusterError;
 use super::objects::{Metadata, Named, Node, Page};
 use super::settings::{Credentials, KubernetesSettings};
+use super::{ClusterError, admission};
 use crate::files::{read_bounded, read_secret};
 
 /// Name lookup, TCP and TLS handshake.
@@ -166,6 +168,40 @@ impl Api {
         self.patch_node(&node.name, patch).await
     }
 
+    /// Lets a Node of this name be created, for the stake of a record, or no more.
+    pub(super) async fn admit(
+        &self,
+        node: &NodeName,
+        record: Option<ObjectId>,
+    ) -> Result<(), ClusterError> {
+        let path = admission::path(admission::shard(node));
+        let body = Some((
+            "application/merge-patch+json",
+            admission::patch(node, record),
+        ));
+        let answer = self.call(Method::PATCH, &path, METADATA, body).await;
+        match answer {
+            Err(error) if error.is(StatusCode::NOT_FOUND) => Err(ClusterError::NoAdmission),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// The names of a shard that may be created, with their stakes' records.
+    pub(super) async fn admitted(
+        &self,
+        shard: &str,
+    ) -> Result<BTreeMap<NodeName, ObjectId>, ClusterError> {
+        let path = admission::path(shard);
+        let answer = self
+            .call(Method::GET, &path, "application/json", None)
+            .await;
+        match answer {
+            Ok(answer) => Ok(admission::names(&read("GET ConfigMap", &answer)?)),
+            Err(error) if error.is(StatusCode::NOT_FOUND) => Err(ClusterError::NoAdmission),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn patch_node(&self, name: &str, patch: Value) -> Result<Metadata, ClusterError> {
         let path = format!("{NODES}/{name}");
         let body = Some(("application/merge-patch+json", patch));
@@ -255,6 +291,12 @@ impl Api {
 /// What a call is named in errors: no path, as it can hold what others have written.
 fn call_name(method: &Method, path: &str) -> &'static str {
     let node = path.starts_with(NODES);
+    if path.contains("/configmaps/") {
+        return match method.as_str() {
+            "PATCH" => "PATCH ConfigMap",
+            _ => "GET ConfigMap",
+        };
+    }
     match (method.as_str(), node) {
         ("POST", _) => "POST Secret",
         ("PATCH", _) => "PATCH Node",

@@ -14,6 +14,7 @@
 //!
 //! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json`.
 
+pub mod admission;
 mod api;
 mod bootstrap_token;
 mod objects;
@@ -24,7 +25,7 @@ mod tend;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use attest_verify::Image;
@@ -127,10 +128,16 @@ pub enum ClusterError {
     /// `/cacerts` holds no certificates.
     #[error("/cacerts holds no certificates, or more than belong to one authority")]
     Authorities,
+    /// The cluster was not given the policy that says which Nodes may be created.
+    #[error(
+        "the cluster has no ConfigMaps for the names of nodes: give it what `master --print-admission` \
+         prints"
+    )]
+    NoAdmission,
     /// A Node of the same name, that no stake stands for.
     #[error(
-        "a Node {node} is in the cluster already, and no stake stands for it: choose another \
-         name, or have the cluster's administrator delete that Node"
+        "a Node {node} is in the cluster already, and no stake stands for it: have the cluster's \
+         administrator delete that Node"
     )]
     NameTaken {
         /// The name.
@@ -164,6 +171,8 @@ pub struct Cluster {
     waker: Notify,
     /// A stake is said to be gone.
     stakes: AtomicBool,
+    /// The shard of admitted names that is looked at next.
+    shard: AtomicU8,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -189,6 +198,7 @@ impl Cluster {
             api: Api::open(settings)?,
             waker: Notify::new(),
             stakes: AtomicBool::new(false),
+            shard: AtomicU8::new(0),
         })
     }
 
@@ -200,12 +210,12 @@ impl Cluster {
     /// whose nodes never come.
     pub(crate) async fn issue(
         &self,
-        node_id: &NodeName,
+        node: &NodeName,
         stake: &Stake,
         image: Option<Image>,
         now: u64,
     ) -> Result<Made, ClusterError> {
-        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(node_id, stake, image, now))
+        let made = tokio::time::timeout(ISSUE_LIMIT, self.make(node, stake, image, now))
             .await
             .map_err(|_| ClusterError::Slow)?;
         if matches!(made, Err(ClusterError::NameLeaving { .. })) {
@@ -218,7 +228,7 @@ impl Cluster {
 
     async fn make(
         &self,
-        node_id: &NodeName,
+        node: &NodeName,
         stake: &Stake,
         image: Option<Image>,
         now: u64,
@@ -227,26 +237,27 @@ impl Cluster {
             stake: stake.record,
             image,
         };
-        let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={node_id}");
-        let (authorities, before, node) = tokio::try_join!(
+        let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={node}");
+        let (authorities, before, present) = tokio::try_join!(
             self.api.authorities(),
             self.api.secrets(&of_node),
-            self.api.node(node_id),
+            self.api.node(node),
         )?;
         let authority =
             bootstrap_token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
-        if let Some(node) = &node {
-            self.check_name(node, &before, backing).await?;
+        if let Some(present) = &present {
+            self.check_name(present, &before, backing).await?;
         }
+        self.api.admit(node, Some(stake.record)).await?;
         for secret in &before {
             self.api.delete_secret(&secret.name).await?;
         }
         let note = Note {
             kind: TOKEN,
-            node: node_id.clone(),
+            node: node.clone(),
             backing,
             expires: later(now, LIFE)?,
-            known: node.as_ref().map(Known::of),
+            known: present.as_ref().map(Known::of),
         };
         let mut attempt = 1;
         loop {
@@ -255,7 +266,7 @@ impl Cluster {
             let data = json!({
                 "token-id": token.id,
                 "token-secret": *token.secret,
-                "description": format!("node {node_id} of stake {}", stake.record),
+                "description": format!("node {node} of stake {}", stake.record),
                 "expiration": objects::rfc3339(note.expires),
                 "usage-bootstrap-authentication": "true",
                 "auth-extra-groups": GROUPS,
@@ -264,7 +275,7 @@ impl Cluster {
             match self.api.create_secret(TOKEN_TYPE, &metadata, &data).await {
                 Ok(_) => {
                     info!(
-                        node_id = node_id.as_str(),
+                        node = node.as_str(),
                         secret = name,
                         "a bootstrap token was made"
                     );

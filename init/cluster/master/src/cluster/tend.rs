@@ -4,14 +4,17 @@
 //! A Node is removed for what the chain says of its stake or its release, never for being silent: an
 //! outage is no slash.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attest_verify::Fault;
 use chain::{ChainError, ObjectId, Verdict};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
+use wire::NodeName;
 use wire::backoff::Backoff;
 
 use super::objects::{
@@ -85,9 +88,7 @@ impl<C: StakeReader> Master<C> {
         let mut stakes_due = Instant::now();
         let mut backoff = FAILED;
         loop {
-            let said = cluster
-                .stakes
-                .swap(false, std::sync::atomic::Ordering::Relaxed);
+            let said = cluster.stakes.swap(false, Ordering::Relaxed);
             let stakes = said || Instant::now() >= stakes_due;
             let round = self.round(cluster, stakes).await;
             if stakes && round.failure.is_none() {
@@ -192,6 +193,17 @@ impl<C: StakeReader> Master<C> {
                 cluster.api.delete_secret(&secret.name).await?;
             }
         }
+        self.tend_names(cluster, round).await
+    }
+
+    /// Looks at the names of one shard after the other, and takes away those whose stakes are gone:
+    /// also of nodes that never came.
+    async fn tend_names(&self, cluster: &Cluster, round: &mut Round) -> Result<(), RoundError> {
+        for (name, record) in cluster.next_names().await? {
+            if self.over(record, round).await?.is_some() {
+                cluster.dismiss(&name).await?;
+            }
+        }
         Ok(())
     }
 
@@ -206,6 +218,12 @@ impl<C: StakeReader> Master<C> {
         let Some(gone) = self.gone(backing, round).await? else {
             return Ok(());
         };
+        // before the Node goes, or its kubelet would create it again
+        if matches!(gone, Gone::Stake(_))
+            && let Ok(name) = node.name.parse()
+        {
+            cluster.dismiss(&name).await?;
+        }
         // one Node that can't be removed does not keep the others
         match cluster.remove(node, backing, &gone.why(), now).await {
             Ok(()) => {
@@ -250,6 +268,19 @@ impl<C: StakeReader> Master<C> {
 }
 
 impl Cluster {
+    /// Takes away the name of a stake that is gone.
+    async fn dismiss(&self, name: &NodeName) -> Result<(), ClusterError> {
+        self.api.admit(name, None).await?;
+        info!(node = name.as_str(), "the name may not be taken any more");
+        Ok(())
+    }
+
+    /// The names of the shard whose turn it is, with their records.
+    async fn next_names(&self) -> Result<BTreeMap<NodeName, ObjectId>, ClusterError> {
+        let shard = self.shard.fetch_add(1, Ordering::Relaxed);
+        self.api.admitted(&format!("{shard:02x}")).await
+    }
+
     /// A Node that was removed and is back by its kubelet's certificate. One that came with a token is
     /// none, whoever has it: it gets its labels from that.
     pub(super) async fn returned(

@@ -124,7 +124,7 @@ impl Machine {
         let answer: RegisterResponse = serde_json::from_value(body).unwrap();
         let hash = request_hash(request).unwrap();
         let bytes = answer.signed_bytes(&hash).unwrap();
-        UnparsedPublicKey::new(&ED25519, an_enclave().public_key())
+        UnparsedPublicKey::new(&ED25519, &an_enclave().public_key().to_flagged_bytes()[1..])
             .verify(&bytes, &answer.signature.as_ref().unwrap().0)
             .unwrap();
         assert!(answer.join_token.is_none() && answer.session.is_none());
@@ -165,7 +165,7 @@ async fn the_master_proves_its_key_over_the_nodes_nonce() {
     assert_eq!(proof.timestamp, NOW);
     assert_eq!(proof.enclave, ObjectId::from_bytes([0xd; 32]).to_string());
     let bytes = proof.signed_bytes(&request, &answer.nonce).unwrap();
-    let key = UnparsedPublicKey::new(&ED25519, &proof.public_key.0);
+    let key = UnparsedPublicKey::new(&ED25519, &proof.public_key.0[1..]);
     key.verify(&bytes, &proof.signature.0).unwrap();
     // a master without a key proves nothing
     let plain = World::new().ask_challenge(&request).await;

@@ -54,6 +54,7 @@ pub(crate) fn a_stake() -> Stake {
             expires_at_ms: (NOW + 3600) * 1000,
         }),
         staker: Address::from_bytes([9; 32]),
+        beneficiary: Address::from_bytes([9; 32]),
         node_id: "edge-0001".to_owned(),
         node_key: KEY.public(),
         amount: Mist(1_000_000_000),

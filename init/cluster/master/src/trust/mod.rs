@@ -8,7 +8,7 @@ use std::path::Path;
 
 use attest_verify::tee_report::Roots;
 use attest_verify::{ManufacturerRoots, Policy, RootsError, certificate_digests};
-use chain::ObjectId;
+use chain::{ObjectId, PublicKey};
 use master_api::{Base64, ChallengeProof, ChallengeRequest, EncodingError, RegisterResponse};
 use pinned_http::tls::key_sha256;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -49,6 +49,7 @@ pub struct Attestation {
 pub struct Enclave {
     id: ObjectId,
     key: Ed25519KeyPair,
+    public: PublicKey,
 }
 
 impl Trust {
@@ -73,7 +74,7 @@ impl Trust {
         match &self.enclave {
             Some(enclave) => info!(
                 enclave = %enclave.id,
-                public_key = hex::encode(enclave.public_key()),
+                public_key = %enclave.public_key(),
                 tls_key_sha256 = hex::encode(self.tls_key_sha256),
                 "the master proves its key"
             ),
@@ -103,7 +104,7 @@ impl Trust {
         };
         let mut proof = ChallengeProof {
             enclave: enclave.id.to_string(),
-            public_key: Base64(enclave.public_key().to_vec()),
+            public_key: Base64(enclave.public_key().to_flagged_bytes()),
             tls_key_sha256: Base64(self.tls_key_sha256.to_vec()),
             timestamp,
             signature: Base64(Vec::new()),
@@ -161,8 +162,7 @@ impl Enclave {
     /// A key with its object on chain, from a seed (RFC 8032, 5.1.5). `None`: it is not 32 bytes long.
     #[must_use]
     pub fn from_seed(id: ObjectId, seed: &[u8]) -> Option<Self> {
-        let key = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
-        Some(Self { id, key })
+        Self::new(id, Ed25519KeyPair::from_seed_unchecked(seed).ok()?)
     }
 
     fn load(settings: &EnclaveSettings) -> Result<Self, TrustError> {
@@ -177,16 +177,19 @@ impl Enclave {
         // openssl writes version 1, without the public key
         let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(document.secret_pkcs8_der())
             .map_err(|_| wrong())?;
-        Ok(Self {
-            id: settings.id,
-            key,
-        })
+        Self::new(settings.id, key).ok_or_else(wrong)
     }
 
-    /// The public key, 32 bytes.
+    fn new(id: ObjectId, key: Ed25519KeyPair) -> Option<Self> {
+        let public = key.public_key().as_ref().try_into().ok()?;
+        let public = PublicKey::from_ed25519_bytes(public);
+        Some(Self { id, key, public })
+    }
+
+    /// The public key, as the chain registers it.
     #[must_use]
-    pub fn public_key(&self) -> &[u8] {
-        self.key.public_key().as_ref()
+    pub const fn public_key(&self) -> PublicKey {
+        self.public
     }
 
     fn sign(&self, bytes: &[u8]) -> Base64 {

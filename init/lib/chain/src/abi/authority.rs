@@ -33,19 +33,47 @@ pub struct CapabilityRevoked {
     pub capability: Address,
 }
 
-/// `slashing::Verdict`: what an enclave signs, within an `enclave::IntentMessage`.
+/// `slashing::Verdict`: what an enclave signs, within a `statement::IntentMessage`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The pool.
     pub pool: Address,
     /// The record to slash.
     pub record: Address,
-    /// The share to take.
-    pub basis_points: u64,
-    /// The reason code.
+    /// An offence of the pool's table.
     pub reason: u16,
     /// SHA-256 of the evidence.
     pub evidence: Vec<u8>,
     /// Who gets the reporter's share; zero: nobody.
     pub reporter: Address,
 }
+
+/// `slashing::DayKey`: under which a record keeps what verdicts of a reason took on a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayKey {
+    /// The reason code.
+    pub reason: u16,
+    /// The day (UTC), since the Unix epoch.
+    pub day: u64,
+}
+
+/// `slashing::Day`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// What the record held at the day's first verdict, in MIST.
+    pub base: u64,
+    /// What verdicts took of it, in MIST.
+    pub taken: u64,
+}
+
+/// `evidence::EvidenceKey`: under which a record keeps that evidence was counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceKey(pub Vec<u8>);
+
+/// `evidence::NonceKey`: under which a record keeps an enclave's last nonce against it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NonceKey(pub Address);
+
+/// `evidence::SlashedKey`: under which a record keeps that it was slashed on a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlashedKey(pub u64);

@@ -3,15 +3,12 @@
 use serde::{Deserialize, Serialize};
 use sui_sdk_types::Address;
 
-/// What an enclave's signatures for these contracts begin with (`enclave::DOMAIN`).
+/// What an enclave's signatures for these contracts begin with (`statement::DOMAIN`).
 pub const DOMAIN: &[u8] = b"k3s-daas/enclave/v1";
 
 /// By how much an enclave's clock may be ahead of the chain's, in milliseconds
-/// (`enclave::CLOCK_TOLERANCE_MS`).
+/// (`enclave::CLOCK_TOLERANCE_MS`, `statement::CLOCK_TOLERANCE_MS`).
 pub const CLOCK_TOLERANCE_MS: u64 = 10_000;
-
-/// The length of an enclave's public key (ed25519).
-pub const PUBLIC_KEY_LENGTH: usize = 32;
 
 /// The length of a SHA-256 digest.
 pub const DIGEST_LENGTH: usize = 32;
@@ -57,12 +54,12 @@ pub struct Enclave {
     pub config: Address,
     /// The configuration's version under which it was registered.
     pub config_version: u64,
-    /// Ed25519, made in the enclave.
+    /// Flag byte and public key, made in the enclave or the TPM.
     pub public_key: Vec<u8>,
     /// SHA-256 of the public key (SubjectPublicKeyInfo) that the master shows in TLS.
     pub tls_key_sha256: Vec<u8>,
-    /// Of the last evidence that counted.
-    pub nonce: u64,
+    /// SHA-256 of the evidence that a registrar verified; empty: a Nitro document.
+    pub evidence: Vec<u8>,
     /// When it was registered, in milliseconds since the Unix epoch.
     pub registered_at_ms: u64,
     /// From when on it may bring evidence against stakes.
@@ -84,7 +81,7 @@ pub struct RegistrarCap {
     pub config: Address,
 }
 
-/// `enclave::IntentMessage`: what an enclave signs, as BCS.
+/// `statement::IntentMessage`: what an enclave signs, as BCS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntentMessage<T> {
     /// [`DOMAIN`].
@@ -95,7 +92,8 @@ pub struct IntentMessage<T> {
     pub enclave: Address,
     /// The configuration's version under which it was registered.
     pub config_version: u64,
-    /// Higher than that of the last message that counted.
+    /// For verdicts, higher than that of the last that counted against the record; for roots of
+    /// rewards, the epoch.
     pub nonce: u64,
     /// When it was signed, in milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
@@ -131,6 +129,8 @@ pub struct EnclaveRegistered {
     pub public_key: Vec<u8>,
     /// The capability that registered it; none: a Nitro document.
     pub registrar: Option<Address>,
+    /// SHA-256 of the evidence that the registrar verified.
+    pub evidence: Vec<u8>,
 }
 
 /// Event `enclave::EnclaveRetired`.

@@ -64,7 +64,7 @@ pub struct MasterInfo {
     pub url: String,
     /// The enclave that holds its key.
     pub enclave: Address,
-    /// Ed25519, as the enclave registered it.
+    /// Flag byte and public key, as registered.
     pub public_key: Vec<u8>,
     /// SHA-256 of the public key (SubjectPublicKeyInfo) that the master shows in TLS.
     pub tls_key_sha256: Vec<u8>,

@@ -12,14 +12,18 @@ pub mod authority;
 pub mod enclave;
 pub mod function;
 pub mod gateway;
+pub mod pool;
 pub mod releases;
+pub mod staking;
 
 mod framework;
-mod staking;
 
 use sui_sdk_types::{Address, Identifier, StructTag, TypeTag};
 
-pub use authority::{CapabilityIssued, CapabilityRevoked, ListKey, Verdict};
+pub use authority::{
+    CapabilityIssued, CapabilityRevoked, Day, DayKey, EvidenceKey, ListKey, NonceKey, SlashedKey,
+    Verdict,
+};
 pub use enclave::{
     Enclave, EnclaveConfig, EnclaveConfigChanged, EnclaveKey, EnclaveRegistered, EnclaveRetired,
     IntentMessage, RegistrarCap,
@@ -29,16 +33,26 @@ pub use gateway::{
     DirectoryCreated, MasterDirectory, MasterInfo, MasterListed, MasterRemoved, SealToken,
     SealTokenBurnt, SealTokenIssued,
 };
+pub use pool::{
+    AdminCap, Offence, Penalty, Pool, PoolCreated, PoolOpened, Scheduled, SlasherCap, Treasury,
+};
 pub use releases::{
-    LaunchMeasurement, MinimumReleaseChanged, RegistryCreated, Release, ReleaseApproved,
-    ReleaseCap, ReleaseRegistry, ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
+    Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged, PhasePcr, RegistryCreated,
+    Release, ReleaseApproved, ReleaseCap, ReleaseRegistry, ReleaseRemoved, ReleaseRevoked,
+    ReleaseVersion,
 };
 pub use staking::{
-    AdminCap, Pool, PoolCreated, Restaked, Slashed, SlasherCap, StakeKey, StakeRecord, Staked,
-    Table, ToppedUp, UnstakeCancelled, UnstakeRequested, Withdrawn,
+    Restaked, Slashed, Span, StakeKey, StakeRecord, Staked, ToppedUp, UnstakeCancelled,
+    UnstakeRequested, Withdrawn,
 };
 
-/// The module that holds pools and stakes.
+/// The module that holds pools.
+pub const POOL: &str = "pool";
+
+/// The module that holds treasuries.
+pub const TREASURY: &str = "treasury";
+
+/// The module that holds stakes.
 pub const STAKING: &str = "staking";
 
 /// The module that holds seal tokens and the directory of masters.
@@ -55,6 +69,15 @@ pub const AUTHORITY: &str = "authority";
 
 /// The module that slashes by evidence.
 pub const SLASHING: &str = "slashing";
+
+/// The module that keeps what verdicts have counted.
+pub const EVIDENCE: &str = "evidence";
+
+/// The module in which a record's beneficiary changes.
+pub const BENEFICIARY: &str = "beneficiary";
+
+/// The module in which a node's maintenance is announced.
+pub const MAINTENANCE: &str = "maintenance";
 
 /// The module in which a pool's administrator sets its rules.
 pub const ADMINISTRATION: &str = "administration";
@@ -78,11 +101,11 @@ pub const CLOCK: Address = Address::from_static("0x6");
 pub mod status {
     /// The stake stands.
     pub const ACTIVE: u8 = 0;
-    /// Its owner asked for it back.
+    /// It was asked back.
     pub const UNBONDING: u8 = 1;
     /// All of it was taken.
     pub const SLASHED: u8 = 2;
-    /// Its owner took it back.
+    /// It was paid back.
     pub const WITHDRAWN: u8 = 3;
 }
 
@@ -113,17 +136,19 @@ macro_rules! move_type {
     };
 }
 
-move_type!(STAKING => Pool, StakeRecord, StakeKey, AdminCap, SlasherCap, PoolCreated,
-    Staked, Restaked,
-    ToppedUp, Slashed, UnstakeRequested, UnstakeCancelled, Withdrawn);
+move_type!(POOL => Pool, AdminCap, SlasherCap, PoolCreated, PoolOpened);
+move_type!(TREASURY => Treasury);
+move_type!(STAKING => StakeRecord, StakeKey, Staked, Restaked, ToppedUp, Slashed, UnstakeRequested, UnstakeCancelled, Withdrawn);
 move_type!(GATEWAY => SealToken, SealTokenIssued, SealTokenBurnt, MasterDirectory, MasterInfo,
     DirectoryCreated, MasterListed, MasterRemoved);
 move_type!(ENCLAVE => EnclaveConfig, Enclave, EnclaveKey, RegistrarCap, EnclaveConfigChanged,
     EnclaveRegistered, EnclaveRetired);
-move_type!(RELEASES => ReleaseRegistry, ReleaseVersion, Release, LaunchMeasurement, ReleaseCap,
+move_type!(RELEASES => ReleaseRegistry, ReleaseVersion, Release, Image, PhasePcr,
+    LaunchMeasurement, MeasurementKey, ReleaseCap,
     RegistryCreated, ReleaseApproved, ReleaseRevoked, ReleaseRemoved, MinimumReleaseChanged);
 move_type!(AUTHORITY => ListKey, CapabilityIssued, CapabilityRevoked);
-move_type!(SLASHING => Verdict);
+move_type!(SLASHING => Verdict, DayKey);
+move_type!(EVIDENCE => EvidenceKey, NonceKey, SlashedKey);
 move_type!("clock" => Clock);
 
 /// Where the record of a node key is: `derived_object::derive_address(pool, StakeKey(node_key))`.
@@ -160,24 +185,6 @@ pub fn list_tag(package: Address) -> StructTag {
     )
 }
 
-/// Where the pool keeps the entry of a name: the dynamic field of the table `names` under it.
-pub fn name_id(names: &Table, node_id: &str) -> Address {
-    // a string: writing it can't fail
-    let key = bcs::to_bytes(node_id).unwrap_or_default();
-    names.id.derive_dynamic_child_id(&string_tag(), &key)
-}
-
-/// The type of a name's entry: `0x2::dynamic_field::Field<0x1::string::String, 0x2::object::ID>`.
-pub fn name_tag() -> StructTag {
-    let id = StructTag::new(
-        Address::TWO,
-        Identifier::from_static("object"),
-        Identifier::from_static("ID"),
-        Vec::new(),
-    );
-    field_tag(string_tag(), TypeTag::Struct(Box::new(id)))
-}
-
 /// `0x2::dynamic_field::Field<Name, Value>`.
 pub fn field_tag(name: TypeTag, value: TypeTag) -> StructTag {
     StructTag::new(
@@ -186,15 +193,6 @@ pub fn field_tag(name: TypeTag, value: TypeTag) -> StructTag {
         Identifier::from_static("Field"),
         vec![name, value],
     )
-}
-
-fn string_tag() -> TypeTag {
-    TypeTag::Struct(Box::new(StructTag::new(
-        Address::from_static("0x1"),
-        Identifier::from_static("string"),
-        Identifier::from_static("String"),
-        Vec::new(),
-    )))
 }
 
 #[cfg(test)]

@@ -4,10 +4,29 @@ use serde::{Deserialize, Serialize};
 use sui_sdk_types::Address;
 
 /// Most releases of a registry (`releases::MOST_RELEASES`).
-pub const MOST_RELEASES: usize = 128;
+pub const MOST_RELEASES: usize = 32;
 
-/// Most launch measurements of a release (`releases::MOST_MEASUREMENTS`).
-pub const MOST_MEASUREMENTS: usize = 8;
+/// Most images of a release (`releases::MOST_IMAGES`).
+pub const MOST_IMAGES: usize = 8;
+
+/// Most values of PCR 11 of an image (`releases::MOST_PHASES`).
+pub const MOST_PHASES: usize = 4;
+
+/// Most launch measurements of an image (`releases::MOST_MEASUREMENTS`).
+pub const MOST_MEASUREMENTS: usize = 4;
+
+/// Most places of a release (`releases::MOST_PLACES`).
+pub const MOST_PLACES: usize = 4;
+
+/// Most bytes of a place (`releases::LONGEST_PLACE`).
+pub const LONGEST_PLACE: usize = 256;
+
+/// Most bytes of a target, an architecture, or phases (`releases::LONGEST_NAME`).
+pub const LONGEST_NAME: usize = 32;
+
+/// Until when, from now on, a release that is no longer wanted may count
+/// (`bounds::release_deadline_ms`).
+pub const DEADLINE_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 
 /// The length of a launch measurement (SHA-384).
 pub const MEASUREMENT_LENGTH: usize = 48;
@@ -24,7 +43,7 @@ pub struct ReleaseRegistry {
     pub version: u64,
     /// The pool it belongs to.
     pub pool: Address,
-    /// Earlier releases do not count.
+    /// Earlier releases are not approved any more.
     pub minimum: ReleaseVersion,
     /// In the order of their approval.
     pub releases: Vec<Release>,
@@ -46,17 +65,47 @@ pub struct ReleaseVersion {
 pub struct Release {
     /// Its version.
     pub version: ReleaseVersion,
-    /// Of the root's dm-verity tree, SHA-256.
-    pub root_hash: Vec<u8>,
-    /// PCR 11 of the SHA-256 bank once the unified kernel image is measured.
-    pub pcr11: Vec<u8>,
-    /// What TEEs measure of it at launch.
-    pub launch_measurements: Vec<LaunchMeasurement>,
+    /// Its images, approved together.
+    pub images: Vec<Image>,
+    /// SHA-256 of its manifest.
+    pub manifest: Vec<u8>,
+    /// Where it can be fetched, as URLs.
+    pub places: Vec<String>,
     /// When it was approved, in milliseconds since the Unix epoch.
     pub approved_at_ms: u64,
     /// When it was revoked.
     pub revoked_at_ms: Option<u64>,
+    /// From when on it does not count.
+    pub gone_by_ms: Option<u64>,
 }
+
+/// `releases::Image`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// For what it is made.
+    pub target: String,
+    /// As the kernel names it.
+    pub architecture: String,
+    /// Of the root's dm-verity tree, SHA-256.
+    pub root_hash: Vec<u8>,
+    /// The first is what the boot stub leaves.
+    pub pcr11: Vec<PhasePcr>,
+    /// What TEEs measure of it at launch.
+    pub launch_measurements: Vec<LaunchMeasurement>,
+}
+
+/// `releases::PhasePcr`: PCR 11 of the SHA-256 bank once some boot phases are measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhasePcr {
+    /// The phases after the boot stub.
+    pub phases: String,
+    /// SHA-256.
+    pub digest: Vec<u8>,
+}
+
+/// `releases::MeasurementKey`: under which a registry keeps that a value of PCR 11 was approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasurementKey(pub Vec<u8>);
 
 /// `releases::LaunchMeasurement`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,10 +141,8 @@ pub struct ReleaseApproved {
     pub registry: Address,
     /// The release's version.
     pub version: ReleaseVersion,
-    /// Its root hash.
-    pub root_hash: Vec<u8>,
-    /// Its PCR 11.
-    pub pcr11: Vec<u8>,
+    /// SHA-256 of its manifest.
+    pub manifest: Vec<u8>,
 }
 
 /// Event `releases::ReleaseRevoked`.
@@ -105,6 +152,8 @@ pub struct ReleaseRevoked {
     pub registry: Address,
     /// The release's version.
     pub version: ReleaseVersion,
+    /// From when on it does not count.
+    pub gone_by_ms: u64,
 }
 
 /// Event `releases::ReleaseRemoved`.
@@ -123,4 +172,6 @@ pub struct MinimumReleaseChanged {
     pub registry: Address,
     /// The new minimum.
     pub minimum: ReleaseVersion,
+    /// From when on earlier ones do not count.
+    pub gone_by_ms: u64,
 }

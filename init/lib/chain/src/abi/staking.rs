@@ -3,36 +3,18 @@
 use serde::{Deserialize, Serialize};
 use sui_sdk_types::Address;
 
-/// `0x2::table::Table<K, V>`; its entries are objects of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
-    /// The table's id, from which those of its entries are derived.
-    pub id: Address,
-    /// How many entries there are.
-    pub size: u64,
-}
+use super::pool::Scheduled;
 
-/// `staking::Pool`, shared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
-    /// The object's id.
-    pub id: Address,
-    /// The package's version that may change it.
-    pub version: u64,
-    /// Least that a stake must hold, in MIST.
-    pub minimum_stake: u64,
-    /// How long coins stay locked after the request to unstake.
-    pub unbonding_ms: u64,
-    /// How long a seal token counts.
-    pub seal_token_ms: u64,
-    /// The share of a slash for who reported it with evidence, in basis points.
-    pub reporter_basis_points: u64,
-    /// What slashes have brought in, in MIST.
-    pub treasury: u64,
-    /// What all records hold together, in MIST.
-    pub staked: u64,
-    /// From a node id to its record.
-    pub names: Table,
+/// Most bytes of a node id (`staking::LONGEST_NODE_ID`).
+pub const LONGEST_NODE_ID: usize = 50;
+
+/// `spans::Span`: an announced absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its first millisecond, since the Unix epoch.
+    pub from_ms: u64,
+    /// The first one after it.
+    pub until_ms: u64,
 }
 
 /// The key that a record's address is derived from: flag byte, then the public key.
@@ -48,8 +30,10 @@ pub struct StakeRecord {
     pub version: u64,
     /// The pool it belongs to.
     pub pool: Address,
-    /// Who staked.
+    /// The node key's account.
     pub staker: Address,
+    /// To whom alone coins and rewards are paid.
+    pub beneficiary: Scheduled<Address>,
     /// The node.
     pub node_id: String,
     /// The node's key: flag byte, then the public key.
@@ -62,39 +46,14 @@ pub struct StakeRecord {
     pub staked_at_ms: u64,
     /// From when on it can be withdrawn.
     pub unbonding_until_ms: Option<u64>,
+    /// Whether the beneficiary asked for it, so that the staker can't take the request back.
+    pub unbonding_by_beneficiary: bool,
     /// What was taken in all, in MIST.
     pub slashed: u64,
     /// The one seal token that counts.
     pub seal_token: Option<Address>,
-}
-
-/// `staking::AdminCap`, owned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdminCap {
-    /// The object's id.
-    pub id: Address,
-    /// The pool it counts for.
-    pub pool: Address,
-}
-
-/// `staking::SlasherCap`, owned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlasherCap {
-    /// The object's id.
-    pub id: Address,
-    /// The pool it counts for.
-    pub pool: Address,
-}
-
-/// Event `staking::PoolCreated`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolCreated {
-    /// The pool.
-    pub pool: Address,
-    /// The capability that sets its rules.
-    pub admin_cap: Address,
-    /// Who made it.
-    pub creator: Address,
+    /// Announced absences of the last thirty days.
+    pub maintenance: Vec<Span>,
 }
 
 /// Event `staking::Staked`.
@@ -106,6 +65,8 @@ pub struct Staked {
     pub record: Address,
     /// Who staked.
     pub staker: Address,
+    /// To whom coins and rewards are paid.
+    pub beneficiary: Address,
     /// The node.
     pub node_id: String,
     /// How much, in MIST.
@@ -166,6 +127,8 @@ pub struct UnstakeRequested {
     pub record: Address,
     /// From when on it can be withdrawn.
     pub until_ms: u64,
+    /// Whether the beneficiary asked.
+    pub by_beneficiary: bool,
 }
 
 /// Event `staking::UnstakeCancelled`.
@@ -182,4 +145,6 @@ pub struct Withdrawn {
     pub record: Address,
     /// What was paid out, in MIST.
     pub amount: u64,
+    /// To whom.
+    pub beneficiary: Address,
 }

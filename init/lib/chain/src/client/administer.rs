@@ -7,7 +7,7 @@ use sui_sdk_types::ObjectReference;
 use super::{Chain, id};
 use crate::abi::{self, MoveType};
 use crate::error::ChainError;
-use crate::key::NodeKey;
+use crate::key::{NodeKey, PublicKey};
 use crate::release::{Release, ReleaseVersion};
 use crate::rpc::{Fullnode, present};
 use crate::stake::Executed;
@@ -16,6 +16,7 @@ use crate::transactions::{Administration, Plan, ReleaseChange};
 impl Chain {
     /// Registers the key of a master whose evidence the registrar has verified, and tells where
     /// its enclave is: the configuration is the capability's. A key is registered once, for ever.
+    /// `evidence` is the SHA-256 of what was verified.
     ///
     /// # Errors
     /// [`ChainError::Aborted`] where the contract refuses, [`ChainError::NotFound`] and
@@ -25,16 +26,18 @@ impl Chain {
         &self,
         registrar: &NodeKey,
         cap: ObjectId,
-        public_key: [u8; 32],
+        public_key: PublicKey,
         tls_key_sha256: [u8; 32],
+        evidence: [u8; 32],
     ) -> Result<ObjectId, ChainError> {
         self.transact(registrar, |fullnode| async move {
             let (cap, decoded): (_, abi::RegistrarCap) = self.capability(fullnode, cap).await?;
             Ok(Plan::Administer(Administration::RegisterKey {
                 config: self.shared_config(fullnode, decoded.config).await?,
                 cap,
-                public_key: public_key.to_vec(),
+                public_key: public_key.to_flagged_bytes(),
                 tls_key_sha256: tls_key_sha256.to_vec(),
+                evidence: evidence.to_vec(),
             }))
         })
         .await?;
@@ -43,7 +46,7 @@ impl Chain {
             Ok(id(abi::enclave_id(
                 self.inner.package,
                 decoded.config,
-                &public_key,
+                &public_key.to_flagged_bytes(),
             )))
         })
         .await
@@ -123,7 +126,7 @@ impl Chain {
     }
 
     /// Approves a release in the capability's registry. A version is approved once;
-    /// [`Release::revoked`] is not looked at.
+    /// [`Release::revoked`] and [`Release::gone_by_ms`] are not looked at.
     ///
     /// # Errors
     /// As for [`Self::register_master_key`].
@@ -137,7 +140,8 @@ impl Chain {
             .await
     }
 
-    /// Revokes a release, for good.
+    /// Revokes a release, for good. It counts until a time, in milliseconds since the Unix epoch; one
+    /// that is past: not any more.
     ///
     /// # Errors
     /// As for [`Self::register_master_key`].
@@ -146,12 +150,17 @@ impl Chain {
         releaser: &NodeKey,
         cap: ObjectId,
         version: ReleaseVersion,
+        gone_by_ms: u64,
     ) -> Result<Executed, ChainError> {
-        self.change_releases(releaser, cap, ReleaseChange::Revoke(version))
-            .await
+        let change = ReleaseChange::Revoke {
+            version,
+            gone_by_ms,
+        };
+        self.change_releases(releaser, cap, change).await
     }
 
-    /// Raises the least version that counts, to a release that does.
+    /// Raises the least version, to a release that counts and stays. Earlier ones count until a time,
+    /// in milliseconds since the Unix epoch; one that is past: not any more.
     ///
     /// # Errors
     /// As for [`Self::register_master_key`].
@@ -160,12 +169,16 @@ impl Chain {
         releaser: &NodeKey,
         cap: ObjectId,
         minimum: ReleaseVersion,
+        gone_by_ms: u64,
     ) -> Result<Executed, ChainError> {
-        self.change_releases(releaser, cap, ReleaseChange::SetMinimum(minimum))
-            .await
+        let change = ReleaseChange::SetMinimum {
+            minimum,
+            gone_by_ms,
+        };
+        self.change_releases(releaser, cap, change).await
     }
 
-    /// Removes a release below the minimum, to make room.
+    /// Removes a release below the minimum whose time is over, to make room.
     ///
     /// # Errors
     /// As for [`Self::register_master_key`].

@@ -333,6 +333,7 @@ mod tests {
             version: 1,
             seal_token: None,
             staker: Address::from_bytes([9; 32]),
+            beneficiary: Address::from_bytes([9; 32]),
             node_id: String::new(),
             node_key: key.public(),
             amount: Mist(0),

@@ -197,7 +197,7 @@ impl Chain {
         ))
     }
 
-    /// Reads a seal token, the record it names, and, for a stake that counts, whose name it bears.
+    /// Reads a seal token and the record it names.
     async fn stake_of_seal_token_on(
         &self,
         fullnode: &Fullnode,
@@ -212,9 +212,6 @@ impl Chain {
         };
         let mut stake = view.stake;
         super::read::fits(&object, &token, view.seal_token, &stake)?;
-        if stake.verdict == Verdict::Active {
-            self.check_name_on(fullnode, &view.pool, &stake).await?;
-        }
         stake.seal_token = Some(super::read::seal_token_of(&token));
         Ok(Some(stake))
     }
@@ -234,6 +231,7 @@ fn same(one: Option<&Stake>, other: Option<&Stake>) -> bool {
             one.record == other.record
                 && one.verdict == other.verdict
                 && one.staker == other.staker
+                && one.beneficiary == other.beneficiary
                 && one.node_id == other.node_id
                 && one.node_key == other.node_key
                 && one.seal_token == other.seal_token

@@ -11,8 +11,9 @@ use super::read::{shared, version_known};
 use super::{Chain, id};
 use crate::abi::{self, MoveType};
 use crate::error::ChainError;
+use crate::key::PublicKey;
 use crate::master::Master;
-use crate::release::{LaunchMeasurement, Release, Releases, Tee};
+use crate::release::{LaunchMeasurement, PhasePcr, Release, ReleaseImage, Releases, Tee};
 use crate::rpc::{Fullnode, ObjectView, present};
 use crate::transactions::Shared;
 
@@ -373,7 +374,14 @@ fn master(
     Ok(Master {
         url: url.clone(),
         enclave: id(object.id),
-        public_key: digest(object, WHAT, "public key", &enclave.public_key)?,
+        public_key: PublicKey::from_flagged_bytes(&enclave.public_key).map_err(|error| {
+            wrong(
+                object,
+                WHAT,
+                "a flag byte and a public key".to_owned(),
+                error.to_string(),
+            )
+        })?,
         tls_key_sha256: digest(object, WHAT, "TLS key's digest", &enclave.tls_key_sha256)?,
     })
 }
@@ -389,29 +397,51 @@ fn releases(object: &ObjectView, registry: abi::ReleaseRegistry) -> Result<Relea
         ));
     }
     let mut releases = Vec::with_capacity(registry.releases.len());
-    for release in &registry.releases {
-        let mut launch_measurements = Vec::with_capacity(release.launch_measurements.len());
-        for measurement in &release.launch_measurements {
-            // one of a TEE that a later package knows is of no use here
-            let Some(tee) = Tee::from_number(measurement.tee) else {
-                continue;
-            };
-            launch_measurements.push(LaunchMeasurement {
-                tee,
-                digest: digest(object, WHAT, "launch measurement", &measurement.digest)?,
-            });
-        }
+    for release in registry.releases {
+        let images = release.images.into_iter();
         releases.push(Release {
             version: release.version.into(),
-            root_hash: digest(object, WHAT, "root hash", &release.root_hash)?,
-            pcr11: digest(object, WHAT, "PCR 11", &release.pcr11)?,
-            launch_measurements,
+            images: images
+                .map(|image| release_image(object, image))
+                .collect::<Result<_, _>>()?,
+            manifest: digest(object, WHAT, "manifest's digest", &release.manifest)?,
+            places: release.places,
             revoked: release.revoked_at_ms.is_some(),
+            gone_by_ms: release.gone_by_ms,
         });
     }
     Ok(Releases {
         minimum: registry.minimum.into(),
         releases,
+    })
+}
+
+fn release_image(object: &ObjectView, image: abi::Image) -> Result<ReleaseImage, ChainError> {
+    const WHAT: &str = abi::ReleaseRegistry::NAME;
+    let mut launch_measurements = Vec::with_capacity(image.launch_measurements.len());
+    for measurement in &image.launch_measurements {
+        // one of a TEE that a later package knows is of no use here
+        let Some(tee) = Tee::from_number(measurement.tee) else {
+            continue;
+        };
+        launch_measurements.push(LaunchMeasurement {
+            tee,
+            digest: digest(object, WHAT, "launch measurement", &measurement.digest)?,
+        });
+    }
+    let mut pcr11 = Vec::with_capacity(image.pcr11.len());
+    for value in image.pcr11 {
+        pcr11.push(PhasePcr {
+            digest: digest(object, WHAT, "PCR 11", &value.digest)?,
+            phases: value.phases,
+        });
+    }
+    Ok(ReleaseImage {
+        target: image.target,
+        architecture: image.architecture,
+        root_hash: digest(object, WHAT, "root hash", &image.root_hash)?,
+        pcr11,
+        launch_measurements,
     })
 }
 

@@ -27,6 +27,8 @@ pub struct StakeOf {
     pub(super) node_id: String,
     /// Flag byte first.
     pub(super) node_key: Vec<u8>,
+    /// To whom it is paid back; none: what the record says, that it fills anew.
+    pub(super) beneficiary: Option<[u8; 32]>,
 }
 
 impl KeptFor for StakeOf {
@@ -113,9 +115,13 @@ impl<P: KeptFor> KeptTransaction<P> {
 }
 
 impl StakeTransaction {
-    /// Whether it was made for this node and key.
-    pub fn is_for(&self, key: PublicKey, node_id: &str) -> bool {
-        self.kept_for.node_id == node_id && self.kept_for.node_key == key.to_flagged_bytes()
+    /// Whether it was made for this node and key, to be paid back to this account.
+    pub fn is_for(&self, key: PublicKey, node_id: &str, beneficiary: Address) -> bool {
+        let kept_for = &self.kept_for;
+        let kept = kept_for.beneficiary.map(Address::from_bytes);
+        kept_for.node_id == node_id
+            && kept_for.node_key == key.to_flagged_bytes()
+            && kept.is_none_or(|kept| kept == beneficiary)
     }
 }
 
@@ -193,7 +199,7 @@ mod tests {
 
     /// The kinds as they lie on the disks of nodes: one field after the other.
     #[derive(Serialize)]
-    struct StakeOnDisk(String, Vec<u8>, SignedTransaction);
+    struct StakeOnDisk(String, Vec<u8>, Option<[u8; 32]>, SignedTransaction);
 
     #[derive(Serialize)]
     struct PayoutOnDisk(Vec<u8>, [u8; 32], SignedTransaction);
@@ -223,10 +229,18 @@ mod tests {
         let key = NodeKey::generate().unwrap();
         let (signed, public) = (signed(&key).await, key.public());
         let flagged = public.to_flagged_bytes();
-        let old = StakeOnDisk("edge-0001".to_owned(), flagged.clone(), signed.clone());
+        let to = Address::from_bytes([5; 32]);
+        let old = StakeOnDisk(
+            "edge-0001".to_owned(),
+            flagged.clone(),
+            Some(to.to_bytes()),
+            signed.clone(),
+        );
         let old = bcs::to_bytes(&old).unwrap();
         let kept = StakeTransaction::from_bytes(&old).unwrap();
-        assert!(kept.is_for(public, "edge-0001") && !kept.is_for(public, "edge-0002"));
+        assert!(kept.is_for(public, "edge-0001", to));
+        assert!(!kept.is_for(public, "edge-0002", to));
+        assert!(!kept.is_for(public, "edge-0001", key.address()));
         assert_eq!(kept.to_bytes(), old);
         assert!(StakeTransaction::from_bytes(&old[..old.len() - 1]).is_err());
 

@@ -88,6 +88,18 @@ impl Chain {
             .await
     }
 
+    /// What slashes have brought into the pool's treasury.
+    ///
+    /// # Errors
+    /// As for [`Self::pool`].
+    pub async fn treasury(&self) -> Result<Mist, ChainError> {
+        self.on_any(|fullnode| async {
+            let pool = self.pool_on(fullnode).await?;
+            Ok(self.treasury_on(fullnode, &pool).await?.0)
+        })
+        .await
+    }
+
     /// All SUI that an account can spend.
     ///
     /// # Errors

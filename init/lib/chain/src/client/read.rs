@@ -1,5 +1,7 @@
 //! Reading pool, records and tokens of one fullnode into types.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use chain_types::Mist;
 use sui_sdk_types::Address as SuiAddress;
 
@@ -15,7 +17,9 @@ use crate::transactions::Shared;
 pub(super) struct PoolView {
     pub(super) terms: Pool,
     pub(super) shared: Shared,
-    names: abi::Table,
+    /// Least that a stake which stands must hold now.
+    standing: Mist,
+    treasury: SuiAddress,
 }
 
 /// A record as read: the stake, its pool, and how transactions name it.
@@ -76,50 +80,47 @@ impl Chain {
         Ok(stake)
     }
 
-    /// Checks that the pool keeps the stake's name for this record.
-    pub(super) async fn check_name_on(
-        &self,
-        fullnode: &Fullnode,
-        pool: &PoolView,
-        stake: &Stake,
-    ) -> Result<(), ChainError> {
-        let entry = abi::name_id(&pool.names, &stake.node_id);
-        let wrong = |found: String| ChainError::WrongObject {
-            what: "entry of the name",
-            id: id(entry),
-            expected: format!("{:?} kept for {}", stake.node_id, stake.record),
-            found,
-        };
-        let Some(object) = fullnode.object(entry).await? else {
-            return Err(wrong("no entry".to_owned()));
-        };
-        let tag = abi::name_tag();
-        if object.object_type != tag {
-            return Err(wrong(object.object_type.to_string()));
-        }
-        let field: abi::Field<String, SuiAddress> = bcs::from_bytes(&object.contents)
-            .map_err(|error| wrong(format!("bytes that do not fit ({error})")))?;
-        if field.name != stake.node_id || id(field.value) != stake.record {
-            return Err(wrong(format!("{:?} for {}", field.name, field.value)));
-        }
-        Ok(())
-    }
-
     fn read_pool(&self, object: ObjectView) -> Result<PoolView, ChainError> {
         let decoded: abi::Pool = object.decode(self.inner.package)?;
         version_known(&object, abi::Pool::NAME, decoded.version)?;
+        let now_ms = now_ms();
         Ok(PoolView {
             terms: Pool {
                 id: id(object.id),
-                minimum_stake: Mist(decoded.minimum_stake),
+                minimum_stake: Mist(decoded.minimum_for_new(now_ms)),
                 unbonding_ms: decoded.unbonding_ms,
                 seal_token_ms: decoded.seal_token_ms,
-                staked: Mist(decoded.staked),
-                treasury: Mist(decoded.treasury),
+                open: decoded.open,
             },
             shared: shared(&object, abi::Pool::NAME)?,
-            names: decoded.names,
+            standing: Mist(decoded.minimum_for_standing(now_ms)),
+            treasury: decoded.treasury,
         })
+    }
+
+    /// A pool's treasury, and how transactions name it.
+    pub(super) async fn treasury_on(
+        &self,
+        fullnode: &Fullnode,
+        pool: &PoolView,
+    ) -> Result<(Mist, Shared), ChainError> {
+        const WHAT: &str = abi::Treasury::NAME;
+        let object = present(
+            fullnode.object(pool.treasury).await?,
+            "treasury",
+            id(pool.treasury),
+        )?;
+        let treasury: abi::Treasury = object.decode(self.inner.package)?;
+        version_known(&object, WHAT, treasury.version)?;
+        if treasury.pool != self.inner.pool {
+            return Err(ChainError::WrongObject {
+                what: WHAT,
+                id: id(object.id),
+                expected: format!("pool {}", self.inner.pool),
+                found: format!("pool {}", treasury.pool),
+            });
+        }
+        Ok((Mist(treasury.balance), shared(&object, WHAT)?))
     }
 
     /// Makes a stake of a record, if it is one of the package and the pool.
@@ -142,7 +143,7 @@ impl Chain {
         let node_key = PublicKey::from_flagged_bytes(&record.node_key)
             .map_err(|error| wrong("a node key".to_owned(), error.to_string()))?;
         let amount = Mist(record.balance);
-        let minimum = pool.terms.minimum_stake;
+        let minimum = pool.standing;
         let verdict = match record.status {
             status::ACTIVE if amount < minimum => Verdict::BelowMinimum,
             status::ACTIVE => Verdict::Active,
@@ -160,6 +161,7 @@ impl Chain {
                 version: object.version,
                 seal_token: None,
                 staker: record.staker.into(),
+                beneficiary: record.beneficiary.at(now_ms()).into(),
                 node_id: record.node_id,
                 node_key,
                 amount,
@@ -171,6 +173,13 @@ impl Chain {
             },
         })
     }
+}
+
+/// This machine's time, in milliseconds since the Unix epoch. A fullnode whose clock is far from it is
+/// not believed (`Fullnode::verify`).
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Versions only count up, and an upgrade can't change a struct's layout.

@@ -1,6 +1,6 @@
 //! Staking.
 
-use chain_types::Mist;
+use chain_types::{Address, Mist};
 
 use super::Chain;
 use super::kept::{Fate, StakeOf, StakeTransaction};
@@ -23,6 +23,8 @@ impl Chain {
     /// Finds the node's stake, or makes it: never two for one node. A stake that was withdrawn
     /// stays so.
     ///
+    /// Coins and rewards will be paid to the beneficiary alone.
+    ///
     /// A node that may lose power keeps what [`Self::prepare_stake`] gives on disk before it
     /// calls [`Self::submit_stake`]; this does both at once.
     ///
@@ -33,8 +35,12 @@ impl Chain {
         key: &NodeKey,
         node_id: &str,
         amount: Mist,
+        beneficiary: Address,
     ) -> Result<Stake, ChainError> {
-        match self.prepare_stake(key, node_id, amount).await? {
+        match self
+            .prepare_stake(key, node_id, amount, beneficiary)
+            .await?
+        {
             Prepared::Staked(stake) if stake.verdict.is_gone() => self.confirm(&stake).await,
             Prepared::Staked(stake) => Ok(stake),
             Prepared::Transaction(transaction) => self.submit_stake(&transaction).await,
@@ -52,16 +58,19 @@ impl Chain {
         key: &NodeKey,
         node_id: &str,
         amount: Mist,
+        beneficiary: Address,
     ) -> Result<Prepared, ChainError> {
         if let Some(stake) = self.find_stake(key.public(), node_id).await? {
             return Ok(Prepared::Staked(stake));
         }
         let node_key = key.public().to_flagged_bytes();
-        self.prepare(key, node_id, amount, async |fullnode| {
+        let to = Some(beneficiary);
+        self.prepare(key, node_id, to, amount, async |fullnode| {
             Ok(Plan::Stake {
                 pool: self.pool_on(fullnode).await?.shared,
                 node_id: node_id.to_owned(),
                 node_key: node_key.clone(),
+                beneficiary: beneficiary.into(),
                 amount: amount.0,
             })
         })
@@ -69,7 +78,8 @@ impl Chain {
         .map(Prepared::Transaction)
     }
 
-    /// As [`Self::prepare_stake`], for a stake that was withdrawn: its record is filled anew.
+    /// As [`Self::prepare_stake`], for a stake that was withdrawn: its record is filled anew, and keeps
+    /// its beneficiary.
     ///
     /// # Errors
     /// As for [`Self::prepare_stake`]; the contract refuses any stake but a withdrawn one.
@@ -79,7 +89,7 @@ impl Chain {
         stake: &Stake,
         amount: Mist,
     ) -> Result<StakeTransaction, ChainError> {
-        self.prepare(key, &stake.node_id, amount, async |fullnode| {
+        self.prepare(key, &stake.node_id, None, amount, async |fullnode| {
             let view = self.present_record(fullnode, stake.record).await?;
             Ok(Plan::Restake {
                 pool: view.pool.shared,
@@ -94,6 +104,7 @@ impl Chain {
         &'a self,
         key: &NodeKey,
         node_id: &str,
+        beneficiary: Option<Address>,
         amount: Mist,
         plan: impl AsyncFn(&'a Fullnode) -> Result<Plan, ChainError>,
     ) -> Result<StakeTransaction, ChainError> {
@@ -109,6 +120,7 @@ impl Chain {
             let kept_for = StakeOf {
                 node_id: node_id.to_owned(),
                 node_key: key.public().to_flagged_bytes(),
+                beneficiary: beneficiary.map(Address::to_bytes),
             };
             Ok(StakeTransaction::new(kept_for, signed))
         })

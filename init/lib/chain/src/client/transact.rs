@@ -54,6 +54,7 @@ impl Chain {
             let view = self.present_record(fullnode, record).await?;
             Ok(Plan::Slash {
                 pool: view.pool.shared,
+                treasury: self.treasury_on(fullnode, &view.pool).await?.1,
                 cap: object.reference(),
                 record: view.shared,
                 basis_points,
@@ -148,7 +149,7 @@ impl Chain {
         .await
     }
 
-    /// Takes the coins back, once the unbonding time has passed.
+    /// Has the coins paid to the beneficiary, once the unbonding time has passed.
     ///
     /// # Errors
     /// As for [`Self::slash_with_evidence`].

@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use chain_types::Address;
-use sui_crypto::SuiVerifier;
+use sui_crypto::ed25519::Ed25519VerifyingKey;
+use sui_crypto::secp256r1::Secp256r1VerifyingKey;
 use sui_crypto::simple::SimpleVerifier;
+use sui_crypto::{SuiVerifier, Verifier};
 use sui_sdk_types::{
     Ed25519PublicKey, Ed25519Signature, PersonalMessage, Secp256r1PublicKey, Secp256r1Signature,
     SignatureScheme, SimpleSignature, UserSignature,
@@ -33,6 +35,11 @@ impl PublicKey {
 
     pub(super) fn ed25519(key: Ed25519PublicKey) -> Self {
         Self(Key::Ed25519(key))
+    }
+
+    /// An ed25519 key from its 32 bytes.
+    pub const fn from_ed25519_bytes(bytes: [u8; 32]) -> Self {
+        Self(Key::Ed25519(Ed25519PublicKey::new(bytes)))
     }
 
     pub(super) fn secp256r1(key: Secp256r1PublicKey) -> Self {
@@ -103,6 +110,36 @@ impl PublicKey {
         SimpleVerifier
             .verify_personal_message(&PersonalMessage(message.into()), &signature.0)
             .map_err(|_error| KeyError::BadSignature)
+    }
+
+    /// Checks a bare signature of this key over bytes, as Move does: ed25519, or ECDSA on P-256 over
+    /// SHA-256 with a low S; 64 bytes each.
+    ///
+    /// # Errors
+    /// [`KeyError::BadSignature`].
+    pub fn verify_bytes(self, bytes: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        let wrong = |_error| KeyError::BadSignature;
+        match self.0 {
+            Key::Ed25519(key) => {
+                let signature = Ed25519Signature::from_bytes(signature)
+                    .map_err(|_error| KeyError::BadSignature)?;
+                Ed25519VerifyingKey::new(&key)
+                    .and_then(|key| key.verify(bytes, &signature))
+                    .map_err(wrong)
+            }
+            Key::Secp256r1(key) => {
+                let parsed = p256::ecdsa::Signature::from_slice(signature)
+                    .map_err(|_error| KeyError::BadSignature)?;
+                if parsed.normalize_s().is_some() {
+                    return Err(KeyError::BadSignature);
+                }
+                let signature = Secp256r1Signature::from_bytes(signature)
+                    .map_err(|_error| KeyError::BadSignature)?;
+                Secp256r1VerifyingKey::new(&key)
+                    .and_then(|key| key.verify(bytes, &signature))
+                    .map_err(wrong)
+            }
+        }
     }
 
     /// The key of a signature, where its scheme is known here.

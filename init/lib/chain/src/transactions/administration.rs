@@ -1,11 +1,11 @@
 //! The transactions of a pool's administrator, its registrar and its releaser.
 
-use sui_sdk_types::{Address, ObjectReference, TypeTag};
+use sui_sdk_types::{Address, ObjectReference};
 use sui_transaction_builder::Argument;
 
 use super::{Program, Shared};
-use crate::abi::{self, MoveType, function};
-use crate::release::{Release, ReleaseVersion};
+use crate::abi::{self, function};
+use crate::release::{Release, ReleaseImage, ReleaseVersion};
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -16,6 +16,7 @@ pub(crate) enum Administration {
         cap: ObjectReference,
         public_key: Vec<u8>,
         tls_key_sha256: Vec<u8>,
+        evidence: Vec<u8>,
     },
     /// Retire it.
     RetireKey {
@@ -52,8 +53,14 @@ pub(crate) enum Administration {
 #[derive(Debug, Clone)]
 pub(crate) enum ReleaseChange {
     Approve(Release),
-    Revoke(ReleaseVersion),
-    SetMinimum(ReleaseVersion),
+    Revoke {
+        version: ReleaseVersion,
+        gone_by_ms: u64,
+    },
+    SetMinimum {
+        minimum: ReleaseVersion,
+        gone_by_ms: u64,
+    },
     Remove(ReleaseVersion),
 }
 
@@ -65,12 +72,14 @@ impl Administration {
                 cap,
                 public_key,
                 tls_key_sha256,
+                evidence,
             } => {
                 let arguments = vec![
                     tx.shared(*config, true),
                     tx.owned(cap),
                     tx.builder.pure(public_key),
                     tx.builder.pure(tls_key_sha256),
+                    tx.builder.pure(evidence),
                     tx.clock(),
                 ];
                 tx.call(abi::ENCLAVE, function::REGISTER_BY_CAPABILITY, arguments);
@@ -134,20 +143,24 @@ impl ReleaseChange {
     fn program(&self, tx: &mut Program, registry: Shared, cap: &ObjectReference) {
         let (name, version) = match self {
             Self::Approve(release) => (function::APPROVE, release.version),
-            Self::Revoke(version) => (function::REVOKE, *version),
-            Self::SetMinimum(version) => (function::SET_MINIMUM, *version),
+            Self::Revoke { version, .. } => (function::REVOKE, *version),
+            Self::SetMinimum { minimum, .. } => (function::SET_MINIMUM, *minimum),
             Self::Remove(version) => (function::REMOVE, *version),
         };
         let mut arguments = vec![tx.shared(registry, true), tx.owned(cap)];
         arguments.push(release_version(tx, version));
-        if let Self::Approve(release) = self {
-            arguments.push(tx.builder.pure(&release.root_hash.to_vec()));
-            arguments.push(tx.builder.pure(&release.pcr11.to_vec()));
-            arguments.push(launch_measurements(tx, release));
+        match self {
+            Self::Approve(release) => {
+                arguments.push(images(tx, release));
+                arguments.push(tx.builder.pure(&release.manifest.to_vec()));
+                arguments.push(tx.builder.pure(&release.places));
+            }
+            Self::Revoke { gone_by_ms, .. } | Self::SetMinimum { gone_by_ms, .. } => {
+                arguments.push(tx.builder.pure(gone_by_ms));
+            }
+            Self::Remove(_) => {}
         }
-        if matches!(self, Self::Approve(_) | Self::Revoke(_)) {
-            arguments.push(tx.clock());
-        }
+        arguments.push(tx.clock());
         tx.call(abi::RELEASES, name, arguments);
     }
 }
@@ -161,10 +174,37 @@ fn release_version(tx: &mut Program, version: ReleaseVersion) -> Argument {
     tx.call(abi::RELEASES, function::RELEASE_VERSION, arguments)
 }
 
-fn launch_measurements(tx: &mut Program, release: &Release) -> Argument {
-    let elements = release
-        .launch_measurements
-        .iter()
+fn images(tx: &mut Program, release: &Release) -> Argument {
+    let images = release.images.iter();
+    let images = images
+        .map(|image| {
+            let phases = image.pcr11.iter();
+            let phases = phases
+                .map(|value| {
+                    let arguments = vec![
+                        tx.builder.pure(&value.phases),
+                        tx.builder.pure(&value.digest.to_vec()),
+                    ];
+                    tx.call(abi::RELEASES, function::PHASE_PCR, arguments)
+                })
+                .collect();
+            let phases = tx.vector::<abi::PhasePcr>(phases);
+            let arguments = vec![
+                tx.builder.pure(&image.target),
+                tx.builder.pure(&image.architecture),
+                tx.builder.pure(&image.root_hash.to_vec()),
+                phases,
+                launch_measurements(tx, image),
+            ];
+            tx.call(abi::RELEASES, function::IMAGE, arguments)
+        })
+        .collect();
+    tx.vector::<abi::Image>(images)
+}
+
+fn launch_measurements(tx: &mut Program, image: &ReleaseImage) -> Argument {
+    let measurements = image.launch_measurements.iter();
+    let measurements = measurements
         .map(|measurement| {
             let arguments = vec![
                 tx.builder.pure(&measurement.tee.number()),
@@ -173,7 +213,5 @@ fn launch_measurements(tx: &mut Program, release: &Release) -> Argument {
             tx.call(abi::RELEASES, function::LAUNCH_MEASUREMENT, arguments)
         })
         .collect();
-    let tag = abi::LaunchMeasurement::tag(tx.package);
-    tx.builder
-        .make_move_vec(Some(TypeTag::Struct(Box::new(tag))), elements)
+    tx.vector::<abi::LaunchMeasurement>(measurements)
 }

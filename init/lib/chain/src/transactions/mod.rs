@@ -3,11 +3,11 @@
 mod administration;
 
 use sui_sdk_types::{
-    Address, Digest, Identifier, ObjectReference, Transaction, TransactionExpiration,
+    Address, Digest, Identifier, ObjectReference, Transaction, TransactionExpiration, TypeTag,
 };
 use sui_transaction_builder::{Argument, Function, ObjectInput, TransactionBuilder};
 
-use crate::abi::{self, function};
+use crate::abi::{self, MoveType, function};
 
 pub(crate) use administration::{Administration, ReleaseChange};
 
@@ -39,6 +39,7 @@ pub(crate) enum Plan {
         pool: Shared,
         node_id: String,
         node_key: Vec<u8>,
+        beneficiary: Address,
         amount: u64,
     },
     /// Stake anew what was withdrawn, and take a seal token.
@@ -56,6 +57,7 @@ pub(crate) enum Plan {
     /// Slash a stake.
     Slash {
         pool: Shared,
+        treasury: Shared,
         cap: ObjectReference,
         record: Shared,
         basis_points: u64,
@@ -76,7 +78,7 @@ pub(crate) enum Plan {
     },
     /// Let the stake stand after all.
     CancelUnstake { pool: Shared, record: Shared },
-    /// Take the coins back.
+    /// Have the coins paid to the beneficiary.
     Withdraw { pool: Shared, record: Shared },
     /// Send coins to another account.
     Send { amount: u64, receiver: Address },
@@ -123,7 +125,7 @@ impl Plan {
             builder: TransactionBuilder::new(),
             package,
         };
-        self.program(&mut tx, sender);
+        self.program(&mut tx);
         let mut builder = tx.builder;
         builder.set_sender(sender);
         builder.add_gas_objects(gas.coins.iter().map(|coin| {
@@ -139,21 +141,22 @@ impl Plan {
         builder.try_build()
     }
 
-    fn program(&self, tx: &mut Program, sender: Address) {
+    fn program(&self, tx: &mut Program) {
         match self {
             Self::Stake {
                 pool,
                 node_id,
                 node_key,
+                beneficiary,
                 amount,
-            } => tx.stake(*pool, node_id, node_key, *amount),
+            } => tx.stake(*pool, node_id, node_key, *beneficiary, *amount),
             Self::Restake {
                 pool,
                 record,
                 amount,
             } => {
                 let payment = tx.payment(*amount);
-                let (pool, record) = (tx.shared(*pool, true), tx.shared(*record, true));
+                let (pool, record) = (tx.shared(*pool, false), tx.shared(*record, true));
                 let mut arguments = vec![pool, record];
                 arguments.extend(payment);
                 arguments.push(tx.clock());
@@ -166,12 +169,13 @@ impl Plan {
                 amount,
             } => {
                 let payment = tx.payment(*amount);
-                let mut arguments = vec![tx.shared(*pool, true), tx.shared(*record, true)];
+                let mut arguments = vec![tx.shared(*pool, false), tx.shared(*record, true)];
                 arguments.extend(payment);
                 tx.call(abi::STAKING, function::TOP_UP, arguments);
             }
             Self::Slash {
                 pool,
+                treasury,
                 cap,
                 record,
                 basis_points,
@@ -179,7 +183,8 @@ impl Plan {
                 evidence,
             } => {
                 let arguments = vec![
-                    tx.shared(*pool, true),
+                    tx.shared(*pool, false),
+                    tx.shared(*treasury, true),
                     tx.owned(cap),
                     tx.shared(*record, true),
                     tx.builder.pure(basis_points),
@@ -206,10 +211,12 @@ impl Plan {
                 tx.call(abi::GATEWAY, function::CANCEL_UNSTAKE, arguments);
             }
             Self::Withdraw { pool, record } => {
-                let arguments = vec![tx.shared(*pool, true), tx.shared(*record, true), tx.clock()];
-                let coin = tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
-                let receiver = tx.builder.pure(&sender);
-                tx.builder.transfer_objects(vec![coin], receiver);
+                let arguments = vec![
+                    tx.shared(*pool, false),
+                    tx.shared(*record, true),
+                    tx.clock(),
+                ];
+                tx.call(abi::STAKING, function::WITHDRAW_STAKE, arguments);
             }
             Self::Send { amount, receiver } => {
                 let coins = tx.payment(*amount);
@@ -273,13 +280,21 @@ impl Program {
     }
 
     /// Record and seal token from one transaction: both or neither.
-    fn stake(&mut self, pool: Shared, node_id: &String, node_key: &Vec<u8>, amount: u64) {
+    fn stake(
+        &mut self,
+        pool: Shared,
+        node_id: &String,
+        node_key: &Vec<u8>,
+        beneficiary: Address,
+        amount: u64,
+    ) {
         let payment = self.payment(amount);
         let pool = self.shared(pool, true);
         let mut arguments = vec![
             pool,
             self.builder.pure(node_id),
             self.builder.pure(node_key),
+            self.builder.pure(&beneficiary),
         ];
         arguments.extend(payment);
         arguments.push(self.clock());
@@ -300,7 +315,7 @@ impl Program {
     }
 
     fn request_unstake(&mut self, pool: Shared, record: Shared, token: Option<&ObjectReference>) {
-        let mut arguments = vec![self.shared(pool, true), self.shared(record, true)];
+        let mut arguments = vec![self.shared(pool, false), self.shared(record, true)];
         let function = match token {
             Some(token) => {
                 arguments.push(self.owned(token));
@@ -310,6 +325,12 @@ impl Program {
         };
         arguments.push(self.clock());
         self.call(abi::GATEWAY, function, arguments);
+    }
+
+    /// A vector of values of one of the package's types.
+    fn vector<T: MoveType>(&mut self, elements: Vec<Argument>) -> Argument {
+        let tag = TypeTag::Struct(Box::new(T::tag(self.package)));
+        self.builder.make_move_vec(Some(tag), elements)
     }
 
     fn call(
@@ -354,6 +375,7 @@ mod tests {
             pool,
             node_id: "edge".into(),
             node_key: vec![0; 33],
+            beneficiary: Address::new([2; 32]),
             amount: 1_000_000_000,
         };
         let tx = plan

@@ -1,12 +1,14 @@
 //! Masters and releases: what the administrator sends, and what nodes and masters read of it.
 
 use chain::{
-    Chain, ChainError, LaunchMeasurement, Master, NodeKey, ObjectId, Release, ReleaseVersion, Tee,
-    Timeouts,
+    Chain, ChainError, LaunchMeasurement, Master, NodeKey, ObjectId, PhasePcr, PublicKey, Release,
+    ReleaseImage, ReleaseVersion, Tee, Timeouts,
 };
 use fullnode::Administration;
 
+use fullnode::devnet::raw::{Raw, owned};
 use fullnode::devnet::{Devnet, SUI, within};
+use sui_transaction_builder::{Argument, ObjectInput, TransactionBuilder};
 
 pub(crate) const URL: &str = "https://master.example.org:8443";
 
@@ -17,10 +19,30 @@ fn version(text: &str) -> ReleaseVersion {
 fn release(text: &str, pcr11: u8) -> Release {
     Release {
         version: version(text),
-        root_hash: [0x10; 32],
-        pcr11: [pcr11; 32],
-        launch_measurements: Vec::new(),
+        images: vec![image(pcr11, Vec::new())],
+        manifest: [0x11; 32],
+        places: vec!["https://r.example.org/".to_owned()],
         revoked: false,
+        gone_by_ms: None,
+    }
+}
+
+fn image(pcr11: u8, launch_measurements: Vec<LaunchMeasurement>) -> ReleaseImage {
+    ReleaseImage {
+        target: "disk".to_owned(),
+        architecture: "x86_64".to_owned(),
+        root_hash: [0x10; 32],
+        pcr11: vec![
+            PhasePcr {
+                phases: String::new(),
+                digest: [pcr11; 32],
+            },
+            PhasePcr {
+                phases: "boot".to_owned(),
+                digest: [pcr11 + 0x80; 32],
+            },
+        ],
+        launch_measurements,
     }
 }
 
@@ -48,8 +70,9 @@ impl Office {
         within(self.chain.register_master_key(
             self.key(),
             self.ids.registrar_cap,
-            [key; 32],
+            PublicKey::from_ed25519_bytes([key; 32]),
             [key + 1; 32],
+            [key + 2; 32],
         ))
         .await
     }
@@ -70,6 +93,46 @@ impl Office {
             .unwrap()
     }
 
+    /// Carries out a call of the enclave configuration, or says how it aborts.
+    async fn configure(
+        &self,
+        name: &str,
+        more: impl FnOnce(&Raw, &mut TransactionBuilder) -> Vec<Argument>,
+    ) -> Result<(), String> {
+        self.devnet.node.make_checkpoint();
+        let mut raw = self.devnet.raw().await;
+        let sender = self.key().address().into();
+        let cap = raw.reference(self.ids.admin_cap.into()).await;
+        let coins = raw.coins(sender).await;
+        let tx = raw.build(sender, &coins, |raw, tx| {
+            let config = self.ids.enclave_config.into();
+            let config = tx.object(ObjectInput::shared(config, 1, true));
+            let mut arguments = vec![config, raw.pool(tx, false), tx.object(owned(&cap))];
+            arguments.extend(more(raw, tx));
+            raw.call(tx, &format!("enclave::{name}"), arguments);
+        });
+        let executed = raw.execute(self.key(), &tx).await.unwrap();
+        self.devnet.node.make_checkpoint();
+        let status = executed.effects().status();
+        let abort = || status.error().abort().clever_error().constant_name();
+        status
+            .success()
+            .then_some(())
+            .ok_or_else(|| abort().to_owned())
+    }
+
+    /// Retires all keys of the configurations before the second, to which a key is the successor.
+    async fn raise_minimum(&self, successor: ObjectId) -> Result<(), String> {
+        self.devnet.node.make_checkpoint();
+        let mut raw = self.devnet.raw().await;
+        let since = raw.shared_since(successor.into()).await;
+        self.configure("set_minimum_config_version", |raw, tx| {
+            let successor = ObjectInput::shared(successor.into(), since, false);
+            vec![tx.pure(&2_u64), tx.object(successor), raw.clock(tx)]
+        })
+        .await
+    }
+
     async fn approve(&self, release: &Release) -> Result<(), ChainError> {
         within(
             self.chain
@@ -79,15 +142,16 @@ impl Office {
         .map(|_executed| ())
     }
 
-    /// Whether the release with this value in PCR 11 was revoked, and whether it is below the
-    /// minimum; `None`: there is none.
+    /// Whether the release with this value in PCR 11 was revoked, and whether it is to be gone some
+    /// day; `None`: there is none.
     async fn standing(&self, pcr11: u8) -> Option<(bool, bool)> {
         let releases = within(self.chain.corroborated_releases(self.ids.release_registry))
             .await
             .unwrap();
         let mut all = releases.releases.iter();
-        let found = all.find(|release| release.pcr11 == [pcr11; 32])?;
-        Some((found.revoked, releases.is_below_minimum(found)))
+        let has = |image: &ReleaseImage| image.stub_pcr11() == Some([pcr11; 32]);
+        let found = all.find(|release| release.images.iter().any(has))?;
+        Some((found.revoked, !found.counts(u64::MAX)))
     }
 }
 
@@ -113,7 +177,7 @@ async fn a_master_is_read_as_it_was_registered_and_listed() {
     let master = Master {
         url: URL.to_owned(),
         enclave,
-        public_key: [0x71; 32],
+        public_key: PublicKey::from_ed25519_bytes([0x71; 32]),
         tls_key_sha256: [0x72; 32],
     };
     assert_eq!(office.masters().await, std::slice::from_ref(&master));
@@ -143,7 +207,7 @@ async fn a_master_is_read_as_it_was_registered_and_listed() {
 async fn what_the_contracts_refuse_of_masters_is_refused() {
     let office = Office::open().await;
     let enclave = office.register(0x71).await.unwrap();
-    assert_eq!(abort(office.register(0x71).await), code("enclave", 16));
+    assert_eq!(abort(office.register(0x71).await), code("enclave", 12));
     for url in [
         "http://m.example.org",
         "https://",
@@ -170,8 +234,8 @@ async fn what_the_contracts_refuse_of_masters_is_refused() {
     assert_eq!(abort(office.list(retired, URL).await), code("enclave", 9));
     assert_eq!(
         office.register(0x71).await.unwrap_err().to_string(),
-        "enclave::register_by_capability aborted with EAlreadyRegistered, This key was registered \
-         before (code 16)",
+        "enclave::register aborted with EAlreadyRegistered, This key was registered \
+         before (code 12)",
         "a key that was retired does not come back"
     );
     // another's capability is no use
@@ -194,32 +258,21 @@ async fn keys_of_a_version_below_the_minimum_do_not_count() {
     let office = Office::open().await;
     let old = office.register(0x71).await.unwrap();
     office.list(old, URL).await.unwrap();
-    let mut raw = office.devnet.raw().await;
-    let sender = office.key().address().into();
-    let (config, cap) = (
-        office.ids.enclave_config.into(),
-        raw.reference(office.ids.admin_cap.into()).await,
-    );
-    let coins = raw.coins(sender).await;
-    let tx = raw.build(sender, &coins, |raw, tx| {
-        use fullnode::devnet::raw::owned;
-        use sui_transaction_builder::ObjectInput;
-        let config = tx.object(ObjectInput::shared(config, 1, true));
-        let (pool, cap) = (raw.pool(tx, false), tx.object(owned(&cap)));
-        let mut arguments = vec![config, pool, cap];
-        arguments.extend([1_u8, 2, 3].map(|byte| tx.pure(&vec![byte; 48])));
-        arguments.push(raw.clock(tx));
-        raw.call(tx, "enclave::update_pcrs", arguments);
-        let minimum = tx.pure(&2_u64);
-        let arguments = vec![config, pool, cap, minimum];
-        raw.call(tx, "enclave::set_minimum_config_version", arguments);
-    });
-    let executed = raw.execute(office.key(), &tx).await.unwrap();
-    assert_eq!(fullnode::devnet::bench::kind(&executed), None);
-    office.devnet.node.make_checkpoint();
+    office
+        .configure("update_pcrs", |raw, tx| {
+            let mut arguments: Vec<_> = [1_u8, 2, 3].map(|byte| tx.pure(&vec![byte; 48])).into();
+            arguments.push(raw.clock(tx));
+            arguments
+        })
+        .await
+        .unwrap();
+    let refused = office.raise_minimum(old).await.unwrap_err();
+    assert!(refused.contains("ENoSuccessor"), "{refused}");
+    assert_eq!(office.masters().await[0].enclave, old);
+    let new = office.register(0x81).await.unwrap();
+    office.raise_minimum(new).await.unwrap();
     assert_eq!(office.masters().await, []);
     assert_eq!(abort(office.list(old, URL).await), code("enclave", 9));
-    let new = office.register(0x81).await.unwrap();
     office.list(new, URL).await.unwrap();
     assert_eq!(office.masters().await[0].enclave, new);
 }
@@ -228,15 +281,22 @@ async fn keys_of_a_version_below_the_minimum_do_not_count() {
 async fn a_release_is_approved_revoked_outdated_and_removed() {
     let office = Office::open().await;
     assert_eq!(office.standing(1).await, None);
+    let launch = vec![
+        LaunchMeasurement {
+            tee: Tee::SevSnp,
+            digest: [0x51; 48],
+        },
+        LaunchMeasurement {
+            tee: Tee::Tdx,
+            digest: [0x52; 48],
+        },
+    ];
     let measured = Release {
-        launch_measurements: vec![
-            LaunchMeasurement {
-                tee: Tee::SevSnp,
-                digest: [0x51; 48],
-            },
-            LaunchMeasurement {
-                tee: Tee::Tdx,
-                digest: [0x52; 48],
+        images: vec![
+            image(1, launch),
+            ReleaseImage {
+                target: "netboot".to_owned(),
+                ..image(5, Vec::new())
             },
         ],
         ..release("0.1.0", 1)
@@ -254,16 +314,20 @@ async fn a_release_is_approved_revoked_outdated_and_removed() {
         [measured, release("0.2.0", 2), release("0.3.0", 3)]
     );
     let (key, cap) = (office.key(), office.ids.release_cap);
-    within(office.chain.revoke_release(key, cap, version("0.3.0")))
+    within(office.chain.revoke_release(key, cap, version("0.3.0"), 0))
         .await
         .unwrap();
-    within(office.chain.set_minimum_release(key, cap, version("0.2.0")))
-        .await
-        .unwrap();
+    within(
+        office
+            .chain
+            .set_minimum_release(key, cap, version("0.2.0"), 0),
+    )
+    .await
+    .unwrap();
     for (pcr11, standing) in [
         (1, Some((false, true))),
         (2, Some((false, false))),
-        (3, Some((true, false))),
+        (3, Some((true, true))),
         (4, None),
     ] {
         assert_eq!(office.standing(pcr11).await, standing);
@@ -279,15 +343,21 @@ async fn what_the_contracts_refuse_of_releases_is_refused() {
     let office = Office::open().await;
     let (key, cap) = (office.key(), office.ids.release_cap);
     let zero = Release {
-        root_hash: [0; 32],
+        images: vec![ReleaseImage {
+            root_hash: [0; 32],
+            ..image(1, Vec::new())
+        }],
         ..release("0.1.0", 1)
     };
     assert_eq!(abort(office.approve(&zero).await), code("releases", 2));
     let unmeasured = Release {
-        launch_measurements: vec![LaunchMeasurement {
-            tee: Tee::Nitro,
-            digest: [0; 48],
-        }],
+        images: vec![image(
+            1,
+            vec![LaunchMeasurement {
+                tee: Tee::Nitro,
+                digest: [0; 48],
+            }],
+        )],
         ..release("0.1.0", 1)
     };
     assert_eq!(
@@ -295,13 +365,16 @@ async fn what_the_contracts_refuse_of_releases_is_refused() {
         code("releases", 3)
     );
     let overmeasured = Release {
-        launch_measurements: vec![
-            LaunchMeasurement {
-                tee: Tee::Nitro,
-                digest: [1; 48],
-            };
-            9
-        ],
+        images: vec![image(
+            1,
+            vec![
+                LaunchMeasurement {
+                    tee: Tee::Nitro,
+                    digest: [1; 48],
+                };
+                5
+            ],
+        )],
         ..release("0.1.0", 1)
     };
     assert_eq!(
@@ -313,8 +386,13 @@ async fn what_the_contracts_refuse_of_releases_is_refused() {
         abort(office.approve(&release("0.2.0", 3)).await),
         code("releases", 4)
     );
-    let revoke = |text| office.chain.revoke_release(key, cap, version(text));
-    let minimum = |text| office.chain.set_minimum_release(key, cap, version(text));
+    // what was measured once does not come back under another version
+    assert_eq!(
+        abort(office.approve(&release("0.4.0", 2)).await),
+        code("releases", 14)
+    );
+    let revoke = |text| office.chain.revoke_release(key, cap, version(text), 0);
+    let minimum = |text| office.chain.set_minimum_release(key, cap, version(text), 0);
     let remove = |text| office.chain.remove_release(key, cap, version(text));
     assert_eq!(abort(within(revoke("0.9.0")).await), code("releases", 5));
     assert_eq!(abort(within(minimum("0.9.0")).await), code("releases", 7));

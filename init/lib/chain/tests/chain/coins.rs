@@ -16,7 +16,7 @@ async fn a_dear_unit_of_gas_is_not_paid() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;
     devnet.node.set_gas_price(MOST_GAS_PRICE + 1);
-    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap_err();
     assert_eq!(
@@ -36,7 +36,7 @@ async fn a_dear_unit_of_gas_is_not_paid() {
     assert_eq!(devnet.node.executed_transactions(), 0);
     // at the bound it is
     devnet.node.set_gas_price(MOST_GAS_PRICE);
-    let stake = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let stake = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     assert_eq!(stake.verdict, Verdict::Active);
@@ -59,7 +59,8 @@ async fn a_fullnode_that_lies_about_the_price_is_passed_over() {
     let alone = Chain::connect(&devnet.settings_for(std::slice::from_ref(&url)))
         .await
         .unwrap();
-    let error = within(alone.stake(&devnet.operator, NODE, Mist(SUI))).await;
+    let error =
+        within(alone.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address())).await;
     assert!(
         matches!(error, Err(ChainError::DearGas { .. })),
         "{error:?}"
@@ -67,7 +68,7 @@ async fn a_fullnode_that_lies_about_the_price_is_passed_over() {
     let both = Chain::connect(&devnet.settings_for(&[url, devnet.url()]))
         .await
         .unwrap();
-    within(both.stake(&devnet.operator, NODE, Mist(SUI)))
+    within(both.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     let left = devnet.balance(devnet.operator.address()).await;
@@ -87,9 +88,10 @@ async fn a_dear_dry_run_is_not_signed() {
         effects.unwrap().gas_used.as_mut().unwrap().computation_cost = Some(3 * SUI);
         Reply::Message(reply.encode_to_vec())
     });
-    let error = within(chain.prepare_stake(&devnet.operator, NODE, Mist(SUI)))
-        .await
-        .unwrap_err();
+    let error =
+        within(chain.prepare_stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
+            .await
+            .unwrap_err();
     let told = error.to_string();
     assert!(
         told.contains("for the transaction, and no more than 0.1 SUI is paid"),
@@ -102,9 +104,10 @@ async fn coins_that_are_too_many_for_one_transaction_are_merged_first() {
     for (coins, each, merges) in [(400, 3_000_000, 1), (1700, 700_000, 2)] {
         let devnet = Devnet::with_coins(&vec![each; coins]).await;
         let chain = devnet.chain().await;
-        let stake = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
-            .await
-            .unwrap();
+        let stake =
+            within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
+                .await
+                .unwrap();
         assert_eq!((stake.amount, stake.verdict), (Mist(SUI), Verdict::Active));
         assert_eq!(devnet.node.executed_transactions(), merges + 1);
         let count = u64::try_from(coins).unwrap();
@@ -120,14 +123,17 @@ async fn coins_that_are_too_many_for_one_transaction_are_merged_first() {
 async fn merging_once_is_enough() {
     let devnet = Devnet::with_coins(&[3_000_000; 400]).await;
     let first = devnet.chain().await;
-    let prepared = within(first.prepare_stake(&devnet.operator, NODE, Mist(SUI)))
-        .await
-        .unwrap();
+    let prepared =
+        within(first.prepare_stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
+            .await
+            .unwrap();
     assert!(matches!(prepared, Prepared::Transaction(_)));
     assert_eq!(devnet.node.executed_transactions(), 1);
     drop((first, prepared));
     let second = devnet.chain().await;
-    let prepared = within(second.prepare_stake(&devnet.operator, NODE, Mist(SUI))).await;
+    let prepared =
+        within(second.prepare_stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
+            .await;
     let Ok(Prepared::Transaction(transaction)) = prepared else {
         panic!("{prepared:?}")
     };
@@ -141,7 +147,7 @@ async fn merging_once_is_enough() {
 async fn many_coins_that_are_too_little_are_not_merged() {
     let devnet = Devnet::with_coins(&[1_000_000; 300]).await;
     let chain = devnet.chain().await;
-    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap_err();
     let ChainError::BalanceShort {

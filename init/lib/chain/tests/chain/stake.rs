@@ -37,7 +37,7 @@ async fn a_second_start_finds_the_stake_and_makes_no_other() {
         .unwrap()
         .unwrap();
     assert_eq!(found, first);
-    let again = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let again = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     assert_eq!(again, first);
@@ -51,8 +51,8 @@ async fn two_starts_at_once_make_one_stake() {
     let (one, other) = (devnet.chain().await, devnet.chain().await);
     let (first, second) = within(async {
         tokio::join!(
-            one.stake(&devnet.operator, NODE, Mist(SUI)),
-            other.stake(&devnet.operator, NODE, Mist(SUI)),
+            one.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()),
+            other.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()),
         )
     })
     .await;
@@ -77,9 +77,14 @@ async fn one_key_stakes_for_one_node() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, _) = devnet.staked().await;
     let executed = devnet.node.executed_transactions();
-    let error = within(chain.stake(&devnet.operator, "edge-0002", Mist(SUI)))
-        .await
-        .unwrap_err();
+    let error = within(chain.stake(
+        &devnet.operator,
+        "edge-0002",
+        Mist(SUI),
+        devnet.operator.address(),
+    ))
+    .await
+    .unwrap_err();
     let text = error.to_string();
     assert!(
         matches!(error, ChainError::WrongObject { .. }) && text.contains("edge-0001"),
@@ -100,7 +105,9 @@ async fn a_node_stakes_with_a_key_of_the_tpm_s_kind() {
     })
     .await;
     let chain = devnet.chain().await;
-    let stake = within(chain.stake(&key, NODE, Mist(SUI))).await.unwrap();
+    let stake = within(chain.stake(&key, NODE, Mist(SUI), key.address()))
+        .await
+        .unwrap();
     assert_eq!(stake.node_key, key.public());
     assert_eq!(stake.verdict, Verdict::Active);
     within(chain.request_unstake(&key, &stake)).await.unwrap();
@@ -151,7 +158,7 @@ async fn a_short_balance_names_account_and_missing_amount() {
         let devnet = Devnet::with_coins(coins).await;
         let chain = devnet.chain().await;
         let error = chain
-            .stake(&devnet.operator, NODE, Mist(SUI))
+            .stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address())
             .await
             .unwrap_err();
         let ChainError::BalanceShort {
@@ -177,7 +184,7 @@ async fn what_a_short_balance_asks_for_is_enough() {
     let error = devnet
         .chain()
         .await
-        .stake(&devnet.operator, NODE, Mist(SUI))
+        .stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address())
         .await
         .unwrap_err();
     let ChainError::BalanceShort { missing, .. } = error else {
@@ -191,8 +198,9 @@ async fn what_a_short_balance_asks_for_is_enough() {
 async fn a_stake_below_the_minimum_is_not_tried() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;
+    let key = &devnet.operator;
     let error = chain
-        .stake(&devnet.operator, NODE, Mist(SUI - 1))
+        .stake(key, NODE, Mist(SUI - 1), key.address())
         .await
         .unwrap_err();
     assert!(
@@ -213,8 +221,9 @@ async fn an_abort_is_named_and_leaves_nothing_behind() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;
     let long = "n".repeat(64);
+    let key = &devnet.operator;
     let error = chain
-        .stake(&devnet.operator, &long, Mist(SUI))
+        .stake(key, &long, Mist(SUI), key.address())
         .await
         .unwrap_err();
     let ChainError::Aborted {
@@ -307,7 +316,7 @@ async fn a_dead_fullnode_is_passed_over() {
     let chain = chain::Chain::connect(&devnet.settings_for(&[dead.clone(), devnet.url()])).await;
     // whether there is none is asked of two
     let chain = chain.unwrap();
-    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let error = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap_err();
     assert!(
@@ -317,7 +326,7 @@ async fn a_dead_fullnode_is_passed_over() {
     assert_eq!(devnet.node.executed_transactions(), 0);
     // one is enough to find it
     let (_, stake) = devnet.staked().await;
-    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     assert_eq!(found, stake);
@@ -344,7 +353,7 @@ async fn a_wrong_pool_or_package_is_named() {
     settings.package = ObjectId::from_bytes([0xbe; 32]);
     let chain = chain::Chain::connect(&settings).await.unwrap();
     let error = chain
-        .stake(&devnet.operator, NODE, Mist(SUI))
+        .stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address())
         .await
         .unwrap_err();
     assert!(
@@ -359,7 +368,7 @@ async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
     let devnet = Devnet::with(&[5 * SUI], |config| config.finality_ms = 0).await;
     let chain = devnet.chain().await;
     let Prepared::Transaction(kept) = chain
-        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
+        .prepare_stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address())
         .await
         .unwrap()
     else {
@@ -388,8 +397,9 @@ async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
             .unwrap(),
         None
     );
+    let key = &devnet.operator;
     let error = chain
-        .stake(&devnet.operator, NODE, Mist(2 * SUI))
+        .stake(key, NODE, Mist(2 * SUI), key.address())
         .await
         .unwrap_err();
     assert!(matches!(error, ChainError::Refused { .. }), "{error}");
@@ -400,7 +410,7 @@ async fn power_lost_before_the_checkpoint_does_not_stake_twice() {
 
     // What was kept is submitted again, and is the same stake.
     let kept = StakeTransaction::from_bytes(&on_disk).unwrap();
-    assert!(kept.is_for(devnet.operator.public(), NODE));
+    assert!(kept.is_for(devnet.operator.public(), NODE, devnet.operator.address()));
     let again = {
         let chain = chain.clone();
         tokio::spawn(async move { chain.submit_stake(&kept).await })
@@ -476,7 +486,7 @@ async fn a_fullnode_that_hides_the_stake_does_not_make_another() {
     let (_running, hiding) = devnet.twin().await;
     let settings = devnet.settings_for(&[hiding, devnet.url()]);
     let chain = chain::Chain::connect(&settings).await.unwrap();
-    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let found = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     assert_eq!(found, stake);

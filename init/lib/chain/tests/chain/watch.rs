@@ -44,7 +44,7 @@ async fn a_slash_is_seen_by_the_stream() {
         within(watch.next()).await.is_none(),
         "there is nothing left to watch"
     );
-    assert_eq!(chain.pool().await.unwrap().treasury, Mist(SUI));
+    assert_eq!(chain.treasury().await.unwrap(), Mist(SUI));
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_slashed_node_does_not_stake_again() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
     devnet.slash(stake.record, 10_000, 1).await;
-    let again = within(chain.stake(&devnet.operator, NODE, Mist(SUI)))
+    let again = within(chain.stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address()))
         .await
         .unwrap();
     assert_eq!(
@@ -112,9 +112,14 @@ async fn a_partial_slash_leaves_less_than_the_minimum() {
 async fn slashes_of_others_do_not_matter() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
-    let other = within(chain.stake(&devnet.slasher, "edge-0002", Mist(SUI)))
-        .await
-        .unwrap();
+    let other = within(chain.stake(
+        &devnet.slasher,
+        "edge-0002",
+        Mist(SUI),
+        devnet.slasher.address(),
+    ))
+    .await
+    .unwrap();
     let mut watch = chain.watch_stake(&stake);
     assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
     devnet.slash(other.record, 10_000, 1).await;
@@ -230,9 +235,14 @@ async fn a_slash_that_one_of_two_shows_is_believed_in_the_end() {
 async fn two_slashes_one_of_two_shows_are_both_believed() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let (chain, stake) = devnet.staked().await;
-    let other = within(chain.stake(&devnet.slasher, "edge-0002", Mist(SUI)))
-        .await
-        .unwrap();
+    let other = within(chain.stake(
+        &devnet.slasher,
+        "edge-0002",
+        Mist(SUI),
+        devnet.slasher.address(),
+    ))
+    .await
+    .unwrap();
     let mut proxy = Proxy::to(devnet.running.address()).await;
     let mut settings = devnet.settings_for(&[devnet.url(), proxy.url()]);
     settings.timeouts.corroboration = Duration::from_millis(500);
@@ -276,7 +286,9 @@ async fn a_single_fullnode_is_believed_at_a_later_checkpoint() {
     let mut settings = still.settings();
     settings.timeouts.call = Duration::from_millis(500);
     let chain = Chain::connect(&settings).await.unwrap();
-    let prepared = chain.prepare_stake(&still.operator, NODE, Mist(SUI)).await;
+    let prepared = chain
+        .prepare_stake(&still.operator, NODE, Mist(SUI), still.operator.address())
+        .await;
     let Prepared::Transaction(transaction) = prepared.unwrap() else {
         panic!("no stake yet")
     };
@@ -354,7 +366,7 @@ async fn hiding(devnet: &Devnet) -> (Running, String, Stake) {
     let prepared = devnet
         .chain()
         .await
-        .prepare_stake(&devnet.operator, NODE, Mist(SUI))
+        .prepare_stake(&devnet.operator, NODE, Mist(SUI), devnet.operator.address())
         .await;
     let Prepared::Transaction(transaction) = prepared.unwrap() else {
         panic!("no stake yet")

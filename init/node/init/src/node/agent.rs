@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 use wire::child::{AgentDesire, Desired, PowerDesire};
 use wire::status::DegradedReason;
-use wire::{JoinToken, ServerUrl};
+use wire::{JoinToken, NodeName, ServerUrl};
 
 use super::Node;
 use super::requests::sentence;
@@ -25,9 +25,15 @@ impl Node {
                 info!(service = %sender, "the agent is left alone: the node is stopping");
                 false
             }
-            (PowerDesire::On, AgentDesire::Run { server, token, run }) => {
-                self.run_agent(sender, server, token, *run)
-            }
+            (
+                PowerDesire::On,
+                AgentDesire::Run {
+                    node,
+                    server,
+                    token,
+                    run,
+                },
+            ) => self.run_agent(sender, node, server, token, *run),
             (PowerDesire::On, AgentDesire::Stop { reason }) => {
                 self.stop_agent(sender, &sentence(reason));
                 true
@@ -41,15 +47,22 @@ impl Node {
 
     /// The agent is to run with this answer; with a new one, or in a new run, it starts anew. Whether
     /// the answer could be taken.
-    fn run_agent(&mut self, sender: Name, server: &ServerUrl, token: &JoinToken, run: u64) -> bool {
-        match self.agent.accept(server, token, run) {
+    fn run_agent(
+        &mut self,
+        sender: Name,
+        node: &NodeName,
+        server: &ServerUrl,
+        token: &JoinToken,
+        run: u64,
+    ) -> bool {
+        match self.agent.accept(node, server, token, run) {
             Ok(news) => {
                 self.board.recover(DegradedReason::Agent);
                 // pods that have not ended yet go on: the agent takes them over
                 self.agent_stop = None;
                 self.supervisor.want(AGENT);
                 if news {
-                    info!(service = %sender, %server, run, "the agent is to start");
+                    info!(service = %sender, %node, %server, run, "the agent is to start");
                     if let Some(command) = self.supervisor.restart(AGENT, timeline::now()) {
                         self.carry_out(command);
                     }

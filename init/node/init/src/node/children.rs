@@ -77,9 +77,8 @@ impl Node {
                 arguments.iter().map(|text| (*text).to_owned()).collect()
             }
             Arguments::Agent => self
-                .node_name
-                .as_ref()
-                .and_then(|node| self.agent.arguments(node))
+                .agent
+                .arguments()
                 .ok_or("there is nothing to join yet")?,
         };
         let status = self.encoded_status();

@@ -10,11 +10,18 @@ use wire::status::AgentState;
 use wire::{JoinToken, NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
+/// Where the agent joins, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Joins {
+    server: ServerUrl,
+    node: NodeName,
+}
+
 /// What the agent joins, once the staker has said so.
 #[derive(Debug)]
 pub(crate) struct Agent {
     directory: PathBuf,
-    server: Option<ServerUrl>,
+    joins: Option<Joins>,
     run: u64,
     state: AgentState,
 }
@@ -24,7 +31,7 @@ impl Agent {
     pub(crate) fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
-            server: None,
+            joins: None,
             run: 0,
             state: AgentState::Unasked,
         }
@@ -47,11 +54,16 @@ impl Agent {
     /// agent that runs with it.
     pub(crate) fn accept(
         &mut self,
+        node: &NodeName,
         server: &ServerUrl,
         token: &JoinToken,
         run: u64,
     ) -> io::Result<bool> {
-        let taken = self.take(server, token);
+        let joins = Joins {
+            server: server.clone(),
+            node: node.clone(),
+        };
+        let taken = self.take(joins, token);
         self.state = match taken {
             Ok(_) => AgentState::Wanted,
             Err(_) => AgentState::Refused,
@@ -68,7 +80,7 @@ impl Agent {
     /// # Errors
     /// What the system says of the token's file. Its arguments are gone all the same.
     pub(crate) fn forget(&mut self) -> io::Result<()> {
-        self.server = None;
+        self.joins = None;
         self.state = AgentState::Stopped;
         match files::forget(self.token_file()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -76,16 +88,16 @@ impl Agent {
         }
     }
 
-    fn take(&mut self, server: &ServerUrl, token: &JoinToken) -> io::Result<bool> {
+    fn take(&mut self, joins: Joins, token: &JoinToken) -> io::Result<bool> {
         let token = token.expose();
         let kept =
             files::read_bounded(self.token_file(), JoinToken::MAXIMUM_LENGTH).map(Zeroizing::new);
         let same = kept.is_ok_and(|kept| kept.as_slice() == token.as_bytes());
-        if same && self.server.as_ref() == Some(server) {
+        if same && self.joins.as_ref() == Some(&joins) {
             return Ok(false);
         }
         self.write(token)?;
-        self.server = Some(server.clone());
+        self.joins = Some(joins);
         Ok(true)
     }
 
@@ -98,8 +110,8 @@ impl Agent {
     }
 
     /// The arguments of `k3s agent`; none as long as there is nothing to join.
-    pub(crate) fn arguments(&self, node: &NodeName) -> Option<Vec<String>> {
-        let server = self.server.as_ref()?;
+    pub(crate) fn arguments(&self) -> Option<Vec<String>> {
+        let Joins { server, node } = self.joins.as_ref()?;
         let token_file = self.token_file();
         let arguments = [
             "agent",
@@ -144,7 +156,7 @@ mod tests {
     }
 
     fn node() -> NodeName {
-        "edge-0001".parse().unwrap()
+        "edge-0001-0123456789".parse().unwrap()
     }
 
     fn secret(credentials: &str) -> JoinToken {
@@ -160,15 +172,19 @@ mod tests {
     fn the_token_is_in_a_file_for_root_alone_and_not_in_the_arguments() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(&directory.path().join("agent"));
-        assert_eq!(agent.arguments(&node()), None);
-        assert!(agent.accept(&server(SERVER), &secret("id.key"), 1).unwrap());
+        assert_eq!(agent.arguments(), None);
+        assert!(
+            agent
+                .accept(&node(), &server(SERVER), &secret("id.key"), 1)
+                .unwrap()
+        );
         let file = agent.token_file();
         assert_eq!(
             fs::read_to_string(&file).unwrap(),
             secret("id.key").expose()
         );
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-        let arguments = agent.arguments(&node()).unwrap();
+        let arguments = agent.arguments().unwrap();
         assert!(arguments.iter().all(|argument| !argument.contains("K10")));
         assert!(arguments.contains(&file.to_str().unwrap().to_owned()));
         assert!(!format!("{agent:?}").contains("K10"));
@@ -178,8 +194,10 @@ mod tests {
     fn arguments_leave_the_cgroup_driver_to_the_runtime() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        agent.accept(&server(SERVER), &secret("one"), 1).unwrap();
-        let arguments = agent.arguments(&node()).unwrap();
+        agent
+            .accept(&node(), &server(SERVER), &secret("one"), 1)
+            .unwrap();
+        let arguments = agent.arguments().unwrap();
         let after = |flag: &str| -> Vec<&str> {
             let pairs = arguments.windows(2).filter(|pair| pair[0] == flag);
             pairs.map(|pair| pair[1].as_str()).collect()
@@ -201,17 +219,29 @@ mod tests {
     fn the_same_answer_is_no_news_and_another_is() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
-        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
-        assert!(!agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
-        assert!(agent.accept(&server(SERVER), &secret("two"), 1).unwrap());
         assert!(
             agent
-                .accept(&server("https://192.0.2.2"), &secret("two"), 1)
+                .accept(&node(), &server(SERVER), &secret("one"), 1)
                 .unwrap()
         );
         assert!(
             !agent
-                .accept(&server("https://192.0.2.2"), &secret("two"), 1)
+                .accept(&node(), &server(SERVER), &secret("one"), 1)
+                .unwrap()
+        );
+        assert!(
+            agent
+                .accept(&node(), &server(SERVER), &secret("two"), 1)
+                .unwrap()
+        );
+        assert!(
+            agent
+                .accept(&node(), &server("https://192.0.2.2"), &secret("two"), 1)
+                .unwrap()
+        );
+        assert!(
+            !agent
+                .accept(&node(), &server("https://192.0.2.2"), &secret("two"), 1)
                 .unwrap()
         );
     }
@@ -221,7 +251,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
         for (run, news) in [(3, true), (3, false), (4, true), (0, false), (4, false)] {
-            let taken = agent.accept(&server(SERVER), &secret("one"), run).unwrap();
+            let taken = agent
+                .accept(&node(), &server(SERVER), &secret("one"), run)
+                .unwrap();
             assert_eq!(taken, news, "{run}");
         }
         assert_eq!(agent.run(), 4);
@@ -235,14 +267,22 @@ mod tests {
         let mut agent = Agent::new(directory.path());
         assert_eq!(agent.state(), AgentState::Unasked);
         agent.forget().unwrap();
-        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
+        assert!(
+            agent
+                .accept(&node(), &server(SERVER), &secret("one"), 1)
+                .unwrap()
+        );
         assert_eq!(agent.state(), AgentState::Wanted);
         agent.forget().unwrap();
         assert_eq!(agent.state(), AgentState::Stopped);
         assert!(!agent.token_file().exists());
-        assert_eq!(agent.arguments(&node()), None);
-        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
-        assert!(agent.arguments(&node()).is_some());
+        assert_eq!(agent.arguments(), None);
+        assert!(
+            agent
+                .accept(&node(), &server(SERVER), &secret("one"), 1)
+                .unwrap()
+        );
+        assert!(agent.arguments().is_some());
     }
 
     #[test]
@@ -252,13 +292,17 @@ mod tests {
         fs::write(&place, b"in the way").unwrap();
         let mut agent = Agent::new(&place);
         let error = agent
-            .accept(&server(SERVER), &secret("one"), 1)
+            .accept(&node(), &server(SERVER), &secret("one"), 1)
             .unwrap_err();
         assert!(!error.to_string().contains("K10"), "{error}");
         assert_eq!(agent.state(), AgentState::Refused);
-        assert_eq!(agent.arguments(&node()), None);
+        assert_eq!(agent.arguments(), None);
         fs::remove_file(&place).unwrap();
-        assert!(agent.accept(&server(SERVER), &secret("one"), 1).unwrap());
+        assert!(
+            agent
+                .accept(&node(), &server(SERVER), &secret("one"), 1)
+                .unwrap()
+        );
         assert_eq!(agent.state(), AgentState::Wanted);
     }
 }

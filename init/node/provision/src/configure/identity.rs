@@ -73,7 +73,7 @@ mod tests {
             let amount = "= 1000000000";
             parse(&document("tpm").replacen(amount, &format!("{amount}\n{fields}"), 1))
         };
-        let payout = |byte: &str| format!("payout = \"0x{}\"", byte.repeat(32));
+        let payout = |byte: &str| format!("beneficiary = \"0x{}\"", byte.repeat(32));
         let before = with(&payout("c3"));
         let leaving = |byte: &str| with(&format!("{}\nleave = true", payout(byte)));
         assert!(may_replace(&before, &leaving("c3")));

@@ -48,15 +48,16 @@ pub(crate) fn enclave_key() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[5; 32]).expect("a key")
 }
 
+fn public_key() -> PublicKey {
+    let bytes = enclave_key().public_key().as_ref().try_into();
+    PublicKey::from_ed25519_bytes(bytes.expect("32 bytes"))
+}
+
 /// The master, as the directory lists it.
 pub(crate) fn known_master() -> KnownMaster {
     KnownMaster {
         enclave: ENCLAVE.to_owned(),
-        public_key: enclave_key()
-            .public_key()
-            .as_ref()
-            .try_into()
-            .expect("32 bytes"),
+        public_key: public_key(),
         tls_key_sha256: TLS_KEY,
     }
 }
@@ -108,7 +109,7 @@ impl Master for FakeMaster {
         ]);
         let mut proof = ChallengeProof {
             enclave: ENCLAVE.to_owned(),
-            public_key: Base64(enclave_key().public_key().as_ref().to_vec()),
+            public_key: Base64(public_key().to_flagged_bytes()),
             tls_key_sha256: Base64(TLS_KEY.to_vec()),
             timestamp: 1_700_000_000,
             signature: Base64(Vec::new()),

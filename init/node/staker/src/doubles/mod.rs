@@ -184,6 +184,7 @@ impl FakeChain {
                 expires_at_ms: u64::MAX,
             }),
             staker: Address::from_bytes([9; 32]),
+            beneficiary: Address::from_bytes([9; 32]),
             node_id: "edge-0001".to_owned(),
             node_key: self.key.public(),
             amount: Mist(1_000_000_000),

@@ -13,7 +13,7 @@ fn leaving(verdict: Option<Verdict>) -> World {
         world.chain.put(verdict);
     }
     world.chain.ledger.borrow_mut().coins = 5000;
-    (world.leave, world.payout) = (true, Some(RECEIVER));
+    (world.leave, world.beneficiary) = (true, Some(RECEIVER));
     STARTED.set(Some(tokio::time::Instant::now()));
     world
 }
@@ -86,9 +86,9 @@ async fn what_was_kept_for_another_receiver_or_has_expired_is_not_sent() {
         assert_eq!(kept(&world), 1);
         world.chain.ledger.borrow_mut().expired = expired;
         let other = chain::Address::from_bytes([0x44; 32]);
-        world.payout = Some(if expired { RECEIVER } else { other });
+        world.beneficiary = Some(if expired { RECEIVER } else { other });
         world.live(sleep(MINUTE)).await;
-        assert_eq!(paid_out(&world), [(world.payout.unwrap(), 5000)]);
+        assert_eq!(paid_out(&world), [(world.beneficiary.unwrap(), 5000)]);
     }
 }
 
@@ -142,7 +142,7 @@ async fn a_node_that_has_left_stays_on_says_so_and_sends_late_coins_on() {
 async fn without_another_address_the_coins_stay_with_the_key() {
     for to_itself in [false, true] {
         let mut world = leaving(Some(Verdict::Active));
-        world.payout = to_itself.then(|| world.key.address());
+        world.beneficiary = to_itself.then(|| world.key.address());
         world.live(sleep(2 * UNBONDING)).await;
         assert_eq!(paid_out(&world), []);
         assert_eq!(world.chain.ledger.borrow().coins, 1_000_005_000);

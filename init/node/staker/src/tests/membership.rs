@@ -28,6 +28,7 @@ async fn stakes_registers_and_reports() {
                 desired: Desired {
                     number: 1,
                     agent: AgentDesire::Run {
+                        node: "edge-0001-0707070707".parse().unwrap(),
                         server: "https://k3s.example:6443".parse().unwrap(),
                         token: wire::JoinToken::new(wire::Secret::new(JOIN_TOKEN.to_owned()))
                             .unwrap(),

@@ -39,7 +39,7 @@ struct World {
     directory: tempfile::TempDir,
     restake: bool,
     leave: bool,
-    payout: Option<chain::Address>,
+    beneficiary: Option<chain::Address>,
 }
 
 impl World {
@@ -52,7 +52,7 @@ impl World {
             directory: tempfile::tempdir().expect("a directory"),
             restake: false,
             leave: false,
-            payout: None,
+            beneficiary: None,
             key,
         }
     }
@@ -82,7 +82,7 @@ impl World {
                 key: Rc::clone(&self.key),
                 restake: self.restake,
                 leave: self.leave,
-                payout: self.payout,
+                beneficiary: self.beneficiary,
                 prover: Prover::none(),
             },
             Journal::new(vec![self.directory.path().into()], purpose),

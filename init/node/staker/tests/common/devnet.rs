@@ -52,7 +52,7 @@ pub(crate) struct Options {
     pub(crate) directory: bool,
     /// Whether the node leaves, and where its coins go then.
     pub(crate) leave: bool,
-    pub(crate) payout: Option<Address>,
+    pub(crate) beneficiary: Option<Address>,
     pub(crate) clock: fn() -> u64,
 }
 
@@ -63,7 +63,7 @@ impl Default for Options {
             prover: Prover::none(),
             directory: false,
             leave: false,
-            payout: None,
+            beneficiary: None,
             clock: now,
         }
     }
@@ -99,6 +99,7 @@ impl Devnet {
             epoch_ms: 24 * 60 * 60 * 1000,
             gas_price: 1000,
             genesis: Genesis {
+                closed: false,
                 minimum_stake_mist: SUI,
                 unbonding_ms: 60 * 60 * 1000,
                 seal_token_ms: 30 * 24 * 60 * 60 * 1000,
@@ -243,7 +244,7 @@ impl Devnet {
                 key,
                 restake: false,
                 leave: options.leave,
-                payout: options.payout,
+                beneficiary: options.beneficiary,
                 prover: options.prover,
             },
             Journal::new(vec![state], purpose),

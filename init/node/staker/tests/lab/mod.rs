@@ -61,10 +61,20 @@ impl Lab {
         let cap = self.devnet.config.administration().release_cap;
         let release = chain::Release {
             version: VERSION.parse().unwrap(),
-            root_hash: [1; 32],
-            pcr11: pcr11(&STUB),
-            launch_measurements,
+            images: vec![chain::ReleaseImage {
+                target: "disk".to_owned(),
+                architecture: "x86_64".to_owned(),
+                root_hash: [1; 32],
+                pcr11: vec![chain::PhasePcr {
+                    phases: String::new(),
+                    digest: pcr11(&STUB),
+                }],
+                launch_measurements,
+            }],
+            manifest: [1; 32],
+            places: Vec::new(),
             revoked: false,
+            gone_by_ms: None,
         };
         self.chain
             .approve_release(&self.devnet.slasher, cap, &release)
@@ -75,7 +85,7 @@ impl Lab {
     pub(crate) async fn revoke(&self) {
         let cap = self.devnet.config.administration().release_cap;
         self.chain
-            .revoke_release(&self.devnet.slasher, cap, VERSION.parse().unwrap())
+            .revoke_release(&self.devnet.slasher, cap, VERSION.parse().unwrap(), 0)
             .await
             .unwrap();
     }
@@ -89,8 +99,9 @@ impl Lab {
             .register_master_key(
                 &self.devnet.slasher,
                 ids.registrar_cap,
-                key.public_key().try_into().unwrap(),
+                key.public_key(),
                 tls_key_sha256(&self.leaf.certificate).unwrap(),
+                [1; 32],
             )
             .await
             .unwrap();

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::objects::{Backing, Metadata, Named, Note};
 use super::*;
 use crate::join::JoinTokens;
-use crate::tests::{World, a_node, a_stake, unreachable};
+use crate::tests::{World, a_stake, unreachable};
 
 mod nodes;
 mod releases;
@@ -90,11 +90,19 @@ impl K3s {
     }
 
     fn grant(&self, rights: &str) {
-        fs::write(
-            self.folder.path().join("server/manifests/rbac.json"),
-            rights,
-        )
-        .unwrap();
+        let manifests = self.folder.path().join("server/manifests");
+        fs::write(manifests.join("rbac.json"), rights).unwrap();
+        let admission = admission::manifest().to_string();
+        fs::write(self.policy(), admission).unwrap();
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.folder.path().join("server/manifests/admission.json")
+    }
+
+    /// As where the policy came later than a Node. [`Self::grant`] brings it back.
+    fn without_policy(&self) {
+        fs::remove_file(self.policy()).unwrap();
     }
 
     fn token_file(&self) -> PathBuf {
@@ -177,13 +185,15 @@ impl K3s {
     }
 
     async fn node(&self) -> Option<Value> {
-        let (status, node) = self.ask("GET", "/api/v1/nodes/edge-0001", None).await;
+        let (status, node) = self
+            .ask("GET", "/api/v1/nodes/edge-0001-0707070707", None)
+            .await;
         (status == 200).then_some(node)
     }
 
     /// A node with a folder of its own joins, as `k3s agent` and its kubelet do.
     async fn join(&self, folder: &Path, token: &str) -> Result<Membership, JoinError> {
-        self.join_as("edge-0001", folder, token).await
+        self.join_as("edge-0001-0707070707", folder, token).await
     }
 
     async fn join_as(
@@ -218,9 +228,14 @@ fn secret(path: &Path, text: &str) {
     fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
+/// The name of the stake's Node.
+fn node() -> NodeName {
+    a_stake().node_name().unwrap()
+}
+
 fn facts() -> NodeFacts {
     NodeFacts {
-        name: "edge-0001".into(),
+        name: "edge-0001-0707070707".into(),
         address: [127, 0, 0, 1].into(),
         labels: Vec::new(),
         runtime: "fake://1".into(),

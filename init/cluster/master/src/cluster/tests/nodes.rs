@@ -65,10 +65,11 @@ async fn a_removed_node_does_not_come_back_by_its_certificate() {
     assert_eq!(world.look().await, None);
     assert!(k3s.node().await.is_none());
     // the API server does not know that the certificate is worth nothing
-    kubelet
-        .register(&Host::at(folder.path()), &facts())
-        .await
-        .unwrap();
+    let host = Host::at(folder.path());
+    kubelet.register(&host, &facts()).await.unwrap_err();
+    k3s.without_policy();
+    kubelet.register(&host, &facts()).await.unwrap();
+    k3s.grant(RIGHTS);
     let restarted = k3s.world(seconds);
     restarted.verdict(Verdict::Slashed);
     assert_eq!(restarted.look().await, None);
@@ -96,10 +97,12 @@ async fn node_with_dots_in_its_name_is_deleted_without_note() {
         name: name.into(),
         ..facts()
     };
+    k3s.without_policy();
     Kubelet::new(&joined.unwrap())
         .register(&Host::at(folder.path()), &facts)
         .await
         .unwrap();
+    k3s.grant(RIGHTS);
     let path = format!("/api/v1/nodes/{name}");
     let cluster = world.master.join.tokens.cluster().unwrap();
     let (_, node) = k3s.ask("GET", &path, None).await;
@@ -139,7 +142,9 @@ async fn a_stake_does_not_stand_for_somebody_elses_node() {
     let k3s = K3s::start().await;
     let world = k3s.world(seconds);
     let folder = TempDir::new().unwrap();
+    k3s.without_policy();
     k3s.come(folder.path(), &k3s.server.token).await;
+    k3s.grant(RIGHTS);
     let request = world.a_registration().await;
     let answer = world.register(&request).await;
     answer.refused(401, "stake-of-another");
@@ -176,4 +181,81 @@ async fn the_cluster_is_tended_in_the_background() {
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap();
     tending.abort();
+}
+
+/// A token names no Node: without the policy, whoever has one could take another's name.
+#[tokio::test]
+async fn kubelet_creates_no_node_that_was_not_let_in() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let token = world.token().await;
+    for name in ["edge-0001", "edge-0002-0707070707", "edge-0001-0808080808"] {
+        let folder = TempDir::new().unwrap();
+        let membership = k3s.join_as(name, folder.path(), &token).await.unwrap();
+        let facts = NodeFacts {
+            name: name.into(),
+            ..facts()
+        };
+        let kubelet = Kubelet::new(&membership);
+        let error = kubelet
+            .register(&Host::at(folder.path()), &facts)
+            .await
+            .unwrap_err();
+        let told = format!("{:#}", anyhow::Error::new(error));
+        assert!(
+            told.contains("has not let a node of this name in"),
+            "{told}"
+        );
+    }
+    let folder = TempDir::new().unwrap();
+    k3s.come(folder.path(), &token).await;
+    assert!(k3s.node().await.is_some());
+}
+
+#[tokio::test]
+async fn name_goes_with_its_stake() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let token = world.token().await;
+    let folder = TempDir::new().unwrap();
+    let kubelet = k3s.come(folder.path(), &token).await;
+    assert_eq!(world.look().await, None);
+    let shard = "/api/v1/namespaces/k3s-daas/configmaps/k3s-daas-admitted-07";
+    let (_, before) = k3s.ask("GET", shard, None).await;
+    let record = ObjectId::from_bytes([7; 32]).to_string();
+    assert_eq!(before["data"], json!({"edge-0001-0707070707": record}));
+
+    world.verdict(Verdict::Slashed);
+    assert_eq!(world.look().await, None);
+    assert!(k3s.node().await.is_none());
+    let (_, after) = k3s.ask("GET", shard, None).await;
+    assert_eq!(after["data"], json!({}));
+    // its certificate counts for a year, and takes the name no more
+    let back = kubelet.register(&Host::at(folder.path()), &facts()).await;
+    assert!(back.is_err());
+}
+
+#[tokio::test]
+async fn name_of_a_node_that_never_came_goes_with_its_stake() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    world.token().await;
+    world.verdict(Verdict::Withdrawn);
+    // a shard's turn comes within 256 rounds
+    for _ in 0..=u8::MAX {
+        assert_eq!(world.look().await, None);
+    }
+    let shard = "/api/v1/namespaces/k3s-daas/configmaps/k3s-daas-admitted-07";
+    let (_, after) = k3s.ask("GET", shard, None).await;
+    assert_eq!(after["data"], json!({}));
+}
+
+#[tokio::test]
+async fn no_token_is_made_without_the_policy() {
+    let k3s = K3s::start().await;
+    k3s.without_policy();
+    let world = k3s.world(seconds);
+    let answer = world.register(&world.a_registration().await).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(k3s.secrets("token").await.is_empty());
 }

@@ -35,7 +35,7 @@ impl World {
     async fn token_for(&self, stake: &Stake, stub: [u8; 32]) -> String {
         let cluster = self.master.join.tokens.cluster().unwrap();
         let made = cluster
-            .issue(&a_node(), stake, Some(image(stub)), seconds())
+            .issue(&node(), stake, Some(image(stub)), seconds())
             .await;
         made.unwrap().token.expose().to_owned()
     }
@@ -116,13 +116,13 @@ async fn the_note_on_a_former_stake_does_not_remove_the_next_ones_node() {
     };
     let note = Note {
         kind: REMOVED,
-        node: "edge-0001".parse().unwrap(),
+        node: "edge-0001-0707070707".parse().unwrap(),
         backing: former,
         expires: later(seconds(), REMEMBERED).unwrap(),
         known: None,
     };
     let token = world.token().await;
-    let secret = note.metadata("k3s-daas-removed-edge-0001".to_owned());
+    let secret = note.metadata("k3s-daas-removed-edge-0001-0707070707".to_owned());
     let secret = cluster
         .api
         .create_secret("Opaque", &secret, &json!({}))

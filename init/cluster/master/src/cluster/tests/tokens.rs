@@ -147,7 +147,7 @@ async fn the_rights_of_the_master_open_nothing_else() {
             403,
         ),
         ("POST", "/api/v1/nodes", 403),
-        ("PATCH", "/api/v1/nodes/edge-0001/status", 403),
+        ("PATCH", "/api/v1/nodes/edge-0001-0707070707/status", 403),
         ("POST", accounts, 403),
         ("GET", "/v1-k3s/config", 403),
         ("GET", "/v1-k3s/connect", 403),
@@ -169,13 +169,13 @@ async fn a_client_certificate_serves_as_well_and_another_authority_does_not() {
     };
     Cluster::open(&settings)
         .unwrap()
-        .issue(&a_node(), &a_stake(), None, seconds())
+        .issue(&node(), &a_stake(), None, seconds())
         .await
         .unwrap();
     settings.root_certificate = k3s.tls("client-ca.crt");
     let other = Cluster::open(&settings).unwrap();
     let error = other
-        .issue(&a_node(), &a_stake(), None, seconds())
+        .issue(&node(), &a_stake(), None, seconds())
         .await
         .unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");

@@ -215,7 +215,12 @@ async fn replies_beyond_the_bound_and_those_that_never_end_are_given_up() {
                     "GetObject" => chain.pool().await.err(),
                     "BatchGetObjects" => chain.reread(&stage.stake).await.err(),
                     _ => chain
-                        .prepare_stake(&stage.newcomer, "edge-9999", Mist(SUI))
+                        .prepare_stake(
+                            &stage.newcomer,
+                            "edge-9999",
+                            Mist(SUI),
+                            stage.newcomer.address(),
+                        )
                         .await
                         .err(),
                 }
@@ -239,7 +244,12 @@ async fn an_execution_that_is_never_told_is_found_again() {
     for reply in [Reply::Zeroes(HUGE), Reply::Silence] {
         let stage = Stage::new(&[]).await;
         let chain = Chain::connect(&stage.settings(true)).await.unwrap();
-        let prepared = chain.prepare_stake(&stage.newcomer, "edge-9999", Mist(SUI));
+        let prepared = chain.prepare_stake(
+            &stage.newcomer,
+            "edge-9999",
+            Mist(SUI),
+            stage.newcomer.address(),
+        );
         let Prepared::Transaction(transaction) = prepared.await.unwrap() else {
             panic!("no stake yet")
         };

@@ -50,9 +50,14 @@ impl Stage {
         .await;
         let lying = serve(&devnet.node, &devnet.config).await.unwrap();
         let chain = devnet.chain().await;
-        let stake = within(chain.stake(&devnet.operator, NODE, Mist(5 * SUI)))
-            .await
-            .unwrap();
+        let stake = within(chain.stake(
+            &devnet.operator,
+            NODE,
+            Mist(5 * SUI),
+            devnet.operator.address(),
+        ))
+        .await
+        .unwrap();
         let (masters, releases) = govern(&devnet, &chain).await;
         Self {
             devnet,
@@ -148,7 +153,12 @@ impl Stage {
         }
         // a transaction is built and signed, and not submitted
         let prepared = chain
-            .prepare_stake(&self.newcomer, "edge-9999", Mist(SUI))
+            .prepare_stake(
+                &self.newcomer,
+                "edge-9999",
+                Mist(SUI),
+                self.newcomer.address(),
+            )
             .await;
         if let Some(Prepared::Staked(stake)) = typed(prepared)? {
             return Err(TestCaseError::fail(format!("there is no {stake:?}")));
@@ -164,7 +174,10 @@ impl Stage {
         let mut chain = &lying;
         let stake = within(async {
             loop {
-                let transaction = match honest.prepare_stake(key, name, Mist(SUI)).await {
+                let transaction = match honest
+                    .prepare_stake(key, name, Mist(SUI), key.address())
+                    .await
+                {
                     Ok(Prepared::Staked(stake)) => break Ok(stake),
                     Ok(Prepared::Transaction(transaction)) => transaction,
                     // executed, and in no checkpoint yet
@@ -203,8 +216,9 @@ impl Stage {
 async fn govern(devnet: &Devnet, chain: &Chain) -> (Vec<Master>, Releases) {
     let (key, ids) = (&devnet.slasher, devnet.config.administration());
     within(async {
+        let public = chain::PublicKey::from_ed25519_bytes([0x71; 32]);
         let enclave = chain
-            .register_master_key(key, ids.registrar_cap, [0x71; 32], [0x72; 32])
+            .register_master_key(key, ids.registrar_cap, public, [0x72; 32], [0x73; 32])
             .await?;
         let url = "https://master.example.org";
         chain
@@ -212,13 +226,23 @@ async fn govern(devnet: &Devnet, chain: &Chain) -> (Vec<Master>, Releases) {
             .await?;
         let release = Release {
             version: "0.1.0".parse().unwrap(),
-            root_hash: [1; 32],
-            pcr11: [2; 32],
-            launch_measurements: vec![LaunchMeasurement {
-                tee: Tee::Tdx,
-                digest: [3; 48],
+            images: vec![chain::ReleaseImage {
+                target: "disk".to_owned(),
+                architecture: "x86_64".to_owned(),
+                root_hash: [1; 32],
+                pcr11: vec![chain::PhasePcr {
+                    phases: String::new(),
+                    digest: [2; 32],
+                }],
+                launch_measurements: vec![LaunchMeasurement {
+                    tee: Tee::Tdx,
+                    digest: [3; 48],
+                }],
             }],
+            manifest: [4; 32],
+            places: Vec::new(),
             revoked: false,
+            gone_by_ms: None,
         };
         chain
             .approve_release(key, ids.release_cap, &release)

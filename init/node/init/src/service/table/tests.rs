@@ -105,6 +105,7 @@ fn allowed(name: Name, message: &ToInit) -> bool {
 fn who_may_say_what() {
     let token = JoinToken::new(Secret::new(format!("K10{}::x", "ca".repeat(32))));
     let run = AgentDesire::Run {
+        node: "edge-0001-0123456789".parse().unwrap(),
         server: "https://192.0.2.1:6443".parse().expect("a URL"),
         token: token.expect("a token"),
         run: 1,

@@ -1,0 +1,196 @@
+// Rehearses upgrades of the package: that abi.mjs refuses what Sui's policy `compatible` would, and
+// that objects of the earlier version are taken over by a later one.
+import { abiOf, modulesOf, recordedAbi, refusals } from "./abi.mjs";
+import { testFiles } from "./compiler.mjs";
+import { PACKAGE, snapshot } from "./files.mjs";
+
+/** Changes to the sources: what, module, from, to, and what is refused of it. */
+const CHANGES = [
+  [
+    "a public function takes one more argument",
+    "staking",
+    "public fun share_stake(record: StakeRecord) {",
+    "public fun share_stake(record: StakeRecord, _: u64) {",
+    "public function staking::share_stake differs",
+  ],
+  [
+    "a public function writes what it read",
+    "administration",
+    "public fun migrate_treasury(pool: &Pool, ",
+    "public fun migrate_treasury(pool: &mut Pool, ",
+    "public function administration::migrate_treasury differs",
+  ],
+  [
+    "a public function is gone",
+    "bounds",
+    "public fun least(",
+    "public fun lowest(",
+    "public function bounds::least is gone",
+  ],
+  [
+    "a public function is the package's alone",
+    "treasury",
+    "public fun value(",
+    "public(package) fun value(",
+    "public function treasury::value is gone",
+  ],
+  [
+    "a public function returns something else",
+    "bounds",
+    "public fun most(bounds: Bounds): u64 { bounds.most }",
+    "public fun most(bounds: Bounds): u128 { bounds.most as u128 }",
+    "public function bounds::most differs",
+  ],
+  [
+    "a struct has one more field",
+    "authority",
+    "public struct CapabilityRevoked has copy, drop { object: ID, capability: ID }",
+    "public struct CapabilityRevoked has copy, drop { object: ID, capability: ID, x: Option<ID> }",
+    "struct authority::CapabilityRevoked differs",
+  ],
+  [
+    "a struct's fields change places",
+    "authority",
+    "CapabilityRevoked has copy, drop { object: ID, capability: ID }",
+    "CapabilityRevoked has copy, drop { capability: ID, object: ID }",
+    "struct authority::CapabilityRevoked differs",
+  ],
+  [
+    "a struct has one more ability",
+    "version",
+    "public struct Migrated has copy, drop {",
+    "public struct Migrated has copy, drop, store {",
+    "struct version::Migrated differs",
+  ],
+  [
+    "a private function, a private constant and an entry change",
+    "k8s_gateway",
+    "fun find(directory: &MasterDirectory, enclave: ID)",
+    "entry fun new_here() {}\n\nfun find(directory: &MasterDirectory, enclave: ID)",
+    null,
+  ],
+  [
+    "a struct and a public function come",
+    "version",
+    "public fun current()",
+    "public fun added(): Added { Added {} }\npublic struct Added has copy, drop {}\npublic fun current()",
+    null,
+  ],
+];
+
+/** The package's sources with one place changed. */
+function changed(files, module, from, to) {
+  const path = `sources/${module}.move`;
+  if (files[path].split(from).length !== 2)
+    throw new Error(`move/${path} does not have once: ${from}`);
+  return { ...files, [path]: files[path].replace(from, () => to) };
+}
+
+/** A sentence is printed for each change that the check takes for another than it is. */
+async function refusesWhatSuiRefuses(files, recorded) {
+  let good = true;
+  for (const [what, module, from, to, expected] of CHANGES) {
+    let edited = changed(files, module, from, to);
+    // every place that makes the event has to go along, or it would not compile
+    if (to.includes("x: Option<ID>"))
+      edited = changed(
+        edited,
+        module,
+        "CapabilityRevoked { object: object.to_inner(), capability }",
+        "CapabilityRevoked { object: object.to_inner(), capability, x: option::none() }",
+      );
+    const found = refusals(recorded, abiOf(await modulesOf(edited)));
+    if (found.join() === (expected ?? "")) continue;
+    console.error(`where ${what}, refused is [${found}], expected [${expected ?? ""}]`);
+    good = false;
+  }
+  return good;
+}
+
+/** What version 2 brings along besides its number. */
+const SECOND = `/// A later version's own: a function on an object that the first one made.
+module k3s_daas::second;
+
+use k3s_daas::{pool::Pool, staking::StakeRecord};
+use sui::dynamic_field;
+
+/// What version 1 could not keep is kept beside.
+public struct LabelKey() has copy, drop, store;
+
+public fun set_label(pool: &Pool, record: &mut StakeRecord, label: vector<u8>) {
+    record.assert_own(pool);
+    dynamic_field::add(record.uid_mut(), LabelKey(), label);
+}
+
+public fun label(record: &StakeRecord): vector<u8> {
+    *dynamic_field::borrow(record.uid(), LabelKey())
+}
+`;
+const SECOND_TESTS = `#[test_only]
+module k3s_daas::migration_tests_of_the_second;
+
+use k3s_daas::{administration, pool, second, staking, version, world::{Self, account, sui}};
+use std::unit_test::{assert_eq, destroy};
+
+#[test]
+fun record_of_version_1_is_taken_over_and_used() {
+    assert_eq!(version::current(), 2);
+    let mut world = world::begin();
+    let mut record = world.stake(1, sui(5));
+    let (pool, treasury, _, _, _) = world.slasher_parts();
+    pool.set_version_for_testing(1);
+    treasury.set_version_for_testing(1);
+    record.set_version_for_testing(1);
+    let (pool, admin, _, _, _) = world.parts();
+    pool.migrate(admin);
+    staking::migrate_record(pool, &mut record);
+    second::set_label(pool, &mut record, b"later");
+    assert_eq!(second::label(&record), b"later");
+    let (pool, treasury, _, _, _) = world.slasher_parts();
+    administration::migrate_treasury(pool, treasury);
+    world.act_as(account(1));
+    world.ask_back(&mut record);
+    world.wait(7 * 86_400_000);
+    assert_eq!(world.withdraw(&mut record), sui(5));
+    destroy(record);
+    world.end();
+}
+
+#[test, expected_failure(abort_code = pool::EWrongVersion)]
+fun version_2_does_not_work_on_a_pool_of_version_1() {
+    let mut world = world::begin();
+    let mut record = world.stake(1, sui(5));
+    let (pool, _, _, _, _) = world.parts();
+    pool.set_version_for_testing(1);
+    second::set_label(pool, &mut record, b"early");
+    destroy(record);
+    world.end();
+    abort
+}
+`;
+
+/** Version 2 of the package, compiled: nothing of it is refused, and it takes objects over. */
+async function secondVersion(files, recorded) {
+  const second = {
+    ...changed(files, "version", "const VERSION: u64 = 1;", "const VERSION: u64 = 2;"),
+    "sources/second.move": SECOND,
+  };
+  const refused = refusals(recorded, abiOf(await modulesOf(second)));
+  if (refused.length) {
+    console.error(`version 2 would be refused: ${refused}`);
+    return false;
+  }
+  const tests = { ...second, "tests/second_tests.move": SECOND_TESTS };
+  // the goldens show version 1
+  return testFiles(tests, "migration_tests");
+}
+
+/** Rehearses upgrades. */
+export async function upgrade() {
+  const files = await snapshot(PACKAGE);
+  const recorded = await recordedAbi();
+  const good = await refusesWhatSuiRefuses(files, recorded);
+  if (!good || !(await secondVersion(files, recorded))) return false;
+  console.log(`upgrade: ok, ${CHANGES.length} changes and a second version`);
+  return true;
+}
