@@ -60,7 +60,8 @@ pub(crate) struct Issued {
 }
 
 impl JoinTokens {
-    /// A token for the node of a stake that stands, which has this name and runs this image, at `now` in Unix seconds.
+    /// A token for the node of a stake that stands, which has this name and runs this image, at `now` in
+    /// Unix seconds.
     pub(crate) async fn issue(
         &self,
         node: &NodeName,
@@ -88,10 +89,12 @@ impl JoinTokens {
                     token: made.token,
                     secret: Some(made.secret),
                 }),
-                Err(failure @ ClusterError::NameTaken { .. }) => Err(Refused::new(
-                    RefusalCode::StakeOfAnother,
-                    failure.to_string(),
-                )),
+                Err(failure @ (ClusterError::NameTaken { .. } | ClusterError::NameHeld { .. })) => {
+                    Err(Refused::new(
+                        RefusalCode::StakeOfAnother,
+                        failure.to_string(),
+                    ))
+                }
                 Err(failure @ ClusterError::NameLeaving { .. }) => {
                     Err(Refused::unavailable(failure.to_string()))
                 }

@@ -65,6 +65,16 @@ impl<C: StakeReader> Master<C> {
             message = format!("{message}; trusted execution environment: {environment}");
         }
 
+        let taken = || {
+            Refused::new(
+                RefusalCode::StakeOfAnother,
+                "a node of this name with another stake is registered and alive",
+            )
+        };
+        // before anything is changed in the cluster
+        if self.sessions.name_taken(&stake) {
+            return Err(taken());
+        }
         let session = session_name()?;
         // first, so that of two requests with one nonce only one has a token made
         self.challenges.consume(nonce).map_err(refused_nonce)?;
@@ -101,10 +111,7 @@ impl<C: StakeReader> Master<C> {
         );
         if !begun {
             self.join.tokens.take_back(issued).await;
-            return Err(Refused::new(
-                RefusalCode::StakeOfAnother,
-                "a node of this name with another stake is registered and alive",
-            ));
+            return Err(taken());
         }
         Ok(answer)
     }

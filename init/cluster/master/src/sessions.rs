@@ -1,12 +1,13 @@
 //! Registered nodes, in memory and bounded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use attest_verify::{Boot, Fault, Image};
 use chain::{ObjectId, Stake};
 use tokio::time::Instant;
+use wire::NodeName;
 
 /// The most nodes; the one that was silent for longest goes first, and registers again.
 const MOST_SESSIONS: usize = 16 * 1024;
@@ -96,16 +97,8 @@ impl Sessions {
     ) -> bool {
         let now = Instant::now();
         let mut sessions = self.lock();
-        let has_name = |other: &Session| {
-            other.stake.node_id == stake.node_id
-                && other.stake.node_name().ok() == stake.node_name().ok()
-        };
-        let name_taken = sessions.values().any(|other| {
-            other.stake.record != stake.record
-                && has_name(other)
-                && other.heard.elapsed() < NAME_KEPT
-        });
-        if name_taken {
+        let has_name = |other: &Session| same_name(&other.stake, &stake);
+        if is_name_taken(&sessions, &stake) {
             return false;
         }
         sessions.retain(|_, other| other.stake.record != stake.record && !has_name(other));
@@ -128,6 +121,24 @@ impl Sessions {
         };
         sessions.insert(id, session);
         true
+    }
+
+    /// Whether another stake's node has the same name and is alive.
+    pub(crate) fn name_taken(&self, stake: &Stake) -> bool {
+        is_name_taken(&self.lock(), stake)
+    }
+
+    /// The names of the nodes whose sessions go on, with the records of their stakes.
+    pub(crate) fn names(&self) -> BTreeMap<NodeName, ObjectId> {
+        let sessions = self.lock();
+        let live = sessions
+            .values()
+            .filter(|session| session.refused.is_none());
+        live.filter_map(|session| {
+            let stake = &session.stake;
+            (!stake.verdict.is_over()).then_some((stake.node_name().ok()?, stake.record))
+        })
+        .collect()
     }
 
     /// A session, as it is.
@@ -213,6 +224,19 @@ impl Sessions {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether both have the same name in the cluster: their records begin with the same digits.
+fn same_name(one: &Stake, other: &Stake) -> bool {
+    one.node_id == other.node_id && one.node_name().ok() == other.node_name().ok()
+}
+
+fn is_name_taken(sessions: &HashMap<String, Session>, stake: &Stake) -> bool {
+    sessions.values().any(|other| {
+        other.stake.record != stake.record
+            && same_name(&other.stake, stake)
+            && other.heard.elapsed() < NAME_KEPT
+    })
 }
 
 #[cfg(test)]

@@ -96,7 +96,13 @@ impl Rule {
             || wish
                 .name
                 .is_some_and(|name| self.resource_names.iter().any(|one| one == name));
-        has(&self.api_groups, "")
+        // no two groups have a resource of one name here
+        let group = if wish.resource.starts_with("validatingadmission") {
+            "admissionregistration.k8s.io"
+        } else {
+            ""
+        };
+        has(&self.api_groups, group)
             && has(&self.resources, wish.resource)
             && has(&self.verbs, wish.verb)
             && named

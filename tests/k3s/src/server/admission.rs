@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::access::{Access, AccessError};
@@ -25,8 +26,10 @@ const LARGEST: usize = 1024 * 1024;
 /// What the double takes the policy's expressions to be.
 const CONDITION: &str = "'system:nodes' in request.userInfo.groups";
 const HERE: &str = "object.metadata.name.matches('^.+-[0-9a-f]{10}$') ? \
-                    object.metadata.name.endsWith(params.metadata.labels['k3s-daas.local/shard']) : \
-                    params.metadata.labels['k3s-daas.local/shard'] == 'others'";
+                    object.metadata.name.endsWith(params.metadata.name.substring(18)) : \
+                    params.metadata.name.substring(18) == 'others'";
+/// What `substring(18)` takes off a ConfigMap's name.
+const PREFIX: &str = "k3s-daas-admitted-";
 const VALIDATION: &str =
     "!variables.here || (has(params.data) && object.metadata.name in params.data)";
 
@@ -45,6 +48,12 @@ pub enum AdmissionError {
     /// No such ConfigMap.
     #[error("configmaps {0:?} not found")]
     Missing(String),
+    /// It was changed since.
+    #[error(
+        "Operation cannot be fulfilled on configmaps {0:?}: the object has been modified; please \
+         apply your changes to the latest version and try again"
+    )]
+    Modified(String),
     /// Not strings, or too many of them.
     #[error("ConfigMap is invalid: data: {0}")]
     Invalid(&'static str),
@@ -123,6 +132,29 @@ impl Admission {
         if let Some(patched) = self.lock().get(&format!("{namespace}/{name}")) {
             objects::merge(&mut object, &json!({"data": patched}));
         }
+        let version = json!({"metadata": {"resourceVersion": version(&object)}});
+        objects::merge(&mut object, &version);
+        Ok(object)
+    }
+
+    /// A policy or a binding, as the manifests have it, with the defaults that a real server fills in.
+    ///
+    /// # Errors
+    /// [`AdmissionError::Missing`].
+    pub(super) fn object(&self, kind: &str, name: &str) -> Result<Value, AdmissionError> {
+        let manifests = self.access.objects()?;
+        let found = manifests
+            .iter()
+            .find(|object| text(object, "/kind") == kind && text(object, "/metadata/name") == name);
+        let mut object = found
+            .cloned()
+            .ok_or_else(|| AdmissionError::Missing(name.to_owned()))?;
+        if let Some(constraints) = object.pointer_mut("/spec/matchConstraints") {
+            objects::merge(
+                constraints,
+                &json!({"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}}),
+            );
+        }
         Ok(object)
     }
 
@@ -136,7 +168,13 @@ impl Admission {
         name: &str,
         patch: &Value,
     ) -> Result<Value, AdmissionError> {
-        self.config_map(namespace, name)?;
+        let current = self.config_map(namespace, name)?;
+        let expected = patch.pointer("/metadata/resourceVersion");
+        if expected
+            .is_some_and(|expected| Some(expected) != current.pointer("/metadata/resourceVersion"))
+        {
+            return Err(AdmissionError::Modified(name.to_owned()));
+        }
         let entries = patch.get("data").and_then(Value::as_object);
         let entries = entries.ok_or(AdmissionError::Invalid("the double patches data alone"))?;
         if !entries
@@ -231,13 +269,10 @@ impl Admission {
             }
             parameter => parameter?,
         };
-        let labels = parameter
-            .pointer("/metadata/labels")
-            .and_then(Value::as_object);
-        let shard = labels
-            .and_then(|labels| labels.get("k3s-daas.local/shard"))
-            .and_then(Value::as_str)
-            .ok_or_else(|| denied("no such key: k3s-daas.local/shard"))?;
+        let name = text(&parameter, "/metadata/name");
+        let shard = name
+            .get(PREFIX.len()..)
+            .ok_or_else(|| denied("index out of range: 18"))?;
         let here = if is_staked(node) {
             node.ends_with(shard)
         } else {
@@ -251,6 +286,12 @@ impl Admission {
         }
         Ok(())
     }
+}
+
+/// A version of a ConfigMap: another for other data.
+fn version(config_map: &Value) -> String {
+    let data = config_map.get("data").map(Value::to_string);
+    hex::encode(&Sha256::digest(data.unwrap_or_default())[..8])
 }
 
 /// `^.+-[0-9a-f]{10}$`.

@@ -25,12 +25,14 @@ const PATCHES: [&str; 2] = [
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 ];
+/// The API group of policies and bindings.
+const ADMISSION: &str = "admissionregistration.k8s.io";
 /// Labels that a kubelet can't give itself, by the end of their prefix.
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 
 /// Whether a path is the API's.
 pub(super) fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") || path == "/readyz"
+    path.starts_with("/api/") || path.starts_with("/apis/") || path == "/readyz"
 }
 
 /// Answers a request of an authenticated user.
@@ -95,6 +97,9 @@ pub(super) async fn route(
         }
         (method, ["api", "v1", "namespaces", namespace, "configmaps", name]) => {
             config_map(server, user, (method, namespace, name), request).await
+        }
+        (Method::GET, ["apis", ADMISSION, "v1", resource, name]) => {
+            admission(server, user, resource, name)
         }
         (method, ["api", "v1", "namespaces", NAMESPACE, "secrets", rest @ ..]) => {
             secrets(server, user, method, rest, request).await
@@ -217,6 +222,30 @@ async fn config_map(
     Ok(http::json(StatusCode::OK, &object))
 }
 
+fn admission(
+    server: &Server,
+    user: &User,
+    resource: &str,
+    name: &str,
+) -> Result<Response<Full<Bytes>>, Refusal> {
+    let (resource, kind) = match resource {
+        "validatingadmissionpolicies" => {
+            ("validatingadmissionpolicies", "ValidatingAdmissionPolicy")
+        }
+        "validatingadmissionpolicybindings" => (
+            "validatingadmissionpolicybindings",
+            "ValidatingAdmissionPolicyBinding",
+        ),
+        resource => {
+            let message = format!("the double has no {resource}");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, message));
+        }
+    };
+    may(server, user, ("get", resource, None, Some(name)))?;
+    let object = server.admission.object(kind, name).map_err(not_admitted)?;
+    Ok(http::json(StatusCode::OK, &object))
+}
+
 /// The NodeRestriction of the real API: a kubelet touches its own Node alone.
 fn own(user: &User, name: &str) -> Result<(), Refusal> {
     if !name.is_empty() && user.node() == Some(name) {
@@ -329,6 +358,7 @@ fn refusal(error: NodesError) -> Refusal {
 fn not_admitted(error: AdmissionError) -> Refusal {
     let status = match error {
         AdmissionError::Missing(_) => StatusCode::NOT_FOUND,
+        AdmissionError::Modified(_) => StatusCode::CONFLICT,
         AdmissionError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         AdmissionError::Denied { .. } => StatusCode::FORBIDDEN,
         _ => return Refusal::internal(&error),

@@ -1,10 +1,8 @@
 //! A small client of the Kubernetes API: the cluster's own root and no other, every call bounded
 //! in time and size.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chain::ObjectId;
 use pinned_http::http::{self, BodyError};
 use pinned_http::tls::{self, Identity, Roots, TlsError};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -17,6 +15,7 @@ use serde_json::{Value, json};
 use wire::{NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
+use super::admission::Shard;
 use super::objects::{Metadata, Named, Node, Page};
 use super::settings::{Credentials, KubernetesSettings};
 use super::{ClusterError, admission};
@@ -168,36 +167,52 @@ impl Api {
         self.patch_node(&node.name, patch).await
     }
 
-    /// Lets a Node of this name be created, for the stake of a record, or no more.
-    pub(super) async fn admit(
-        &self,
-        node: &NodeName,
-        record: Option<ObjectId>,
-    ) -> Result<(), ClusterError> {
-        let path = admission::path(admission::shard(node));
-        let body = Some((
-            "application/merge-patch+json",
-            admission::patch(node, record),
-        ));
-        let answer = self.call(Method::PATCH, &path, METADATA, body).await;
-        match answer {
-            Err(error) if error.is(StatusCode::NOT_FOUND) => Err(ClusterError::NoAdmission),
-            answer => answer.map(drop),
-        }
+    /// The names of a shard that may be created.
+    pub(super) async fn admitted(&self, shard: &str) -> Result<Shard, ClusterError> {
+        let path = admission::path(shard);
+        let answer = self.admission_object(&path).await?;
+        Ok(Shard::of(&answer))
     }
 
-    /// The names of a shard that may be created, with their stakes' records.
-    pub(super) async fn admitted(
+    /// Changes the names of a shard as it was read; 409 where it was changed since.
+    pub(super) async fn patch_admitted(
         &self,
         shard: &str,
-    ) -> Result<BTreeMap<NodeName, ObjectId>, ClusterError> {
+        patch: Value,
+    ) -> Result<(), ClusterError> {
+        let body = Some(("application/merge-patch+json", patch));
         let path = admission::path(shard);
-        let answer = self
-            .call(Method::GET, &path, "application/json", None)
-            .await;
+        self.call(Method::PATCH, &path, METADATA, body)
+            .await
+            .map(drop)
+    }
+
+    /// That the API server has the policy, and a shard's binding, as this master prints them.
+    pub(super) async fn check_admission(&self, shard: &str) -> Result<(), ClusterError> {
+        let (policy, binding) = (admission::policy_path(), admission::binding_path(shard));
+        let check = async |path: &str, expected: Value| {
+            if admission::is_in_force(&expected, &self.admission_object(path).await?) {
+                return Ok(());
+            }
+            Err(ClusterError::AdmissionChanged {
+                object: object_of(path),
+            })
+        };
+        tokio::try_join!(
+            check(&policy, admission::policy()),
+            check(&binding, admission::binding(shard)),
+        )
+        .map(drop)
+    }
+
+    /// An object that `--print-admission` prints.
+    async fn admission_object(&self, path: &str) -> Result<Value, ClusterError> {
+        let answer = self.call(Method::GET, path, "application/json", None).await;
         match answer {
-            Ok(answer) => Ok(admission::names(&read("GET ConfigMap", &answer)?)),
-            Err(error) if error.is(StatusCode::NOT_FOUND) => Err(ClusterError::NoAdmission),
+            Ok(answer) => read(call_name(&Method::GET, path), &answer),
+            Err(error) if error.is(StatusCode::NOT_FOUND) => Err(ClusterError::NoAdmission {
+                object: object_of(path),
+            }),
             Err(error) => Err(error),
         }
     }
@@ -297,6 +312,12 @@ fn call_name(method: &Method, path: &str) -> &'static str {
             _ => "GET ConfigMap",
         };
     }
+    if path.contains("/validatingadmissionpolicies/") {
+        return "GET ValidatingAdmissionPolicy";
+    }
+    if path.contains("/validatingadmissionpolicybindings/") {
+        return "GET ValidatingAdmissionPolicyBinding";
+    }
     match (method.as_str(), node) {
         ("POST", _) => "POST Secret",
         ("PATCH", _) => "PATCH Node",
@@ -307,6 +328,13 @@ fn call_name(method: &Method, path: &str) -> &'static str {
         (_, true) => "GET Node",
         _ => "GET Secrets",
     }
+}
+
+/// The last two parts of a path: which object of which kind.
+fn object_of(path: &str) -> String {
+    let mut parts = path.rsplitn(3, '/');
+    let name = parts.next().unwrap_or_default();
+    format!("{}/{name}", parts.next().unwrap_or_default())
 }
 
 /// The service account's token, as a header.

@@ -12,7 +12,8 @@
 //! - an empty Secret `k3s-daas-removed-<node>` remembers whose Node was deleted, for as long as its
 //!   kubelet's certificate could bring it back.
 //!
-//! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json`.
+//! What the master needs for this, and nothing more, stands in `init/cluster/master/rbac.json` and in what
+//! [`admission`] prints.
 
 pub mod admission;
 mod api;
@@ -24,14 +25,17 @@ mod tend;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use attest_verify::Image;
-use chain::Stake;
+use chain::{ObjectId, Stake};
 use pinned_http::tls::TlsError;
 use reqwest::StatusCode;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -41,6 +45,7 @@ use wire::{InvalidName, JoinToken, NodeName};
 pub use settings::{Credentials, KubernetesSettings};
 
 use crate::settings::error::MasterSettingsError;
+use admission::Holder;
 use api::Api;
 use bootstrap_token::BootstrapToken;
 use objects::{Arrival, Backing, Known, MANAGED_BY, MASTER, NODE, Node, Note, REMOVED, TOKEN};
@@ -54,6 +59,8 @@ const REMEMBERED: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const ISSUE_LIMIT: Duration = Duration::from_secs(5);
 /// Ids are random: that one is taken happens once in a lifetime, unless something is wrong.
 const MOST_ATTEMPTS: usize = 3;
+/// How often a ConfigMap is read again that was changed meanwhile: its 390 nodes register by themselves.
+const MOST_CHANGES: usize = 8;
 /// The type of Secrets that are bootstrap tokens.
 const TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
 /// What k3s gives the bearers of its own bootstrap tokens.
@@ -128,12 +135,32 @@ pub enum ClusterError {
     /// `/cacerts` holds no certificates.
     #[error("/cacerts holds no certificates, or more than belong to one authority")]
     Authorities,
-    /// The cluster was not given the policy that says which Nodes may be created.
+    /// The cluster was not given an object of the policy that says which Nodes may be created.
+    #[error("the cluster has no {object}: give it what `master --print-admission` prints")]
+    NoAdmission {
+        /// Its kind and name.
+        object: String,
+    },
+    /// An object of the policy is not as the master prints it.
     #[error(
-        "the cluster has no ConfigMaps for the names of nodes: give it what `master --print-admission` \
-         prints"
+        "the cluster's {object} is not what `master --print-admission` prints: give it that again"
     )]
-    NoAdmission,
+    AdmissionChanged {
+        /// Its kind and name.
+        object: String,
+    },
+    /// The name stands for another stake, or for a Node of the administrator.
+    #[error(
+        "the name {node} is admitted for another stake, or by the cluster's administrator: choose \
+         another node.id"
+    )]
+    NameHeld {
+        /// The name.
+        node: String,
+    },
+    /// A ConfigMap that others change all the time.
+    #[error("the ConfigMap of admitted names was changed by others each time")]
+    Contended,
     /// A Node of the same name, that no stake stands for.
     #[error(
         "a Node {node} is in the cluster already, and no stake stands for it: have the cluster's \
@@ -173,6 +200,8 @@ pub struct Cluster {
     stakes: AtomicBool,
     /// The shard of admitted names that is looked at next.
     shard: AtomicU8,
+    /// Shards whose turn is now: a name in them is wanted by another stake.
+    held: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -194,11 +223,17 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`] names the file.
     pub fn open(settings: &KubernetesSettings) -> Result<Self, ClusterError> {
+        // anywhere, so that masters that start often do not look at the first ones alone
+        let mut first = [0];
+        SystemRandom::new()
+            .fill(&mut first)
+            .map_err(|_| ClusterError::Random)?;
         Ok(Self {
             api: Api::open(settings)?,
             waker: Notify::new(),
             stakes: AtomicBool::new(false),
-            shard: AtomicU8::new(0),
+            shard: AtomicU8::new(first[0]),
+            held: Mutex::default(),
         })
     }
 
@@ -218,8 +253,15 @@ impl Cluster {
         let made = tokio::time::timeout(ISSUE_LIMIT, self.make(node, stake, image, now))
             .await
             .map_err(|_| ClusterError::Slow)?;
-        if matches!(made, Err(ClusterError::NameLeaving { .. })) {
-            self.look_at_stakes();
+        match &made {
+            Err(ClusterError::NameLeaving { .. }) => self.look_at_stakes(),
+            // it is free once the other stake is gone
+            Err(ClusterError::NameHeld { .. }) => {
+                let shard = admission::shard(node.as_str()).to_owned();
+                self.held().insert(shard);
+                self.look_at_stakes();
+            }
+            _ => {}
         }
         let made = made?;
         self.waker.notify_one();
@@ -238,17 +280,18 @@ impl Cluster {
             image,
         };
         let of_node = format!("{MANAGED_BY}={MASTER},{NODE}={node}");
-        let (authorities, before, present) = tokio::try_join!(
+        let (authorities, before, present, ()) = tokio::try_join!(
             self.api.authorities(),
             self.api.secrets(&of_node),
             self.api.node(node),
+            self.api.check_admission(admission::shard(node.as_str())),
         )?;
         let authority =
             bootstrap_token::authority_hash(&authorities).ok_or(ClusterError::Authorities)?;
         if let Some(present) = &present {
             self.check_name(present, &before, backing).await?;
         }
-        self.api.admit(node, Some(stake.record)).await?;
+        self.admit(node, stake.record).await?;
         for secret in &before {
             self.api.delete_secret(&secret.name).await?;
         }
@@ -290,6 +333,34 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Lets a Node of this name be created, for the stake of a record.
+    async fn admit(&self, node: &NodeName, record: ObjectId) -> Result<(), ClusterError> {
+        let name = admission::shard(node.as_str());
+        for _ in 0..MOST_CHANGES {
+            let shard = self.api.admitted(name).await?;
+            match shard.holder(node) {
+                Some(Holder::Stake(holder)) if holder == record => return Ok(()),
+                Some(_) => {
+                    return Err(ClusterError::NameHeld {
+                        node: node.to_string(),
+                    });
+                }
+                None => {}
+            }
+            let patch = shard.patch(node, Some(record));
+            match self.api.patch_admitted(name, patch).await {
+                Err(error) if error.is(StatusCode::CONFLICT) => {}
+                admitted => return admitted,
+            }
+        }
+        Err(ClusterError::Contended)
+    }
+
+    /// The shards whose turn is now.
+    fn held(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A Node of this name that is there already has to be this stake's: a stake must not stand

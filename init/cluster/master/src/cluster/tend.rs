@@ -12,18 +12,23 @@ use std::time::Duration;
 
 use attest_verify::Fault;
 use chain::{ChainError, ObjectId, Verdict};
+use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 use wire::NodeName;
 use wire::backoff::Backoff;
 
+use super::admission::{self, Holder};
 use super::objects::{
     Arrival, Backing, MANAGED_BY, MASTER, Metadata, NODE, Note, STAKE_HIGH, TOKEN,
 };
-use super::{Cluster, ClusterError, later};
+use super::{Cluster, ClusterError, MOST_CHANGES, later};
 use crate::chain_link::StakeReader;
 use crate::service::Master;
 
+/// How many shards of names are looked at in a round over all stakes: all of them in a quarter of an
+/// hour.
+const SHARDS: u8 = 16;
 /// How often nodes are looked for that have a token.
 const WAITING: Duration = Duration::from_secs(3);
 /// How often the stakes of all Nodes are read, and tokens of other masters looked at.
@@ -54,6 +59,8 @@ struct Round {
     waiting: usize,
     /// The first thing that went wrong.
     failure: Option<RoundError>,
+    /// Stakes that were read, `Some` where they are over: none is read twice.
+    read: BTreeMap<ObjectId, Option<chain::Stake>>,
 }
 
 impl Round {
@@ -167,12 +174,16 @@ impl<C: StakeReader> Master<C> {
         now: u64,
         round: &mut Round,
     ) -> Result<(), RoundError> {
+        let mut standing = self.sessions.names();
         for node in cluster.api.nodes(STAKE_HIGH).await? {
             let Some(backing) = Backing::of(&node) else {
                 error!(node = node.name, "the Node's labels name no stake");
                 continue;
             };
-            self.tend_node(cluster, &node, backing, now, round).await?;
+            let stands = !self.tend_node(cluster, &node, backing, now, round).await?;
+            if stands && let Ok(name) = node.name.parse() {
+                standing.insert(name, backing.stake);
+            }
         }
         for (secret, note) in open {
             if note.kind == TOKEN {
@@ -193,20 +204,50 @@ impl<C: StakeReader> Master<C> {
                 cluster.api.delete_secret(&secret.name).await?;
             }
         }
-        self.tend_names(cluster, round).await
+        self.tend_names(cluster, &standing, round).await
     }
 
-    /// Looks at the names of one shard after the other, and takes away those whose stakes are gone:
-    /// also of nodes that never came.
-    async fn tend_names(&self, cluster: &Cluster, round: &mut Round) -> Result<(), RoundError> {
-        for (name, record) in cluster.next_names().await? {
-            if self.over(record, round).await?.is_some() {
-                cluster.dismiss(&name).await?;
+    /// Looks at the names of a few shards: those whose stakes are gone are taken away, also of nodes
+    /// that never came, and those that are missing are admitted again.
+    async fn tend_names(
+        &self,
+        cluster: &Cluster,
+        standing: &BTreeMap<NodeName, ObjectId>,
+        round: &mut Round,
+    ) -> Result<(), RoundError> {
+        let mut turn = std::mem::take(&mut *cluster.held());
+        let next = cluster.shard.load(Ordering::Relaxed);
+        turn.extend((0..SHARDS).map(|more| format!("{:02x}", next.wrapping_add(more))));
+        for shard in &turn {
+            let names = match cluster.api.admitted(shard).await {
+                Ok(read) => read.names(),
+                // one ConfigMap that is missing does not keep the others
+                Err(failure) => {
+                    round.note(failure);
+                    continue;
+                }
+            };
+            for (name, record) in &names {
+                if standing.get(name) != Some(record) && self.over(*record, round).await?.is_some()
+                {
+                    cluster.dismiss(name, *record).await?;
+                }
+            }
+            for (name, record) in standing {
+                if admission::shard(name.as_str()) == shard && !names.contains_key(name) {
+                    cluster.admit(name, *record).await?;
+                    warn!(
+                        node = name.as_str(),
+                        "the name was missing, and is admitted again"
+                    );
+                }
             }
         }
+        cluster.shard.fetch_add(SHARDS, Ordering::Relaxed);
         Ok(())
     }
 
+    /// Removes a Node that nothing stands behind any more; whether that is so.
     async fn tend_node(
         &self,
         cluster: &Cluster,
@@ -214,15 +255,18 @@ impl<C: StakeReader> Master<C> {
         backing: Backing,
         now: u64,
         round: &mut Round,
-    ) -> Result<(), RoundError> {
+    ) -> Result<bool, RoundError> {
         let Some(gone) = self.gone(backing, round).await? else {
-            return Ok(());
+            return Ok(false);
         };
-        // before the Node goes, or its kubelet would create it again
+        // before the Node goes, or its kubelet would create it again. A name that stays does not keep
+        // the Node: one that comes back is removed again.
         if matches!(gone, Gone::Stake(_))
+            && admission::shard(&node.name) != admission::OTHERS
             && let Ok(name) = node.name.parse()
+            && let Err(failure) = cluster.dismiss(&name, backing.stake).await
         {
-            cluster.dismiss(&name).await?;
+            round.note(failure);
         }
         // one Node that can't be removed does not keep the others
         match cluster.remove(node, backing, &gone.why(), now).await {
@@ -234,7 +278,7 @@ impl<C: StakeReader> Master<C> {
             }
             Err(failure) => round.note(failure),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What does not stand behind a Node any more.
@@ -254,8 +298,14 @@ impl<C: StakeReader> Master<C> {
         record: ObjectId,
         round: &mut Round,
     ) -> Result<Option<chain::Stake>, RoundError> {
+        if let Some(stake) = round.read.get(&record) {
+            return Ok(stake.clone());
+        }
         match self.ended(record).await {
-            Ok(Ok(stake)) => Ok(stake),
+            Ok(Ok(stake)) => {
+                round.read.insert(record, stake.clone());
+                Ok(stake)
+            }
             Ok(Err(failure @ ChainError::Disagreement { .. })) => {
                 round.note(RoundError::Chain(failure));
                 Ok(None)
@@ -268,17 +318,24 @@ impl<C: StakeReader> Master<C> {
 }
 
 impl Cluster {
-    /// Takes away the name of a stake that is gone.
-    async fn dismiss(&self, name: &NodeName) -> Result<(), ClusterError> {
-        self.api.admit(name, None).await?;
-        info!(node = name.as_str(), "the name may not be taken any more");
-        Ok(())
-    }
-
-    /// The names of the shard whose turn it is, with their records.
-    async fn next_names(&self) -> Result<BTreeMap<NodeName, ObjectId>, ClusterError> {
-        let shard = self.shard.fetch_add(1, Ordering::Relaxed);
-        self.api.admitted(&format!("{shard:02x}")).await
+    /// Takes away the name of a stake that is gone, where it stands for that.
+    async fn dismiss(&self, node: &NodeName, record: ObjectId) -> Result<(), ClusterError> {
+        let name = admission::shard(node.as_str());
+        for _ in 0..MOST_CHANGES {
+            let shard = self.api.admitted(name).await?;
+            if shard.holder(node) != Some(Holder::Stake(record)) {
+                return Ok(());
+            }
+            match self.api.patch_admitted(name, shard.patch(node, None)).await {
+                Err(error) if error.is(StatusCode::CONFLICT) => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    info!(node = node.as_str(), "the name is admitted no more");
+                    return Ok(());
+                }
+            }
+        }
+        Err(ClusterError::Contended)
     }
 
     /// A Node that was removed and is back by its kubelet's certificate. One that came with a token is

@@ -37,6 +37,8 @@ const BACKING: Backing = Backing {
     stake: ObjectId::from_bytes([7; 32]),
     image: None,
 };
+/// Where the name of [`node`] is admitted.
+const SHARD: &str = "/api/v1/namespaces/k3s-daas/configmaps/k3s-daas-admitted-07";
 const RIGHTS: &str = include_str!("../../../rbac.json");
 
 /// The double, and what its administrator sees.
@@ -92,8 +94,19 @@ impl K3s {
     fn grant(&self, rights: &str) {
         let manifests = self.folder.path().join("server/manifests");
         fs::write(manifests.join("rbac.json"), rights).unwrap();
-        let admission = admission::manifest().to_string();
-        fs::write(self.policy(), admission).unwrap();
+        self.give_policy(|_| ());
+    }
+
+    /// Gives the policy's objects, changed.
+    fn give_policy(&self, change: impl FnOnce(&mut Vec<Value>)) {
+        let mut manifest = admission::manifest(&[]);
+        change(manifest["items"].as_array_mut().unwrap());
+        fs::write(self.policy(), manifest.to_string()).unwrap();
+    }
+
+    /// The names that the shard of [`node`] admits.
+    async fn admitted(&self) -> Value {
+        self.ask("GET", SHARD, None).await.1["data"].take()
     }
 
     fn policy(&self) -> PathBuf {
@@ -125,16 +138,15 @@ impl K3s {
         let cluster = Cluster::open(&self.settings()).unwrap();
         let tokens = JoinTokens::Cluster(Arc::new(cluster));
         let world = World::with_tokens(TempDir::new().unwrap(), tokens, clock);
-        world.change(|state| {
-            let mut stake = a_stake();
-            stake.seal_token = Some(SealToken {
-                id: ObjectId::from_bytes([8; 32]),
-                issued_at_ms: 0,
-                expires_at_ms: u64::MAX,
-            });
-            state.stake = Some(stake);
-        });
+        world.stands_for(ObjectId::from_bytes([7; 32]));
         world
+    }
+
+    /// As somebody who empties the ConfigMap.
+    async fn lose_name(&self) {
+        let patch = json!({"data": {"edge-0001-0707070707": null}});
+        let (status, answer) = self.ask("PATCH", SHARD, Some(patch)).await;
+        assert_eq!(status, 200, "{answer}");
     }
 
     /// As the administrator.
@@ -159,6 +171,9 @@ impl K3s {
             .method(method)
             .uri(path)
             .header("host", "k3s");
+        if method == "PATCH" {
+            request = request.header("content-type", "application/merge-patch+json");
+        }
         if let Some(bearer) = bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
         }
@@ -243,6 +258,20 @@ fn facts() -> NodeFacts {
 }
 
 impl World {
+    /// The stake that its node shows is of this record.
+    fn stands_for(&self, record: ObjectId) {
+        self.change(|state| {
+            let mut stake = a_stake();
+            stake.record = record;
+            stake.seal_token = Some(SealToken {
+                id: ObjectId::from_bytes([8; 32]),
+                issued_at_ms: 0,
+                expires_at_ms: u64::MAX,
+            });
+            state.stake = Some(stake);
+        });
+    }
+
     async fn token(&self) -> String {
         let answer = self.register(&self.a_registration().await).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);

@@ -203,7 +203,7 @@ async fn kubelet_creates_no_node_that_was_not_let_in() {
             .unwrap_err();
         let told = format!("{:#}", anyhow::Error::new(error));
         assert!(
-            told.contains("has not let a node of this name in"),
+            told.contains("has not admitted a node of this name"),
             "{told}"
         );
     }
@@ -220,16 +220,14 @@ async fn name_goes_with_its_stake() {
     let folder = TempDir::new().unwrap();
     let kubelet = k3s.come(folder.path(), &token).await;
     assert_eq!(world.look().await, None);
-    let shard = "/api/v1/namespaces/k3s-daas/configmaps/k3s-daas-admitted-07";
-    let (_, before) = k3s.ask("GET", shard, None).await;
     let record = ObjectId::from_bytes([7; 32]).to_string();
-    assert_eq!(before["data"], json!({"edge-0001-0707070707": record}));
+    let name = json!({"edge-0001-0707070707": record});
+    assert_eq!(k3s.admitted().await, name);
 
     world.verdict(Verdict::Slashed);
     assert_eq!(world.look().await, None);
     assert!(k3s.node().await.is_none());
-    let (_, after) = k3s.ask("GET", shard, None).await;
-    assert_eq!(after["data"], json!({}));
+    assert_eq!(k3s.admitted().await, json!({}));
     // its certificate counts for a year, and takes the name no more
     let back = kubelet.register(&Host::at(folder.path()), &facts()).await;
     assert!(back.is_err());
@@ -241,21 +239,110 @@ async fn name_of_a_node_that_never_came_goes_with_its_stake() {
     let world = k3s.world(seconds);
     world.token().await;
     world.verdict(Verdict::Withdrawn);
-    // a shard's turn comes within 256 rounds
-    for _ in 0..=u8::MAX {
+    // a shard's turn comes within 16 rounds
+    for _ in 0..16 {
         assert_eq!(world.look().await, None);
     }
-    let shard = "/api/v1/namespaces/k3s-daas/configmaps/k3s-daas-admitted-07";
-    let (_, after) = k3s.ask("GET", shard, None).await;
-    assert_eq!(after["data"], json!({}));
+    assert_eq!(k3s.admitted().await, json!({}));
+}
+
+#[tokio::test]
+async fn node_of_a_slashed_stake_goes_without_its_config_map() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    k3s.come(folder.path(), &world.token().await).await;
+    assert_eq!(world.look().await, None);
+    k3s.give_policy(|items| {
+        items.retain(|item| {
+            item["kind"] != "ConfigMap" || item["metadata"]["name"] != "k3s-daas-admitted-07"
+        });
+    });
+    world.verdict(Verdict::Slashed);
+    let failure = world.look().await.unwrap();
+    assert!(
+        failure.contains("configmaps/k3s-daas-admitted-07"),
+        "{failure}"
+    );
+    assert!(k3s.node().await.is_none());
+}
+
+#[tokio::test]
+async fn name_of_a_standing_stake_is_no_other_stakes() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    world.token().await;
+    let first = k3s.admitted().await;
+    // its record begins with the same digits, and its node id is the same
+    let mut alike = [7; 32];
+    alike[31] = 8;
+    let alike = ObjectId::from_bytes(alike);
+    let another = k3s.world(seconds);
+    another.stands_for(alike);
+    let refused = another.register(&another.a_registration().await).await;
+    refused.refused(401, "stake-of-another");
+    assert_eq!(k3s.admitted().await, first);
+    assert_eq!(k3s.secrets("token").await.len(), 1);
+    // the first one's stake is gone: its name is looked at in the next round
+    another.verdict(Verdict::Withdrawn);
+    assert_eq!(another.look().await, None);
+    another.stands_for(alike);
+    another.token().await;
+    let name = json!({"edge-0001-0707070707": alike.to_string()});
+    assert_eq!(k3s.admitted().await, name);
+}
+
+#[tokio::test]
+async fn name_that_was_lost_is_admitted_again() {
+    let k3s = K3s::start().await;
+    let world = k3s.world(seconds);
+    let folder = TempDir::new().unwrap();
+    let token = world.token().await;
+    let name = k3s.admitted().await;
+    let lost_and_back = async |world: &World| {
+        k3s.lose_name().await;
+        assert_eq!(k3s.admitted().await, json!({}));
+        for _ in 0..16 {
+            assert_eq!(world.look().await, None);
+        }
+        assert_eq!(k3s.admitted().await, name);
+    };
+    // by the session that goes on
+    lost_and_back(&world).await;
+    // by the Node, for a master that has just started
+    k3s.come(folder.path(), &token).await;
+    assert_eq!(world.look().await, None);
+    lost_and_back(&k3s.world(seconds)).await;
 }
 
 #[tokio::test]
 async fn no_token_is_made_without_the_policy() {
     let k3s = K3s::start().await;
-    k3s.without_policy();
     let world = k3s.world(seconds);
-    let answer = world.register(&world.a_registration().await).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(k3s.secrets("token").await.is_empty());
+    let refused = async || {
+        let answer = world.register(&world.a_registration().await).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(k3s.secrets("token").await.is_empty());
+    };
+    k3s.without_policy();
+    refused().await;
+    // one object of it, or one word
+    k3s.give_policy(|items| {
+        items.retain(|item| item["kind"] != "ValidatingAdmissionPolicy");
+    });
+    refused().await;
+    let binding = |item: &Value| {
+        item["kind"] == "ValidatingAdmissionPolicyBinding"
+            && item["metadata"]["name"] == "k3s-daas-admitted-07"
+    };
+    k3s.give_policy(|items| items.retain(|item| !binding(item)));
+    refused().await;
+    k3s.give_policy(|items| {
+        for item in items.iter_mut().filter(|item| binding(item)) {
+            item["spec"]["validationActions"] = json!(["Audit"]);
+        }
+    });
+    refused().await;
+    k3s.grant(RIGHTS);
+    world.token().await;
 }
