@@ -52,43 +52,51 @@ export async function modulesOf(files) {
   return result.modules;
 }
 
-export const recordedAbi = async () => JSON.parse(await readFile(FILE, "utf8"));
+/** What abi.json records: the package's id once it is published (null before), and the modules. */
+export const recorded = async () => JSON.parse(await readFile(FILE, "utf8"));
 
 /** A line for each function and struct, so that a change is a line. */
-function text(abi) {
-  const modules = Object.entries(abi).map(([name, { functions, structs }]) => {
+function text({ published, modules }) {
+  const written = Object.entries(modules).map(([name, { functions, structs }]) => {
     const lines = (entries) =>
       Object.entries(entries)
-        .map(([key, value]) => `\n      ${JSON.stringify(key)}: ${JSON.stringify(value)}`)
+        .map(([key, value]) => `\n        ${JSON.stringify(key)}: ${JSON.stringify(value)}`)
         .join(",");
-    const close = (entries) => (Object.keys(entries).length ? "\n    " : "");
+    const close = (entries) => (Object.keys(entries).length ? "\n      " : "");
     return (
-      `  ${JSON.stringify(name)}: {\n` +
-      `    "functions": {${lines(functions)}${close(functions)}},\n` +
-      `    "structs": {${lines(structs)}${close(structs)}}\n  }`
+      `    ${JSON.stringify(name)}: {\n` +
+      `      "functions": {${lines(functions)}${close(functions)}},\n` +
+      `      "structs": {${lines(structs)}${close(structs)}}\n    }`
     );
   });
-  return `{\n${modules.join(",\n")}\n}\n`;
+  return `{\n  "published": ${JSON.stringify(published)},\n  "modules": {\n${written.join(",\n")}\n  }\n}\n`;
 }
 
 /**
- * Checks that the sources are no other than abi.json says, and that nothing of it is refused.
- * `--write` adds what is new; it takes nothing away. Who must change what is recorded, as long as
- * the package is not published, deletes the file first.
+ * What to do about a record and the modules of the sources: `refused`, why nothing is written, or
+ * `content`, what abi.json has to be. Before the package is published, every change is allowed.
+ */
+export function decide(record, modules) {
+  const refused = record.published === null ? [] : refusals(record.modules, modules);
+  return { refused, content: text({ published: record.published, modules }) };
+}
+
+/**
+ * Checks that the sources are no other than abi.json says. `--write` writes it: before the package
+ * is published whatever has changed, after that what is new, and it takes nothing away.
  */
 export async function abi(flag) {
   if (flag && flag !== "--write") throw new Error(`unexpected argument ${flag}`);
-  const now = abiOf(await modulesOf(await snapshot(PACKAGE)));
-  const before = await readFile(FILE, "utf8").catch(() => null);
-  const refused = before === null ? [] : refusals(JSON.parse(before), now);
+  const modules = abiOf(await modulesOf(await snapshot(PACKAGE)));
+  const { refused, content } = decide(await recorded(), modules);
   for (const reason of refused) console.error(`refused by Sui's policy "compatible": ${reason}`);
   if (refused.length) return false;
-  if (before !== text(now)) {
+  if ((await readFile(FILE, "utf8")) !== content) {
     if (!flag) {
-      console.error("move/abi.json lacks what is new (node tests/move/run.mjs abi --write)");
+      console.error("move/abi.json is not what the sources are (node tests/move/run.mjs abi --write)");
       return false;
     }
-    await writeFile(FILE, text(now));
+    await writeFile(FILE, content);
     console.log("wrote move/abi.json");
   }
   console.log("abi: ok");

@@ -1,10 +1,11 @@
 // Rehearses upgrades of the package: that abi.mjs refuses what Sui's policy `compatible` would, and
 // that objects of the earlier version are taken over by a later one.
-import { abiOf, modulesOf, recordedAbi, refusals } from "./abi.mjs";
+import { abiOf, decide, modulesOf, recorded, refusals } from "./abi.mjs";
 import { testFiles } from "./compiler.mjs";
 import { PACKAGE, snapshot } from "./files.mjs";
 
-/** Changes to the sources: what, module, from, to, and what is refused of it. */
+/** Changes to the sources: what, module, from, to, and what is refused of it. A `to` of null takes the
+ * module away; further edits of the same module come after. */
 const CHANGES = [
   [
     "a public function takes one more argument",
@@ -22,10 +23,10 @@ const CHANGES = [
   ],
   [
     "a public function is gone",
-    "bounds",
+    "releases",
+    "public fun minimum(",
     "public fun least(",
-    "public fun lowest(",
-    "public function bounds::least is gone",
+    "public function releases::minimum is gone",
   ],
   [
     "a public function is the package's alone",
@@ -36,10 +37,10 @@ const CHANGES = [
   ],
   [
     "a public function returns something else",
-    "bounds",
-    "public fun most(bounds: Bounds): u64 { bounds.most }",
-    "public fun most(bounds: Bounds): u128 { bounds.most as u128 }",
-    "public function bounds::most differs",
+    "rewards",
+    "public fun left(epoch: &Epoch): u64 { epoch.funds.value() }",
+    "public fun left(epoch: &Epoch): u128 { epoch.funds.value() as u128 }",
+    "public function rewards::left differs",
   ],
   [
     "a struct has one more field",
@@ -47,6 +48,11 @@ const CHANGES = [
     "public struct CapabilityRevoked has copy, drop { object: ID, capability: ID }",
     "public struct CapabilityRevoked has copy, drop { object: ID, capability: ID, x: Option<ID> }",
     "struct authority::CapabilityRevoked differs",
+    // what makes the event has to go along, or it would not compile
+    [
+      "CapabilityRevoked { object: object.to_inner(), capability }",
+      "CapabilityRevoked { object: object.to_inner(), capability, x: option::none() }",
+    ],
   ],
   [
     "a struct's fields change places",
@@ -61,6 +67,35 @@ const CHANGES = [
     "public struct Migrated has copy, drop {",
     "public struct Migrated has copy, drop, store {",
     "struct version::Migrated differs",
+  ],
+  [
+    "a struct loses an ability",
+    "rewards",
+    "public struct Leaf has copy, drop {",
+    "public struct Leaf has drop {",
+    "struct rewards::Leaf differs",
+  ],
+  [
+    "a struct is gone",
+    "rewards",
+    "public struct Leaf has",
+    "public struct Said has",
+    "struct rewards::Leaf is gone",
+    ["&Leaf {", "&Said {"],
+  ],
+  [
+    "a module is gone",
+    "beneficiary",
+    "module k3s_daas::beneficiary;",
+    null,
+    "module beneficiary is gone",
+  ],
+  [
+    "a struct's type parameter has another constraint",
+    "statement",
+    "IntentMessage<T: copy + drop> has",
+    "IntentMessage<T: drop> has",
+    "struct statement::IntentMessage differs",
   ],
   [
     "a private function, a private constant and an entry change",
@@ -83,25 +118,57 @@ function changed(files, module, from, to) {
   const path = `sources/${module}.move`;
   if (files[path].split(from).length !== 2)
     throw new Error(`move/${path} does not have once: ${from}`);
-  return { ...files, [path]: files[path].replace(from, () => to) };
+  const { [path]: source, ...others } = files;
+  return to === null ? others : { ...others, [path]: source.replace(from, () => to) };
 }
 
 /** A sentence is printed for each change that the check takes for another than it is. */
-async function refusesWhatSuiRefuses(files, recorded) {
+async function refusesWhatSuiRefuses(files, modules) {
   let good = true;
-  for (const [what, module, from, to, expected] of CHANGES) {
-    let edited = changed(files, module, from, to);
-    // every place that makes the event has to go along, or it would not compile
-    if (to.includes("x: Option<ID>"))
-      edited = changed(
-        edited,
-        module,
-        "CapabilityRevoked { object: object.to_inner(), capability }",
-        "CapabilityRevoked { object: object.to_inner(), capability, x: option::none() }",
-      );
-    const found = refusals(recorded, abiOf(await modulesOf(edited)));
-    if (found.join() === (expected ?? "")) continue;
+  const check = (what, before, after, expected) => {
+    const found = refusals(before, after).join();
+    if (found === (expected ?? "")) return;
     console.error(`where ${what}, refused is [${found}], expected [${expected ?? ""}]`);
+    good = false;
+  };
+  for (const [what, module, from, to, expected, ...further] of CHANGES) {
+    const edited = [[from, to], ...further].reduce(
+      (sources, [old, now]) => changed(sources, module, old, now),
+      files,
+    );
+    check(what, modules, abiOf(await modulesOf(edited)), expected);
+  }
+  // what would not compile in this package
+  const phantom = structuredClone(modules);
+  phantom.statement.structs.IntentMessage.type_parameters[0].phantom = true;
+  check("a type parameter is phantom", modules, phantom, "struct statement::IntentMessage differs");
+  const generic = structuredClone(modules);
+  generic.scheduled.functions.has_next.type_parameters[0].pop();
+  const differs = "public function scheduled::has_next differs";
+  check("a type parameter has another constraint", modules, generic, differs);
+  return good;
+}
+
+/** Before the package is published everything may be recorded anew, after that only what is added. */
+function recordsWhatIsAllowed(modules) {
+  const less = structuredClone(modules);
+  delete less.treasury.functions.value;
+  const cases = [
+    ["a function goes before the publication", null, modules, less, 0],
+    ["a function goes after the publication", "0xda", modules, less, 1],
+    ["a function comes after the publication", "0xda", less, modules, 0],
+  ];
+  let good = true;
+  for (const [what, published, before, after, count] of cases) {
+    const { refused, content } = decide({ published, modules: before }, after);
+    const written = JSON.parse(content);
+    if (
+      refused.length === count &&
+      written.published === published &&
+      JSON.stringify(written.modules) === JSON.stringify(after)
+    )
+      continue;
+    console.error(`where ${what}, refused is [${refused}]`);
     good = false;
   }
   return good;
@@ -170,12 +237,12 @@ fun version_2_does_not_work_on_a_pool_of_version_1() {
 `;
 
 /** Version 2 of the package, compiled: nothing of it is refused, and it takes objects over. */
-async function secondVersion(files, recorded) {
+async function secondVersion(files, modules) {
   const second = {
     ...changed(files, "version", "const VERSION: u64 = 1;", "const VERSION: u64 = 2;"),
     "sources/second.move": SECOND,
   };
-  const refused = refusals(recorded, abiOf(await modulesOf(second)));
+  const refused = refusals(modules, abiOf(await modulesOf(second)));
   if (refused.length) {
     console.error(`version 2 would be refused: ${refused}`);
     return false;
@@ -188,9 +255,9 @@ async function secondVersion(files, recorded) {
 /** Rehearses upgrades. */
 export async function upgrade() {
   const files = await snapshot(PACKAGE);
-  const recorded = await recordedAbi();
-  const good = await refusesWhatSuiRefuses(files, recorded);
-  if (!good || !(await secondVersion(files, recorded))) return false;
+  const { modules } = await recorded();
+  const good = recordsWhatIsAllowed(modules) && (await refusesWhatSuiRefuses(files, modules));
+  if (!good || !(await secondVersion(files, modules))) return false;
   console.log(`upgrade: ok, ${CHANGES.length} changes and a second version`);
   return true;
 }
