@@ -34,6 +34,10 @@ public fun evidence_age_ms(): Bounds { between(MINUTE_MS, DAY_MS) }
 /// left by then.
 public fun notice_ms(): u64 { 15 * DAY_MS }
 
+/// A key of a master counts only this long after its registration, so that the administrator can
+/// retire a key that a stolen registrar's capability registered.
+public fun registration_ms(): u64 { DAY_MS }
+
 /// For how long after its notice a higher minimum does not count against stakes that stand.
 public fun minimum_stake_grace_ms(): u64 { 7 * DAY_MS }
 

@@ -1,11 +1,12 @@
-/// Which keys of masters count.
+/// The registry of masters' keys.
 ///
 /// A master runs in an enclave, or beside a TPM, and makes its key there: a flag byte and a public
-/// key, like a node's (a TPM has no ed25519). The key is registered with an attestation document of
-/// AWS Nitro, which says what software holds it, or by a registrar: a capability for whoever
-/// verified the evidence of another TEE or of a TPM, which Move cannot (SEV-SNP and TDX reports are
-/// signed on P-384, or by a chain of RSA keys). A registrar names the digest of that evidence. A key is retired with its configuration's version,
-/// or alone.
+/// key, like a node's (a TPM has no ed25519). A registrar, who holds a capability, registers it. An
+/// attestation document of AWS Nitro says what software holds the key, but not whose instance it is:
+/// anybody can run the same image on inputs of their own, so a document alone registers nothing. The
+/// evidence of another TEE or of a TPM is verified by the registrar, as Move cannot (SEV-SNP and TDX
+/// reports are signed on P-384, or by a chain of RSA keys); the registrar names the digest of that
+/// evidence. A key is retired with its configuration's version, or alone.
 module k3s_daas::enclave;
 
 use k3s_daas::{authority, bounds, node_key, pool::{Pool, AdminCap}, version};
@@ -25,7 +26,7 @@ const EWrongPcrs: vector<u8> = b"The document's PCRs are not the configuration's
 const EDocumentTooOld: vector<u8> =
     b"The attestation document is older than the configuration allows";
 #[error(code = 6)]
-const EDocumentFromFuture: vector<u8> = b"The attestation document is of a time to come";
+const EDocumentFromFuture: vector<u8> = b"The attestation document is of the future";
 #[error(code = 7)]
 const EInvalidPublicKey: vector<u8> = b"The public key is not a flag byte and a key";
 #[error(code = 8)]
@@ -69,7 +70,7 @@ public struct EnclaveConfig has key {
     document_age_ms: u64,
     /// Greatest age of what an enclave signed.
     evidence_age_ms: u64,
-    /// From when on keys of this version may bring evidence against stakes.
+    /// From when on keys of this version that Nitro attests may bring evidence against stakes.
     effective_from_ms: u64,
 }
 
@@ -96,7 +97,7 @@ public struct Enclave has key {
 /// From what an enclave's id is derived: the public key.
 public struct EnclaveKey(vector<u8>) has copy, drop, store;
 
-/// The right to register keys whose evidence was verified elsewhere, as long as it is listed.
+/// The right to register keys, as long as it is listed.
 public struct RegistrarCap has key, store { id: UID, config: ID }
 
 public struct EnclaveConfigChanged has copy, drop {
@@ -104,6 +105,11 @@ public struct EnclaveConfigChanged has copy, drop {
     pool: ID,
     config_version: u64,
     minimum_config_version: u64,
+    pcr0: vector<u8>,
+    pcr1: vector<u8>,
+    pcr2: vector<u8>,
+    document_age_ms: u64,
+    evidence_age_ms: u64,
     effective_from_ms: u64,
 }
 public struct EnclaveRegistered has copy, drop {
@@ -111,9 +117,13 @@ public struct EnclaveRegistered has copy, drop {
     enclave: ID,
     config_version: u64,
     public_key: vector<u8>,
-    /// None: by a Nitro document.
-    registrar: Option<ID>,
+    tls_key_sha256: vector<u8>,
+    /// Whose capability registered it.
+    registrar: ID,
+    /// SHA-256 of the evidence that the registrar verified; empty: a Nitro document, verified here.
     evidence: vector<u8>,
+    /// From when on it may bring evidence against stakes.
+    effective_from_ms: u64,
 }
 public struct EnclaveRetired has copy, drop { config: ID, enclave: ID }
 
@@ -221,7 +231,8 @@ public fun retire(config: &EnclaveConfig, pool: &Pool, cap: &AdminCap, enclave: 
 }
 
 /// Makes a capability to register keys. Keys that it registers may bring evidence against stakes
-/// after the notice (`bounds::notice_ms`).
+/// after the notice (`bounds::notice_ms`), and a day after their registration
+/// (`bounds::registration_ms`).
 public fun new_registrar_cap(
     config: &mut EnclaveConfig,
     pool: &Pool,
@@ -264,11 +275,15 @@ public fun migrate_enclave(config: &EnclaveConfig, enclave: &mut Enclave) {
     version::migrate(object::id(enclave), &mut enclave.version);
 }
 
-/// Registers the key that a document of AWS Nitro names, and shares it. Anybody may: the document
-/// says it all. It comes from `0x2::nitro_attestation::load_nitro_attestation` in the same
-/// transaction, which has verified its signature up to AWS's root.
+/// Registers the key that a document of AWS Nitro names, and shares it. The document says what
+/// software holds the key, the capability that the instance is one of the pool's. The document comes
+/// from `0x2::nitro_attestation::load_nitro_attestation` in the same transaction, which has verified
+/// its signature up to AWS's root. The key may bring evidence once the configuration's and the
+/// capability's notices are over, and a day after now (`bounds::registration_ms`).
 public fun register_nitro(
     config: &mut EnclaveConfig,
+    pool: &Pool,
+    cap: &RegistrarCap,
     document: NitroAttestationDocument,
     clock: &Clock,
 ) {
@@ -277,6 +292,8 @@ public fun register_nitro(
         *&mut pcrs[entry.index() as u64] = *entry.value();
     });
     config.register_attested(
+        pool,
+        cap,
         *document.timestamp(),
         pcrs,
         document.public_key().get_with_default(vector[]),
@@ -286,55 +303,68 @@ public fun register_nitro(
 }
 
 /// Registers a key whose evidence the registrar has verified, and shares it. `evidence` is the
-/// SHA-256 of that evidence, which the registrar publishes.
+/// SHA-256 of that evidence, which the registrar publishes. The key may bring evidence once the
+/// capability's notice is over, and a day after now (`bounds::registration_ms`).
 public fun register_by_capability(
     config: &mut EnclaveConfig,
+    pool: &Pool,
     cap: &RegistrarCap,
     public_key: vector<u8>,
     tls_key_sha256: vector<u8>,
     evidence: vector<u8>,
     clock: &Clock,
 ) {
-    config.assert_version();
-    assert!(cap.config == object::id(config), EWrongConfig);
+    let effective_from_ms = config.registrable_from_ms(pool, cap, clock);
     assert!(evidence.length() == DIGEST, EInvalidEvidence);
-    let effective_from_ms = authority::effective_from_ms(&config.id, object::id(cap));
-    config.register(
-        public_key,
-        tls_key_sha256,
-        evidence,
-        effective_from_ms,
-        option::some(object::id(cap)),
-        clock,
-    );
+    config.register(cap, public_key, tls_key_sha256, evidence, effective_from_ms, clock);
 }
 
 /// What is asked of a document, apart from how its bytes are read.
 fun register_attested(
     config: &mut EnclaveConfig,
+    pool: &Pool,
+    cap: &RegistrarCap,
     timestamp_ms: u64,
     pcrs: vector<vector<u8>>,
     public_key: vector<u8>,
     user_data: vector<u8>,
     clock: &Clock,
 ) {
-    config.assert_version();
+    let effective_from_ms = config.registrable_from_ms(pool, cap, clock);
     assert_pcrs(&pcrs[0], &pcrs[1], &pcrs[2]);
     assert!(pcrs == vector[config.pcr0, config.pcr1, config.pcr2], EWrongPcrs);
     let now_ms = clock.timestamp_ms();
     assert!(timestamp_ms <= now_ms + CLOCK_TOLERANCE_MS, EDocumentFromFuture);
     assert!(now_ms <= timestamp_ms + config.document_age_ms, EDocumentTooOld);
-    let effective_from_ms = config.effective_from_ms;
-    config.register(public_key, user_data, b"", effective_from_ms, option::none(), clock);
+    let effective_from_ms = effective_from_ms.max(config.effective_from_ms);
+    config.register(cap, public_key, user_data, b"", effective_from_ms, clock);
+}
+
+/// From when on a key may bring evidence if this capability, which is the configuration's and
+/// listed, registers it now.
+fun registrable_from_ms(
+    config: &EnclaveConfig,
+    pool: &Pool,
+    cap: &RegistrarCap,
+    clock: &Clock,
+): u64 {
+    pool.assert_version();
+    config.assert_version();
+    assert!(config.pool == object::id(pool), EWrongPool);
+    assert!(cap.config == object::id(config), EWrongConfig);
+    let listed_from_ms = authority::effective_from_ms(&config.id, object::id(cap));
+    let now_ms = clock.timestamp_ms();
+    let delay_ms = if (pool.is_open()) bounds::registration_ms() else 0;
+    listed_from_ms.max(now_ms + delay_ms)
 }
 
 fun register(
     config: &mut EnclaveConfig,
+    cap: &RegistrarCap,
     public_key: vector<u8>,
     tls_key_sha256: vector<u8>,
     evidence: vector<u8>,
     effective_from_ms: u64,
-    registrar: Option<ID>,
     clock: &Clock,
 ) {
     assert!(node_key::is_valid(&public_key), EInvalidPublicKey);
@@ -358,8 +388,10 @@ fun register(
         enclave: object::id(&enclave),
         config_version: enclave.config_version,
         public_key,
-        registrar,
+        tls_key_sha256,
+        registrar: object::id(cap),
         evidence,
+        effective_from_ms,
     });
     transfer::share_object(enclave);
 }
@@ -393,6 +425,11 @@ fun emit_change(config: &EnclaveConfig) {
         pool: config.pool,
         config_version: config.config_version,
         minimum_config_version: config.minimum_config_version,
+        pcr0: config.pcr0,
+        pcr1: config.pcr1,
+        pcr2: config.pcr2,
+        document_age_ms: config.document_age_ms,
+        evidence_age_ms: config.evidence_age_ms,
         effective_from_ms: config.effective_from_ms,
     });
 }
@@ -429,13 +466,15 @@ fun assert_ages(document_age_ms: u64, evidence_age_ms: u64) {
 #[test_only]
 public fun register_attested_for_testing(
     config: &mut EnclaveConfig,
+    pool: &Pool,
+    cap: &RegistrarCap,
     timestamp_ms: u64,
     pcrs: vector<vector<u8>>,
     public_key: vector<u8>,
     user_data: vector<u8>,
     clock: &Clock,
 ) {
-    config.register_attested(timestamp_ms, pcrs, public_key, user_data, clock);
+    config.register_attested(pool, cap, timestamp_ms, pcrs, public_key, user_data, clock);
 }
 
 #[test_only]

@@ -85,7 +85,14 @@ fun the_machine_derives_the_same_for_an_enclave() {
     let mut world = world::begin();
     let mut config = world.config();
     let cap = world.registrar(&mut config);
-    config.register_by_capability(&cap, key(0x71), digest(0x72), digest(0x73), world.clock());
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        key(0x71),
+        digest(0x72),
+        digest(0x73),
+        world.clock(),
+    );
     world.act_as(world::admin_address());
     let registered = world.scenario().take_shared<k3s_daas::enclave::Enclave>();
     let parent = object::id_address(&config);

@@ -23,14 +23,25 @@ fun configured(): (World, EnclaveConfig) {
 /// A document of the signer's key.
 fun register(world: &mut World, config: &mut EnclaveConfig, timestamp_ms: u64) {
     let key = signer::flagged_key();
-    let clock = world.clock();
-    config.register_attested_for_testing(timestamp_ms, world::pcrs(), key, digest(1), clock);
+    document(world, config, timestamp_ms, world::pcrs(), key, digest(1));
 }
 
-fun register_pcrs(world: &World, config: &mut EnclaveConfig, pcrs: vector<vector<u8>>) {
-    let key = signer::flagged_key();
-    let clock = world.clock();
-    config.register_attested_for_testing(world::now_ms(), pcrs, key, digest(1), clock);
+fun register_pcrs(world: &mut World, config: &mut EnclaveConfig, pcrs: vector<vector<u8>>) {
+    document(world, config, world::now_ms(), pcrs, signer::flagged_key(), digest(1));
+}
+
+fun document(
+    world: &mut World,
+    config: &mut EnclaveConfig,
+    timestamp_ms: u64,
+    pcrs: vector<vector<u8>>,
+    key: vector<u8>,
+    tls: vector<u8>,
+) {
+    let cap = world.registrar(config);
+    let (pool, clock) = (world.pool(), world.clock());
+    config.register_attested_for_testing(pool, &cap, timestamp_ms, pcrs, key, tls, clock);
+    destroy(cap);
 }
 
 fun update(world: &mut World, config: &mut EnclaveConfig, byte: u8) {
@@ -41,7 +52,14 @@ fun update(world: &mut World, config: &mut EnclaveConfig, byte: u8) {
 /// A key of the configuration's version, by a registrar.
 fun successor(world: &mut World, config: &mut EnclaveConfig): Enclave {
     let cap = world.registrar(config);
-    config.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        world::key(5),
+        digest(6),
+        digest(7),
+        world.clock(),
+    );
     destroy(cap);
     world.act_as(world::admin_address());
     world.scenario().take_shared()
@@ -90,14 +108,14 @@ fun an_enclaves_clock_may_be_ten_seconds_ahead() {
 }
 
 #[test, expected_failure(abort_code = enclave::EDocumentFromFuture)]
-fun a_document_of_a_time_to_come_is_refused() {
+fun document_of_the_future_is_refused() {
     let (mut world, mut config) = configured();
     register(&mut world, &mut config, world::now_ms() + 10_001);
     abort
 }
 
 #[test, expected_failure(abort_code = enclave::EDocumentFromFuture)]
-fun the_end_of_time_is_a_time_to_come() {
+fun document_of_the_end_of_time_is_refused() {
     let (mut world, mut config) = configured();
     register(&mut world, &mut config, 18_446_744_073_709_551_615);
     abort
@@ -105,29 +123,29 @@ fun the_end_of_time_is_a_time_to_come() {
 
 #[test, expected_failure(abort_code = enclave::EDebugMode)]
 fun an_enclave_in_debug_mode_is_refused() {
-    let (world, mut config) = configured();
-    register_pcrs(&world, &mut config, vector[pcr(0), pcr(0), pcr(0)]);
+    let (mut world, mut config) = configured();
+    register_pcrs(&mut world, &mut config, vector[pcr(0), pcr(0), pcr(0)]);
     abort
 }
 
 #[test, expected_failure(abort_code = enclave::EDebugMode)]
 fun one_zero_pcr_is_enough_to_refuse() {
-    let (world, mut config) = configured();
-    register_pcrs(&world, &mut config, vector[pcr(0xa0), pcr(0), pcr(0xa2)]);
+    let (mut world, mut config) = configured();
+    register_pcrs(&mut world, &mut config, vector[pcr(0xa0), pcr(0), pcr(0xa2)]);
     abort
 }
 
 #[test, expected_failure(abort_code = enclave::EWrongPcrs)]
 fun another_image_is_refused() {
-    let (world, mut config) = configured();
-    register_pcrs(&world, &mut config, vector[pcr(0xa0), pcr(0xa1), pcr(0xa3)]);
+    let (mut world, mut config) = configured();
+    register_pcrs(&mut world, &mut config, vector[pcr(0xa0), pcr(0xa1), pcr(0xa3)]);
     abort
 }
 
 #[test, expected_failure(abort_code = enclave::EInvalidPcrs)]
 fun a_document_without_a_pcr_is_refused() {
-    let (world, mut config) = configured();
-    register_pcrs(&world, &mut config, vector[pcr(0xa0), pcr(0xa1), b""]);
+    let (mut world, mut config) = configured();
+    register_pcrs(&mut world, &mut config, vector[pcr(0xa0), pcr(0xa1), b""]);
     abort
 }
 
@@ -140,18 +158,18 @@ fun a_configuration_never_expects_debug_mode() {
 
 #[test, expected_failure(abort_code = enclave::EInvalidPublicKey)]
 fun a_document_without_a_key_is_refused() {
-    let (world, mut config) = configured();
+    let (mut world, mut config) = configured();
     let now = world::now_ms();
-    config.register_attested_for_testing(now, world::pcrs(), b"", digest(1), world.clock());
+    document(&mut world, &mut config, now, world::pcrs(), b"", digest(1));
     abort
 }
 
 #[test, expected_failure(abort_code = enclave::EInvalidTlsKeyDigest)]
 fun a_document_that_binds_no_tls_key_is_refused() {
-    let (world, mut config) = configured();
+    let (mut world, mut config) = configured();
     let key = signer::flagged_key();
     let now = world::now_ms();
-    config.register_attested_for_testing(now, world::pcrs(), key, b"", world.clock());
+    document(&mut world, &mut config, now, world::pcrs(), key, b"");
     abort
 }
 
@@ -325,7 +343,7 @@ fun p256_key_is_registered() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
     let key = signer::p256_flagged_key();
-    config.register_by_capability(&cap, key, digest(6), digest(7), world.clock());
+    config.register_by_capability(world.pool(), &cap, key, digest(6), digest(7), world.clock());
     world.act_as(world::admin_address());
     let enclave = world.scenario().take_shared<Enclave>();
     assert_eq!(enclave.public_key(), signer::p256_flagged_key());
@@ -340,7 +358,7 @@ fun key_without_its_flag_is_refused() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
     let key = signer::public_key();
-    config.register_by_capability(&cap, key, digest(6), digest(7), world.clock());
+    config.register_by_capability(world.pool(), &cap, key, digest(6), digest(7), world.clock());
     destroy(cap);
     abort
 }
@@ -349,7 +367,7 @@ fun key_without_its_flag_is_refused() {
 fun registrar_names_its_evidence() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
-    config.register_by_capability(&cap, world::key(5), digest(6), b"", world.clock());
+    config.register_by_capability(world.pool(), &cap, world::key(5), digest(6), b"", world.clock());
     destroy(cap);
     abort
 }
@@ -360,7 +378,14 @@ fun registrar_names_its_evidence() {
 fun a_registrar_registers_a_key() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
-    config.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        world::key(5),
+        digest(6),
+        digest(7),
+        world.clock(),
+    );
     world.act_as(world::admin_address());
     let enclave = world.scenario().take_shared<Enclave>();
     assert!(config.is_current(&enclave));
@@ -376,7 +401,14 @@ fun a_revoked_registrar_registers_nothing() {
     let cap = world.registrar(&mut config);
     let (pool, admin, _, _, _) = world.parts();
     config.revoke_registrar_cap(pool, admin, object::id(&cap));
-    config.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        world::key(5),
+        digest(6),
+        digest(7),
+        world.clock(),
+    );
     destroy(cap);
     abort
 }
@@ -386,7 +418,14 @@ fun another_configurations_registrar_registers_nothing() {
     let (mut world, mut config) = configured();
     let cap = world.registrar(&mut config);
     let mut other = world.config();
-    other.register_by_capability(&cap, world::key(5), digest(6), digest(7), world.clock());
+    other.register_by_capability(
+        world.pool(),
+        &cap,
+        world::key(5),
+        digest(6),
+        digest(7),
+        world.clock(),
+    );
     destroy(cap);
     abort
 }
@@ -410,13 +449,122 @@ fun an_enclave_belongs_to_its_configuration() {
     abort
 }
 
+// --- the registrar ---
+
+#[test, expected_failure(abort_code = authority::ERevoked)]
+fun document_without_a_listed_registrar_is_refused() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    let (pool, admin, _, clock, _) = world.parts();
+    config.revoke_registrar_cap(pool, admin, object::id(&cap));
+    let (now, pcrs, key) = (world::now_ms(), world::pcrs(), signer::flagged_key());
+    config.register_attested_for_testing(pool, &cap, now, pcrs, key, digest(1), clock);
+    destroy(cap);
+    abort
+}
+
+#[test, expected_failure(abort_code = enclave::EWrongConfig)]
+fun document_with_another_configurations_registrar_is_refused() {
+    let (mut world, mut config) = configured();
+    let mut other = world.config();
+    let cap = world.registrar(&mut other);
+    let (pool, clock) = (world.pool(), world.clock());
+    let (now, pcrs, key) = (world::now_ms(), world::pcrs(), signer::flagged_key());
+    config.register_attested_for_testing(pool, &cap, now, pcrs, key, digest(1), clock);
+    destroy(cap);
+    abort
+}
+
+#[test, expected_failure(abort_code = enclave::EWrongPool)]
+fun key_is_not_registered_through_another_pool() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    let (pool, _admin, _slasher) = world.other();
+    config.register_by_capability(&pool, &cap, world::key(5), digest(6), digest(7), world.clock());
+    destroy(cap);
+    abort
+}
+
+/// While the pool is not open there is no stake that a key could surprise.
+#[test]
+fun key_before_the_pool_is_open_is_effective_at_once() {
+    let (mut world, mut config) = configured();
+    let enclave = successor(&mut world, &mut config);
+    assert_eq!(enclave.effective_from_ms(), world::now_ms());
+    destroy(enclave);
+    destroy(config);
+    world.end();
+}
+
+#[test]
+fun registered_key_is_effective_a_day_later() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    world.open();
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        world::key(5),
+        digest(6),
+        digest(7),
+        world.clock(),
+    );
+    world.act_as(world::admin_address());
+    let enclave = world.scenario().take_shared<Enclave>();
+    assert_eq!(enclave.effective_from_ms(), world::now_ms() + bounds::registration_ms());
+    destroy(enclave);
+    destroy(cap);
+    destroy(config);
+    world.end();
+}
+
+#[test]
+fun attested_key_is_effective_a_day_later() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    world.open();
+    let (now, pcrs, key) = (world::now_ms(), world::pcrs(), signer::flagged_key());
+    let (pool, clock) = (world.pool(), world.clock());
+    config.register_attested_for_testing(pool, &cap, now, pcrs, key, digest(1), clock);
+    world.act_as(world::admin_address());
+    let enclave = world.scenario().take_shared<Enclave>();
+    assert_eq!(enclave.effective_from_ms(), world::now_ms() + bounds::registration_ms());
+    destroy(enclave);
+    destroy(cap);
+    destroy(config);
+    world.end();
+}
+
+/// A new image's keys wait for its notice, whoever registers them.
+#[test]
+fun attested_key_waits_for_its_images_notice() {
+    let (mut world, mut config) = configured();
+    let cap = world.registrar(&mut config);
+    world.open();
+    update(&mut world, &mut config, 0xb0);
+    let (now, pcrs, key) = (
+        world::now_ms(),
+        vector[pcr(0xb0), pcr(0xb0), pcr(0xb0)],
+        signer::flagged_key(),
+    );
+    let (pool, clock) = (world.pool(), world.clock());
+    config.register_attested_for_testing(pool, &cap, now, pcrs, key, digest(1), clock);
+    world.act_as(world::admin_address());
+    let enclave = world.scenario().take_shared<Enclave>();
+    assert_eq!(enclave.effective_from_ms(), world::now_ms() + bounds::notice_ms());
+    destroy(enclave);
+    destroy(cap);
+    destroy(config);
+    world.end();
+}
+
 // --- versions ---
 
 #[test, expected_failure(abort_code = version::EWrongVersion)]
 fun objects_of_another_version_are_refused() {
     let (mut world, mut config) = configured();
     let mut enclave = world.master(&mut config);
-    config.set_versions_for_testing(&mut enclave, 2);
+    config.set_versions_for_testing(&mut enclave, version::current() + 1);
     let (pool, admin, _, _, _) = world.parts();
     config.retire(pool, admin, &mut enclave);
     abort
@@ -426,7 +574,7 @@ fun objects_of_another_version_are_refused() {
 fun objects_are_migrated() {
     let (mut world, mut config) = configured();
     let mut enclave = world.master(&mut config);
-    config.set_versions_for_testing(&mut enclave, 0);
+    config.set_versions_for_testing(&mut enclave, version::current() - 1);
     let (pool, admin, _, _, _) = world.parts();
     config.migrate(pool);
     config.migrate_enclave(&mut enclave);

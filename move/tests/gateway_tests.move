@@ -315,6 +315,7 @@ fun a_directory_can_always_be_read_whole() {
     let cap = world.registrar(&mut config);
     65u8.do!(|index| {
         config.register_by_capability(
+            world.pool(),
             &cap,
             world::key(index + 1),
             world::digest(9),

@@ -193,7 +193,14 @@ fun a_master() {
     let ids = ids.of(&cap, 0xdd);
     ids.emitted<CapabilityIssued>(goldens::authority_capability_issued());
     ids.shows(&cap, goldens::enclave_registrar_cap());
-    config.register_by_capability(&cap, key(0x71), digest(0x72), digest(0xee), world.clock());
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        key(0x71),
+        digest(0x72),
+        digest(0xee),
+        world.clock(),
+    );
     let registered = event::events_by_type<EnclaveRegistered>();
     world.act_as(world::admin_address());
     let mut enclave = world.scenario().take_shared<Enclave>();

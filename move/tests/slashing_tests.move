@@ -183,7 +183,14 @@ fun an_enclave_of_a_retired_version_slashes_nothing() {
     let pcr = world::pcr(0xb0);
     config.update_pcrs(pool, admin, pcr, pcr, pcr, clock);
     let cap = world.registrar(&mut config);
-    config.register_by_capability(&cap, world::key(1), digest(1), digest(2), world.clock());
+    config.register_by_capability(
+        world.pool(),
+        &cap,
+        world::key(1),
+        digest(1),
+        digest(2),
+        world.clock(),
+    );
     world.act_as(world::admin_address());
     let successor = world.scenario().take_shared<Enclave>();
     let (pool, admin, _, clock, _) = world.parts();
@@ -274,7 +281,7 @@ fun keys_of_a_new_registrar_wait_for_their_notice() {
     let mut record = world.stake(1, sui(5));
     let cap = world.registrar(&mut config);
     let key = signer::flagged_key();
-    config.register_by_capability(&cap, key, digest(1), digest(2), world.clock());
+    config.register_by_capability(world.pool(), &cap, key, digest(1), digest(2), world.clock());
     world.act_as(world::admin_address());
     let enclave = world.scenario().take_shared<Enclave>();
     verdicts::slash(&mut world, &config, &enclave, &mut record, verdicts::claim());

@@ -310,8 +310,8 @@ public fun register(stage: &mut Stage, master: u64) {
     stage.admin();
     let public_key = if (master == 0) signer::flagged_key() else key(0x80 + (master as u8));
     let Stage { world, config, registrar, .. } = stage;
-    let clock = world.clock();
-    config.register_by_capability(registrar, public_key, digest(0x72), digest(0x73), clock);
+    let (pool, clock) = (world.pool(), world.clock());
+    config.register_by_capability(pool, registrar, public_key, digest(0x72), digest(0x73), clock);
     let events = event::events_by_type<EnclaveRegistered>();
     let bytes = bcs::to_bytes(&events[0]);
     let id = vector::tabulate!(32, |index| bytes[32 + index]);

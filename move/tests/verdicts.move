@@ -77,7 +77,7 @@ public fun two_enclaves(): (World, EnclaveConfig, Enclave, Enclave, StakeRecord)
     let first = world.master(&mut config);
     let cap = world.registrar(&mut config);
     let key = signer::p256_flagged_key();
-    config.register_by_capability(&cap, key, digest(1), digest(2), world.clock());
+    config.register_by_capability(world.pool(), &cap, key, digest(1), digest(2), world.clock());
     world.act_as(world::admin_address());
     let second = world.scenario().take_shared<Enclave>();
     destroy(cap);

@@ -311,13 +311,17 @@ public fun config(world: &mut World): EnclaveConfig {
 /// Registers the signer's key by a document of now.
 public fun master(world: &mut World, config: &mut EnclaveConfig): Enclave {
     let now_ms = world.clock.timestamp_ms();
+    let cap = world.registrar(config);
     config.register_attested_for_testing(
+        &world.pool,
+        &cap,
         now_ms,
         pcrs(),
         signer::flagged_key(),
         digest(0x71),
         &world.clock,
     );
+    unit_test::destroy(cap);
     world.act_as(ADMIN);
     world.scenario.take_shared()
 }

@@ -157,6 +157,11 @@ export const layouts = {
     pool: id,
     config_version: u64,
     minimum_config_version: u64,
+    pcr0: bytes,
+    pcr1: bytes,
+    pcr2: bytes,
+    document_age_ms: u64,
+    evidence_age_ms: u64,
     effective_from_ms: u64,
   }),
   "enclave::EnclaveRegistered": struct({
@@ -164,8 +169,10 @@ export const layouts = {
     enclave: id,
     config_version: u64,
     public_key: bytes,
-    registrar: option(id),
+    tls_key_sha256: bytes,
+    registrar: id,
     evidence: bytes,
+    effective_from_ms: u64,
   }),
   "enclave::EnclaveRetired": struct({ config: id, enclave: id }),
   "releases::ReleaseRegistry": struct({
