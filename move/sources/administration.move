@@ -1,5 +1,5 @@
-/// What the holder of a pool's `AdminCap` may do: open the pool, set rules within the published
-/// bounds, pay out the treasury, hand out and revoke the right to slash. Nothing here opens a record.
+/// The calls of a pool's administrator, who holds its `AdminCap`: open the pool, set rules within the
+/// published bounds, pay out the treasury, issue and revoke the right to slash. None opens a record.
 module k3s_daas::administration;
 
 use k3s_daas::{
@@ -14,9 +14,9 @@ use sui::{clock::Clock, coin::Coin, event, sui::SUI};
 public struct RulesChanged has copy, drop {
     pool: ID,
     minimum_stake: Scheduled<u64>,
-    unbonding_ms: u64,
+    unbonding_ms: Scheduled<u64>,
     seal_token_ms: u64,
-    reporter_basis_points: u64,
+    reporter_basis_points: Scheduled<u64>,
 }
 public struct OffenceChanged has copy, drop {
     pool: ID,
@@ -24,12 +24,13 @@ public struct OffenceChanged has copy, drop {
     basis_points: u64,
     daily_cap_basis_points: u64,
     in_force: bool,
+    /// From when on it counts.
     from_ms: u64,
 }
 public struct TreasuryWithdrawn has copy, drop { pool: ID, amount: u64, remaining: u64 }
 
-/// Takes stakes from now on, for good. Authorities, offences and a minimum that are set before
-/// count without a notice.
+/// Takes stakes from now on, for good. Authorities, offences and rules that are set before count
+/// without a notice.
 public fun open_pool(pool: &mut Pool, cap: &AdminCap) {
     pool.assert_admin(cap);
     pool.open();
@@ -44,22 +45,27 @@ public fun set_minimum_stake(pool: &mut Pool, cap: &AdminCap, minimum_stake: u64
     pool.emit_rules();
 }
 
-/// Sets the unbonding time of requests to come (`bounds::unbonding_ms`).
-public fun set_unbonding(pool: &mut Pool, cap: &AdminCap, unbonding_ms: u64) {
-    let (_, seal_token_ms, reporter) = pool.rules();
-    set_rules(pool, cap, unbonding_ms, seal_token_ms, reporter);
+/// Sets the unbonding time (`bounds::unbonding_ms`) of requests after the notice
+/// (`bounds::notice_ms`), whether it gets longer or shorter.
+public fun set_unbonding(pool: &mut Pool, cap: &AdminCap, unbonding_ms: u64, clock: &Clock) {
+    pool.assert_admin(cap);
+    pool.change_unbonding(unbonding_ms, clock);
+    pool.emit_rules();
 }
 
-/// Sets how long seal tokens to come count (`bounds::seal_token_ms`).
+/// Sets how long seal tokens that are issued from now on count (`bounds::seal_token_ms`).
 public fun set_seal_token_lifetime(pool: &mut Pool, cap: &AdminCap, seal_token_ms: u64) {
-    let (unbonding_ms, _, reporter) = pool.rules();
-    set_rules(pool, cap, unbonding_ms, seal_token_ms, reporter);
+    pool.assert_admin(cap);
+    pool.change_seal_token_lifetime(seal_token_ms);
+    pool.emit_rules();
 }
 
-/// Sets the reporter's share of slashes to come (`bounds::reporter_basis_points`).
-public fun set_reporter_share(pool: &mut Pool, cap: &AdminCap, basis_points: u64) {
-    let (unbonding_ms, seal_token_ms, _) = pool.rules();
-    set_rules(pool, cap, unbonding_ms, seal_token_ms, basis_points);
+/// Sets the reporter's share (`bounds::reporter_basis_points`) of slashes after the notice
+/// (`bounds::notice_ms`), whether it gets larger or smaller.
+public fun set_reporter_share(pool: &mut Pool, cap: &AdminCap, basis_points: u64, clock: &Clock) {
+    pool.assert_admin(cap);
+    pool.change_reporter_share(basis_points, clock);
+    pool.emit_rules();
 }
 
 /// Sets what an offence costs, and whether it is in force, after the notice (`bounds::notice_ms`);
@@ -74,14 +80,14 @@ public fun set_offence(
     clock: &Clock,
 ) {
     pool.assert_admin(cap);
-    let from_ms = pool.effective_from_ms(clock);
-    offences::change(
+    let effective_from_ms = pool.effective_from_ms(clock);
+    let from_ms = offences::change(
         pool.offences_mut(),
         reason,
         basis_points,
         daily_cap_basis_points,
         in_force,
-        from_ms,
+        effective_from_ms,
         clock,
     );
     event::emit(OffenceChanged {
@@ -135,22 +141,10 @@ public fun revoke_slasher_cap(pool: &mut Pool, cap: &AdminCap, slasher_cap: ID) 
     authority::revoke(pool.uid_mut(), slasher_cap);
 }
 
-fun set_rules(
-    pool: &mut Pool,
-    cap: &AdminCap,
-    unbonding_ms: u64,
-    seal_token_ms: u64,
-    reporter_basis_points: u64,
-) {
-    pool.assert_admin(cap);
-    pool.set_rules(unbonding_ms, seal_token_ms, reporter_basis_points);
-    pool.emit_rules();
-}
-
 use fun emit_rules as Pool.emit_rules;
 
 fun emit_rules(pool: &Pool) {
-    let (unbonding_ms, seal_token_ms, reporter_basis_points) = pool.rules();
+    let (unbonding_ms, seal_token_ms, reporter_basis_points) = pool.scheduled_rules();
     event::emit(RulesChanged {
         pool: object::id(pool),
         minimum_stake: pool.minimum_stake(),

@@ -1,7 +1,7 @@
 /// The account to which a record's coins and rewards are paid.
 ///
-/// A node's key lies on a machine that can die or be stolen. The beneficiary's does not: it can ask
-/// for the unstake and withdraw without the node, and whatever the node does, coins go nowhere else.
+/// A node's key lies on a machine that can die or be stolen. The beneficiary's does not: it can
+/// request the unstake and withdraw without the node, and whatever the node does, coins go nowhere else.
 module k3s_daas::beneficiary;
 
 use k3s_daas::{pool::Pool, staking::StakeRecord};
@@ -17,9 +17,9 @@ public struct BeneficiaryChanged has copy, drop {
     from_ms: u64,
 }
 
-/// Has another account be the beneficiary after the notice (`bounds::notice_ms`), which is longer
-/// than any unbonding: until then the former may still ask for the unstake and be paid. It cancels
-/// the change by naming itself.
+/// Schedules another beneficiary after the notice (`bounds::notice_ms`), which is longer
+/// than any unbonding: until then the former may still request the unstake and be paid. It
+/// cancels the change by naming itself.
 public fun set_beneficiary(
     pool: &Pool,
     record: &mut StakeRecord,

@@ -29,8 +29,8 @@ public fun document_age_ms(): Bounds { between(MINUTE_MS, 3 * HOUR_MS) }
 /// Least and most age of evidence when it is brought: a minute and a day.
 public fun evidence_age_ms(): Bounds { between(MINUTE_MS, DAY_MS) }
 
-/// A new authority over stakes, another penalty, a higher minimum and another beneficiary count
-/// only after this: a day longer than the longest unbonding, so that whoever does not agree can have
+/// A new authority over stakes, another penalty, a higher minimum, another unbonding time, another
+/// share of reporters, a larger budget and another beneficiary count only after this: a day longer than the longest unbonding, so that whoever does not agree can have
 /// left by then.
 public fun notice_ms(): u64 { 15 * DAY_MS }
 
@@ -59,29 +59,27 @@ public fun claim_ms(): Bounds { between(7 * DAY_MS, 365 * DAY_MS) }
 /// For how long after its end an epoch's root can be published.
 public fun root_age_ms(): u64 { 31 * DAY_MS }
 
-/// Until when, from now on, a release that is no longer wanted may count at the most.
+/// Until when, from now on, a release that is revoked or below the minimum may count at the most.
 public fun release_deadline_ms(): u64 { 90 * DAY_MS }
 
+/// How far ahead a higher minimum's deadline is at the least, so that the administrator can lower a
+/// minimum again before it counts.
+public fun release_notice_ms(): u64 { DAY_MS }
+
 /// A day.
-public fun day_ms(): u64 { DAY_MS }
+public(package) fun day_ms(): u64 { DAY_MS }
 
 /// What a pool begins with: a minimum of 1 SUI, unbonding for 7 days, seal tokens for 30 days, a
 /// tenth of a slash to its reporter.
-public fun defaults(): (u64, u64, u64, u64) { (SUI_MIST, 7 * DAY_MS, 30 * DAY_MS, 1_000) }
-
-/// Whether a pool may have these rules, its minimum stake apart.
-public fun allow(unbonding_ms: u64, seal_token_ms: u64, reporter_basis_points: u64): bool {
-    unbonding_ms().contain(unbonding_ms) && seal_token_ms().contain(seal_token_ms) &&
-        reporter_basis_points().contain(reporter_basis_points)
-}
+public(package) fun defaults(): (u64, u64, u64, u64) { (SUI_MIST, 7 * DAY_MS, 30 * DAY_MS, 1_000) }
 
 /// Whether a value lies within, both ends included.
 public fun contain(bounds: Bounds, value: u64): bool {
     value >= bounds.least && value <= bounds.most
 }
 
-public fun least(bounds: Bounds): u64 { bounds.least }
+public(package) fun least(bounds: Bounds): u64 { bounds.least }
 
-public fun most(bounds: Bounds): u64 { bounds.most }
+public(package) fun most(bounds: Bounds): u64 { bounds.most }
 
 fun between(least: u64, most: u64): Bounds { Bounds { least, most } }

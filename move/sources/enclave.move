@@ -478,6 +478,11 @@ public fun register_attested_for_testing(
 }
 
 #[test_only]
+public fun set_version_for_testing(enclave: &mut Enclave, version: u64) {
+    enclave.version = version;
+}
+
+#[test_only]
 public fun set_versions_for_testing(config: &mut EnclaveConfig, enclave: &mut Enclave, v: u64) {
     config.version = v;
     enclave.version = v;

@@ -8,14 +8,14 @@ use sui::{clock::Clock, dynamic_field};
 #[error(code = 0)]
 const EEvidenceUsed: vector<u8> = b"This evidence was already counted against this record";
 #[error(code = 1)]
-const ENonceNotHigher: vector<u8> =
-    b"The nonce is not higher than the enclave's last against this record: a replay";
+const ENonceUsed: vector<u8> =
+    b"The enclave's verdict of this nonce was counted against this record: a replay";
 
 /// Under which a record keeps (as a dynamic field) that evidence was counted.
 public struct EvidenceKey(vector<u8>) has copy, drop, store;
 
-/// Under which a record keeps the nonce of an enclave's last verdict against it.
-public struct NonceKey(ID) has copy, drop, store;
+/// Under which a record keeps that an enclave's verdict of a nonce was counted against it.
+public struct NonceKey has copy, drop, store { enclave: ID, nonce: u64 }
 
 /// Under which a record keeps that it was slashed on a day (UTC, since the Unix epoch).
 public struct SlashedKey(u64) has copy, drop, store;
@@ -27,13 +27,12 @@ public(package) fun count(object: &mut UID, digest: vector<u8>) {
     dynamic_field::add(object, key, true);
 }
 
-/// Counts an enclave's nonce against the object.
+/// Counts an enclave's nonce against the object, once, in whatever order they are brought: whoever
+/// brings a later verdict first must not make an earlier one void.
 public(package) fun count_nonce(object: &mut UID, enclave: ID, nonce: u64) {
-    let key = NonceKey(enclave);
-    if (!dynamic_field::exists_(object, key)) dynamic_field::add(object, key, 0u64);
-    let last: &mut u64 = dynamic_field::borrow_mut(object, key);
-    assert!(nonce > *last, ENonceNotHigher);
-    *last = nonce;
+    let key = NonceKey { enclave, nonce };
+    assert!(!dynamic_field::exists_(object, key), ENonceUsed);
+    dynamic_field::add(object, key, true);
 }
 
 /// Notes that the object was slashed today.

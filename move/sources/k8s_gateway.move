@@ -1,4 +1,4 @@
-/// What a worker shows a master, and where the masters are.
+/// Seal tokens, which workers show to masters, and the directory of masters.
 ///
 /// A `SealToken` names a stake. It is no secret and no bearer's right: the node proves by its key
 /// that the token is its own, and the token is worth what its record is worth.
@@ -72,7 +72,13 @@ public struct MasterInfo has copy, drop, store {
 public struct SealTokenIssued has copy, drop { record: ID, token: ID, expires_at_ms: u64 }
 public struct SealTokenBurnt has copy, drop { record: ID, token: ID }
 public struct DirectoryCreated has copy, drop { directory: ID, pool: ID }
-public struct MasterListed has copy, drop { directory: ID, enclave: ID, url: String }
+public struct MasterListed has copy, drop {
+    directory: ID,
+    enclave: ID,
+    url: String,
+    public_key: vector<u8>,
+    tls_key_sha256: vector<u8>,
+}
 public struct MasterRemoved has copy, drop { directory: ID, enclave: ID }
 
 /// Gives the staker a token for an active stake that holds the minimum. Any older token is
@@ -87,7 +93,7 @@ public fun create_worker_seal_token(
     assert!(record.staker() == ctx.sender(), ENotStaker);
     assert!(record.is_active(), ERecordNotActive);
     assert!(staking::counts(pool, record, clock), EBelowMinimumStake);
-    let (_, lifetime_ms, _) = pool.rules();
+    let (_, lifetime_ms, _) = pool.rules(clock);
     let token = SealToken {
         id: object::new(ctx),
         record: object::id(record),
@@ -117,7 +123,7 @@ public fun renew_worker_seal_token(
     create_worker_seal_token(pool, record, clock, ctx);
 }
 
-/// Burns the token that counts, and asks for the stake back.
+/// Burns the token that counts, and requests the unstake.
 public fun request_unstake(
     pool: &Pool,
     record: &mut StakeRecord,
@@ -131,8 +137,8 @@ public fun request_unstake(
     record.request_unstake(pool, clock, ctx);
 }
 
-/// Asks for the stake back without the token, which may be lost or burnt. It is worthless then.
-/// Staker and beneficiary may.
+/// Requests the unstake without the token, which may be lost or burnt. It is worthless then. Staker
+/// and beneficiary may.
 public fun request_unstake_without_token(
     pool: &Pool,
     record: &mut StakeRecord,
@@ -205,15 +211,15 @@ public fun list_master(
     assert!(directory.masters.length() < MOST_MASTERS, ETooManyMasters);
     let id = object::id(enclave);
     assert!(directory.find(id).is_none(), EAlreadyListed);
-    directory
-        .masters
-        .push_back(MasterInfo {
-            url,
-            enclave: id,
-            public_key: enclave.public_key(),
-            tls_key_sha256: enclave.tls_key_sha256(),
-        });
-    event::emit(MasterListed { directory: object::id(directory), enclave: id, url });
+    let (public_key, tls_key_sha256) = (enclave.public_key(), enclave.tls_key_sha256());
+    directory.masters.push_back(MasterInfo { url, enclave: id, public_key, tls_key_sha256 });
+    event::emit(MasterListed {
+        directory: object::id(directory),
+        enclave: id,
+        url,
+        public_key,
+        tls_key_sha256,
+    });
 }
 
 /// Removes a master.

@@ -12,13 +12,13 @@ const EChangePending: vector<u8> =
     b"A rise is ahead or in its grace: cancel it, or wait until it is over";
 
 /// Least that a new stake must hold, in MIST.
-public fun for_new(minimum: &Scheduled<u64>, clock: &Clock): u64 {
+public(package) fun for_new(minimum: &Scheduled<u64>, clock: &Clock): u64 {
     minimum.at(clock.timestamp_ms())
 }
 
 /// Least that a stake which stands must hold, in MIST: after a rise, the former minimum until the
 /// grace is over.
-public fun for_standing(minimum: &Scheduled<u64>, clock: &Clock): u64 {
+public(package) fun for_standing(minimum: &Scheduled<u64>, clock: &Clock): u64 {
     minimum.at(before_grace(clock))
 }
 
@@ -32,7 +32,7 @@ public(package) fun change(minimum: &mut Scheduled<u64>, value: u64, open: bool,
     } else {
         assert!(!minimum.has_next(), EChangePending);
         let now_ms = clock.timestamp_ms();
-        minimum.schedule(value, now_ms + bounds::notice_ms(), now_ms);
+        let _ = minimum.schedule(value, now_ms + bounds::notice_ms(), now_ms);
     }
 }
 

@@ -29,7 +29,11 @@ public fun account(node_key: &vector<u8>): address {
 
 /// Whether the key has signed the message: ed25519, or ECDSA on P-256 over SHA-256 with a low S.
 /// The key must be valid.
-public fun verify(node_key: &vector<u8>, message: &vector<u8>, signature: &vector<u8>): bool {
+public(package) fun verify(
+    node_key: &vector<u8>,
+    message: &vector<u8>,
+    signature: &vector<u8>,
+): bool {
     let key = vector::tabulate!(node_key.length() - 1, |index| node_key[index + 1]);
     if (node_key[0] == ED25519) ed25519::ed25519_verify(signature, &key, message)
     else ecdsa_r1::secp256r1_verify(signature, &key, message, SHA256)

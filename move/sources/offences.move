@@ -39,7 +39,8 @@ public(package) fun penalty(offences: &vector<Offence>, reason: u16, clock: &Clo
     (penalty.basis_points, penalty.daily_cap_basis_points)
 }
 
-/// Has an offence cost something else from a time on. Until then a new one is not in force.
+/// Schedules what an offence costs from a time on. Until then a new one is not in force. Returns
+/// from when on it counts.
 public(package) fun change(
     offences: &mut vector<Offence>,
     reason: u16,
@@ -48,7 +49,7 @@ public(package) fun change(
     in_force: bool,
     from_ms: u64,
     clock: &Clock,
-) {
+): u64 {
     assert!(
         basis_points::is_valid(basis_points) && basis_points::is_valid(daily_cap_basis_points) &&
             basis_points <= daily_cap_basis_points,
@@ -64,6 +65,5 @@ public(package) fun change(
         offences.push_back(Offence { reason, penalty: scheduled::fixed(none) });
         offences.length() - 1
     };
-    let scheduled = &mut offences[index].penalty;
-    if (from_ms <= now_ms) scheduled.set(penalty) else scheduled.schedule(penalty, from_ms, now_ms);
+    offences[index].penalty.schedule(penalty, from_ms, now_ms)
 }

@@ -33,9 +33,10 @@ public struct Pool has key {
     /// Least that an active stake must hold, in MIST.
     minimum_stake: Scheduled<u64>,
     /// How long coins stay locked, and can be slashed, after the request to unstake.
-    unbonding_ms: u64,
+    unbonding_ms: Scheduled<u64>,
     seal_token_ms: u64,
-    reporter_basis_points: u64,
+    /// The share of a slash by evidence that its reporter gets.
+    reporter_basis_points: Scheduled<u64>,
     offences: vector<Offence>,
     treasury: ID,
 }
@@ -65,9 +66,9 @@ fun init(ctx: &mut TxContext) {
         version: version::current(),
         open: false,
         minimum_stake: scheduled::fixed(minimum_stake),
-        unbonding_ms,
+        unbonding_ms: scheduled::fixed(unbonding_ms),
         seal_token_ms,
-        reporter_basis_points,
+        reporter_basis_points: scheduled::fixed(reporter_basis_points),
         offences: vector[],
         treasury,
     };
@@ -121,21 +122,32 @@ public(package) fun open(pool: &mut Pool) {
     event::emit(PoolOpened { pool: object::id(pool) });
 }
 
-/// Unbonding time, seal token's lifetime, reporter's share.
-public(package) fun rules(pool: &Pool): (u64, u64, u64) {
+/// Unbonding time, seal token's lifetime, reporter's share, as they count now.
+public(package) fun rules(pool: &Pool, clock: &Clock): (u64, u64, u64) {
+    let now_ms = clock.timestamp_ms();
+    (pool.unbonding_ms.at(now_ms), pool.seal_token_ms, pool.reporter_basis_points.at(now_ms))
+}
+
+/// The same with the changes that are ahead.
+public(package) fun scheduled_rules(pool: &Pool): (Scheduled<u64>, u64, Scheduled<u64>) {
     (pool.unbonding_ms, pool.seal_token_ms, pool.reporter_basis_points)
 }
 
-public(package) fun set_rules(
-    pool: &mut Pool,
-    unbonding_ms: u64,
-    seal_token_ms: u64,
-    reporter_basis_points: u64,
-) {
-    assert!(bounds::allow(unbonding_ms, seal_token_ms, reporter_basis_points), EOutOfBounds);
-    pool.unbonding_ms = unbonding_ms;
-    pool.seal_token_ms = seal_token_ms;
-    pool.reporter_basis_points = reporter_basis_points;
+public(package) fun change_unbonding(pool: &mut Pool, value: u64, clock: &Clock) {
+    assert!(bounds::unbonding_ms().contain(value), EOutOfBounds);
+    let from_ms = pool.effective_from_ms(clock);
+    let _ = pool.unbonding_ms.schedule(value, from_ms, clock.timestamp_ms());
+}
+
+public(package) fun change_seal_token_lifetime(pool: &mut Pool, value: u64) {
+    assert!(bounds::seal_token_ms().contain(value), EOutOfBounds);
+    pool.seal_token_ms = value;
+}
+
+public(package) fun change_reporter_share(pool: &mut Pool, value: u64, clock: &Clock) {
+    assert!(bounds::reporter_basis_points().contain(value), EOutOfBounds);
+    let from_ms = pool.effective_from_ms(clock);
+    let _ = pool.reporter_basis_points.schedule(value, from_ms, clock.timestamp_ms());
 }
 
 public(package) fun minimum_stake(pool: &Pool): Scheduled<u64> { pool.minimum_stake }

@@ -1,5 +1,5 @@
-/// The measurements of released images: what a node that runs one must show, and which no longer
-/// count.
+/// The registry of releases: the measurements of their images, which a node that runs one must show,
+/// and which of them no longer count.
 module k3s_daas::releases;
 
 use k3s_daas::{authority, bounds, pool::{Pool, AdminCap}, version};
@@ -23,12 +23,12 @@ const EUnknownRelease: vector<u8> = b"No release has this version";
 const EAlreadyRevoked: vector<u8> = b"The release is revoked already, by no later a deadline";
 #[error(code = 7)]
 const EVersionNotAhead: vector<u8> =
-    b"The minimum version only rises, and to a release that counts";
+    b"The version is below the minimum; or the minimum would not rise to a release that counts";
 #[error(code = 8)]
 const ETooManyReleases: vector<u8> =
-    b"The registry is full: 32 releases; remove some that do not count";
+    b"The registry is full: 32 releases; remove some whose deadline is over";
 #[error(code = 9)]
-const EStillTrusted: vector<u8> = b"The release still counts, or is not below the minimum";
+const EStillTrusted: vector<u8> = b"The release still counts";
 #[error(code = 10)]
 const ETooManyMeasurements: vector<u8> = b"More than 4 launch measurements of an image";
 #[error(code = 11)]
@@ -42,9 +42,13 @@ const EInvalidPhases: vector<u8> =
 #[error(code = 14)]
 const EMeasurementUsed: vector<u8> = b"This value of PCR 11 was approved before";
 #[error(code = 15)]
-const EInvalidPlaces: vector<u8> = b"A release has at most 4 places, https, of at most 256 bytes";
+const EInvalidPlaces: vector<u8> = b"A release has at most 4 URLs, https, of at most 256 bytes";
 #[error(code = 16)]
 const EDeadlineTooFar: vector<u8> = b"The deadline is more than 90 days ahead";
+#[error(code = 17)]
+const EDeadlineTooSoon: vector<u8> = b"A higher minimum's deadline is at least a day ahead";
+#[error(code = 18)]
+const ENotLower: vector<u8> = b"The administrator only lowers the minimum";
 
 // Bounds, so that the registry, which is one object of at most 250 KB, can always be read whole.
 const MOST_RELEASES: u64 = 32;
@@ -52,7 +56,7 @@ const MOST_IMAGES: u64 = 8;
 const MOST_PHASES: u64 = 4;
 const MOST_MEASUREMENTS: u64 = 4;
 const MOST_PLACES: u64 = 4;
-/// Most bytes of a place.
+/// Most bytes of a URL.
 const LONGEST_PLACE: u64 = 256;
 /// Most bytes of a target, of an architecture, and of phases.
 const LONGEST_NAME: u64 = 32;
@@ -118,18 +122,23 @@ public struct LaunchMeasurement has copy, drop, store {
     digest: vector<u8>,
 }
 
-/// The right to approve and revoke releases, as long as the registry lists it.
+/// The right to approve, revoke and remove releases, and to raise the minimum, as long as the registry lists it.
 public struct ReleaseCap has key, store { id: UID, registry: ID }
 
 /// Under which the registry keeps (as a dynamic field), for ever, that a value of PCR 11 was
 /// approved: what was removed does not come back under another version.
 public struct MeasurementKey(vector<u8>) has copy, drop, store;
 
+/// Under which the registry keeps, for ever, that a version was approved.
+public struct ApprovedKey(ReleaseVersion) has copy, drop, store;
+
 public struct RegistryCreated has copy, drop { registry: ID, pool: ID }
 public struct ReleaseApproved has copy, drop {
     registry: ID,
     version: ReleaseVersion,
+    images: vector<Image>,
     manifest: vector<u8>,
+    places: vector<String>,
 }
 public struct ReleaseRevoked has copy, drop {
     registry: ID,
@@ -142,6 +151,7 @@ public struct MinimumReleaseChanged has copy, drop {
     minimum: ReleaseVersion,
     gone_by_ms: u64,
 }
+public struct MinimumReleaseLowered has copy, drop { registry: ID, minimum: ReleaseVersion }
 
 /// Makes a registry for a pool and shares it.
 public fun new_registry(pool: &Pool, cap: &AdminCap, ctx: &mut TxContext) {
@@ -182,6 +192,24 @@ public fun revoke_release_cap(
     authority::revoke(&mut registry.id, release_cap);
 }
 
+/// Lowers the minimum, at once: what the holder of a stolen capability raised. Releases from the new
+/// minimum on that are not revoked count again without a deadline.
+public fun lower_minimum(
+    registry: &mut ReleaseRegistry,
+    pool: &Pool,
+    cap: &AdminCap,
+    minimum: ReleaseVersion,
+) {
+    registry.assert_admin(pool, cap);
+    assert!(minimum.is_before(registry.minimum), ENotLower);
+    registry.minimum = minimum;
+    registry.releases.do_mut!(|release| {
+        let is_kept = release.revoked_at_ms.is_none() && !release.version.is_before(minimum);
+        if (is_kept) release.gone_by_ms = option::none();
+    });
+    event::emit(MinimumReleaseLowered { registry: object::id(registry), minimum });
+}
+
 /// Takes a registry of an earlier version of this package over to this one, once its pool is.
 /// Anybody may.
 public fun migrate(registry: &mut ReleaseRegistry, pool: &Pool) {
@@ -190,8 +218,8 @@ public fun migrate(registry: &mut ReleaseRegistry, pool: &Pool) {
     version::migrate(object::id(registry), &mut registry.version);
 }
 
-/// Approves a release. A version is approved once: what was revoked cannot come back. So is a value
-/// of PCR 11, whatever the version.
+/// Approves a release. A version is approved once: what was revoked or removed does not come back. So
+/// is a value of PCR 11, whatever the version.
 public fun approve(
     registry: &mut ReleaseRegistry,
     cap: &ReleaseCap,
@@ -205,9 +233,10 @@ public fun approve(
     assert_images(&images);
     assert_digest(&manifest);
     assert_places(&places);
-    assert!(registry.find(version).is_none(), EAlreadyApproved);
     assert!(!version.is_before(registry.minimum), EVersionNotAhead);
+    assert!(!dynamic_field::exists_(&registry.id, ApprovedKey(version)), EAlreadyApproved);
     assert!(registry.releases.length() < MOST_RELEASES, ETooManyReleases);
+    dynamic_field::add(&mut registry.id, ApprovedKey(version), true);
     images.do_ref!(|image| image.pcr11.do_ref!(|value| {
         let key = MeasurementKey(value.digest);
         assert!(!dynamic_field::exists_(&registry.id, key), EMeasurementUsed);
@@ -224,7 +253,13 @@ public fun approve(
             revoked_at_ms: option::none(),
             gone_by_ms: option::none(),
         });
-    event::emit(ReleaseApproved { registry: object::id(registry), version, manifest });
+    event::emit(ReleaseApproved {
+        registry: object::id(registry),
+        version,
+        images,
+        manifest,
+        places,
+    });
 }
 
 /// Revokes a release, for good. It counts until the deadline (at once if that is past), which can
@@ -251,7 +286,8 @@ public fun revoke(
 }
 
 /// Raises the least version, to a release that counts and stays. Earlier ones count until the
-/// deadline (not any more if that is past).
+/// deadline, which is at least a day ahead (`bounds::release_notice_ms`): at once a release goes by
+/// `revoke` alone.
 public fun set_minimum(
     registry: &mut ReleaseRegistry,
     cap: &ReleaseCap,
@@ -261,6 +297,8 @@ public fun set_minimum(
 ) {
     registry.assert_releaser(cap);
     assert_deadline(gone_by_ms, clock);
+    let least_ms = clock.timestamp_ms() + bounds::release_notice_ms();
+    assert!(gone_by_ms >= least_ms, EDeadlineTooSoon);
     let found = registry.find(minimum);
     assert!(
         registry.minimum.is_before(minimum) && found.is_some() &&
@@ -274,8 +312,8 @@ public fun set_minimum(
     event::emit(MinimumReleaseChanged { registry: object::id(registry), minimum, gone_by_ms });
 }
 
-/// Removes a release below the minimum whose deadline is over, to make room. It cannot be approved
-/// again: its version is below, and its PCR 11 is kept.
+/// Removes a release whose deadline is over, be it revoked or below the minimum, to make room. It
+/// cannot be approved again: its version and its PCR 11 are kept.
 public fun remove(
     registry: &mut ReleaseRegistry,
     cap: &ReleaseCap,
@@ -284,10 +322,7 @@ public fun remove(
 ) {
     registry.assert_releaser(cap);
     let index = registry.index(version);
-    assert!(
-        version.is_before(registry.minimum) && !registry.is_trusted(version, clock),
-        EStillTrusted,
-    );
+    assert!(!registry.is_trusted(version, clock), EStillTrusted);
     registry.releases.remove(index);
     event::emit(ReleaseRemoved { registry: object::id(registry), version });
 }

@@ -15,6 +15,7 @@ use k3s_daas::{
     enclave::{EnclaveConfig, Enclave},
     evidence,
     pool::{Pool, AdminCap},
+    scheduled::{Self, Scheduled},
     staking::StakeRecord,
     statement,
     sum_tree,
@@ -58,7 +59,7 @@ const EWindowClosed: vector<u8> = b"Objections are not possible any more";
 #[error(code = 12)]
 const ESameEnclave: vector<u8> = b"An enclave does not object to its own root";
 #[error(code = 13)]
-const ESameRoot: vector<u8> = b"The root is the published one";
+const ESameRoot: vector<u8> = b"Root, total and number of leaves are the published ones";
 #[error(code = 14)]
 const ENotOpen: vector<u8> = b"The epoch is void or closed";
 #[error(code = 15)]
@@ -76,7 +77,7 @@ const EStillOpen: vector<u8> = b"The time to claim is not over";
 const ROOT_INTENT: u8 = 2;
 /// Bytes of a root.
 const DIGEST: u64 = 32;
-/// No epoch has a higher number; it is a time to come.
+/// No epoch has a higher number: it would lie in the future.
 const LAST_EPOCH: u64 = 0xffff_ffff;
 
 const OPEN: u8 = 0;
@@ -98,7 +99,7 @@ public struct Vault has key {
     /// How long one can claim after that.
     claim_ms: u64,
     /// Most that an epoch's root may reserve, in MIST.
-    most_budget: u64,
+    most_budget: Scheduled<u64>,
 }
 
 /// An epoch's root, and what it reserved. Its id is derived from the vault's and the number, so
@@ -144,9 +145,22 @@ public struct EpochRoot has copy, drop {
 /// What a leaf says, as BCS, before its points.
 public struct Leaf has copy, drop { vault: ID, epoch: u64, record: ID }
 
-public struct VaultCreated has copy, drop { vault: ID, pool: ID }
+public struct VaultCreated has copy, drop {
+    vault: ID,
+    pool: ID,
+    first_day: u64,
+    epoch_days: u64,
+    objection_ms: u64,
+    claim_ms: u64,
+    most_budget: u64,
+}
 public struct VaultFunded has copy, drop { vault: ID, amount: u64, funds: u64 }
-public struct BudgetChanged has copy, drop { vault: ID, most_budget: u64 }
+public struct BudgetChanged has copy, drop {
+    vault: ID,
+    most_budget: u64,
+    /// From when on it counts.
+    from_ms: u64,
+}
 public struct RootPublished has copy, drop {
     vault: ID,
     epoch: ID,
@@ -156,21 +170,31 @@ public struct RootPublished has copy, drop {
     leaves: u64,
     budget: u64,
     enclave: ID,
+    claimable_from_ms: u64,
+    claimable_until_ms: u64,
 }
 public struct EpochVoided has copy, drop {
+    vault: ID,
     epoch: ID,
+    number: u64,
     /// Who objected; none: the administrator.
     enclave: Option<ID>,
+    /// The objecting root, its total and leaves; the administrator's objection has none.
+    root: vector<u8>,
+    total_points: u64,
+    leaves: u64,
     returned: u64,
 }
 public struct RewardPaid has copy, drop {
+    vault: ID,
     epoch: ID,
+    number: u64,
     record: ID,
     beneficiary: address,
     points: u64,
     amount: u64,
 }
-public struct EpochClosed has copy, drop { epoch: ID, returned: u64 }
+public struct EpochClosed has copy, drop { vault: ID, epoch: ID, number: u64, returned: u64 }
 
 /// Makes a vault for a pool and shares it. Epoch 0 begins with the day after this one.
 public fun new_vault(
@@ -196,9 +220,17 @@ public fun new_vault(
         epoch_days,
         objection_ms,
         claim_ms,
-        most_budget,
+        most_budget: scheduled::fixed(most_budget),
     };
-    event::emit(VaultCreated { vault: object::id(&vault), pool: vault.pool });
+    event::emit(VaultCreated {
+        vault: object::id(&vault),
+        pool: vault.pool,
+        first_day: vault.first_day,
+        epoch_days,
+        objection_ms,
+        claim_ms,
+        most_budget,
+    });
     transfer::share_object(vault);
 }
 
@@ -211,11 +243,21 @@ public fun fund(vault: &mut Vault, payment: Coin<SUI>) {
     event::emit(VaultFunded { vault: object::id(vault), amount, funds: vault.funds.value() });
 }
 
-/// Sets the most that a root to come may reserve.
-public fun set_budget(vault: &mut Vault, pool: &Pool, cap: &AdminCap, most_budget: u64) {
+/// Sets the most that a root may reserve: a larger budget after the notice (`bounds::notice_ms`), in
+/// place of a change that is ahead; a smaller one at once.
+public fun set_budget(
+    vault: &mut Vault,
+    pool: &Pool,
+    cap: &AdminCap,
+    most_budget: u64,
+    clock: &Clock,
+) {
     vault.assert_admin(pool, cap);
-    vault.most_budget = most_budget;
-    event::emit(BudgetChanged { vault: object::id(vault), most_budget });
+    let now_ms = clock.timestamp_ms();
+    let from_ms = if (most_budget <= vault.most_budget.at(now_ms)) now_ms
+    else pool.effective_from_ms(clock);
+    let from_ms = vault.most_budget.schedule(most_budget, from_ms, now_ms);
+    event::emit(BudgetChanged { vault: object::id(vault), most_budget, from_ms });
 }
 
 /// Publishes an epoch's root, once the epoch is over, and reserves its budget. Anybody may bring
@@ -249,9 +291,8 @@ public fun publish_root(
     let end_ms = (first_day + vault.epoch_days) * bounds::day_ms();
     assert!(now_ms >= end_ms, ENotOver);
     assert!(now_ms < end_ms + bounds::root_age_ms(), ETooLate);
-    assert!(root.length() == DIGEST && total_points > 0 && budget > 0, EInvalidRoot);
-    sum_tree::depth(leaves);
-    assert!(budget <= vault.most_budget, EBudgetTooHigh);
+    said.assert_valid();
+    assert!(budget <= vault.most_budget.at(now_ms), EBudgetTooHigh);
     assert!(budget <= vault.funds.value(), EVaultShort);
     let key = EpochKey(number);
     assert!(!derived_object::exists(&vault.id, key), EAlreadyPublished);
@@ -283,12 +324,15 @@ public fun publish_root(
         leaves,
         budget,
         enclave: epoch.enclave,
+        claimable_from_ms,
+        claimable_until_ms: epoch.claimable_until_ms,
     });
     transfer::share_object(epoch);
 }
 
-/// Voids an epoch by another root of it, signed by another current enclave whose notice is over.
-/// Its budget returns to the vault; the epoch pays nothing.
+/// Voids an epoch, for good, by another root of it (or another total, or number of leaves), signed
+/// by another current enclave whose notice is over. Its budget returns to the vault; the epoch pays
+/// nothing. A differing budget alone is no objection: it is the vault's affair.
 public fun object_with_root(
     vault: &mut Vault,
     epoch: &mut Epoch,
@@ -314,8 +358,12 @@ public fun object_with_root(
     };
     vault.assert_signed(config, enclave, said, timestamp_ms, &signature, clock);
     assert!(object::id(enclave) != epoch.enclave, ESameEnclave);
-    assert!(said != published, ESameRoot);
-    vault.void(epoch, option::some(object::id(enclave)), clock);
+    said.assert_valid();
+    assert!(
+        root != published.root || total_points != published.total_points || leaves != published.leaves,
+        ESameRoot,
+    );
+    vault.void(epoch, option::some(object::id(enclave)), root, total_points, leaves, clock);
 }
 
 /// Voids an epoch by the administrator's objection.
@@ -328,7 +376,7 @@ public fun object_by_admin(
 ) {
     vault.assert_admin(pool, cap);
     vault.assert_own(epoch);
-    vault.void(epoch, option::none(), clock);
+    vault.void(epoch, option::none(), b"", 0, 0, clock);
 }
 
 /// Pays a record's reward to its beneficiary. Anybody may bring the proof (`sum_tree`).
@@ -366,7 +414,9 @@ public fun claim(
     dynamic_field::add(&mut epoch.id, ClaimKey(id), amount);
     let beneficiary = record.beneficiary(clock);
     event::emit(RewardPaid {
+        vault: epoch.vault,
         epoch: object::id(epoch),
+        number: epoch.number,
         record: id,
         beneficiary,
         points,
@@ -382,7 +432,12 @@ public fun close(vault: &mut Vault, epoch: &mut Epoch, clock: &Clock) {
     assert!(clock.timestamp_ms() >= epoch.claimable_until_ms, EStillOpen);
     epoch.state = CLOSED;
     let returned = vault.take_back(epoch);
-    event::emit(EpochClosed { epoch: object::id(epoch), returned });
+    event::emit(EpochClosed {
+        vault: epoch.vault,
+        epoch: object::id(epoch),
+        number: epoch.number,
+        returned,
+    });
 }
 
 /// Takes a vault of an earlier version over to this one, once its pool is. Anybody may.
@@ -441,12 +496,36 @@ fun said(epoch: &Epoch): EpochRoot {
     }
 }
 
-fun void(vault: &mut Vault, epoch: &mut Epoch, enclave: Option<ID>, clock: &Clock) {
+/// What a root has to be, whoever signed it.
+fun assert_valid(said: &EpochRoot) {
+    let is_complete = said.root.length() == DIGEST && said.total_points > 0 && said.budget > 0;
+    assert!(is_complete, EInvalidRoot);
+    sum_tree::depth(said.leaves);
+}
+
+fun void(
+    vault: &mut Vault,
+    epoch: &mut Epoch,
+    enclave: Option<ID>,
+    root: vector<u8>,
+    total_points: u64,
+    leaves: u64,
+    clock: &Clock,
+) {
     assert!(epoch.state == OPEN, ENotOpen);
     assert!(clock.timestamp_ms() < epoch.claimable_from_ms, EWindowClosed);
     epoch.state = VOID;
     let returned = vault.take_back(epoch);
-    event::emit(EpochVoided { epoch: object::id(epoch), enclave, returned });
+    event::emit(EpochVoided {
+        vault: epoch.vault,
+        epoch: object::id(epoch),
+        number: epoch.number,
+        enclave,
+        root,
+        total_points,
+        leaves,
+        returned,
+    });
 }
 
 fun take_back(vault: &mut Vault, epoch: &mut Epoch): u64 {

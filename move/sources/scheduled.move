@@ -35,20 +35,22 @@ public(package) fun settle<T: copy + drop + store>(scheduled: &mut Scheduled<T>,
     if (scheduled.is_due(now_ms)) scheduled.set(value);
 }
 
-/// Has the value change at `from_ms`, in place of a change that is ahead. The value that counts
-/// now cancels such a change.
+/// Has the value change at `from_ms`, at once if that is not ahead, in place of a change that is
+/// ahead. The value that counts now cancels such a change. Returns from when on the value counts.
 public(package) fun schedule<T: copy + drop + store>(
     scheduled: &mut Scheduled<T>,
     value: T,
     from_ms: u64,
     now_ms: u64,
-) {
+): u64 {
     scheduled.settle(now_ms);
-    if (value == scheduled.current) {
+    if (value == scheduled.current || from_ms <= now_ms) {
         scheduled.set(value);
+        now_ms
     } else {
         scheduled.next = option::some(value);
         scheduled.from_ms = from_ms;
+        from_ms
     }
 }
 

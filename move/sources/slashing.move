@@ -39,15 +39,15 @@ public struct Verdict has copy, drop {
     reporter: address,
 }
 
-/// Under which a record keeps what verdicts of a reason took on a day.
-public struct DayKey has copy, drop, store { reason: u16, day: u64 }
+/// Under which a record keeps what verdicts of a reason took on a day of a stake, which its time
+/// tells from the record's former ones.
+public struct DayKey has copy, drop, store { reason: u16, day: u64, staked_at_ms: u64 }
 
 /// What the record held at the day's first verdict of the reason, and what they took, in MIST.
 public struct Day has drop, store { base: u64, taken: u64 }
 
 /// Slashes by an enclave's verdict. Anybody may bring it; it counts once, for the configuration's
-/// evidence age, as long as the enclave is current. Verdicts of an enclave against a record are
-/// brought in the order of their nonces.
+/// evidence age, as long as the enclave is current, and in any order with others.
 public fun slash_with_evidence(
     pool: &Pool,
     treasury: &mut Treasury,
@@ -116,7 +116,7 @@ fun take_of_day(
     clock: &Clock,
 ): u64 {
     let balance = record.balance();
-    let key = DayKey { reason, day: evidence::today(clock) };
+    let key = DayKey { reason, day: evidence::today(clock), staked_at_ms: record.staked_at_ms() };
     let id = record.uid_mut();
     if (!dynamic_field::exists_(id, key)) {
         dynamic_field::add(id, key, Day { base: balance, taken: 0 });

@@ -18,10 +18,14 @@ public(package) fun add(spans: &mut vector<Span>, from_ms: u64, until_ms: u64) {
     spans.push_back(Span { from_ms, until_ms });
 }
 
-/// Ends the last of them now.
+/// Ends the last of them now. One that is empty then is dropped: it would only use up room.
 public(package) fun cut(spans: &mut vector<Span>, now_ms: u64) {
     let last = spans.length() - 1;
-    *&mut spans[last].until_ms = now_ms;
+    if (spans[last].from_ms >= now_ms) {
+        spans.pop_back();
+    } else {
+        *&mut spans[last].until_ms = now_ms;
+    }
 }
 
 /// Drops those that ended at or before a time.

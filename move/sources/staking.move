@@ -32,7 +32,7 @@ const ENotOwner: vector<u8> = b"Neither the staker nor the beneficiary, or not t
 #[error(code = 5)]
 const EStillLocked: vector<u8> = b"The unbonding time has not passed";
 #[error(code = 6)]
-const ENotUnbonding: vector<u8> = b"The stake was not asked back";
+const ENotUnbonding: vector<u8> = b"No unstake was requested";
 #[error(code = 7)]
 const ESettled: vector<u8> = b"The stake is already slashed or withdrawn";
 #[error(code = 8)]
@@ -52,7 +52,9 @@ const ENotNodeKey: vector<u8> = b"The sender is not the node key's account";
 #[error(code = 15)]
 const EEmptyCoin: vector<u8> = b"The coin holds nothing";
 #[error(code = 16)]
-const EInvalidBeneficiary: vector<u8> = b"The beneficiary is no account";
+const EInvalidBeneficiary: vector<u8> =
+    b"The beneficiary is 0x0, the pool or the record: no account";
+
 const ACTIVE: u8 = 0;
 const UNBONDING: u8 = 1;
 const SLASHED: u8 = 2;
@@ -142,12 +144,13 @@ public fun stake_for_node(
     assert!(node_key::is_valid(&node_key), EInvalidNodeKey);
     assert!(node_key::account(&node_key) == ctx.sender(), ENotNodeKey);
     assert!(!node_id.is_empty() && node_id.length() <= LONGEST_NODE_ID, EInvalidNodeId);
-    assert!(beneficiary != @0x0, EInvalidBeneficiary);
     assert!(payment.value() >= pool.minimum_for_new(clock), EBelowMinimumStake);
     let key = StakeKey(node_key);
     assert!(!derived_object::exists(pool.uid(), key), EAlreadyStaked);
+    let id = derived_object::claim(pool.uid_mut(), key);
+    assert_beneficiary(beneficiary, object::id(pool), id.to_inner());
     let record = StakeRecord {
-        id: derived_object::claim(pool.uid_mut(), key),
+        id,
         version: version::current(),
         pool: object::id(pool),
         staker: ctx.sender(),
@@ -274,7 +277,7 @@ public(package) fun request_unstake(
     let confirms = record.status == UNBONDING && by_beneficiary && !record.unbonding_by_beneficiary;
     assert!(record.status == ACTIVE || confirms, ENotActive);
     if (!confirms) {
-        let (unbonding_ms, _, _) = pool.rules();
+        let (unbonding_ms, _, _) = pool.rules(clock);
         record.status = UNBONDING;
         record.unbonding_until_ms = option::some(clock.timestamp_ms() + unbonding_ms);
         record.seal_token = option::none();
@@ -334,7 +337,7 @@ public(package) fun slash(
     if (amount > 0) evidence::mark_day(&mut record.id, clock);
     if (record.balance.value() == 0) record.end_unbonding(SLASHED);
 
-    let (_, _, reporter_share) = pool.rules();
+    let (_, _, reporter_share) = pool.rules(clock);
     let reward = if (reporter == @0x0) 0 else basis_points::share(amount, reporter_share);
     let reward_coins = taken.split(reward);
     treasury.deposit(taken);
@@ -374,21 +377,32 @@ public(package) fun uid(record: &StakeRecord): &UID { &record.id }
 
 public(package) fun uid_mut(record: &mut StakeRecord): &mut UID { &mut record.id }
 
+/// When the stake that the record holds, or held last, was made.
+public(package) fun staked_at_ms(record: &StakeRecord): u64 { record.staked_at_ms }
+
 public(package) fun maintenance_mut(record: &mut StakeRecord): &mut vector<Span> {
     &mut record.maintenance
 }
 
-/// Has another be the beneficiary after the notice. The one that is cancels by naming itself.
+/// Schedules another beneficiary after the notice. The one that is cancels by naming itself. Returns
+/// from when on it counts.
 public(package) fun change_beneficiary(
     record: &mut StakeRecord,
     beneficiary: address,
     clock: &Clock,
 ): u64 {
-    assert!(beneficiary != @0x0, EInvalidBeneficiary);
+    assert_beneficiary(beneficiary, record.pool, object::id(record));
     let now_ms = clock.timestamp_ms();
-    let from_ms = now_ms + bounds::notice_ms();
-    record.beneficiary.schedule(beneficiary, from_ms, now_ms);
-    from_ms
+    record.beneficiary.schedule(beneficiary, now_ms + bounds::notice_ms(), now_ms)
+}
+
+/// Coins that are transferred to an object's address are lost: it is neither of those that the
+/// staker may take for its own.
+fun assert_beneficiary(beneficiary: address, pool: ID, record: ID) {
+    assert!(
+        beneficiary != @0x0 && beneficiary != pool.to_address() && beneficiary != record.to_address(),
+        EInvalidBeneficiary,
+    );
 }
 
 fun end_unbonding(record: &mut StakeRecord, status: u8) {

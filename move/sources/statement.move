@@ -1,4 +1,4 @@
-/// What an enclave signs for these contracts, and whether it counts.
+/// Statements: messages that an enclave signs for these contracts, and their verification.
 module k3s_daas::statement;
 
 use k3s_daas::{enclave::{EnclaveConfig, Enclave}, node_key};
@@ -7,7 +7,7 @@ use sui::{bcs, clock::Clock};
 #[error(code = 0)]
 const ETooOld: vector<u8> = b"What the enclave signed is older than the configuration allows";
 #[error(code = 1)]
-const EFromFuture: vector<u8> = b"What the enclave signed is of a time to come";
+const EFromFuture: vector<u8> = b"What the enclave signed is of the future";
 #[error(code = 2)]
 const EInvalidSignature: vector<u8> = b"The signature is not the enclave's over this message";
 
@@ -29,7 +29,7 @@ public struct IntentMessage<T: copy + drop> has copy, drop {
 }
 
 /// The bytes that an enclave signs to say `data`.
-public fun message<T: copy + drop>(
+public(package) fun message<T: copy + drop>(
     enclave: &Enclave,
     intent: u8,
     nonce: u64,

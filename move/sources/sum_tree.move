@@ -34,7 +34,7 @@ const STEP: u64 = 40;
 const LARGEST: u64 = 18_446_744_073_709_551_615;
 
 /// The levels above the leaves.
-public fun depth(leaves: u64): u64 {
+public(package) fun depth(leaves: u64): u64 {
     assert!(leaves >= 1 && leaves <= MOST_LEAVES, EInvalidSize);
     let mut depth = 0;
     while ((1 << (depth as u8)) < leaves) depth = depth + 1;

@@ -31,18 +31,18 @@ fun rules_change_within_their_bounds() {
         assert_eq!(pool.minimum_for_standing(clock), value);
     });
     vector[bounds::unbonding_ms().least(), bounds::unbonding_ms().most()].do!(|value| {
-        administration::set_unbonding(pool, admin, value);
-        let (unbonding_ms, _, _) = pool.rules();
+        administration::set_unbonding(pool, admin, value, clock);
+        let (unbonding_ms, _, _) = pool.rules(clock);
         assert_eq!(unbonding_ms, value);
     });
     vector[bounds::seal_token_ms().least(), bounds::seal_token_ms().most()].do!(|value| {
         administration::set_seal_token_lifetime(pool, admin, value);
-        let (_, seal_token_ms, _) = pool.rules();
+        let (_, seal_token_ms, _) = pool.rules(clock);
         assert_eq!(seal_token_ms, value);
     });
     vector[0, bounds::reporter_basis_points().most()].do!(|value| {
-        administration::set_reporter_share(pool, admin, value);
-        let (_, _, reporter) = pool.rules();
+        administration::set_reporter_share(pool, admin, value, clock);
+        let (_, _, reporter) = pool.rules(clock);
         assert_eq!(reporter, value);
     });
     world.end();
@@ -67,16 +67,16 @@ fun a_minimum_above_its_bounds_is_refused() {
 #[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun stakes_cannot_be_locked_for_good() {
     let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_unbonding(pool, admin, bounds::unbonding_ms().most() + 1);
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_unbonding(pool, admin, bounds::unbonding_ms().most() + 1, clock);
     abort
 }
 
 #[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun unbonding_cannot_be_too_short_to_slash() {
     let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_unbonding(pool, admin, bounds::unbonding_ms().least() - 1);
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_unbonding(pool, admin, bounds::unbonding_ms().least() - 1, clock);
     abort
 }
 
@@ -91,8 +91,8 @@ fun a_token_for_ever_is_refused() {
 #[test, expected_failure(abort_code = pool::EOutOfBounds)]
 fun a_reporter_gets_no_more_than_a_half() {
     let mut world = world::begin();
-    let (pool, admin, _, _, _) = world.parts();
-    administration::set_reporter_share(pool, admin, 5_001);
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_reporter_share(pool, admin, 5_001, clock);
     abort
 }
 
@@ -325,15 +325,56 @@ fun evidence_is_a_digest() {
     abort
 }
 
+// --- rules after their notice ---
+
 #[test]
-fun a_longer_unbonding_time_does_not_hold_who_asked_before() {
+fun longer_unbonding_counts_after_its_notice() {
     let (mut world, mut record) = staked();
-    world.ask_back(&mut record);
-    let (pool, admin, _, _, _) = world.parts();
+    let (pool, admin, _, clock, _) = world.parts();
     let longest = bounds::unbonding_ms().most();
-    administration::set_unbonding(pool, admin, longest);
+    administration::set_unbonding(pool, admin, longest, clock);
+    // until then the former one counts
+    clock.increment_for_testing(bounds::notice_ms() - 1);
+    let (unbonding_ms, _, _) = pool.rules(clock);
+    assert_eq!(unbonding_ms, 7 * 86_400_000);
+    world.act_as(account(1));
+    world.ask_back(&mut record);
     world.wait(7 * 86_400_000);
+    let (pool, _, _, clock, _) = world.parts();
+    let (unbonding_ms, _, _) = pool.rules(clock);
+    assert_eq!(unbonding_ms, longest);
+    // who requested before is not held
+    world.act_as(account(1));
     assert_eq!(world.withdraw(&mut record), sui(5));
+    destroy(record);
+    world.end();
+}
+
+/// Nor does an administrator let an offender out sooner.
+#[test, expected_failure(abort_code = staking::EStillLocked)]
+fun shorter_unbonding_waits_for_its_notice() {
+    let (mut world, mut record) = staked();
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_unbonding(pool, admin, bounds::unbonding_ms().least(), clock);
+    world.act_as(account(1));
+    world.ask_back(&mut record);
+    world.wait(7 * 86_400_000 - 1);
+    world.withdraw(&mut record);
+    destroy(record);
+    abort
+}
+
+#[test]
+fun reporter_share_changes_after_its_notice() {
+    let (mut world, record) = staked();
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_reporter_share(pool, admin, 5_000, clock);
+    clock.increment_for_testing(bounds::notice_ms() - 1);
+    let (_, _, reporter) = pool.rules(clock);
+    assert_eq!(reporter, 1_000);
+    clock.increment_for_testing(1);
+    let (_, _, reporter) = pool.rules(clock);
+    assert_eq!(reporter, 5_000);
     destroy(record);
     world.end();
 }

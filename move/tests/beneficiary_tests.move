@@ -10,7 +10,7 @@ use k3s_daas::{
     world::{Self, World, account, key, name, sui}
 };
 use std::unit_test::{assert_eq, destroy};
-use sui::{coin::Coin, sui::SUI};
+use sui::{bcs, coin::Coin, event, sui::SUI};
 
 const OWNER: address = @0xC01D;
 const HEIR: address = @0xC02D;
@@ -170,9 +170,12 @@ fun another_beneficiary_is_paid_after_the_notice() {
 /// A thief of the beneficiary's key does not outrun an owner who looks once a day.
 #[test]
 fun former_beneficiary_is_paid_if_it_asks_in_time() {
-    let (mut world, mut record) = staked();
-    let (pool, admin, _, _, _) = world.parts();
-    k3s_daas::administration::set_unbonding(pool, admin, bounds::unbonding_ms().most());
+    let mut world = world::begin();
+    let (pool, admin, _, clock, _) = world.parts();
+    let longest = bounds::unbonding_ms().most();
+    k3s_daas::administration::set_unbonding(pool, admin, longest, clock);
+    world.act_as(account(1));
+    let mut record = world.stake_for(name(1), key(1), OWNER, sui(5));
     set(&mut world, &mut record, OWNER, HEIR);
     world.wait(DAY_MS - 1);
     world.act_as(account(1));
@@ -258,4 +261,56 @@ fun beneficiary_is_not_set_through_another_pool() {
     let (_, _, _, clock, ctx) = world.parts();
     beneficiary::set_beneficiary(&other, &mut record, HEIR, clock, ctx);
     abort
+}
+
+// --- addresses that are no account ---
+
+#[test, expected_failure(abort_code = staking::EInvalidBeneficiary)]
+fun record_is_not_its_own_beneficiary() {
+    let (mut world, mut record) = staked();
+    let itself = object::id(&record).to_address();
+    set(&mut world, &mut record, OWNER, itself);
+    abort
+}
+
+#[test, expected_failure(abort_code = staking::EInvalidBeneficiary)]
+fun pool_is_no_beneficiary() {
+    let (mut world, mut record) = staked();
+    let pool = object::id(world.pool()).to_address();
+    set(&mut world, &mut record, OWNER, pool);
+    abort
+}
+
+#[test, expected_failure(abort_code = staking::EInvalidBeneficiary)]
+fun stake_for_its_own_record_is_refused() {
+    let mut world = world::begin();
+    let itself = staking::record_address(object::id(world.pool()), key(1));
+    world.act_as(account(1));
+    destroy(world.stake_for(name(1), key(1), itself, sui(5)));
+    abort
+}
+
+#[test, expected_failure(abort_code = staking::EInvalidBeneficiary)]
+fun stake_for_its_pool_is_refused() {
+    let mut world = world::begin();
+    let pool = object::id(world.pool()).to_address();
+    world.act_as(account(1));
+    destroy(world.stake_for(name(1), key(1), pool, sui(5)));
+    abort
+}
+
+/// The event of a cancellation says that the former one counts from now on.
+#[test]
+fun cancelled_change_says_from_when_it_counts() {
+    let (mut world, mut record) = staked();
+    set(&mut world, &mut record, OWNER, HEIR);
+    world.wait(DAY_MS);
+    set(&mut world, &mut record, OWNER, OWNER);
+    let mut expected = bcs::to_bytes(&object::id(&record));
+    expected.append(bcs::to_bytes(&OWNER));
+    expected.append(bcs::to_bytes(&(world::now_ms() + DAY_MS)));
+    let events = event::events_by_type<beneficiary::BeneficiaryChanged>();
+    assert_eq!(bcs::to_bytes(&events[0]), expected);
+    destroy(record);
+    world.end();
 }

@@ -35,7 +35,7 @@ fun root_before_the_epochs_end_is_refused() {
 }
 
 #[test, expected_failure(abort_code = rewards::ENotOver)]
-fun root_of_an_epoch_to_come_is_refused() {
+fun root_of_a_future_epoch_is_refused() {
     let mut stage = rewards_stage::stage(0);
     let (world, config, first, _, vault) = stage.parts();
     publish(world, vault, config, first, 18_446_744_073_709_551_615, digest(4), 1, 1, 1);
@@ -105,8 +105,8 @@ fun budget_above_the_vaults_is_refused() {
 fun budget_above_the_funds_is_refused() {
     let mut stage = rewards_stage::stage(0);
     let (world, _, _, _, vault) = stage.parts();
-    let (pool, admin, _, _, _) = world.parts();
-    vault.set_budget(pool, admin, sui(20));
+    let (pool, admin, _, clock, _) = world.parts();
+    vault.set_budget(pool, admin, sui(20), clock);
     destroy(stage.publish_tree(digest(4), 1, 1, sui(10) + 1));
     stage.end();
     abort
@@ -175,13 +175,55 @@ fun differing_root_of_another_enclave_voids_the_epoch() {
 }
 
 #[test]
-fun differing_budget_of_another_enclave_voids_the_epoch() {
+fun differing_total_of_another_enclave_voids_the_epoch() {
     let mut stage = rewards_stage::stage(2);
     let mut epoch = stage.publish_tree(digest(4), 3, 2, sui(1));
-    stage.object(&mut epoch, digest(4), 3, sui(1) / 2);
+    stage.object(&mut epoch, digest(4), 4, sui(1));
     assert_eq!(stage.vault().funds(), sui(10));
     destroy(epoch);
     stage.end();
+}
+
+#[test]
+fun differing_leaves_of_another_enclave_void_the_epoch() {
+    let mut stage = rewards_stage::stage(2);
+    let mut epoch = stage.publish_tree(digest(4), 3, 1, sui(1));
+    // it says 2
+    stage.object(&mut epoch, digest(4), 3, sui(1));
+    assert_eq!(stage.vault().funds(), sui(10));
+    destroy(epoch);
+    stage.end();
+}
+
+#[test, expected_failure(abort_code = rewards::ESameRoot)]
+fun differing_budget_alone_is_no_objection() {
+    let mut stage = rewards_stage::stage(2);
+    let mut epoch = stage.publish_tree(digest(4), 3, 2, sui(1));
+    stage.object(&mut epoch, digest(4), 3, sui(1) / 2);
+    destroy(epoch);
+    stage.end();
+    abort
+}
+
+/// What could not be published voids nothing.
+#[test, expected_failure(abort_code = rewards::EInvalidRoot)]
+fun objection_without_points_is_refused() {
+    let mut stage = rewards_stage::stage(2);
+    let mut epoch = stage.publish_tree(digest(4), 3, 2, sui(1));
+    stage.object(&mut epoch, digest(5), 0, sui(1));
+    destroy(epoch);
+    stage.end();
+    abort
+}
+
+#[test, expected_failure(abort_code = rewards::EInvalidRoot)]
+fun objection_of_31_bytes_is_refused() {
+    let mut stage = rewards_stage::stage(2);
+    let mut epoch = stage.publish_tree(digest(4), 3, 2, sui(1));
+    stage.object(&mut epoch, vector::tabulate!(31, |_| 5), 3, sui(1));
+    destroy(epoch);
+    stage.end();
+    abort
 }
 
 #[test, expected_failure(abort_code = rewards::ENotOpen)]
@@ -366,6 +408,42 @@ fun unclaimed_coins_return_to_no_other_vault() {
 
 // --- vaults ---
 
+#[test, expected_failure(abort_code = rewards::EBudgetTooHigh)]
+fun larger_budget_waits_for_its_notice() {
+    let mut stage = rewards_stage::stage(1);
+    let (world, _, _, _, vault) = stage.parts();
+    let (pool, admin, _, clock, _) = world.parts();
+    vault.set_budget(pool, admin, sui(3), clock);
+    stage.world().wait(bounds::notice_ms() - 1);
+    destroy(stage.publish_tree(digest(4), 1, 1, sui(3)));
+    stage.end();
+    abort
+}
+
+#[test]
+fun larger_budget_counts_after_its_notice() {
+    let mut stage = rewards_stage::stage(1);
+    let (world, _, _, _, vault) = stage.parts();
+    let (pool, admin, _, clock, _) = world.parts();
+    vault.set_budget(pool, admin, sui(3), clock);
+    stage.world().wait(bounds::notice_ms());
+    destroy(stage.publish_tree(digest(4), 1, 1, sui(3)));
+    stage.end();
+}
+
+#[test, expected_failure(abort_code = rewards::EBudgetTooHigh)]
+fun smaller_budget_counts_at_once_and_cancels_a_rise() {
+    let mut stage = rewards_stage::stage(1);
+    let (world, _, _, _, vault) = stage.parts();
+    let (pool, admin, _, clock, _) = world.parts();
+    vault.set_budget(pool, admin, sui(3), clock);
+    vault.set_budget(pool, admin, sui(1), clock);
+    stage.world().wait(bounds::notice_ms());
+    destroy(stage.publish_tree(digest(4), 1, 1, sui(1) + 1));
+    stage.end();
+    abort
+}
+
 #[test, expected_failure(abort_code = rewards::EEmptyCoin)]
 fun nothing_is_no_funding() {
     let mut stage = rewards_stage::stage(0);
@@ -415,8 +493,8 @@ fun another_pools_administrator_sets_no_budget() {
     let mut stage = rewards_stage::stage(0);
     let (_pool, other_admin, _slasher) = stage.world().other();
     let (world, _, _, _, vault) = stage.parts();
-    let (pool, _, _, _, _) = world.parts();
-    vault.set_budget(pool, &other_admin, 1);
+    let (pool, _, _, clock, _) = world.parts();
+    vault.set_budget(pool, &other_admin, 1, clock);
     destroy(_pool);
     destroy(other_admin);
     destroy(_slasher);

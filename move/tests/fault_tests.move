@@ -153,10 +153,11 @@ fun an_administrator_takes_no_stake() {
 #[test]
 fun a_new_slasher_does_not_outrun_who_leaves() {
     let mut world = world::begin();
+    let (pool, admin, _, clock, _) = world.parts();
+    let longest = k3s_daas::bounds::unbonding_ms().most();
+    administration::set_unbonding(pool, admin, longest, clock);
     let mut record = world.stake(1, sui(5));
     let (pool, admin, _, clock, ctx) = world.parts();
-    let longest = k3s_daas::bounds::unbonding_ms().most();
-    administration::set_unbonding(pool, admin, longest);
     destroy(administration::new_slasher_cap(pool, admin, clock, ctx));
     // a day to notice
     world.wait(86_400_000 - 1);

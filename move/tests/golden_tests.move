@@ -23,6 +23,7 @@ use k3s_daas::{
     pool,
     releases::{Self, ReleaseRegistry},
     rewards::{Self, Vault, Epoch},
+    rewards_stage,
     rewards_world,
     shown::{Self, Ids},
     slashing,
@@ -295,6 +296,8 @@ fun releases_of_images() {
     registry.set_minimum(&cap, second, world::now_ms() + 2 * DAY_MS, clock);
     ids.emitted<releases::MinimumReleaseChanged>(goldens::releases_minimum_release_changed());
     ids.shows(&registry, goldens::releases_release_registry());
+    registry.lower_minimum(pool, admin, first);
+    ids.emitted<releases::MinimumReleaseLowered>(goldens::releases_minimum_release_lowered());
     clock.increment_for_testing(DAY_MS);
     registry.remove(&cap, first, clock);
     ids.emitted<releases::ReleaseRemoved>(goldens::releases_release_removed());
@@ -319,7 +322,7 @@ fun rewards_of_an_epoch() {
     vault.fund(world.coins(sui(5)));
     ids.emitted<rewards::VaultFunded>(goldens::rewards_vault_funded());
     let (pool, admin, _, clock, _) = world.parts();
-    vault.set_budget(pool, admin, sui(2));
+    vault.set_budget(pool, admin, sui(2), clock);
     ids.emitted<rewards::BudgetChanged>(goldens::rewards_budget_changed());
     ids.shows(&vault, goldens::rewards_vault());
 
@@ -357,21 +360,12 @@ fun rewards_of_an_epoch() {
 
 #[test]
 fun a_void_epoch() {
-    let mut world = world::begin();
-    let mut config = world.config();
-    let enclave = world.master(&mut config);
-    let mut vault = rewards_world::vault(&mut world);
-    world.open();
-    rewards_world::to_the_end_of(&mut world, 0);
-    rewards_world::publish(&mut world, &mut vault, &config, &enclave, 0, digest(4), 10, 2, sui(1));
-    world.act_as(world::admin_address());
-    let mut epoch = world.scenario().take_shared<Epoch>();
-    let (pool, admin, _, clock, _) = world.parts();
-    vault.object_by_admin(&mut epoch, pool, admin, clock);
-    ids().of(&epoch, 0xfb).emitted<rewards::EpochVoided>(goldens::rewards_epoch_voided());
+    let mut stage = rewards_stage::stage(2);
+    let mut epoch = stage.publish_tree(digest(5), 3, 2, sui(1));
+    stage.object(&mut epoch, digest(4), 10, sui(1));
+    let (_, _, _, second, vault) = stage.parts();
+    let ids = ids().of(&epoch, 0xfb).of(second, 0xbb).of(vault, 0xfa);
+    ids.emitted<rewards::EpochVoided>(goldens::rewards_epoch_voided());
     destroy(epoch);
-    destroy(vault);
-    destroy(enclave);
-    destroy(config);
-    world.end();
+    stage.end();
 }

@@ -130,7 +130,7 @@ fun step(
     } else if (call == 8 && world.stands(record)) {
         world.issue_token(record);
     } else {
-        let (unbonding_ms, _, _) = world.pool().rules();
+        let (unbonding_ms, _, _) = world.pool().rules(world.clock());
         *&mut books.until_ms[index] = world.clock().timestamp_ms() + unbonding_ms;
         world.ask_back(record);
         *&mut books.status[index] = UNBONDING;
@@ -153,7 +153,7 @@ fun punish(
         world.slash(record, share);
     } else {
         let (pool, treasury, _, clock, _) = world.slasher_parts();
-        let (_, _, reporter_share) = pool.rules();
+        let (_, _, reporter_share) = pool.rules(clock);
         let reward = record
             .slash(pool, treasury, taken, 7, b"", @0x5EE, clock)
             .destroy_for_testing();
@@ -179,9 +179,10 @@ fun change_rules(world: &mut World, random: &mut Random) {
         pool,
         admin,
         unbonding.least() + random.below(unbonding.most() - unbonding.least()),
+        clock,
     );
     let most = bounds::reporter_basis_points().most();
-    administration::set_reporter_share(pool, admin, random.below(most + 1));
+    administration::set_reporter_share(pool, admin, random.below(most + 1), clock);
 }
 
 fun deposit(books: &mut Books, index: u64, amount: u64) {

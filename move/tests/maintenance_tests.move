@@ -67,27 +67,67 @@ fun what_is_left_of_maintenance_is_not_used_up() {
     world.end();
 }
 
+/// Spans of a day each, the first from now on, the second in the window's middle. The third ends
+/// thirty days after the first one's end: with it the window that ends then holds two days.
+fun two_days_of_thirty(): (World, StakeRecord) {
+    let (mut world, mut record) = staked();
+    begin(&mut world, &mut record, DAY_MS);
+    world.wait(10 * DAY_MS);
+    begin(&mut world, &mut record, DAY_MS);
+    world.wait(10 * DAY_MS);
+    (world, record)
+}
+
+#[test]
+fun third_day_in_thirty_is_announced() {
+    let (mut world, mut record) = two_days_of_thirty();
+    begin(&mut world, &mut record, DAY_MS);
+    destroy(record);
+    world.end();
+}
+
 #[test, expected_failure(abort_code = maintenance::ETooMuch)]
 fun millisecond_more_in_thirty_days_is_refused() {
-    let (mut world, mut record) = staked();
-    begin(&mut world, &mut record, 3 * DAY_MS);
-    world.wait(29 * DAY_MS);
-    // thirty days before this span's end lie a millisecond within the first
-    begin(&mut world, &mut record, DAY_MS);
-    world.wait(DAY_MS);
-    begin(&mut world, &mut record, 2 * DAY_MS + 1);
+    let (mut world, mut record) = two_days_of_thirty();
+    begin(&mut world, &mut record, DAY_MS + 1);
     abort
 }
 
 /// Two windows side by side would let six days in a row through.
+#[test]
+fun window_goes_along_with_the_span() {
+    let (mut world, mut record) = staked();
+    world.wait(27 * DAY_MS);
+    begin(&mut world, &mut record, 3 * DAY_MS);
+    // thirty days later a millisecond more is free with each that passes
+    world.wait(30 * DAY_MS);
+    begin(&mut world, &mut record, 1);
+    destroy(record);
+    world.end();
+}
+
 #[test, expected_failure(abort_code = maintenance::ETooMuch)]
 fun windows_do_not_begin_anew() {
     let (mut world, mut record) = staked();
     world.wait(27 * DAY_MS);
     begin(&mut world, &mut record, 3 * DAY_MS);
-    world.wait(3 * DAY_MS);
-    begin(&mut world, &mut record, HOUR_MS);
+    // a millisecond too soon: all three days lie within the thirty that end with this span
+    world.wait(30 * DAY_MS - 1);
+    begin(&mut world, &mut record, 1);
     abort
+}
+
+/// Nobody bars a node from maintenance by spans that are worth nothing.
+#[test]
+fun empty_spans_are_not_kept() {
+    let (mut world, mut record) = staked();
+    17u64.do!(|_| {
+        begin(&mut world, &mut record, HOUR_MS);
+        end(&mut world, &mut record);
+    });
+    assert!(record.maintenance().is_empty());
+    destroy(record);
+    world.end();
 }
 
 #[test]

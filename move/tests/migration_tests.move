@@ -8,6 +8,7 @@ use k3s_daas::{
     enclave::{Self, EnclaveConfig, Enclave},
     k8s_gateway,
     pool,
+    releases::{Self, ReleaseRegistry},
     rewards::{Self, Vault, Epoch},
     rewards_world,
     signer,
@@ -264,6 +265,46 @@ fun directory_is_not_migrated_before_its_pool() {
     let (pool, _, _, _, _) = world.parts();
     pool.set_version_for_testing(earlier());
     directory.migrate(pool);
+    abort
+}
+
+#[test, expected_failure(abort_code = k8s_gateway::EWrongPool)]
+fun directory_is_not_migrated_through_another_pool() {
+    let mut world = world::begin();
+    let (pool, admin, _, _, ctx) = world.parts();
+    k8s_gateway::new_directory(pool, admin, ctx);
+    world.act_as(world::admin_address());
+    let mut directory = world.scenario().take_shared<k8s_gateway::MasterDirectory>();
+    directory.set_version_for_testing(earlier());
+    let (other, _admin, _slasher) = world.other();
+    directory.migrate(&other);
+    abort
+}
+
+fun registry_earlier(): (World, ReleaseRegistry) {
+    let mut world = world::begin();
+    let (pool, admin, _, _, ctx) = world.parts();
+    releases::new_registry(pool, admin, ctx);
+    world.act_as(world::admin_address());
+    let mut registry = world.scenario().take_shared<ReleaseRegistry>();
+    registry.set_version_for_testing(earlier());
+    (world, registry)
+}
+
+#[test, expected_failure(abort_code = pool::EWrongVersion)]
+fun registry_is_not_migrated_before_its_pool() {
+    let (mut world, mut registry) = registry_earlier();
+    let (pool, _, _, _, _) = world.parts();
+    pool.set_version_for_testing(earlier());
+    registry.migrate(pool);
+    abort
+}
+
+#[test, expected_failure(abort_code = releases::EWrongPool)]
+fun registry_is_not_migrated_through_another_pool() {
+    let (mut world, mut registry) = registry_earlier();
+    let (other, _admin, _slasher) = world.other();
+    registry.migrate(&other);
     abort
 }
 

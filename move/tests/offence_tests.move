@@ -3,13 +3,14 @@
 module k3s_daas::offence_tests;
 
 use k3s_daas::{
+    administration,
     offences,
     signer,
     slashing,
     staking,
     statement,
     verdicts,
-    world::{Self, digest, sui}
+    world::{Self, account, digest, sui}
 };
 use std::unit_test::{assert_eq, destroy};
 
@@ -97,6 +98,30 @@ fun next_day_has_a_cap_of_its_own() {
     let second = verdicts::claim().with_nonce(2).with_evidence(digest(2)).with_time(now_ms);
     verdicts::slash(&mut world, &config, &enclave, &mut record, second);
     assert_eq!(record.balance(), sui(5) * 81 / 100);
+    verdicts::discard(world, config, enclave, record);
+}
+
+/// A stake that is made anew on the same day is another one: little was in the former.
+#[test]
+fun new_stake_of_a_record_has_a_cap_of_its_own() {
+    let mut world = world::begin();
+    world.offence(1_000, 1_000);
+    let (pool, admin, _, clock, _) = world.parts();
+    administration::set_unbonding(pool, admin, 3_600_000, clock);
+    let mut config = world.config();
+    let enclave = world.master(&mut config);
+    let mut record = world.stake(1, sui(1));
+    verdicts::slash(&mut world, &config, &enclave, &mut record, verdicts::claim());
+    world.act_as(account(1));
+    world.ask_back(&mut record);
+    world.wait(3_600_000);
+    world.withdraw(&mut record);
+    world.restake(&mut record, sui(5));
+    let now_ms = world.clock().timestamp_ms();
+    assert_eq!(now_ms / 86_400_000, world::now_ms() / 86_400_000);
+    let second = verdicts::claim().with_nonce(2).with_evidence(digest(2)).with_time(now_ms);
+    verdicts::slash(&mut world, &config, &enclave, &mut record, second);
+    assert_eq!(record.balance(), sui(5) * 9 / 10);
     verdicts::discard(world, config, enclave, record);
 }
 

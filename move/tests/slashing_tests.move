@@ -52,18 +52,32 @@ fun an_unbonding_stake_is_slashed_by_evidence() {
     verdicts::discard(world, config, enclave, record);
 }
 
+/// Whoever brings the later verdict first does not make the earlier one void.
 #[test]
-fun nonces_rise_with_gaps() {
+fun verdicts_count_in_any_order() {
     let (mut world, config, enclave, mut record) = verdicts::staked_with(1_000, 10_000);
-    let first = verdicts::claim().with_nonce(5);
-    verdicts::slash(&mut world, &config, &enclave, &mut record, first);
-    let second = first.with_nonce(7).with_evidence(digest(1));
-    verdicts::slash(&mut world, &config, &enclave, &mut record, second);
+    let later = verdicts::claim().with_nonce(7);
+    verdicts::slash(&mut world, &config, &enclave, &mut record, later);
+    let earlier = later.with_nonce(6).with_evidence(digest(1));
+    verdicts::slash(&mut world, &config, &enclave, &mut record, earlier);
     assert_eq!(record.balance(), sui(5) * 81 / 100);
     verdicts::discard(world, config, enclave, record);
 }
 
-#[test, expected_failure(abort_code = evidence::ENonceNotHigher)]
+#[test, expected_failure(abort_code = evidence::ENonceUsed)]
+fun earlier_verdict_counts_once() {
+    let (mut world, config, enclave, mut record) = verdicts::staked_with(1_000, 10_000);
+    let earlier = verdicts::claim().with_nonce(6);
+    verdicts::slash(&mut world, &config, &enclave, &mut record, earlier);
+    let later = earlier.with_nonce(7).with_evidence(digest(1));
+    verdicts::slash(&mut world, &config, &enclave, &mut record, later);
+    // the nonce alone, as its evidence is another one
+    let again = earlier.with_evidence(digest(2));
+    verdicts::slash(&mut world, &config, &enclave, &mut record, again);
+    abort
+}
+
+#[test, expected_failure(abort_code = evidence::ENonceUsed)]
 fun a_replay_is_refused() {
     let (mut world, config, enclave, mut record) = verdicts::staked_with(1_000, 10_000);
     let claim = verdicts::claim();
@@ -73,10 +87,14 @@ fun a_replay_is_refused() {
     abort
 }
 
-#[test, expected_failure(abort_code = evidence::ENonceNotHigher)]
-fun nonces_begin_above_zero() {
-    let (mut world, config, enclave, mut record) = verdicts::staked();
-    verdicts::slash(&mut world, &config, &enclave, &mut record, verdicts::claim().with_nonce(0));
+#[test, expected_failure(abort_code = evidence::ENonceUsed)]
+fun nonce_zero_counts_once() {
+    let (mut world, config, enclave, mut record) = verdicts::staked_with(1_000, 10_000);
+    let claim = verdicts::claim().with_nonce(0);
+    verdicts::slash(&mut world, &config, &enclave, &mut record, claim);
+    assert_eq!(record.balance(), sui(5) * 9 / 10);
+    let again = claim.with_evidence(digest(1));
+    verdicts::slash(&mut world, &config, &enclave, &mut record, again);
     abort
 }
 
@@ -157,7 +175,7 @@ fun a_millisecond_later_it_is_too_old() {
 }
 
 #[test, expected_failure(abort_code = statement::EFromFuture)]
-fun a_verdict_of_a_time_to_come_is_refused() {
+fun verdict_of_the_future_is_refused() {
     let (mut world, config, enclave, mut record) = verdicts::staked();
     let claim = verdicts::claim().with_time(world::now_ms() + 10_001);
     verdicts::slash(&mut world, &config, &enclave, &mut record, claim);

@@ -271,8 +271,8 @@ public fun set_minimum_stake(stage: &mut Stage, value: u64) {
 
 public fun set_unbonding(stage: &mut Stage, value: u64) {
     stage.admin();
-    let (pool, admin, _, _, _) = stage.world.parts();
-    administration::set_unbonding(pool, admin, value);
+    let (pool, admin, _, clock, _) = stage.world.parts();
+    administration::set_unbonding(pool, admin, value, clock);
 }
 
 public fun set_seal_token_lifetime(stage: &mut Stage, value: u64) {
@@ -283,8 +283,8 @@ public fun set_seal_token_lifetime(stage: &mut Stage, value: u64) {
 
 public fun set_reporter_share(stage: &mut Stage, value: u64) {
     stage.admin();
-    let (pool, admin, _, _, _) = stage.world.parts();
-    administration::set_reporter_share(pool, admin, value);
+    let (pool, admin, _, clock, _) = stage.world.parts();
+    administration::set_reporter_share(pool, admin, value, clock);
 }
 
 public fun set_offence(stage: &mut Stage, reason: u64, share: u64, cap: u64, in_force: u64) {

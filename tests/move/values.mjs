@@ -91,9 +91,9 @@ const epochRoot = { root: ROOT, total_points: 10, leaves: 2, budget: 1_000_000_0
 const rules = {
   pool: POOL,
   minimum_stake: { current: 1_000_000_000, next: 2_000_000_000, from_ms: NOTICE_MS },
-  unbonding_ms: 604_800_000,
+  unbonding_ms: fixed(604_800_000),
   seal_token_ms: 2_592_000_000,
-  reporter_basis_points: 1_000,
+  reporter_basis_points: fixed(1_000),
 };
 
 const record = (change) => ({
@@ -125,9 +125,9 @@ const values = [
       version: 1,
       open: true,
       minimum_stake: fixed(1_000_000_000),
-      unbonding_ms: 604_800_000,
+      unbonding_ms: fixed(604_800_000),
       seal_token_ms: 2_592_000_000,
-      reporter_basis_points: 1_000,
+      reporter_basis_points: fixed(1_000),
       offences: [
         {
           reason: 7,
@@ -250,7 +250,17 @@ const values = [
   ],
   ["k8s_gateway::MasterInfo", null, master],
   ["k8s_gateway::DirectoryCreated", null, { directory: DIRECTORY, pool: POOL }],
-  ["k8s_gateway::MasterListed", null, { directory: DIRECTORY, enclave: ENCLAVE, url: URL }],
+  [
+    "k8s_gateway::MasterListed",
+    null,
+    {
+      directory: DIRECTORY,
+      enclave: ENCLAVE,
+      url: URL,
+      public_key: PUBLIC_KEY,
+      tls_key_sha256: TLS_KEY,
+    },
+  ],
   ["k8s_gateway::MasterRemoved", null, { directory: DIRECTORY, enclave: ENCLAVE }],
   [
     "enclave::EnclaveConfig",
@@ -365,7 +375,13 @@ const values = [
   [
     "releases::ReleaseApproved",
     null,
-    { registry: REGISTRY, version: first, manifest: MANIFEST },
+    {
+      registry: REGISTRY,
+      version: first,
+      images: released.images,
+      manifest: MANIFEST,
+      places: released.places,
+    },
   ],
   [
     "releases::ReleaseRevoked",
@@ -378,6 +394,7 @@ const values = [
     null,
     { registry: REGISTRY, minimum: second, gone_by_ms: STAKED_AT_MS + 2 * DAY_MS },
   ],
+  ["releases::MinimumReleaseLowered", null, { registry: REGISTRY, minimum: first }],
   ["administration::RulesChanged", null, rules],
   [
     "administration::TreasuryWithdrawn",
@@ -408,7 +425,7 @@ const values = [
       epoch_days: 7,
       objection_ms: DAY_MS,
       claim_ms: 90 * DAY_MS,
-      most_budget: 2_000_000_000,
+      most_budget: { current: 1_000_000_000, next: 2_000_000_000, from_ms: NOTICE_MS },
     },
   ],
   [
@@ -430,21 +447,62 @@ const values = [
       state: 0,
     },
   ],
-  ["rewards::VaultCreated", null, { vault: VAULT, pool: POOL }],
+  [
+    "rewards::VaultCreated",
+    null,
+    {
+      vault: VAULT,
+      pool: POOL,
+      first_day: DAY + 1,
+      epoch_days: 7,
+      objection_ms: DAY_MS,
+      claim_ms: 90 * DAY_MS,
+      most_budget: 1_000_000_000,
+    },
+  ],
   ["rewards::VaultFunded", null, { vault: VAULT, amount: 5_000_000_000, funds: 5_000_000_000 }],
-  ["rewards::BudgetChanged", null, { vault: VAULT, most_budget: 2_000_000_000 }],
+  ["rewards::BudgetChanged", null, { vault: VAULT, most_budget: 2_000_000_000, from_ms: NOTICE_MS }],
   [
     "rewards::RootPublished",
     null,
-    { vault: VAULT, epoch: EPOCH, number: 0, ...epochRoot, enclave: ENCLAVE },
+    {
+      vault: VAULT,
+      epoch: EPOCH,
+      number: 0,
+      ...epochRoot,
+      enclave: ENCLAVE,
+      claimable_from_ms: (DAY + 9) * DAY_MS,
+      claimable_until_ms: (DAY + 99) * DAY_MS,
+    },
   ],
-  ["rewards::EpochVoided", null, { epoch: EPOCH, enclave: null, returned: 1_000_000_000 }],
+  [
+    "rewards::EpochVoided",
+    null,
+    {
+      vault: VAULT,
+      epoch: EPOCH,
+      number: 0,
+      enclave: ENCLAVE,
+      root: ROOT,
+      total_points: 10,
+      leaves: 2,
+      returned: 1_000_000_000,
+    },
+  ],
   [
     "rewards::RewardPaid",
     null,
-    { epoch: EPOCH, record: RECORD, beneficiary: BENEFICIARY, points: 4, amount: 400_000_000 },
+    {
+      vault: VAULT,
+      epoch: EPOCH,
+      number: 0,
+      record: RECORD,
+      beneficiary: BENEFICIARY,
+      points: 4,
+      amount: 400_000_000,
+    },
   ],
-  ["rewards::EpochClosed", null, { epoch: EPOCH, returned: 600_000_000 }],
+  ["rewards::EpochClosed", null, { vault: VAULT, epoch: EPOCH, number: 0, returned: 600_000_000 }],
   [
     "authority::CapabilityIssued",
     null,
