@@ -10,7 +10,7 @@ use sui_sdk_types::{Address, StructTag};
 
 use super::{
     assert_admin, assert_own, assert_treasury, assert_version, authority, emit, object, require,
-    wrong,
+    staking, wrong,
 };
 use crate::execution::{Arg, Scope, Stop, Value};
 
@@ -36,7 +36,7 @@ macro_rules! events {
 }
 
 events! {
-    "administration" => RulesChanged { pool: Address, minimum_stake: Scheduled<u64>, unbonding_ms: u64, seal_token_ms: u64, reporter_basis_points: u64 }
+    "administration" => RulesChanged { pool: Address, minimum_stake: Scheduled<u64>, unbonding_ms: Scheduled<u64>, seal_token_ms: u64, reporter_basis_points: Scheduled<u64> }
     "administration" => OffenceChanged { pool: Address, reason: u16, basis_points: u64, daily_cap_basis_points: u64, in_force: bool, from_ms: u64 }
     "administration" => TreasuryWithdrawn { pool: Address, amount: u64, remaining: u64 }
     "beneficiary" => BeneficiaryChanged { record: Address, beneficiary: Address, from_ms: u64 }
@@ -88,38 +88,50 @@ pub(super) fn set_minimum_stake(
 }
 
 pub(super) fn set_unbonding(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
-    set_rules(scope, arguments, |pool, value| pool.unbonding_ms = value)
+    set_rules(scope, arguments, |pool, value, from_ms, now_ms| {
+        schedule(&mut pool.unbonding_ms, value, from_ms, now_ms);
+        (HOUR_MS..=14 * DAY_MS).contains(&value)
+    })
 }
 
 pub(super) fn set_seal_token_lifetime(
     scope: &mut Scope<'_, '_>,
     arguments: &mut [Arg],
 ) -> Result<(), Stop> {
-    set_rules(scope, arguments, |pool, value| pool.seal_token_ms = value)
+    let mut pool = admin(arguments, 1)?;
+    let [_, _, Arg::U64(value)] = &*arguments else {
+        return Err(wrong(2));
+    };
+    let allowed = (HOUR_MS..=365 * DAY_MS).contains(value);
+    require(allowed, &Abort::POOL_OUT_OF_BOUNDS)?;
+    pool.seal_token_ms = *value;
+    object(arguments, 0)?.write(&pool)?;
+    emit_rules(scope, &pool)
 }
 
 pub(super) fn set_reporter_share(
     scope: &mut Scope<'_, '_>,
     arguments: &mut [Arg],
 ) -> Result<(), Stop> {
-    set_rules(scope, arguments, |pool, value| {
-        pool.reporter_basis_points = value;
+    set_rules(scope, arguments, |pool, value, from_ms, now_ms| {
+        schedule(&mut pool.reporter_basis_points, value, from_ms, now_ms);
+        value <= 5_000
     })
 }
 
+/// Schedules a rule: `set` says whether the value lies within its bounds.
 fn set_rules(
     scope: &mut Scope<'_, '_>,
     arguments: &mut [Arg],
-    set: fn(&mut Pool, u64),
+    set: fn(&mut Pool, u64, u64, u64) -> bool,
 ) -> Result<(), Stop> {
     let mut pool = admin(arguments, 1)?;
-    let [_, _, Arg::U64(value)] = &*arguments else {
+    let clock: Clock = object(arguments, 3)?.read()?;
+    let [_, _, Arg::U64(value), _] = &*arguments else {
         return Err(wrong(2));
     };
-    set(&mut pool, *value);
-    let allowed = (HOUR_MS..=14 * DAY_MS).contains(&pool.unbonding_ms)
-        && (HOUR_MS..=365 * DAY_MS).contains(&pool.seal_token_ms)
-        && pool.reporter_basis_points <= 5_000;
+    let from_ms = authority::begins_ms(&pool, &clock);
+    let allowed = set(&mut pool, *value, from_ms, clock.timestamp_ms);
     require(allowed, &Abort::POOL_OUT_OF_BOUNDS)?;
     object(arguments, 0)?.write(&pool)?;
     emit_rules(scope, &pool)
@@ -165,7 +177,7 @@ pub(super) fn set_offence(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
         daily_cap_basis_points: *daily_cap_basis_points,
         in_force: *in_force,
     };
-    let from_ms = authority::begins_ms(&pool, &clock);
+    let mut from_ms = authority::begins_ms(&pool, &clock);
     let known = pool
         .offences
         .iter()
@@ -185,11 +197,7 @@ pub(super) fn set_offence(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
     }
     let mut offences = pool.offences.iter_mut();
     if let Some(offence) = offences.find(|offence| offence.reason == *reason) {
-        if from_ms <= clock.timestamp_ms {
-            offence.penalty = Scheduled::fixed(penalty);
-        } else {
-            schedule(&mut offence.penalty, penalty, from_ms, clock.timestamp_ms);
-        }
+        from_ms = schedule(&mut offence.penalty, penalty, from_ms, clock.timestamp_ms);
     }
     let event = OffenceChanged {
         pool: pool.id,
@@ -250,9 +258,9 @@ pub(super) fn set_beneficiary(
         record.beneficiary.at(now_ms) == scope.sender(),
         &Abort::BENEFICIARY_NOT_BENEFICIARY,
     )?;
-    require(beneficiary != Address::ZERO, &Abort::INVALID_BENEFICIARY)?;
+    staking::assert_beneficiary(beneficiary, record.pool, record.id)?;
     let from_ms = now_ms + abi::authority::NOTICE_MS;
-    schedule(&mut record.beneficiary, beneficiary, from_ms, now_ms);
+    let from_ms = schedule(&mut record.beneficiary, beneficiary, from_ms, now_ms);
     object(arguments, 1)?.write(&record)?;
     emit(
         scope,
@@ -271,18 +279,20 @@ fn settle<T: Copy>(scheduled: &mut Scheduled<T>, now_ms: u64) {
     }
 }
 
-/// `scheduled::schedule`.
+/// `scheduled::schedule`: from when on the value counts.
 fn schedule<T: Copy + PartialEq>(
     scheduled: &mut Scheduled<T>,
     value: T,
     from_ms: u64,
     now_ms: u64,
-) {
+) -> u64 {
     settle(scheduled, now_ms);
-    if value == scheduled.current {
+    if value == scheduled.current || from_ms <= now_ms {
         *scheduled = Scheduled::fixed(value);
+        now_ms
     } else {
         scheduled.next = Some(value);
         scheduled.from_ms = from_ms;
+        from_ms
     }
 }

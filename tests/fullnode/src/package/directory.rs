@@ -40,6 +40,8 @@ pub(super) fn list_master(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
         directory: directory.id,
         enclave: enclave.id,
         url: url.clone(),
+        public_key: enclave.public_key.clone(),
+        tls_key_sha256: enclave.tls_key_sha256.clone(),
     };
     directory.masters.push(MasterInfo {
         url: url.clone(),

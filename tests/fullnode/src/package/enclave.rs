@@ -7,8 +7,14 @@ use chain::abi::{
     EnclaveRetired, MoveType, Pool, RegistrarCap,
 };
 
-use super::{assert_admin, assert_current, authority, emit, object, require, staking, wrong};
+use super::{
+    assert_admin, assert_current, assert_version, authority, emit, object, require, staking, wrong,
+};
 use crate::execution::{Arg, Place, Scope, Stop, Value};
+
+/// How long after its registration a key counts, once the pool is open
+/// (`bounds::registration_ms`).
+const REGISTRATION_MS: u64 = 24 * 60 * 60 * 1000;
 
 pub(super) fn update_pcrs(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
     let mut config: EnclaveConfig = object(arguments, 0)?.read()?;
@@ -111,9 +117,11 @@ pub(super) fn register_by_capability(
     arguments: &mut [Arg],
 ) -> Result<(), Stop> {
     let config: EnclaveConfig = object(arguments, 0)?.read()?;
-    let cap: RegistrarCap = object(arguments, 1)?.read()?;
-    let clock: Clock = object(arguments, 5)?.read()?;
+    let pool: Pool = object(arguments, 1)?.read()?;
+    let cap: RegistrarCap = object(arguments, 2)?.read()?;
+    let clock: Clock = object(arguments, 6)?.read()?;
     let [
+        _,
         _,
         _,
         Arg::Bytes(public_key),
@@ -122,15 +130,19 @@ pub(super) fn register_by_capability(
         _,
     ] = &*arguments
     else {
-        return Err(wrong(2));
+        return Err(wrong(3));
     };
+    assert_version(&pool)?;
     assert_current(config.version)?;
+    require(config.pool == pool.id, &Abort::ENCLAVE_WRONG_POOL)?;
     require(cap.config == config.id, &Abort::ENCLAVE_WRONG_CONFIG)?;
+    let listed_from_ms = authority::effective_from_ms(scope, config.id, cap.id)?;
+    let delay_ms = if pool.open { REGISTRATION_MS } else { 0 };
+    let effective_from_ms = listed_from_ms.max(clock.timestamp_ms + delay_ms);
     require(
         evidence.len() == DIGEST_LENGTH,
         &Abort::ENCLAVE_INVALID_EVIDENCE,
     )?;
-    let effective_from_ms = authority::effective_from_ms(scope, config.id, cap.id)?;
     require(
         staking::key_is_valid(public_key),
         &Abort::ENCLAVE_INVALID_PUBLIC_KEY,
@@ -160,8 +172,10 @@ pub(super) fn register_by_capability(
             enclave: id,
             config_version: enclave.config_version,
             public_key: enclave.public_key.clone(),
-            registrar: Some(cap.id),
+            tls_key_sha256: enclave.tls_key_sha256.clone(),
+            registrar: cap.id,
             evidence: enclave.evidence.clone(),
+            effective_from_ms,
         },
     )?;
     let value = Value::new(Enclave::tag(scope.package()), false, &enclave)?;
@@ -203,6 +217,11 @@ fn emit_change(scope: &mut Scope<'_, '_>, config: &EnclaveConfig) -> Result<(), 
             pool: config.pool,
             config_version: config.config_version,
             minimum_config_version: config.minimum_config_version,
+            pcr0: config.pcr0.clone(),
+            pcr1: config.pcr1.clone(),
+            pcr2: config.pcr2.clone(),
+            document_age_ms: config.document_age_ms,
+            evidence_age_ms: config.evidence_age_ms,
             effective_from_ms: config.effective_from_ms,
         },
     )

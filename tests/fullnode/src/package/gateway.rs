@@ -134,7 +134,11 @@ fn start_unbonding(
     )?;
     if !confirms {
         record.status = status::UNBONDING;
-        record.unbonding_until_ms = Some(clock.timestamp_ms.saturating_add(pool.unbonding_ms));
+        record.unbonding_until_ms = Some(
+            clock
+                .timestamp_ms
+                .saturating_add(pool.unbonding_ms.at(clock.timestamp_ms)),
+        );
         record.seal_token = None;
     }
     record.unbonding_by_beneficiary = by_beneficiary;

@@ -101,8 +101,10 @@ pub(super) fn end_maintenance(
         is_running(&record.maintenance, at_ms),
         &Abort::MAINTENANCE_NOT_IN_MAINTENANCE,
     )?;
+    // a span that is empty is not kept
+    record.maintenance.pop_if(|last| last.from_ms >= at_ms);
     if let Some(last) = record.maintenance.last_mut() {
-        last.until_ms = at_ms;
+        last.until_ms = last.until_ms.min(at_ms);
     }
     object(arguments, 1)?.write(&record)?;
     emit(

@@ -6,9 +6,9 @@ use chain::abi::releases::{
     MOST_MEASUREMENTS, MOST_PHASES, MOST_PLACES, MOST_RELEASES,
 };
 use chain::abi::{
-    AdminCap, Clock, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged, MoveType,
-    PhasePcr, Pool, Release, ReleaseApproved, ReleaseCap, ReleaseRegistry, ReleaseRemoved,
-    ReleaseRevoked, ReleaseVersion,
+    AdminCap, ApprovedKey, Clock, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged,
+    MoveType, PhasePcr, Pool, Release, ReleaseApproved, ReleaseCap, ReleaseRegistry,
+    ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
 };
 use sui_sdk_types::TypeTag;
 
@@ -17,6 +17,8 @@ use super::{
 };
 use crate::execution::{Arg, Scope, Stop, Value};
 
+/// How far ahead a higher minimum's deadline is at the least (`bounds::release_notice_ms`).
+const NOTICE_MS: u64 = 24 * 60 * 60 * 1000;
 /// The length of a SHA-256 digest.
 const DIGEST_LENGTH: usize = 32;
 
@@ -48,17 +50,17 @@ pub(super) fn approve(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Resul
     assert_digest(&manifest)?;
     assert_places(&places)?;
     require(
-        find(&registry, version).is_none(),
-        &Abort::RELEASES_ALREADY_APPROVED,
-    )?;
-    require(
         version >= registry.minimum,
         &Abort::RELEASES_VERSION_NOT_AHEAD,
     )?;
+    let approved = ApprovedKey(version);
+    let known: Option<bool> = field(scope, registry.id, &approved, TypeTag::Bool)?;
+    require(known.is_none(), &Abort::RELEASES_ALREADY_APPROVED)?;
     require(
         registry.releases.len() < MOST_RELEASES,
         &Abort::RELEASES_TOO_MANY_RELEASES,
     )?;
+    set_field(scope, registry.id, &approved, TypeTag::Bool, true)?;
     for value in images.iter().flat_map(|image| &image.pcr11) {
         let key = MeasurementKey(value.digest.clone());
         let package = scope.package();
@@ -69,9 +71,9 @@ pub(super) fn approve(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Resul
     }
     registry.releases.push(Release {
         version,
-        images,
+        images: images.clone(),
         manifest: manifest.clone(),
-        places,
+        places: places.clone(),
         approved_at_ms: clock.timestamp_ms,
         revoked_at_ms: None,
         gone_by_ms: None,
@@ -82,7 +84,9 @@ pub(super) fn approve(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Resul
         &ReleaseApproved {
             registry: registry.id,
             version,
+            images,
             manifest,
+            places,
         },
     )
 }
@@ -117,6 +121,10 @@ pub(super) fn set_minimum(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> R
     let (mut registry, minimum) = opened(scope, arguments)?;
     let clock: Clock = object(arguments, 4)?.read()?;
     let gone_by_ms = deadline(arguments, &clock)?;
+    require(
+        gone_by_ms >= clock.timestamp_ms + NOTICE_MS,
+        &Abort::RELEASES_DEADLINE_TOO_SOON,
+    )?;
     let mut releases = registry.releases.iter();
     let stays = releases.any(|release| release.version == minimum && release.gone_by_ms.is_none());
     require(
@@ -148,10 +156,7 @@ pub(super) fn remove(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result
         let deadline = release.gone_by_ms;
         deadline.is_some_and(|deadline| clock.timestamp_ms >= deadline)
     });
-    require(
-        version < registry.minimum && gone,
-        &Abort::RELEASES_STILL_TRUSTED,
-    )?;
+    require(gone, &Abort::RELEASES_STILL_TRUSTED)?;
     registry.releases.remove(index);
     object(arguments, 0)?.write(&registry)?;
     emit(

@@ -146,13 +146,10 @@ fn count_nonce(
     enclave: Address,
     nonce: u64,
 ) -> Result<(), Stop> {
-    let key = NonceKey(enclave);
-    let last: Option<u64> = field(scope, record, &key, TypeTag::U64)?;
-    require(
-        nonce > last.unwrap_or_default(),
-        &Abort::EVIDENCE_NONCE_NOT_HIGHER,
-    )?;
-    set_field(scope, record, &key, TypeTag::U64, nonce)
+    let key = NonceKey { enclave, nonce };
+    let used: Option<bool> = field(scope, record, &key, TypeTag::Bool)?;
+    require(used.is_none(), &Abort::EVIDENCE_NONCE_USED)?;
+    set_field(scope, record, &key, TypeTag::Bool, true)
 }
 
 /// `pool.penalty(reason, clock)` and `take_of_day(…)`: what a verdict takes, no more than is left of
@@ -173,6 +170,7 @@ fn take_of_day(
     let key = DayKey {
         reason,
         day: today(clock),
+        staked_at_ms: record.staked_at_ms,
     };
     let scope_package = scope.package();
     let tag = || {
@@ -253,7 +251,7 @@ fn apply(
     let reward = if slash.reporter == Address::ZERO {
         0
     } else {
-        share(amount, pool.reporter_basis_points)?
+        share(amount, pool.reporter_basis_points.at(clock.timestamp_ms))?
     };
     treasury.balance += amount - reward;
     emit(

@@ -46,13 +46,13 @@ pub(super) fn stake_for_node(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -
         (1..=LONGEST_NODE_ID).contains(&node_id.len()),
         &Abort::INVALID_NODE_ID,
     )?;
-    require(*beneficiary != Address::ZERO, &Abort::INVALID_BENEFICIARY)?;
     require(
         coin.balance >= pool.minimum_for_new(clock.timestamp_ms),
         &Abort::BELOW_MINIMUM_STAKE,
     )?;
     let id = abi::record_id(scope.package(), pool.id, node_key);
     require(scope.claim(id), &Abort::ALREADY_STAKED)?;
+    assert_beneficiary(*beneficiary, pool.id, id)?;
     let record = StakeRecord {
         id,
         version: abi::VERSION,
@@ -183,4 +183,16 @@ pub(super) fn pay(scope: &mut Scope<'_, '_>, amount: u64, account: Address) -> R
     let coin = Value::new(StructTag::gas_coin(), true, &coin)?;
     scope.made.placed.push((coin, Place::Account(account)));
     Ok(())
+}
+
+/// `staking::assert_beneficiary`.
+pub(super) fn assert_beneficiary(
+    beneficiary: Address,
+    pool: Address,
+    record: Address,
+) -> Result<(), Stop> {
+    require(
+        ![Address::ZERO, pool, record].contains(&beneficiary),
+        &Abort::INVALID_BENEFICIARY,
+    )
 }

@@ -219,6 +219,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         name: function::REGISTER_BY_CAPABILITY,
         parameters: &[
             Write(Kind::EnclaveConfig),
+            Read(Kind::Pool),
             Read(Kind::RegistrarCap),
             Bytes,
             Bytes,
@@ -368,7 +369,12 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         module: abi::ADMINISTRATION,
         name: "set_unbonding",
-        parameters: &[Write(Kind::Pool), Read(Kind::AdminCap), U64],
+        parameters: &[
+            Write(Kind::Pool),
+            Read(Kind::AdminCap),
+            U64,
+            Read(Kind::Clock),
+        ],
         body: administration::set_unbonding,
     },
     Function {
@@ -380,7 +386,12 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         module: abi::ADMINISTRATION,
         name: "set_reporter_share",
-        parameters: &[Write(Kind::Pool), Read(Kind::AdminCap), U64],
+        parameters: &[
+            Write(Kind::Pool),
+            Read(Kind::AdminCap),
+            U64,
+            Read(Kind::Clock),
+        ],
         body: administration::set_reporter_share,
     },
     Function {

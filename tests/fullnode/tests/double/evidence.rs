@@ -212,7 +212,7 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
     let first = court.charge(100, 5);
     assert_eq!(refusal(&court.bring(&first).await), None);
     let replayed = court.bring(&first).await;
-    assert_eq!(refusal(&replayed), because("evidence", "ENonceNotHigher"));
+    assert_eq!(refusal(&replayed), because("evidence", "ENonceUsed"));
     let mut same_evidence = court.charge(100, 6);
     same_evidence.message.data.evidence = first.message.data.evidence.clone();
     assert_eq!(

@@ -34,7 +34,7 @@ aborts! {
     NOT_ACTIVE = STAKING, 3, "ENotActive", "The stake is not active";
     NOT_OWNER = STAKING, 4, "ENotOwner", "Neither the staker nor the beneficiary, or not the one that may";
     STILL_LOCKED = STAKING, 5, "EStillLocked", "The unbonding time has not passed";
-    NOT_UNBONDING = STAKING, 6, "ENotUnbonding", "The stake was not asked back";
+    NOT_UNBONDING = STAKING, 6, "ENotUnbonding", "No unstake was requested";
     SETTLED = STAKING, 7, "ESettled", "The stake is already slashed or withdrawn";
     INVALID_BASIS_POINTS = STAKING, 8, "EInvalidBasisPoints", "Basis points go from 1 to 10000";
     INVALID_NODE_KEY = STAKING, 9, "EInvalidNodeKey", "The node key is not a flag byte and a public key";
@@ -44,7 +44,7 @@ aborts! {
     INVALID_EVIDENCE = STAKING, 13, "EInvalidEvidence", "The evidence is neither empty nor a digest of 32 bytes";
     NOT_NODE_KEY = STAKING, 14, "ENotNodeKey", "The sender is not the node key's account";
     EMPTY_COIN = STAKING, 15, "EEmptyCoin", "The coin holds nothing";
-    INVALID_BENEFICIARY = STAKING, 16, "EInvalidBeneficiary", "The beneficiary is no account";
+    INVALID_BENEFICIARY = STAKING, 16, "EInvalidBeneficiary", "The beneficiary is 0x0, the pool or the record: no account";
     NOT_STAKER = GATEWAY, 0, "ENotStaker", "Only the staker may take the seal token";
     RECORD_NOT_ACTIVE = GATEWAY, 1, "ERecordNotActive", "The stake is not active";
     WRONG_RECORD = GATEWAY, 2, "EWrongRecord", "The seal token names another record";
@@ -65,7 +65,7 @@ aborts! {
     ENCLAVE_INVALID_PCRS = "enclave", 3, "EInvalidPcrs", "Each of PCR 0, 1 and 2 is a digest of 48 bytes";
     ENCLAVE_WRONG_PCRS = "enclave", 4, "EWrongPcrs", "The document's PCRs are not the configuration's";
     ENCLAVE_DOCUMENT_TOO_OLD = "enclave", 5, "EDocumentTooOld", "The attestation document is older than the configuration allows";
-    ENCLAVE_DOCUMENT_FROM_FUTURE = "enclave", 6, "EDocumentFromFuture", "The attestation document is of a time to come";
+    ENCLAVE_DOCUMENT_FROM_FUTURE = "enclave", 6, "EDocumentFromFuture", "The attestation document is of the future";
     ENCLAVE_INVALID_PUBLIC_KEY = "enclave", 7, "EInvalidPublicKey", "The public key is not a flag byte and a key";
     ENCLAVE_INVALID_TLS_KEY_DIGEST = "enclave", 8, "EInvalidTlsKeyDigest", "The digest of the TLS key is not 32 bytes";
     ENCLAVE_RETIRED = "enclave", 9, "ERetired", "The enclave is retired";
@@ -75,7 +75,7 @@ aborts! {
     ENCLAVE_INVALID_EVIDENCE = "enclave", 13, "EInvalidEvidence", "The evidence's digest is not 32 bytes";
     ENCLAVE_NO_SUCCESSOR = "enclave", 14, "ENoSuccessor", "No key of that version is effective: until then the former ones stay";
     EVIDENCE_USED = "evidence", 0, "EEvidenceUsed", "This evidence was already counted against this record";
-    EVIDENCE_NONCE_NOT_HIGHER = "evidence", 1, "ENonceNotHigher", "The nonce is not higher than the enclave's last against this record: a replay";
+    EVIDENCE_NONCE_USED = "evidence", 1, "ENonceUsed", "The enclave's verdict of this nonce was counted against this record: a replay";
     MAINTENANCE_IN_MAINTENANCE = "maintenance", 0, "EInMaintenance", "The node is in maintenance already: end it first";
     MAINTENANCE_NOT_IN_MAINTENANCE = "maintenance", 1, "ENotInMaintenance", "The node is not in maintenance";
     MAINTENANCE_NOT_AHEAD = "maintenance", 2, "ENotAhead", "Maintenance ends later than now, and within three days";
@@ -100,16 +100,18 @@ aborts! {
     RELEASES_ALREADY_APPROVED = "releases", 4, "EAlreadyApproved", "This version was approved before";
     RELEASES_UNKNOWN_RELEASE = "releases", 5, "EUnknownRelease", "No release has this version";
     RELEASES_ALREADY_REVOKED = "releases", 6, "EAlreadyRevoked", "The release is revoked already, by no later a deadline";
-    RELEASES_VERSION_NOT_AHEAD = "releases", 7, "EVersionNotAhead", "The minimum version only rises, and to a release that counts";
-    RELEASES_TOO_MANY_RELEASES = "releases", 8, "ETooManyReleases", "The registry is full: 32 releases; remove some that do not count";
-    RELEASES_STILL_TRUSTED = "releases", 9, "EStillTrusted", "The release still counts, or is not below the minimum";
+    RELEASES_VERSION_NOT_AHEAD = "releases", 7, "EVersionNotAhead", "The version is below the minimum; or the minimum would not rise to a release that counts";
+    RELEASES_TOO_MANY_RELEASES = "releases", 8, "ETooManyReleases", "The registry is full: 32 releases; remove some whose deadline is over";
+    RELEASES_STILL_TRUSTED = "releases", 9, "EStillTrusted", "The release still counts";
     RELEASES_TOO_MANY_MEASUREMENTS = "releases", 10, "ETooManyMeasurements", "More than 4 launch measurements of an image";
     RELEASES_INVALID_IMAGES = "releases", 11, "EInvalidImages", "A release has 1 to 8 images, each of another kind";
     RELEASES_INVALID_NAME = "releases", 12, "EInvalidName", "Target, architecture or phases are longer than allowed, or empty";
     RELEASES_INVALID_PHASES = "releases", 13, "EInvalidPhases", "An image has 1 to 4 values of PCR 11, the first of the boot stub, each of other phases";
     RELEASES_MEASUREMENT_USED = "releases", 14, "EMeasurementUsed", "This value of PCR 11 was approved before";
-    RELEASES_INVALID_PLACES = "releases", 15, "EInvalidPlaces", "A release has at most 4 places, https, of at most 256 bytes";
+    RELEASES_INVALID_PLACES = "releases", 15, "EInvalidPlaces", "A release has at most 4 URLs, https, of at most 256 bytes";
     RELEASES_DEADLINE_TOO_FAR = "releases", 16, "EDeadlineTooFar", "The deadline is more than 90 days ahead";
+    RELEASES_DEADLINE_TOO_SOON = "releases", 17, "EDeadlineTooSoon", "A higher minimum's deadline is at least a day ahead";
+    RELEASES_NOT_LOWER = "releases", 18, "ENotLower", "The administrator only lowers the minimum";
     REWARDS_WRONG_POOL = "rewards", 0, "EWrongPool", "The object belongs to another pool";
     REWARDS_WRONG_VAULT = "rewards", 1, "EWrongVault", "The epoch belongs to another vault";
     REWARDS_OUT_OF_BOUNDS = "rewards", 2, "EOutOfBounds", "The value lies outside the published bounds";
@@ -123,7 +125,7 @@ aborts! {
     REWARDS_WINDOW_OPEN = "rewards", 10, "EWindowOpen", "Objections are still possible";
     REWARDS_WINDOW_CLOSED = "rewards", 11, "EWindowClosed", "Objections are not possible any more";
     REWARDS_SAME_ENCLAVE = "rewards", 12, "ESameEnclave", "An enclave does not object to its own root";
-    REWARDS_SAME_ROOT = "rewards", 13, "ESameRoot", "The root is the published one";
+    REWARDS_SAME_ROOT = "rewards", 13, "ESameRoot", "Root, total and number of leaves are the published ones";
     REWARDS_NOT_OPEN = "rewards", 14, "ENotOpen", "The epoch is void or closed";
     REWARDS_DEADLINE_PASSED = "rewards", 15, "EDeadlinePassed", "The time to claim is over";
     REWARDS_ALREADY_CLAIMED = "rewards", 16, "EAlreadyClaimed", "The record's reward of this epoch is paid already";
@@ -134,7 +136,7 @@ aborts! {
     SLASHING_NO_EVIDENCE = "slashing", 1, "ENoEvidence", "A verdict names the digest of its evidence, 32 bytes";
     SLASHING_DAILY_CAP = "slashing", 2, "EDailyCap", "The offence's daily cap of this record is used up";
     STATEMENT_TOO_OLD = "statement", 0, "ETooOld", "What the enclave signed is older than the configuration allows";
-    STATEMENT_FROM_FUTURE = "statement", 1, "EFromFuture", "What the enclave signed is of a time to come";
+    STATEMENT_FROM_FUTURE = "statement", 1, "EFromFuture", "What the enclave signed is of the future";
     STATEMENT_INVALID_SIGNATURE = "statement", 2, "EInvalidSignature", "The signature is not the enclave's over this message";
     SUM_TREE_INVALID_SIZE = "sum_tree", 0, "EInvalidSize", "A tree has 1 to 1048576 leaves";
     SUM_TREE_WRONG_LENGTH = "sum_tree", 1, "EWrongLength", "The proof is not 40 bytes for each level of the tree";

@@ -55,6 +55,8 @@ pub struct DayKey {
     pub reason: u16,
     /// The day (UTC), since the Unix epoch.
     pub day: u64,
+    /// When the stake was made, in milliseconds since the Unix epoch.
+    pub staked_at_ms: u64,
 }
 
 /// `slashing::Day`.
@@ -70,9 +72,14 @@ pub struct Day {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceKey(pub Vec<u8>);
 
-/// `evidence::NonceKey`: under which a record keeps an enclave's last nonce against it.
+/// `evidence::NonceKey`: under which a record keeps that an enclave's nonce was counted against it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NonceKey(pub Address);
+pub struct NonceKey {
+    /// Who signed.
+    pub enclave: Address,
+    /// The verdict's nonce.
+    pub nonce: u64,
+}
 
 /// `evidence::SlashedKey`: under which a record keeps that it was slashed on a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -92,8 +92,7 @@ pub struct IntentMessage<T> {
     pub enclave: Address,
     /// The configuration's version under which it was registered.
     pub config_version: u64,
-    /// For verdicts, higher than that of the last that counted against the record; for roots of
-    /// rewards, the epoch.
+    /// For verdicts, one that counts once against a record; for roots of rewards, the epoch.
     pub nonce: u64,
     /// When it was signed, in milliseconds since the Unix epoch.
     pub timestamp_ms: u64,
@@ -112,7 +111,17 @@ pub struct EnclaveConfigChanged {
     pub config_version: u64,
     /// The least version that counts.
     pub minimum_config_version: u64,
-    /// From when on keys of this version may bring evidence against stakes.
+    /// Of the enclave image, SHA-384.
+    pub pcr0: Vec<u8>,
+    /// Of its kernel.
+    pub pcr1: Vec<u8>,
+    /// Of its application.
+    pub pcr2: Vec<u8>,
+    /// Greatest age of a document at registration, in milliseconds.
+    pub document_age_ms: u64,
+    /// Greatest age of what an enclave signed, in milliseconds.
+    pub evidence_age_ms: u64,
+    /// From when on attested keys of this version may bring evidence against stakes.
     pub effective_from_ms: u64,
 }
 
@@ -127,10 +136,14 @@ pub struct EnclaveRegistered {
     pub config_version: u64,
     /// Its key.
     pub public_key: Vec<u8>,
-    /// The capability that registered it; none: a Nitro document.
-    pub registrar: Option<Address>,
-    /// SHA-256 of the evidence that the registrar verified.
+    /// SHA-256 of the public key that the master shows in TLS.
+    pub tls_key_sha256: Vec<u8>,
+    /// The capability that registered it.
+    pub registrar: Address,
+    /// SHA-256 of the evidence that the registrar verified; empty: a Nitro document.
     pub evidence: Vec<u8>,
+    /// From when on it may bring evidence against stakes, in milliseconds since the Unix epoch.
+    pub effective_from_ms: u64,
 }
 
 /// Event `enclave::EnclaveRetired`.

@@ -32,7 +32,7 @@ pub const LIST_MASTER: &str = "list_master";
 pub const REMOVE_MASTER: &str = "remove_master";
 /// `k8s_gateway::remove_retired_master(&mut MasterDirectory, &EnclaveConfig, &Enclave)`
 pub const REMOVE_RETIRED_MASTER: &str = "remove_retired_master";
-/// `enclave::register_by_capability(&mut EnclaveConfig, &RegistrarCap, vector<u8>, vector<u8>, vector<u8>, &Clock)`
+/// `enclave::register_by_capability(&mut EnclaveConfig, &Pool, &RegistrarCap, vector<u8>, vector<u8>, vector<u8>, &Clock)`
 pub const REGISTER_BY_CAPABILITY: &str = "register_by_capability";
 /// `enclave::retire(&EnclaveConfig, &Pool, &AdminCap, &mut Enclave)`
 pub const RETIRE: &str = "retire";

@@ -88,6 +88,10 @@ pub struct MasterListed {
     pub enclave: Address,
     /// Where the master is.
     pub url: String,
+    /// Its key, flag byte and public key.
+    pub public_key: Vec<u8>,
+    /// SHA-256 of the public key that it shows in TLS.
+    pub tls_key_sha256: Vec<u8>,
 }
 
 /// Event `k8s_gateway::MasterRemoved`.

@@ -37,9 +37,9 @@ pub use pool::{
     AdminCap, Offence, Penalty, Pool, PoolCreated, PoolOpened, Scheduled, SlasherCap, Treasury,
 };
 pub use releases::{
-    Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged, PhasePcr, RegistryCreated,
-    Release, ReleaseApproved, ReleaseCap, ReleaseRegistry, ReleaseRemoved, ReleaseRevoked,
-    ReleaseVersion,
+    ApprovedKey, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged, PhasePcr,
+    RegistryCreated, Release, ReleaseApproved, ReleaseCap, ReleaseRegistry, ReleaseRemoved,
+    ReleaseRevoked, ReleaseVersion,
 };
 pub use staking::{
     Restaked, Slashed, Span, StakeKey, StakeRecord, Staked, ToppedUp, UnstakeCancelled,
@@ -144,7 +144,7 @@ move_type!(GATEWAY => SealToken, SealTokenIssued, SealTokenBurnt, MasterDirector
 move_type!(ENCLAVE => EnclaveConfig, Enclave, EnclaveKey, RegistrarCap, EnclaveConfigChanged,
     EnclaveRegistered, EnclaveRetired);
 move_type!(RELEASES => ReleaseRegistry, ReleaseVersion, Release, Image, PhasePcr,
-    LaunchMeasurement, MeasurementKey, ReleaseCap,
+    ApprovedKey, LaunchMeasurement, MeasurementKey, ReleaseCap,
     RegistryCreated, ReleaseApproved, ReleaseRevoked, ReleaseRemoved, MinimumReleaseChanged);
 move_type!(AUTHORITY => ListKey, CapabilityIssued, CapabilityRevoked);
 move_type!(SLASHING => Verdict, DayKey);

@@ -69,11 +69,11 @@ pub struct Pool {
     /// Least that a stake must hold, in MIST.
     pub minimum_stake: Scheduled<u64>,
     /// How long coins stay locked after the request to unstake.
-    pub unbonding_ms: u64,
+    pub unbonding_ms: Scheduled<u64>,
     /// How long a seal token counts.
     pub seal_token_ms: u64,
     /// The share of a slash for who reported it with evidence, in basis points.
-    pub reporter_basis_points: u64,
+    pub reporter_basis_points: Scheduled<u64>,
     /// For what evidence slashes, and how much.
     pub offences: Vec<Offence>,
     /// What slashes bring in goes there.

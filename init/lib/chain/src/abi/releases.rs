@@ -107,6 +107,10 @@ pub struct PhasePcr {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasurementKey(pub Vec<u8>);
 
+/// `releases::ApprovedKey`: under which a registry keeps that a version was approved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedKey(pub ReleaseVersion);
+
 /// `releases::LaunchMeasurement`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchMeasurement {
@@ -141,8 +145,12 @@ pub struct ReleaseApproved {
     pub registry: Address,
     /// The release's version.
     pub version: ReleaseVersion,
+    /// Its images.
+    pub images: Vec<Image>,
     /// SHA-256 of its manifest.
     pub manifest: Vec<u8>,
+    /// URLs from which it can be fetched.
+    pub places: Vec<String>,
 }
 
 /// Event `releases::ReleaseRevoked`.

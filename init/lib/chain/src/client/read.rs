@@ -88,7 +88,7 @@ impl Chain {
             terms: Pool {
                 id: id(object.id),
                 minimum_stake: Mist(decoded.minimum_for_new(now_ms)),
-                unbonding_ms: decoded.unbonding_ms,
+                unbonding_ms: decoded.unbonding_ms.at(now_ms),
                 seal_token_ms: decoded.seal_token_ms,
                 open: decoded.open,
             },

@@ -19,13 +19,11 @@ impl Stage<'_> {
                 Ok(Done::default())
             }
             "open" => self.administer("open_pool", Vec::new()),
-            "set_minimum_stake" => {
+            "set_minimum_stake" | "set_unbonding" | "set_reporter_share" => {
                 let clock = self.clock();
                 self.administer(name, vec![arg(0), clock])
             }
-            "set_unbonding" | "set_seal_token_lifetime" | "set_reporter_share" => {
-                self.administer(name, vec![arg(0)])
-            }
+            "set_seal_token_lifetime" => self.administer(name, vec![arg(0)]),
             "set_offence" => {
                 let reason = Arg::U16(u16::try_from(n[0]).unwrap());
                 let clock = self.clock();
@@ -260,6 +258,7 @@ impl Stage<'_> {
         };
         let arguments = vec![
             self.here(Place::Config),
+            self.here(Place::Pool),
             Arg::Object(self.registrar.clone()),
             Arg::Bytes(public_key),
             Arg::Bytes(vec![0x72; 32]),

@@ -15,21 +15,22 @@ macro_rules! mirrors {
 
 mirrors! {
     OffenceChanged { pool: Address, reason: u16, basis_points: u64, daily_cap_basis_points: u64, in_force: bool, from_ms: u64 }
-    RulesChanged { pool: Address, minimum_stake: super::Scheduled<u64>, unbonding_ms: u64, seal_token_ms: u64, reporter_basis_points: u64 }
+    RulesChanged { pool: Address, minimum_stake: super::Scheduled<u64>, unbonding_ms: super::Scheduled<u64>, seal_token_ms: u64, reporter_basis_points: super::Scheduled<u64> }
     TreasuryWithdrawn { pool: Address, amount: u64, remaining: u64 }
     BeneficiaryChanged { record: Address, beneficiary: Address, from_ms: u64 }
     MaintenanceBegan { record: Address, from_ms: u64, until_ms: u64 }
     MaintenanceEnded { record: Address, at_ms: u64 }
-    Vault { id: Address, version: u64, pool: Address, funds: u64, first_day: u64, epoch_days: u64, objection_ms: u64, claim_ms: u64, most_budget: u64 }
+    Vault { id: Address, version: u64, pool: Address, funds: u64, first_day: u64, epoch_days: u64, objection_ms: u64, claim_ms: u64, most_budget: super::Scheduled<u64> }
     Epoch { id: Address, version: u64, vault: Address, pool: Address, number: u64, first_day: u64, days: u64, root: Vec<u8>, total_points: u64, leaves: u64, budget: u64, funds: u64, enclave: Address, claimable_from_ms: u64, claimable_until_ms: u64, state: u8 }
     EpochRoot { vault: Address, epoch: u64, root: Vec<u8>, total_points: u64, leaves: u64, budget: u64 }
-    VaultCreated { vault: Address, pool: Address }
+    VaultCreated { vault: Address, pool: Address, first_day: u64, epoch_days: u64, objection_ms: u64, claim_ms: u64, most_budget: u64 }
     VaultFunded { vault: Address, amount: u64, funds: u64 }
-    BudgetChanged { vault: Address, most_budget: u64 }
-    RootPublished { vault: Address, epoch: Address, number: u64, root: Vec<u8>, total_points: u64, leaves: u64, budget: u64, enclave: Address }
-    EpochVoided { epoch: Address, enclave: Option<Address>, returned: u64 }
-    RewardPaid { epoch: Address, record: Address, beneficiary: Address, points: u64, amount: u64 }
-    EpochClosed { epoch: Address, returned: u64 }
+    BudgetChanged { vault: Address, most_budget: u64, from_ms: u64 }
+    RootPublished { vault: Address, epoch: Address, number: u64, root: Vec<u8>, total_points: u64, leaves: u64, budget: u64, enclave: Address, claimable_from_ms: u64, claimable_until_ms: u64 }
+    EpochVoided { vault: Address, epoch: Address, number: u64, enclave: Option<Address>, root: Vec<u8>, total_points: u64, leaves: u64, returned: u64 }
+    RewardPaid { vault: Address, epoch: Address, number: u64, record: Address, beneficiary: Address, points: u64, amount: u64 }
+    EpochClosed { vault: Address, epoch: Address, number: u64, returned: u64 }
+    MinimumReleaseLowered { registry: Address, minimum: super::ReleaseVersion }
     Migrated { object: Address, from: u64, to: u64 }
 }
 
@@ -42,6 +43,7 @@ pub(super) fn hold(golden: &Value, name: &str) -> bool {
         "beneficiary::BeneficiaryChanged" => super::holds::<BeneficiaryChanged>,
         "maintenance::MaintenanceBegan" => super::holds::<MaintenanceBegan>,
         "maintenance::MaintenanceEnded" => super::holds::<MaintenanceEnded>,
+        "releases::MinimumReleaseLowered" => super::holds::<MinimumReleaseLowered>,
         "rewards::Vault" => super::holds::<Vault>,
         "rewards::Epoch" => super::holds::<Epoch>,
         "rewards::EpochRoot" => super::holds::<super::IntentMessage<EpochRoot>>,
