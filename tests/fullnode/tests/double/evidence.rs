@@ -51,14 +51,37 @@ impl Court {
         ))
         .await
         .unwrap();
-        Self {
+        let mut court = Self {
             raw: devnet.raw().await,
             devnet,
             chain,
             stake,
             secret,
             enclave,
-        }
+        };
+        let early = Charge {
+            message: IntentMessage {
+                timestamp_ms: now_ms() - REGISTRATION_MS,
+                ..court.charge(100, 1).message
+            },
+            signature: None,
+        };
+        assert_eq!(
+            refusal(&court.bring(&early).await),
+            because("authority", "ENotYetEffective"),
+            "a key counts a day after its registration"
+        );
+        court.pass(REGISTRATION_MS).await;
+        court
+    }
+
+    /// Sets the chain's clock forward.
+    async fn pass(&mut self, milliseconds: u64) {
+        self.devnet.node.advance_clock(milliseconds);
+        self.devnet.node.make_checkpoint();
+        let mut settings = self.devnet.settings();
+        settings.timeouts.staleness = std::time::Duration::from_secs(365 * 24 * 60 * 60);
+        self.chain = Chain::connect(&settings).await.unwrap();
     }
 
     /// Of an offence that takes this share.
@@ -149,9 +172,13 @@ impl Court {
     }
 }
 
+/// How long after its registration a key counts.
+const REGISTRATION_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// The chain's time once a court sits.
 fn now_ms() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.unwrap().as_millis()).unwrap()
+    u64::try_from(now.unwrap().as_millis()).unwrap() + REGISTRATION_MS
 }
 
 /// The module and the constant of an abort; nothing where it succeeded.
@@ -211,6 +238,9 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
     let mut court = Court::sits().await;
     let first = court.charge(100, 5);
     assert_eq!(refusal(&court.bring(&first).await), None);
+    // in any order
+    let earlier = court.charge(100, 4);
+    assert_eq!(refusal(&court.bring(&earlier).await), None);
     let replayed = court.bring(&first).await;
     assert_eq!(refusal(&replayed), because("evidence", "ENonceUsed"));
     let mut same_evidence = court.charge(100, 6);
@@ -285,7 +315,11 @@ async fn a_verdict_counts_once_of_late_and_as_it_was_signed() {
     for (charge, expected) in cases {
         assert_eq!(refusal(&court.bring(&charge).await), expected);
     }
-    assert_eq!(court.stake_now().await.slashed, Mist(SUI / 100));
+    // a hundredth, and a hundredth of what it left
+    assert_eq!(
+        court.stake_now().await.slashed,
+        Mist(SUI / 100 + SUI * 99 / 10_000)
+    );
 }
 
 #[tokio::test]
@@ -376,11 +410,7 @@ async fn a_slashers_capability_counts_after_its_notice_and_while_it_is_listed() 
         revoke(&mut court, first).await,
         because("authority", "ERevoked")
     );
-    court.devnet.node.advance_clock(NOTICE_MS);
-    court.devnet.node.make_checkpoint();
-    let mut settings = court.devnet.settings();
-    settings.timeouts.staleness = std::time::Duration::from_secs(365 * 24 * 60 * 60);
-    court.chain = Chain::connect(&settings).await.unwrap();
+    court.pass(NOTICE_MS).await;
     assert_eq!(slash(&court, second).await, Ok(()));
 }
 

@@ -12,6 +12,8 @@ const NO_EVIDENCE: [u8; 32] = [0xde; 32];
 
 /// Deadlines of what is revoked or outdated: it does not count any more.
 const AT_ONCE: u64 = 0;
+/// The shortest deadline of a higher minimum, with an hour to spare.
+const A_DAY_AND_AN_HOUR: std::time::Duration = std::time::Duration::from_secs(25 * 60 * 60);
 
 use super::{Description, Devnet};
 
@@ -116,15 +118,18 @@ impl Devnet {
             .with_context(|| format!("the chain refused to revoke release {version}"))
     }
 
-    /// Raises the least version that counts, to a release that does.
+    /// Raises the least version that counts, to a release that does. Earlier ones count for a day
+    /// more: at once a release goes by [`Self::revoke_release`] alone.
     ///
     /// # Errors
     /// When the chain refuses: it only rises.
     pub async fn set_minimum_release(&self, version: &str) -> Result<Executed> {
         let (key, cap) = self.releaser()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let deadline_ms = u64::try_from((now + A_DAY_AND_AN_HOUR).as_millis())?;
         self.chain()
             .await?
-            .set_minimum_release(&key, cap, version.parse()?, AT_ONCE)
+            .set_minimum_release(&key, cap, version.parse()?, deadline_ms)
             .await
             .with_context(|| format!("the chain refused the minimum release {version}"))
     }

@@ -15,7 +15,8 @@ use crate::transactions::{Administration, Plan, ReleaseChange};
 
 impl Chain {
     /// Registers the key of a master whose evidence the registrar has verified, and tells where
-    /// its enclave is: the configuration is the capability's. A key is registered once, for ever.
+    /// its enclave is: the configuration is the capability's. A key is registered once, for ever, and
+    /// may bring evidence a day later.
     /// `evidence` is the SHA-256 of what was verified.
     ///
     /// # Errors
@@ -34,6 +35,7 @@ impl Chain {
             let (cap, decoded): (_, abi::RegistrarCap) = self.capability(fullnode, cap).await?;
             Ok(Plan::Administer(Administration::RegisterKey {
                 config: self.shared_config(fullnode, decoded.config).await?,
+                pool: self.pool_on(fullnode).await?.shared,
                 cap,
                 public_key: public_key.to_flagged_bytes(),
                 tls_key_sha256: tls_key_sha256.to_vec(),
@@ -160,7 +162,7 @@ impl Chain {
     }
 
     /// Raises the least version, to a release that counts and stays. Earlier ones count until a time,
-    /// in milliseconds since the Unix epoch; one that is past: not any more.
+    /// in milliseconds since the Unix epoch, which is at least a day ahead.
     ///
     /// # Errors
     /// As for [`Self::register_master_key`].
@@ -178,7 +180,7 @@ impl Chain {
         self.change_releases(releaser, cap, change).await
     }
 
-    /// Removes a release below the minimum whose time is over, to make room.
+    /// Removes a release whose time is over, be it revoked or below the minimum, to make room.
     ///
     /// # Errors
     /// As for [`Self::register_master_key`].

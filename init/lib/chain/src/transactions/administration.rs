@@ -13,6 +13,7 @@ pub(crate) enum Administration {
     /// Register a master's key.
     RegisterKey {
         config: Shared,
+        pool: Shared,
         cap: ObjectReference,
         public_key: Vec<u8>,
         tls_key_sha256: Vec<u8>,
@@ -69,6 +70,7 @@ impl Administration {
         match self {
             Self::RegisterKey {
                 config,
+                pool,
                 cap,
                 public_key,
                 tls_key_sha256,
@@ -76,6 +78,7 @@ impl Administration {
             } => {
                 let arguments = vec![
                     tx.shared(*config, true),
+                    tx.shared(*pool, false),
                     tx.owned(cap),
                     tx.builder.pure(public_key),
                     tx.builder.pure(tls_key_sha256),

@@ -155,6 +155,12 @@ impl Office {
     }
 }
 
+/// The soonest deadline of a higher minimum, with an hour to spare.
+fn in_a_day_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(now.unwrap().as_millis()).unwrap() + 25 * 60 * 60 * 1000
+}
+
 /// The module and the code of an abort.
 fn abort<T: std::fmt::Debug>(result: Result<T, ChainError>) -> (String, u64) {
     match result.unwrap_err() {
@@ -255,7 +261,7 @@ async fn what_the_contracts_refuse_of_masters_is_refused() {
 
 #[tokio::test]
 async fn keys_of_a_version_below_the_minimum_do_not_count() {
-    let office = Office::open().await;
+    let mut office = Office::open().await;
     let old = office.register(0x71).await.unwrap();
     office.list(old, URL).await.unwrap();
     office
@@ -270,6 +276,13 @@ async fn keys_of_a_version_below_the_minimum_do_not_count() {
     assert!(refused.contains("ENoSuccessor"), "{refused}");
     assert_eq!(office.masters().await[0].enclave, old);
     let new = office.register(0x81).await.unwrap();
+    let early = office.raise_minimum(new).await.unwrap_err();
+    assert!(early.contains("ENoSuccessor"), "{early}");
+    office.devnet.node.advance_clock(24 * 60 * 60 * 1000);
+    office.devnet.node.make_checkpoint();
+    let mut settings = office.devnet.settings();
+    settings.timeouts.staleness = std::time::Duration::from_secs(2 * 24 * 60 * 60);
+    office.chain = within(Chain::connect(&settings)).await.unwrap();
     office.raise_minimum(new).await.unwrap();
     assert_eq!(office.masters().await, []);
     assert_eq!(abort(office.list(old, URL).await), code("enclave", 9));
@@ -317,10 +330,11 @@ async fn a_release_is_approved_revoked_outdated_and_removed() {
     within(office.chain.revoke_release(key, cap, version("0.3.0"), 0))
         .await
         .unwrap();
+    let deadline_ms = in_a_day_ms();
     within(
         office
             .chain
-            .set_minimum_release(key, cap, version("0.2.0"), 0),
+            .set_minimum_release(key, cap, version("0.2.0"), deadline_ms),
     )
     .await
     .unwrap();
@@ -332,10 +346,21 @@ async fn a_release_is_approved_revoked_outdated_and_removed() {
     ] {
         assert_eq!(office.standing(pcr11).await, standing);
     }
-    within(office.chain.remove_release(key, cap, version("0.1.0")))
+    // below the minimum, and not gone for a day
+    let remove = |text| office.chain.remove_release(key, cap, version(text));
+    assert_eq!(abort(within(remove("0.1.0")).await), code("releases", 9));
+    // at once by a revocation alone; above the minimum, too
+    within(office.chain.revoke_release(key, cap, version("0.1.0"), 0))
         .await
         .unwrap();
-    assert_eq!(office.standing(1).await, None);
+    for (text, pcr11) in [("0.1.0", 1), ("0.3.0", 3)] {
+        within(remove(text)).await.unwrap();
+        assert_eq!(office.standing(pcr11).await, None);
+    }
+    assert_eq!(
+        abort(office.approve(&release("0.3.0", 5)).await),
+        code("releases", 4)
+    );
 }
 
 #[tokio::test]
@@ -392,9 +417,17 @@ async fn what_the_contracts_refuse_of_releases_is_refused() {
         code("releases", 14)
     );
     let revoke = |text| office.chain.revoke_release(key, cap, version(text), 0);
-    let minimum = |text| office.chain.set_minimum_release(key, cap, version(text), 0);
+    let minimum = |text| {
+        office
+            .chain
+            .set_minimum_release(key, cap, version(text), in_a_day_ms())
+    };
     let remove = |text| office.chain.remove_release(key, cap, version(text));
     assert_eq!(abort(within(revoke("0.9.0")).await), code("releases", 5));
+    let at_once = office
+        .chain
+        .set_minimum_release(key, cap, version("0.2.0"), 0);
+    assert_eq!(abort(within(at_once).await), code("releases", 17));
     assert_eq!(abort(within(minimum("0.9.0")).await), code("releases", 7));
     assert_eq!(abort(within(remove("0.2.0")).await), code("releases", 9));
     within(minimum("0.2.0")).await.unwrap();
