@@ -215,7 +215,7 @@ impl<C: StakeReader> Master<C> {
         standing: &BTreeMap<NodeName, ObjectId>,
         round: &mut Round,
     ) -> Result<(), RoundError> {
-        let mut turn = std::mem::take(&mut *cluster.held());
+        let mut turn = cluster.held().clone();
         let next = cluster.shard.load(Ordering::Relaxed);
         turn.extend((0..SHARDS).map(|more| format!("{:02x}", next.wrapping_add(more))));
         for shard in &turn {
@@ -228,13 +228,16 @@ impl<C: StakeReader> Master<C> {
                 }
             };
             for (name, record) in &names {
-                if standing.get(name) != Some(record) && self.over(*record, round).await?.is_some()
-                {
+                // a session that lives says nothing of the stake; stakes of Nodes were read before
+                if self.over(*record, round).await?.is_some() {
                     cluster.dismiss(name, *record).await?;
                 }
             }
             for (name, record) in standing {
-                if admission::shard(name.as_str()) == shard && !names.contains_key(name) {
+                if admission::shard(name.as_str()) == shard
+                    && !names.contains_key(name)
+                    && self.over(*record, round).await?.is_none()
+                {
                     cluster.admit(name, *record).await?;
                     warn!(
                         node = name.as_str(),
@@ -242,6 +245,7 @@ impl<C: StakeReader> Master<C> {
                     );
                 }
             }
+            cluster.held().remove(shard);
         }
         cluster.shard.fetch_add(SHARDS, Ordering::Relaxed);
         Ok(())

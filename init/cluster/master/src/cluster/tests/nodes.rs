@@ -284,6 +284,7 @@ async fn name_of_a_standing_stake_is_no_other_stakes() {
     assert_eq!(k3s.admitted().await, first);
     assert_eq!(k3s.secrets("token").await.len(), 1);
     // the first one's stake is gone: its name is looked at in the next round
+    another.stands_for(a_stake().record);
     another.verdict(Verdict::Withdrawn);
     assert_eq!(another.look().await, None);
     another.stands_for(alike);
