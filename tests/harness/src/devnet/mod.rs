@@ -10,9 +10,11 @@ pub mod service;
 
 mod administration;
 mod fullnode;
+mod identity;
 mod master;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use chain::{Address, Chain, Executed, Mist, NodeKey, ObjectId, Stake};
@@ -53,6 +55,8 @@ pub struct Devnet {
     directory: PathBuf,
     description: Description,
     node_key: NodeKey,
+    /// The record of a node whose key is in its TPM.
+    record: OnceLock<ObjectId>,
     configuration: NodeConfiguration,
     root_pem: String,
     master_port: u16,
@@ -196,6 +200,7 @@ impl Devnet {
             directory: directory.clone(),
             description,
             node_key,
+            record: OnceLock::new(),
             configuration,
             root_pem: authority.pem().to_owned(),
             master_port,
@@ -261,28 +266,6 @@ impl Devnet {
     pub fn set_control(&mut self, control: &Path) -> Result<()> {
         self.description.control = Some(control.to_owned());
         self.description.write(&self.directory)
-    }
-
-    /// The node's id, with which its name in the cluster begins.
-    pub fn node_id(&self) -> &str {
-        &self.description.node_id
-    }
-
-    /// The node's name in the cluster, which says whose stake it stands for.
-    ///
-    /// # Errors
-    /// When the description names no package or pool.
-    pub fn node_name(&self) -> Result<String> {
-        let package: ObjectId = self.description.package.parse()?;
-        let pool: ObjectId = self.description.pool.parse()?;
-        let key = self.node_key.public().to_flagged_bytes();
-        let record = chain::abi::record_id(package.into(), pool.into(), &key);
-        Ok(chain::node_name(self.node_id(), record.into())?.to_string())
-    }
-
-    /// The node's key.
-    pub fn node_key(&self) -> &NodeKey {
-        &self.node_key
     }
 
     /// `node.toml` for the node.

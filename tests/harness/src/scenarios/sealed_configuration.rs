@@ -189,7 +189,7 @@ pub(super) async fn key_born_in_the_tpm_stakes(context: &Context) -> Result<()> 
     // the code for a telephone's camera
     first.expect("▄▄▄▄").await?;
     first.expect("degraded=balance-short").await?;
-    devnet.send(address, Mist(crate::devnet::FUNDS / 2)).await?;
+    fund(&first, &devnet, address).await?;
     node::joined(&first, &devnet).await?;
     first.cut_power().await?;
     drop(first);
@@ -202,6 +202,16 @@ pub(super) async fn key_born_in_the_tpm_stakes(context: &Context) -> Result<()> 
         "the node paid for a transaction at a restart"
     );
     node::switch_off(&mut second).await
+}
+
+/// Sends coins to a key that was made in a TPM, and waits until it has staked with them.
+pub(super) async fn fund(machine: &Machine, devnet: &Devnet, address: Address) -> Result<()> {
+    devnet.send(address, Mist(crate::devnet::FUNDS / 2)).await?;
+    let found = machine
+        .expect(r"registered .*the stake (0x[0-9a-f]{64}) of")
+        .await?;
+    let record = found.groups.first().context("no record on the console")?;
+    devnet.follow(record.parse()?, address).await
 }
 
 pub(super) async fn funding_address(machine: &Machine) -> Result<Address> {

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use chain::Mist;
 use k3s_double::control::{Command, TpmAnswer};
 use seal::tpm::STORAGE_ROOT_KEY;
 use seal::tpm::nv::COUNTER;
@@ -12,7 +11,7 @@ use wire::{paths, users};
 
 use super::attested::demanding;
 use super::privileges;
-use super::sealed_configuration::{SEALED, STATE, TAKEN, funding_address};
+use super::sealed_configuration::{SEALED, STATE, TAKEN, fund, funding_address};
 use super::services::acknowledged;
 use crate::devnet::Devnet;
 use crate::lab::Context;
@@ -111,7 +110,7 @@ pub(super) async fn tpm_key_outlives_a_compromised_staker(context: &Context) -> 
 
     let mut first = context.power_on(&options).await?;
     let address = funding_address(&first).await?;
-    devnet.send(address, Mist(crate::devnet::FUNDS / 2)).await?;
+    fund(&first, &devnet, address).await?;
     node::joined(&first, &devnet).await?;
 
     let all = node::processes(&devnet).await?;
