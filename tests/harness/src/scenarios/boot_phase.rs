@@ -33,7 +33,7 @@ pub(super) async fn nothing_of_the_state_starts_in_the_boot_phase(context: &Cont
     };
     let control = devnet.cluster.control()?;
     let _: Planted = control
-        .command(devnet.node_id(), &plant)
+        .command(&devnet.node_name()?, &plant)
         .await
         .context("the container cannot be planted")?;
     node::switch_off(&mut first).await?;

@@ -57,7 +57,8 @@ pub(super) async fn next_boot_tells_how_the_last_one_ended(context: &Context) ->
     );
     // the kernel is gone before it could reply
     let control = devnet.cluster.control()?;
-    let crash = control.command::<Value>(devnet.node_id(), &Command::Crash);
+    let node = devnet.node_name()?;
+    let crash = control.command::<Value>(&node, &Command::Crash);
     ensure!(crash.await.is_err(), "the kernel did not crash");
     ensure!(
         machine.wait_end().await? == Ending::Reboot,

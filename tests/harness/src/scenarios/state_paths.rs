@@ -118,7 +118,7 @@ fn below_state(path: &str) -> &str {
 async fn look(devnet: &Devnet, path: &str) -> Result<Option<FileState>> {
     let control = devnet.cluster.control()?;
     let command = Command::Read { path: path.into() };
-    match control.command(devnet.node_id(), &command).await {
+    match control.command(&devnet.node_name()?, &command).await {
         Ok(state) => Ok(Some(state)),
         Err(ControlError::Refused { message, .. }) if message.contains("No such file") => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot look at {path} on the node")),
@@ -134,7 +134,7 @@ async fn check_opened(devnet: &Devnet) -> Result<()> {
     let opened: Opened = devnet
         .cluster
         .control()?
-        .command(devnet.node_id(), &command)
+        .command(&devnet.node_name()?, &command)
         .await
         .context("cannot ask what was opened")?;
     ensure!(

@@ -312,7 +312,7 @@ async fn ask(devnet: &Devnet, user: u32, path: &str, request: &[u8]) -> Result<T
     devnet
         .cluster
         .control()?
-        .command(devnet.node_id(), &command)
+        .command(&devnet.node_name()?, &command)
         .await
         .context("a command to the TPM")
 }
