@@ -1,7 +1,6 @@
 //! The chain, connected when it is first needed.
 
 use std::future::Future;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use attest::tee_report::TeeKind;
 use attest_verify::{LaunchMeasurement, Release, Standing};
@@ -84,24 +83,24 @@ impl StakeReader for ChainLink {
             .await?
             .corroborated_releases(registry)
             .await?;
-        Ok(releases(&known, now_ms()))
+        Ok(releases(&known))
     }
 }
 
-/// What the chain says of each image of a registry's releases, at a time in milliseconds since the Unix
-/// epoch.
-fn releases(known: &chain::Releases, now_ms: u64) -> Vec<Release> {
+/// What the chain says of each image of a registry's releases. Whether a deadline is over is for whoever
+/// asks: what is read here is kept.
+fn releases(known: &chain::Releases) -> Vec<Release> {
     let minimum = known.minimum.to_string();
-    let standing = |release: &chain::Release| {
-        if release.counts(now_ms) {
-            Standing::Approved
-        } else if release.revoked {
-            Standing::Revoked
-        } else {
-            Standing::BelowMinimum {
-                minimum: minimum.clone(),
-            }
-        }
+    let standing = |release: &chain::Release| match (release.revoked, release.gone_by_ms) {
+        // the contracts give every revoked one a deadline
+        (true, deadline) => Standing::Revoked {
+            gone_by_ms: deadline.unwrap_or(0),
+        },
+        (false, Some(gone_by_ms)) => Standing::BelowMinimum {
+            minimum: minimum.clone(),
+            gone_by_ms,
+        },
+        (false, None) => Standing::Approved,
     };
     let image = |release: &chain::Release, image: &chain::ReleaseImage| {
         let launches = image.launch_measurements.iter();
@@ -126,12 +125,6 @@ fn releases(known: &chain::Releases, now_ms: u64) -> Vec<Release> {
     images
 }
 
-/// This machine's time, in milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The kind of report of a trusted execution environment; `None`: it is newer than this program.
 const fn kind_of(tee: Tee) -> Option<TeeKind> {
     match tee {
@@ -139,5 +132,56 @@ const fn kind_of(tee: Tee) -> Option<TeeKind> {
         Tee::Tdx => Some(TeeKind::Tdx),
         Tee::Nitro => Some(TeeKind::Nitro),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_deadline_is_kept_as_read() {
+        let image = chain::ReleaseImage {
+            target: "disk".to_owned(),
+            architecture: "x86_64".to_owned(),
+            root_hash: [1; 32],
+            pcr11: vec![chain::PhasePcr {
+                phases: String::new(),
+                digest: [2; 32],
+            }],
+            launch_measurements: Vec::new(),
+        };
+        let mut known = chain::Releases {
+            minimum: "2.0.0".parse().unwrap(),
+            releases: vec![chain::Release {
+                version: "1.0.0".parse().unwrap(),
+                images: vec![image],
+                manifest: [3; 32],
+                places: Vec::new(),
+                revoked: true,
+                gone_by_ms: Some(u64::MAX),
+            }],
+        };
+        let mut standing = |revoked, gone_by_ms| {
+            known.releases[0].revoked = revoked;
+            known.releases[0].gone_by_ms = gone_by_ms;
+            releases(&known).remove(0).standing
+        };
+        for gone_by_ms in [0, u64::MAX] {
+            assert_eq!(
+                standing(true, Some(gone_by_ms)),
+                Standing::Revoked { gone_by_ms }
+            );
+            let minimum = "2.0.0".to_owned();
+            assert_eq!(
+                standing(false, Some(gone_by_ms)),
+                Standing::BelowMinimum {
+                    minimum,
+                    gone_by_ms
+                }
+            );
+        }
+        assert_eq!(standing(true, None), Standing::Revoked { gone_by_ms: 0 });
+        assert_eq!(standing(false, None), Standing::Approved);
     }
 }

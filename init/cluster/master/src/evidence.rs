@@ -61,7 +61,7 @@ impl<C: StakeReader> Master<C> {
         verified: &Verified,
     ) -> Result<String, Refused> {
         let releases = self.read_releases().await?;
-        let release = verified.release(&releases)?;
+        let release = verified.release(&releases, self.releases.now_ms())?;
         let environment = self.environment(node_id, verified, &releases)?;
         info!(
             node_id = node_id.as_str(),
@@ -84,7 +84,7 @@ impl<C: StakeReader> Master<C> {
         let Some(policy) = policy.filter(|policy| policy.reports.is_some()) else {
             return Ok("not looked at".to_owned());
         };
-        let launches = policy.launches(verified, releases)?;
+        let launches = policy.launches(verified, releases, self.releases.now_ms())?;
         let node_id = node_id.as_str();
         for launch in &launches {
             let platform = &launch.platform;

@@ -33,9 +33,10 @@ impl<C: StakeReader> Master<C> {
         }
     }
 
-    /// Reads the registry once, and ends the sessions of images that do not count any more.
+    /// Reads the registry once, and ends the sessions of images that do not count any more. A deadline
+    /// that was read before is over also where the registry can't be read.
     pub(crate) async fn look_at_releases(&self) -> Result<(), Refused> {
-        self.read_releases().await?;
+        let read = self.read_releases().await;
         let ended = self
             .sessions
             .refuse_images(|image| self.releases.fault(image));
@@ -45,7 +46,7 @@ impl<C: StakeReader> Master<C> {
         if !ended.is_empty() {
             self.join.tokens.look_at_stakes();
         }
-        Ok(())
+        read.map(drop)
     }
 
     /// The releases of the registry, as the chain says now.

@@ -9,25 +9,42 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use attest_verify::{Fault, Image, Release};
 
-/// The releases as last read; `None`: they were not read yet.
-#[derive(Default)]
-pub(crate) struct KnownReleases(Mutex<Option<Arc<Vec<Release>>>>);
+/// The releases as last read.
+pub(crate) struct KnownReleases {
+    /// `None`: they were not read yet.
+    known: Mutex<Option<Arc<Vec<Release>>>>,
+    /// In seconds since the Unix epoch.
+    clock: fn() -> u64,
+}
 
 impl KnownReleases {
-    /// Why nodes with this image do not count; `None`: they do, or nothing is known.
+    /// Nothing is known yet. The clock says the time in seconds since the Unix epoch.
+    pub(crate) const fn new(clock: fn() -> u64) -> Self {
+        Self {
+            known: Mutex::new(None),
+            clock,
+        }
+    }
+
+    /// Why nodes with this image do not count now; `None`: they do, or nothing is known.
     pub(crate) fn fault(&self, image: &Image) -> Option<Fault> {
         let known = self
-            .0
+            .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        image.release(&known?).err()
+        image.release(&known?, self.now_ms()).err()
+    }
+
+    /// The time by which deadlines of releases are over, in milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.clock)().saturating_mul(1000)
     }
 
     pub(crate) fn keep(&self, releases: Vec<Release>) -> Arc<Vec<Release>> {
         let releases = Arc::new(releases);
         let kept = Some(Arc::clone(&releases));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         releases
     }
 }

@@ -86,7 +86,7 @@ impl<C: StakeReader> Master<C> {
             join,
             challenges: Challenges::new().map_err(|_| NoRandomNumbers)?,
             sessions: Sessions::default(),
-            releases: KnownReleases::default(),
+            releases: KnownReleases::new(clock),
             trust: Trust::default(),
             reads: Semaphore::new(MOST_READS),
             registrations: Semaphore::new(MOST_REGISTRATIONS),

@@ -15,7 +15,7 @@ use seal::release::Phase;
 use crate::{
     fault::Fault,
     policy::{Policy, Verified},
-    release::{Release, Standing},
+    release::Release,
     tee_report::VerifiedReport,
 };
 
@@ -43,7 +43,8 @@ impl fmt::Display for Launch {
 }
 
 impl Policy {
-    /// What the reports say of the launch, by the releases that the chain knows. Empty where none came,
+    /// What the reports say of the launch, by the releases that count at this time, in milliseconds since
+    /// the Unix epoch. Empty where none came,
     /// or where they are not looked at. To be asked beside [`Verified::release`], which says whether the
     /// node runs a release that counts.
     ///
@@ -54,6 +55,7 @@ impl Policy {
         &self,
         verified: &Verified,
         releases: &[Release],
+        now_ms: u64,
     ) -> Result<Vec<Launch>, Fault> {
         let Some(reports) = &self.reports else {
             return Ok(Vec::new());
@@ -61,7 +63,7 @@ impl Policy {
         // one image can be several versions
         let counts = |release: &&Release| {
             Phase::Run.predict(&release.pcr11) == *verified.image.register()
-                && release.standing == Standing::Approved
+                && release.counts(now_ms)
         };
         let listed: Vec<_> = releases
             .iter()

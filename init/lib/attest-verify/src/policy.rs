@@ -66,8 +66,8 @@ impl Verified {
     ///
     /// # Errors
     /// When none is known, or it does not count.
-    pub fn release<'a>(&self, releases: &'a [Release]) -> Result<&'a Release, Fault> {
-        self.image.release(releases)
+    pub fn release<'a>(&self, releases: &'a [Release], now_ms: u64) -> Result<&'a Release, Fault> {
+        self.image.release(releases, now_ms)
     }
 }
 

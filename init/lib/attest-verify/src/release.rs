@@ -28,22 +28,41 @@ pub struct Release {
     pub pcr11: Digest,
     /// What trusted execution environments measure of it at launch.
     pub launch_measurements: Vec<LaunchMeasurement>,
-    /// Whether nodes that run it count.
+    /// What the chain says of it.
     pub standing: Standing,
 }
 
-/// What the chain says of a release.
+/// What the chain says of a release. Deadlines are in milliseconds since the Unix epoch: nodes that run
+/// the release count until then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Nodes that run it count.
     Approved,
     /// It was revoked.
-    Revoked,
+    Revoked {
+        /// Its deadline.
+        gone_by_ms: u64,
+    },
     /// It is below the least version that counts.
     BelowMinimum {
         /// That version.
         minimum: String,
+        /// Its deadline.
+        gone_by_ms: u64,
     },
+}
+
+impl Release {
+    /// Whether nodes that run it count at a time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn counts(&self, now_ms: u64) -> bool {
+        match self.standing {
+            Standing::Approved => true,
+            Standing::Revoked { gone_by_ms } | Standing::BelowMinimum { gone_by_ms, .. } => {
+                now_ms < gone_by_ms
+            }
+        }
+    }
 }
 
 impl Image {
@@ -59,12 +78,12 @@ impl Image {
         &self.0
     }
 
-    /// The release that is this image, if it counts. Asked when a node registers, and again and again
-    /// for as long as it is part of the cluster.
+    /// The release that is this image, if it counts at this time, in milliseconds since the Unix epoch.
+    /// Asked when a node registers, and again and again for as long as it is part of the cluster.
     ///
     /// # Errors
     /// When none is known, or it does not count.
-    pub fn release<'a>(&self, releases: &'a [Release]) -> Result<&'a Release, Fault> {
+    pub fn release<'a>(&self, releases: &'a [Release], now_ms: u64) -> Result<&'a Release, Fault> {
         let runs = || {
             releases
                 .iter()
@@ -72,29 +91,32 @@ impl Image {
         };
         // several versions can be one image: it stays revoked under another version, and else counts
         // by the one that does
+        let counts = |release: &&Release| release.counts(now_ms);
+        let revoked = |release: &&Release| {
+            matches!(release.standing, Standing::Revoked { .. }) && !release.counts(now_ms)
+        };
         let found = runs()
-            .find(|release| release.standing == Standing::Revoked)
-            .or_else(|| runs().find(|release| release.standing == Standing::Approved))
+            .find(revoked)
+            .or_else(|| runs().find(counts))
             .or_else(|| runs().next());
         let refused = |code, message| Err(Fault::new(code, message));
         match found {
-            Some(release) => match &release.standing {
-                Standing::Approved => Ok(release),
-                Standing::Revoked => refused(
-                    RefusalCode::ReleaseRevoked,
-                    format!(
-                        "the release {} was revoked: update the node",
-                        release.version
-                    ),
+            Some(release) if release.counts(now_ms) => Ok(release),
+            Some(Release {
+                version,
+                standing: Standing::BelowMinimum { minimum, .. },
+                ..
+            }) => refused(
+                RefusalCode::ReleaseBelowMinimum,
+                format!(
+                    "the release {version} is below {minimum}, the least that counts: update the node"
                 ),
-                Standing::BelowMinimum { minimum } => refused(
-                    RefusalCode::ReleaseBelowMinimum,
-                    format!(
-                        "the release {} is below {minimum}, the least that counts: update the node",
-                        release.version
-                    ),
-                ),
-            },
+            ),
+            // one that is approved counts
+            Some(Release { version, .. }) => refused(
+                RefusalCode::ReleaseRevoked,
+                format!("the release {version} was revoked: update the node"),
+            ),
             None => refused(
                 RefusalCode::ReleaseUnknown,
                 format!(

@@ -16,6 +16,7 @@ use seal::tpm::{Tpm, crypto::sha256};
 use wire::{JoinToken, Secret};
 
 const NOW: u64 = 1_800_000_000;
+const NOW_MS: u64 = NOW * 1000;
 
 static MAKER: LazyLock<Manufacturer> = LazyLock::new(Manufacturer::new);
 
@@ -96,7 +97,7 @@ fn a_released_image_on_a_certified_tpm_is_verified() {
         release("1.0.0", [9; 32], Standing::Approved),
         release("1.1.0", pcr11(&STUB), Standing::Approved),
     ];
-    let found = verified.release(&releases).expect("approved");
+    let found = verified.release(&releases, NOW_MS).expect("approved");
     assert_eq!(found.version, "1.1.0");
 }
 
@@ -106,16 +107,22 @@ fn releases_that_do_not_count_are_named() {
     let minimum = "2.0.0".to_owned();
     let other = release("1.0.0", [9; 32], Standing::Approved);
     for (standing, code) in [
-        (Some(Standing::Revoked), RefusalCode::ReleaseRevoked),
         (
-            Some(Standing::BelowMinimum { minimum }),
+            Some(Standing::Revoked { gone_by_ms: 0 }),
+            RefusalCode::ReleaseRevoked,
+        ),
+        (
+            Some(Standing::BelowMinimum {
+                minimum,
+                gone_by_ms: 0,
+            }),
             RefusalCode::ReleaseBelowMinimum,
         ),
         (None, RefusalCode::ReleaseUnknown),
     ] {
         let mut releases = vec![other.clone()];
         releases.extend(standing.map(|standing| release("1.1.0", pcr11(&STUB), standing)));
-        let fault = verified.release(&releases).expect_err("refused");
+        let fault = verified.release(&releases, NOW_MS).expect_err("refused");
         assert_eq!(fault.code, code, "{fault}");
     }
     // one image under two versions: it stays revoked, and else counts by the one that does
@@ -125,10 +132,39 @@ fn releases_that_do_not_count_are_named() {
             release("1.1.0", pcr11(&STUB), standing),
         ]
     };
-    assert!(verified.release(&both(Standing::Revoked)).is_err());
+    assert!(
+        verified
+            .release(&both(Standing::Revoked { gone_by_ms: 0 }), NOW_MS)
+            .is_err()
+    );
     let minimum = "1.1.1".to_owned();
-    let found = both(Standing::BelowMinimum { minimum });
-    assert_eq!(verified.release(&found).expect("counts").version, "1.1.1");
+    let found = both(Standing::BelowMinimum {
+        minimum,
+        gone_by_ms: 0,
+    });
+    assert_eq!(
+        verified.release(&found, NOW_MS).expect("counts").version,
+        "1.1.1"
+    );
+}
+
+#[test]
+fn release_counts_until_its_deadline() {
+    let verified = Machine::new(Firmware::default()).verified();
+    let gone_by_ms = NOW_MS + 1;
+    let minimum = "2.0.0".to_owned();
+    for standing in [
+        Standing::Revoked { gone_by_ms },
+        Standing::BelowMinimum {
+            minimum,
+            gone_by_ms,
+        },
+    ] {
+        let releases = [release("1.1.0", pcr11(&STUB), standing)];
+        let found = verified.release(&releases, NOW_MS).expect("counts still");
+        assert_eq!(found.version, "1.1.0");
+        assert!(verified.release(&releases, gone_by_ms).is_err());
+    }
 }
 
 /// Changes what evidence was to be for.

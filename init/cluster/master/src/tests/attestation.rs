@@ -1,6 +1,7 @@
 //! What the master proves of itself, and what it asks of nodes, over a real TPM in software.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use attest::channel::{Claim, heartbeat_data, request_hash};
 use attest::collect::{ReportSource, collect, quote};
@@ -35,15 +36,22 @@ pub(super) fn policy() -> Policy {
 }
 
 fn world(required: bool) -> World {
-    let world = World::with(Trust {
-        enclave: Some(an_enclave()),
-        attestation: Some(Attestation {
-            required,
-            policy: policy(),
-            releases: REGISTRY,
-        }),
-        tls_key_sha256: TLS_KEY,
-    });
+    with_clock(required, || NOW)
+}
+
+fn with_clock(required: bool, clock: fn() -> u64) -> World {
+    let world = World::with_clock(
+        clock,
+        Trust {
+            enclave: Some(an_enclave()),
+            attestation: Some(Attestation {
+                required,
+                policy: policy(),
+                releases: REGISTRY,
+            }),
+            tls_key_sha256: TLS_KEY,
+        },
+    );
     world.change(|state| state.releases = vec![a_release(Standing::Approved)]);
     world
 }
@@ -235,9 +243,15 @@ async fn the_release_is_read_from_the_chain_each_time() {
     let minimum = "2.0.0".to_owned();
     for (releases, code) in [
         (Vec::new(), "release-unknown"),
-        (vec![a_release(Standing::Revoked)], "release-revoked"),
         (
-            vec![a_release(Standing::BelowMinimum { minimum })],
+            vec![a_release(Standing::Revoked { gone_by_ms: 0 })],
+            "release-revoked",
+        ),
+        (
+            vec![a_release(Standing::BelowMinimum {
+                minimum,
+                gone_by_ms: 0,
+            })],
             "release-below-minimum",
         ),
     ] {
@@ -350,9 +364,15 @@ fn evidence_of_any_length_fits_into_a_registration() {
 async fn a_release_that_counts_no_more_ends_the_session() {
     let minimum = "2.0.0".to_owned();
     for (releases, code) in [
-        (vec![a_release(Standing::Revoked)], "release-revoked"),
         (
-            vec![a_release(Standing::BelowMinimum { minimum })],
+            vec![a_release(Standing::Revoked { gone_by_ms: 0 })],
+            "release-revoked",
+        ),
+        (
+            vec![a_release(Standing::BelowMinimum {
+                minimum,
+                gone_by_ms: 0,
+            })],
             "release-below-minimum",
         ),
         (Vec::new(), "release-unknown"),
@@ -380,7 +400,7 @@ async fn a_registration_that_is_refused_for_its_release_ends_the_session_before(
     let world = world(true);
     let mut machine = Machine::new();
     let session = machine.session(&world).await;
-    world.change(|state| state.releases = vec![a_release(Standing::Revoked)]);
+    world.change(|state| state.releases = vec![a_release(Standing::Revoked { gone_by_ms: 0 })]);
     let request = machine.registration(&world).await;
     world
         .register(&request)
@@ -399,7 +419,7 @@ async fn a_registry_that_cannot_be_read_ends_no_session() {
     let mut machine = Machine::new();
     let session = machine.session(&world).await;
     world.change(|state| {
-        state.releases = vec![a_release(Standing::Revoked)];
+        state.releases = vec![a_release(Standing::Revoked { gone_by_ms: 0 })];
         state.registry_failure = Some(|| ChainError::Disagreement {
             record: REGISTRY,
             claim: "this list of releases",
@@ -412,6 +432,37 @@ async fn a_registry_that_cannot_be_read_ends_no_session() {
     nonce(&world.beat(&machine.early_beat(&session, 1)).await);
 }
 
+/// What was read once is enough: the chain is out of reach when the deadline comes.
+#[tokio::test]
+async fn release_deadline_ends_sessions_in_an_outage() {
+    static NOW_THEN: AtomicU64 = AtomicU64::new(NOW);
+    let clock = || NOW_THEN.load(Ordering::Relaxed);
+    let gone_by_ms = (NOW + 60) * 1000;
+    for standing in [
+        Standing::Revoked { gone_by_ms },
+        Standing::BelowMinimum {
+            minimum: "2.0.0".to_owned(),
+            gone_by_ms,
+        },
+    ] {
+        NOW_THEN.store(NOW, Ordering::Relaxed);
+        let world = with_clock(true, clock);
+        world.change(|state| state.releases = vec![a_release(standing)]);
+        let mut machine = Machine::new();
+        let session = machine.session(&world).await;
+        let gone: fn() -> ChainError = unreachable;
+        world.change(|state| state.registry_failure = Some(gone));
+        NOW_THEN.store(NOW + 59, Ordering::Relaxed);
+        assert!(world.master.look_at_releases().await.is_err());
+        let kept = world.master.sessions.get(&session).unwrap();
+        assert!(kept.refused.is_none());
+        NOW_THEN.store(NOW + 60, Ordering::Relaxed);
+        assert!(world.master.look_at_releases().await.is_err());
+        let kept = world.master.sessions.get(&session).unwrap();
+        assert!(kept.refused.is_some());
+    }
+}
+
 /// Also without a cluster to tend.
 #[tokio::test(start_paused = true)]
 async fn the_registry_is_looked_at_in_the_background() {
@@ -422,7 +473,7 @@ async fn the_registry_is_looked_at_in_the_background() {
     let gone: fn() -> ChainError = unreachable;
     for failure in [Some(gone), None] {
         world.change(|state| {
-            state.releases = vec![a_release(Standing::Revoked)];
+            state.releases = vec![a_release(Standing::Revoked { gone_by_ms: 0 })];
             state.registry_failure = failure;
         });
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -132,11 +132,15 @@ impl World {
     }
 
     fn with(trust: Trust) -> Self {
+        Self::with_clock(|| NOW, trust)
+    }
+
+    fn with_clock(clock: fn() -> u64, trust: Trust) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("token");
         fs::write(&token_file, JOIN_TOKEN).unwrap();
         fs::set_permissions(&token_file, Permissions::from_mode(0o600)).unwrap();
-        Self::all(folder, JoinTokens::File(token_file), || NOW, trust)
+        Self::all(folder, JoinTokens::File(token_file), clock, trust)
     }
 
     /// With tokens from elsewhere, and another clock.

@@ -122,7 +122,9 @@ async fn what_a_release_does_not_list_is_not_proven() {
     answer.refused(401, "tee-launch-unlisted");
     // of a release that was revoked under another version: it counts no more
     let known = world(Some(&settings()), own_roots(), &[LAUNCH]);
-    known.change(|state| state.releases[0].standing = attest_verify::Standing::Revoked);
+    known.change(|state| {
+        state.releases[0].standing = attest_verify::Standing::Revoked { gone_by_ms: 0 }
+    });
     let answer = register(&known, &mut machine, Some(&processor)).await;
     answer.refused(401, "release-revoked");
 }

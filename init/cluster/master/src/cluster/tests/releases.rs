@@ -44,7 +44,13 @@ impl World {
 #[tokio::test]
 async fn a_node_whose_release_counts_no_more_is_cordoned_then_deleted() {
     let minimum = "1.1.0".to_owned();
-    for standing in [Standing::Revoked, Standing::BelowMinimum { minimum }] {
+    for standing in [
+        Standing::Revoked { gone_by_ms: 0 },
+        Standing::BelowMinimum {
+            minimum,
+            gone_by_ms: 0,
+        },
+    ] {
         let k3s = K3s::start().await;
         let world = k3s.world(seconds);
         world.releases(Standing::Approved);
@@ -92,7 +98,7 @@ async fn a_node_that_was_updated_in_time_stays() {
     assert_eq!(world.look().await, None);
     // it boots from the new image and registers; its Node is the one that was there
     world.token_for(&a_stake(), NEW).await;
-    world.releases(Standing::Revoked);
+    world.releases(Standing::Revoked { gone_by_ms: 0 });
     assert_eq!(world.look().await, None);
     let backing = Backing::of(&k3s.metadata().await).unwrap();
     assert_eq!(backing.image, Some(image(NEW)));
