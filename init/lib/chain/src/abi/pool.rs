@@ -7,6 +7,9 @@ use sui_sdk_types::Address;
 /// (`bounds::minimum_stake_grace_ms`).
 pub const MINIMUM_STAKE_GRACE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
+/// Most offences of a pool (`offences::MOST_OFFENCES`).
+pub const MOST_OFFENCES: usize = 32;
+
 /// `scheduled::Scheduled<T>`: a value that changes at a time which is published beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduled<T> {

@@ -8,12 +8,13 @@ use chain_types::ObjectId;
 use sui_sdk_types::Address as SuiAddress;
 
 use super::read::{shared, version_known};
+use super::registry::releases;
 use super::{Chain, id};
 use crate::abi::{self, MoveType};
 use crate::error::ChainError;
 use crate::key::PublicKey;
 use crate::master::Master;
-use crate::release::{LaunchMeasurement, PhasePcr, Release, ReleaseImage, Releases, Tee};
+use crate::release::Releases;
 use crate::rpc::{Fullnode, ObjectView, present};
 use crate::transactions::Shared;
 
@@ -332,7 +333,12 @@ impl Faults {
     }
 }
 
-fn wrong(object: &ObjectView, what: &'static str, expected: String, found: String) -> ChainError {
+pub(super) fn wrong(
+    object: &ObjectView,
+    what: &'static str,
+    expected: String,
+    found: String,
+) -> ChainError {
     ChainError::WrongObject {
         what,
         id: id(object.id),
@@ -386,66 +392,7 @@ fn master(
     })
 }
 
-fn releases(object: &ObjectView, registry: abi::ReleaseRegistry) -> Result<Releases, ChainError> {
-    const WHAT: &str = abi::ReleaseRegistry::NAME;
-    if registry.releases.len() > abi::releases::MOST_RELEASES {
-        return Err(wrong(
-            object,
-            WHAT,
-            format!("{} releases at most", abi::releases::MOST_RELEASES),
-            format!("{} releases", registry.releases.len()),
-        ));
-    }
-    let mut releases = Vec::with_capacity(registry.releases.len());
-    for release in registry.releases {
-        let images = release.images.into_iter();
-        releases.push(Release {
-            version: release.version.into(),
-            images: images
-                .map(|image| release_image(object, image))
-                .collect::<Result<_, _>>()?,
-            manifest: digest(object, WHAT, "manifest's digest", &release.manifest)?,
-            places: release.places,
-            revoked: release.revoked_at_ms.is_some(),
-            gone_by_ms: release.gone_by_ms,
-        });
-    }
-    Ok(Releases {
-        minimum: registry.minimum.into(),
-        releases,
-    })
-}
-
-fn release_image(object: &ObjectView, image: abi::Image) -> Result<ReleaseImage, ChainError> {
-    const WHAT: &str = abi::ReleaseRegistry::NAME;
-    let mut launch_measurements = Vec::with_capacity(image.launch_measurements.len());
-    for measurement in &image.launch_measurements {
-        // one of a TEE that a later package knows is of no use here
-        let Some(tee) = Tee::from_number(measurement.tee) else {
-            continue;
-        };
-        launch_measurements.push(LaunchMeasurement {
-            tee,
-            digest: digest(object, WHAT, "launch measurement", &measurement.digest)?,
-        });
-    }
-    let mut pcr11 = Vec::with_capacity(image.pcr11.len());
-    for value in image.pcr11 {
-        pcr11.push(PhasePcr {
-            digest: digest(object, WHAT, "PCR 11", &value.digest)?,
-            phases: value.phases,
-        });
-    }
-    Ok(ReleaseImage {
-        target: image.target,
-        architecture: image.architecture,
-        root_hash: digest(object, WHAT, "root hash", &image.root_hash)?,
-        pcr11,
-        launch_measurements,
-    })
-}
-
-fn digest<const LENGTH: usize>(
+pub(super) fn digest<const LENGTH: usize>(
     object: &ObjectView,
     what: &'static str,
     field: &'static str,

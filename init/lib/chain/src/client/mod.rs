@@ -8,6 +8,7 @@ mod governance;
 mod kept;
 mod payout;
 mod read;
+mod registry;
 mod submit;
 mod transact;
 mod watch;

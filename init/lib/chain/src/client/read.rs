@@ -83,6 +83,14 @@ impl Chain {
     fn read_pool(&self, object: ObjectView) -> Result<PoolView, ChainError> {
         let decoded: abi::Pool = object.decode(self.inner.package)?;
         version_known(&object, abi::Pool::NAME, decoded.version)?;
+        if decoded.offences.len() > abi::pool::MOST_OFFENCES {
+            return Err(ChainError::WrongObject {
+                what: abi::Pool::NAME,
+                id: id(object.id),
+                expected: format!("{} offences at most", abi::pool::MOST_OFFENCES),
+                found: format!("{} offences", decoded.offences.len()),
+            });
+        }
         let now_ms = now_ms();
         Ok(PoolView {
             terms: Pool {
