@@ -178,6 +178,15 @@ pub enum ChainError {
         /// The pool's minimum.
         minimum: Mist,
     },
+    /// The pool takes no stakes yet: nothing was signed.
+    #[error(
+        "the pool {pool} takes no stakes yet: have its administrator open it \
+         (administration::open_pool)"
+    )]
+    PoolNotOpen {
+        /// The pool.
+        pool: ObjectId,
+    },
     /// The stake that this node already has is not one to go on with.
     #[error("the stake {record} does not let this be done: it is {verdict}")]
     WrongState {

@@ -51,8 +51,8 @@ impl Chain {
     /// that makes it, tries it in a dry run, and signs it. Nothing is submitted, nothing spent.
     ///
     /// # Errors
-    /// [`ChainError::BelowMinimum`], [`ChainError::BalanceShort`], [`ChainError::Aborted`], or
-    /// what the conversation fails with.
+    /// [`ChainError::PoolNotOpen`], [`ChainError::BelowMinimum`], [`ChainError::BalanceShort`],
+    /// [`ChainError::Aborted`], or what the conversation fails with.
     pub async fn prepare_stake(
         &self,
         key: &NodeKey,
@@ -111,7 +111,11 @@ impl Chain {
         let plan = &plan;
         self.on_any(|fullnode| async move {
             fullnode.verify().await?;
-            let minimum = self.pool_on(fullnode).await?.terms.minimum_stake;
+            let terms = self.pool_on(fullnode).await?.terms;
+            if !terms.open {
+                return Err(ChainError::PoolNotOpen { pool: terms.id });
+            }
+            let minimum = terms.minimum_stake;
             if amount < minimum {
                 return Err(ChainError::BelowMinimum { amount, minimum });
             }

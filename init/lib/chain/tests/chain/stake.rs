@@ -217,6 +217,26 @@ async fn a_stake_below_the_minimum_is_not_tried() {
 }
 
 #[tokio::test]
+async fn stake_in_a_pool_that_is_not_open_is_not_tried() {
+    let close = |config: &mut fullnode::Config| config.genesis.closed = true;
+    let devnet = Devnet::with(&[5 * SUI], close).await;
+    let chain = devnet.chain().await;
+    let key = &devnet.operator;
+    let stake = chain.stake(key, NODE, Mist(SUI), key.address()).await;
+    let error = stake.unwrap_err();
+    let pool = devnet.config.pool;
+    assert!(
+        matches!(error, ChainError::PoolNotOpen { pool: found } if found == pool),
+        "{error}"
+    );
+    let said = error.to_string();
+    assert!(said.contains(&pool.to_string()), "{said}");
+    assert!(said.contains("administration::open_pool"), "{said}");
+    assert!(!error.retryable() && !error.never_executed());
+    assert_eq!(devnet.node.executed_transactions(), 0);
+}
+
+#[tokio::test]
 async fn an_abort_is_named_and_leaves_nothing_behind() {
     let devnet = Devnet::with_coins(&[5 * SUI]).await;
     let chain = devnet.chain().await;
