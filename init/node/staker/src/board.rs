@@ -107,6 +107,8 @@ pub struct StakeReport {
     pub seal_token_expires_ms: Option<u64>,
     /// The account that staked.
     pub staker: String,
+    /// The address to which alone its coins are paid.
+    pub beneficiary: String,
     /// What is left of the stake, in MIST.
     pub amount_mist: u64,
     /// Least that the pool takes for a whole stake, in MIST.
@@ -256,6 +258,7 @@ impl<I: Init> Board<I> {
             record: stake.record.to_string(),
             seal_token: stake.seal_token.map(|token| token.id.to_string()),
             staker: stake.staker.to_string(),
+            beneficiary: stake.beneficiary.to_string(),
             seal_token_expires_ms: stake.seal_token.map(|token| token.expires_at_ms),
             amount_mist: stake.amount.0,
             minimum_mist: stake.minimum.0,

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chain::{Address, ChainError, KeyError, NodeKey, Stake, Verdict};
 use master_api::Base64;
-use tracing::info;
+use tracing::{info, warn};
 use wire::NodeName;
 use wire::child::PowerOffReason;
 use wire::status::DegradedReason;
@@ -78,6 +78,8 @@ pub struct Staker<C, M, I, U> {
     pub(crate) doubted: Cell<Option<Verdict>>,
     /// Whether it was said where coins are to be sent, since there were enough.
     funding_shown: Cell<bool>,
+    /// The stake's beneficiary that was warned of, as it is not the configuration's.
+    beneficiary_warned_of: Cell<Option<Address>>,
 }
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
@@ -108,6 +110,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             desire: Desire::default(),
             doubted: Cell::default(),
             funding_shown: Cell::default(),
+            beneficiary_warned_of: Cell::default(),
             restake: identity.restake,
             leaves: identity.leave,
             beneficiary: identity.beneficiary,
@@ -121,7 +124,23 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
 
     pub(crate) fn keep(&self, stake: &Stake) {
         self.board.show_stake(stake);
+        if let Some(configured) = self.other_beneficiary(stake) {
+            warn!(
+                record = %stake.record, beneficiary = %stake.beneficiary, %configured,
+                "the stake pays its coins to another address than chain.beneficiary names: that \
+                 address alone can change it, by beneficiary::set_beneficiary"
+            );
+        }
         *self.stake.borrow_mut() = Some(stake.clone());
+    }
+
+    /// The beneficiary that the configuration names, where the stake has another one that was not
+    /// warned of yet.
+    pub(crate) fn other_beneficiary(&self, stake: &Stake) -> Option<Address> {
+        let other = self.beneficiary.filter(|own| *own != stake.beneficiary);
+        let found = other.map(|_| stake.beneficiary);
+        let warned_of = self.beneficiary_warned_of.replace(found);
+        other.filter(|_| warned_of != found)
     }
 
     /// Gives the reason of a failed conversation with the chain.

@@ -393,3 +393,24 @@ async fn a_missing_seal_token_is_made_anew() {
     assert_eq!(world.chain.ledger.borrow().renewals, 1);
     assert_eq!(world.agents_started(), 1);
 }
+
+#[test]
+fn beneficiary_of_another_is_warned_of_once() {
+    let mut world = World::staked();
+    let [own, other] = [[1; 32], [2; 32]].map(chain::Address::from_bytes);
+    let pays = |beneficiary| Stake {
+        beneficiary,
+        ..world.chain.a_stake()
+    };
+    let (right, wrong) = (pays(own), pays(other));
+    // a configuration that names none is content with any
+    assert_eq!(world.staker().other_beneficiary(&wrong), None);
+    world.beneficiary = Some(own);
+    let staker = world.staker();
+    assert_eq!(staker.other_beneficiary(&right), None);
+    assert_eq!(staker.other_beneficiary(&wrong), Some(own));
+    assert_eq!(staker.other_beneficiary(&wrong), None);
+    // it is changed, and changed back
+    assert_eq!(staker.other_beneficiary(&right), None);
+    assert_eq!(staker.other_beneficiary(&wrong), Some(own));
+}
