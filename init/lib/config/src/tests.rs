@@ -137,6 +137,17 @@ fn a_node_leaves_where_the_document_says_so_and_pays_out_to_an_address() {
 }
 
 #[test]
+fn former_name_of_the_beneficiary_is_refused() {
+    let address = format!("0x{}", "c3".repeat(32));
+    let shown = problem(&with(
+        "= 1000000000",
+        &format!("= 1000000000\npayout = \"{address}\""),
+    ));
+    assert!(shown.contains("17: chain.payout: "), "{shown}");
+    assert!(shown.contains("chain.beneficiary, its new name"), "{shown}");
+}
+
+#[test]
 fn a_key_in_the_tpm_does_not_leave_with_coins_that_nobody_can_send_on() {
     let in_tpm =
         |fields: &str| with("= 1000000000", &format!("= 1000000000\n{fields}")).replace(KEY, "tpm");
