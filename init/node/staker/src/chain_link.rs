@@ -41,7 +41,7 @@ impl ChainLink {
         }
     }
 
-    /// With another account than the node's to pay the stake back to.
+    /// With another account than the node's to pay the stake to.
     #[must_use]
     pub fn with_beneficiary(self, beneficiary: Option<Address>) -> Self {
         let beneficiary = beneficiary.unwrap_or(self.beneficiary);

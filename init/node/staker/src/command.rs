@@ -25,7 +25,7 @@ pub enum Action {
     Stake,
     /// Add what is missing to the pool's minimum.
     TopUp,
-    /// Ask for the stake back.
+    /// Request the unstake.
     Unstake,
     /// Take the coins back, once the unbonding time is over.
     Withdraw,

@@ -83,7 +83,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         self.keep(&stake);
         match stake.verdict {
             Verdict::Active | Verdict::BelowMinimum => {
-                info!(record = %stake.record, amount = %stake.amount, "asking for the stake back");
+                info!(record = %stake.record, amount = %stake.amount, "requesting the unstake");
                 self.chain.request_unstake(&stake).await?;
                 Ok(Step::Wait(SOON))
             }
@@ -121,7 +121,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             let left = Duration::from_millis(left);
             return Ok(Step::Wait(left.min(WHILE_UNBONDING)));
         }
-        info!(record = %stake.record, amount = %stake.amount, "taking the stake back");
+        info!(record = %stake.record, amount = %stake.amount, "withdrawing the stake");
         self.chain.withdraw(stake).await?;
         done.withdrawn = true;
         Ok(Step::Wait(SOON))

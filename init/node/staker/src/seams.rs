@@ -67,10 +67,10 @@ pub trait Chain {
     /// where two are configured; `None`: the configuration names no directory.
     fn masters(&self) -> impl Future<Output = Result<Option<Vec<KnownMaster>>, ChainError>>;
 
-    /// Asks for the stake back.
+    /// Requests the unstake.
     fn request_unstake(&self, stake: &Stake) -> impl Future<Output = Result<(), ChainError>>;
 
-    /// Takes the coins of a stake back whose time has come.
+    /// Withdraws a stake whose time has come.
     fn withdraw(&self, stake: &Stake) -> impl Future<Output = Result<(), ChainError>>;
 
     /// Builds and signs the transaction that sends all coins to another account; `None`: there are

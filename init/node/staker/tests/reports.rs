@@ -149,7 +149,7 @@ impl World {
             .await;
     }
 
-    /// It is let in; what `/health` says of the report.
+    /// It is admitted; what `/health` says of the report.
     async fn admitted(&self, master: &Server, node: Options) -> String {
         self.lab
             .devnet

@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     /// Writes the manifest of the policy by which kubelets create those Nodes alone that the master has
-    /// let in: it prints it itself.
+    /// admitted: it prints it itself.
     ///
     /// # Errors
     /// When the master can't be started, or the file can't be written.
@@ -167,7 +167,7 @@ impl Cluster {
         );
         let file = self.data.join("server/manifests/k3s-daas-admission.json");
         std::fs::write(file, admission.stdout)
-            .context("cannot write the manifest of the nodes that are let in")
+            .context("cannot write the manifest of the admitted nodes")
     }
 
     /// Deletes a node's Node, and with it the password by which its server knows the node, as an

@@ -1,4 +1,4 @@
-//! The cluster: a bootstrap token for every node that is let in, and no Node without a stake.
+//! The cluster: a bootstrap token for every node that is admitted, and no Node without a stake.
 //!
 //! What the master knows of nodes and tokens is kept in the cluster itself, in labels and
 //! annotations of the objects that it is about, so that a master that starts again, or another
@@ -238,7 +238,7 @@ impl Cluster {
     }
 
     /// Makes a token for the node of a stake that runs this image, at `now` in Unix seconds. Tokens
-    /// that were made for it before are taken back.
+    /// that were made for it before are revoked.
     ///
     /// # Errors
     /// [`ClusterError`]. A call that broke off may leave a Secret behind, which goes as those do
@@ -374,7 +374,7 @@ impl Cluster {
         let name = || node.metadata.name.clone();
         match Backing::of(&node.metadata) {
             Some(labelled) if labelled == backing => return Ok(()),
-            // it was let in anew, perhaps with another image
+            // it was admitted anew, perhaps with another image
             Some(labelled) if labelled.stake == backing.stake => {
                 return self.label(&node.metadata, backing).await;
             }
@@ -394,7 +394,7 @@ impl Cluster {
         self.label(&node.metadata, backing).await
     }
 
-    /// Has a Node carry what it was let in by.
+    /// Has a Node carry what it was admitted by.
     async fn label(&self, node: &objects::Metadata, backing: Backing) -> Result<(), ClusterError> {
         self.api.label_node(node, &backing.labels()).await?;
         let record = backing.stake;
@@ -406,7 +406,7 @@ impl Cluster {
     pub(crate) async fn take_back(&self, secret: &str) {
         if let Err(error) = self.api.delete_secret(secret).await {
             // whoever tends the cluster removes it when its time is over
-            warn!(%error, secret, "a token could not be taken back");
+            warn!(%error, secret, "a token could not be revoked");
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) const TOKEN: &str = "token";
 pub(super) const REMOVED: &str = "removed";
 /// The annotation with the stake's record.
 const STAKE: &str = "k3s-daas.local/stake";
-/// The annotation with the image that the node ran when it was let in, where it proved that.
+/// The annotation with the image that the node ran when it was admitted, where it proved that.
 const IMAGE: &str = "k3s-daas.local/image";
 /// The annotation with the time at which a Secret is over, RFC 3339.
 const EXPIRES: &str = "k3s-daas.local/expires";
@@ -36,7 +36,7 @@ const NODE_HEARTBEAT: &str = "k3s-daas.local/node-heartbeat";
 /// keeps labels of this suffix from it.
 pub(super) const STAKE_HIGH: &str = "k3s-daas.node-restriction.kubernetes.io/stake-high";
 pub(super) const STAKE_LOW: &str = "k3s-daas.node-restriction.kubernetes.io/stake-low";
-/// The same for the image that the node ran when it was let in: its register 11.
+/// The same for the image that the node ran when it was admitted: its register 11.
 pub(super) const IMAGE_HIGH: &str = "k3s-daas.node-restriction.kubernetes.io/image-high";
 pub(super) const IMAGE_LOW: &str = "k3s-daas.node-restriction.kubernetes.io/image-low";
 
@@ -132,7 +132,7 @@ impl Node {
     }
 }
 
-/// What a Node is let in by, and goes without.
+/// What a Node is admitted by, and goes without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Backing {
     /// The record of its stake.

@@ -69,7 +69,7 @@ impl Round {
     }
 }
 
-/// What a Node or a token was let in by, and is without now.
+/// What a Node or a token was admitted by, and is without now.
 enum Gone {
     /// The stake.
     Stake(Verdict),
@@ -189,11 +189,7 @@ impl<C: StakeReader> Master<C> {
             if note.kind == TOKEN {
                 if let Some(gone) = self.gone(note.backing, round).await? {
                     cluster.api.delete_secret(&secret.name).await?;
-                    info!(
-                        node = note.node.as_str(),
-                        why = gone.why(),
-                        "token taken back"
-                    );
+                    info!(node = note.node.as_str(), why = gone.why(), "token revoked");
                 }
                 continue;
             }

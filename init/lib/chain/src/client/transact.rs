@@ -109,7 +109,7 @@ impl Chain {
         self.reread(stake).await
     }
 
-    /// Asks for the stake back. The node's seal token is burnt, where it is there, and counts no
+    /// Requests the unstake. The node's seal token is burnt, where it is there, and counts no
     /// more in any case.
     ///
     /// # Errors

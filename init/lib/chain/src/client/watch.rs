@@ -56,7 +56,7 @@ pub enum WatchEvent {
         /// The event behind it, where one was seen.
         slash: Option<Slash>,
     },
-    /// The owner has taken the stake back. The watch ends after it.
+    /// The owner has withdrawn the stake. The watch ends after it.
     Withdrawn(Stake),
     /// One fullnode alone shows that the stake is over; no other says anything, or is configured.
     Suspected {

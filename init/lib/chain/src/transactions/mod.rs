@@ -70,7 +70,7 @@ pub(crate) enum Plan {
         record: Shared,
         old: Option<ObjectReference>,
     },
-    /// Ask for the stake back; with the seal token at hand, burn that.
+    /// Request the unstake; with the seal token at hand, burn that.
     RequestUnstake {
         pool: Shared,
         record: Shared,

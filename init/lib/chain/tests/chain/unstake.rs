@@ -1,4 +1,4 @@
-//! Taking a stake back.
+//! Unstaking.
 
 use chain::{ChainError, Mist, NodeKey, ObjectId, StakeTransaction, Verdict, WatchEvent};
 

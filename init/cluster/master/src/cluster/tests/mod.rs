@@ -32,7 +32,7 @@ mod tokens;
 
 /// Longer than anything here takes, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a node without evidence is let in by.
+/// What a node without evidence is admitted by.
 const BACKING: Backing = Backing {
     stake: ObjectId::from_bytes([7; 32]),
     image: None,

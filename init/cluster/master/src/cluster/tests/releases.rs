@@ -1,4 +1,4 @@
-//! Nodes: known by the images that they were let in with, and removed with their releases; and never
+//! Nodes: known by the images that they were admitted with, and removed with their releases; and never
 //! one for another.
 
 use super::*;
@@ -77,7 +77,7 @@ async fn a_node_whose_release_counts_no_more_is_cordoned_then_deleted() {
         assert_eq!(other.look().await, None);
         assert!(k3s.node().await.is_none());
 
-        // with another image the node is let in, and stays
+        // with another image the node is admitted, and stays
         let token = other.token_for(&a_stake(), NEW).await;
         assert!(k3s.secrets("removed").await.is_empty());
         k3s.come(folder.path(), &token).await;

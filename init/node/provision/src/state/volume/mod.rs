@@ -197,7 +197,7 @@ pub(super) enum Refusal {
     SecureBoot,
     /// The image is not one that the publisher lets in, or its boot is over.
     NotReleased {
-        /// The lowest security version that is let in.
+        /// The lowest security version that is accepted.
         floor: u32,
     },
     /// The kernel was given a command line or credentials from outside its image.
