@@ -6,6 +6,7 @@
 pub mod abi;
 
 mod client;
+mod clock;
 mod error;
 mod key;
 mod master;
@@ -15,11 +16,14 @@ mod settings;
 mod stake;
 mod transactions;
 
-pub use chain_types::{Address, ChainId, Mist, ObjectId, ParseError, TransactionId};
+pub use chain_types::{
+    Address, ChainId, Mist, NODE_NAME_DIGITS, ObjectId, ParseError, TransactionId,
+};
 pub use client::{
     Chain, KeptFor, KeptTransaction, PayoutTo, PayoutTransaction, Prepared, StakeOf,
     StakeTransaction, StakeWatch, WatchEvent,
 };
+pub use clock::now_ms;
 pub use error::{ChainError, SettingsError};
 pub use key::{KeyError, MessageSignature, NodeKey, PublicKey, SignatureBytes, Signer};
 pub use master::Master;

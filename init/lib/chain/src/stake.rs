@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chain_types::{Address, Mist, ObjectId, TransactionId};
+use chain_types::{Address, Mist, NODE_NAME_DIGITS, ObjectId, TransactionId};
 use serde::{Deserialize, Serialize};
 use wire::{InvalidName, NodeName};
 
@@ -61,9 +61,11 @@ impl Stake {
 /// # Errors
 /// Where the node id is none that a cluster takes.
 pub fn node_name(node_id: &str, record: ObjectId) -> Result<NodeName, InvalidName> {
-    const CHARACTERS: usize = 10;
     let record = record.to_string();
-    let digits = record.trim_start_matches("0x").chars().take(CHARACTERS);
+    let digits = record
+        .trim_start_matches("0x")
+        .chars()
+        .take(NODE_NAME_DIGITS);
     format!("{node_id}-{}", digits.collect::<String>()).parse()
 }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
-use chain_types::{Address, ChainId, Mist, ObjectId};
+use chain_types::{Address, ChainId, LONGEST_NODE_ID, Mist, ObjectId};
 use node_settings::{Interface, Ipv4Cidr, TimeServer};
 use wire::{NodeName, ServerUrl};
 use zeroize::Zeroizing;
@@ -110,12 +110,12 @@ pub(crate) fn time_server(text: &str) -> Result<TimeServer, Expectation> {
 }
 
 pub(crate) fn node_id(text: &str) -> Result<NodeName, Expectation> {
-    /// The cluster's name for the node is eleven characters longer.
-    const LONGEST: usize = 50;
+    const AT_MOST: &str = "50 characters at most";
+    const { assert!(LONGEST_NODE_ID == 50, "the sentence says so") };
     const HINT: &str = "the node's name in the cluster begins with it, and it is the host name, such as \"edge-0001\"";
     let name: NodeName = read(text, NodeName::EXPECTED, HINT)?;
-    if name.as_str().len() > LONGEST {
-        return Err(Expectation::new("50 characters at most", HINT));
+    if name.as_str().len() > LONGEST_NODE_ID {
+        return Err(Expectation::new(AT_MOST, HINT));
     }
     Ok(name)
 }

@@ -5,7 +5,6 @@ mod genesis;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use sui_rpc::proto::sui::rpc::v2 as proto;
 use sui_sdk_types::{Address, Digest, Object};
@@ -74,7 +73,7 @@ pub(crate) struct Ledger {
 impl Node {
     /// A node with nothing but its genesis.
     pub fn new(config: &Config) -> Self {
-        let now = unix_ms();
+        let now = chain::now_ms();
         let objects: BTreeMap<Address, Object> = genesis::objects(config)
             .into_iter()
             .map(|object| (object.object_id(), object))
@@ -201,7 +200,7 @@ impl Ledger {
 
     /// The time that a transaction sees.
     pub(crate) fn now_ms(&self) -> u64 {
-        unix_ms().saturating_add(self.ahead_ms)
+        chain::now_ms().saturating_add(self.ahead_ms)
     }
 
     /// The current epoch.
@@ -302,11 +301,4 @@ pub(crate) fn timestamp(milliseconds: u64) -> prost_types::Timestamp {
         seconds: i64::try_from(milliseconds / 1000).unwrap_or(i64::MAX),
         nanos: i32::try_from(milliseconds % 1000 * 1_000_000).unwrap_or(0),
     }
-}
-
-fn unix_ms() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

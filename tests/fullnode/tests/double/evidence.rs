@@ -177,8 +177,7 @@ const REGISTRATION_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The chain's time once a court sits.
 fn now_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.unwrap().as_millis()).unwrap() + REGISTRATION_MS
+    chain::now_ms() + REGISTRATION_MS
 }
 
 /// The module and the constant of an abort; nothing where it succeeded.

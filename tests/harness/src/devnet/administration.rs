@@ -125,8 +125,8 @@ impl Devnet {
     /// When the chain refuses: it only rises.
     pub async fn set_minimum_release(&self, version: &str) -> Result<Executed> {
         let (key, cap) = self.releaser()?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        let deadline_ms = u64::try_from((now + A_DAY_AND_AN_HOUR).as_millis())?;
+        let ahead_ms = u64::try_from(A_DAY_AND_AN_HOUR.as_millis())?;
+        let deadline_ms = chain::now_ms().saturating_add(ahead_ms);
         self.chain()
             .await?
             .set_minimum_release(&key, cap, version.parse()?, deadline_ms)

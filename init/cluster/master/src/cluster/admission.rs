@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use chain::ObjectId;
+use chain::{NODE_NAME_DIGITS, ObjectId};
 use serde_json::{Value, json};
 use wire::NodeName;
 
@@ -27,10 +27,8 @@ pub const POLICY: &str = "k3s-daas-admitted-nodes";
 pub const CONFIG_MAP: &str = "k3s-daas-admitted-";
 /// The shard of names that no stake stands for.
 pub const OTHERS: &str = "others";
-/// What a name is that a stake stands for; [`NAME_DIGITS`] of them.
+/// What a name is that a stake stands for; [`NODE_NAME_DIGITS`] of them.
 const NODE_NAMES: &str = "^.+-[0-9a-f]{10}$";
-/// How many digits of its stake's record end a name ([`chain::Stake::node_name`]).
-const NAME_DIGITS: usize = 10;
 /// How many characters of a name make its shard.
 const CHARACTERS: usize = 2;
 
@@ -47,9 +45,9 @@ pub(super) fn shard(name: &str) -> &str {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     name.rsplit_once('-')
         .filter(|(id, digits)| {
-            !id.is_empty() && digits.len() == NAME_DIGITS && digits.bytes().all(digit)
+            !id.is_empty() && digits.len() == NODE_NAME_DIGITS && digits.bytes().all(digit)
         })
-        .and_then(|(_, digits)| digits.get(NAME_DIGITS - CHARACTERS..))
+        .and_then(|(_, digits)| digits.get(NODE_NAME_DIGITS - CHARACTERS..))
         .unwrap_or(OTHERS)
 }
 

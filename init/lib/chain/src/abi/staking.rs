@@ -5,8 +5,7 @@ use sui_sdk_types::Address;
 
 use super::pool::Scheduled;
 
-/// Most bytes of a node id (`staking::LONGEST_NODE_ID`).
-pub const LONGEST_NODE_ID: usize = 50;
+pub use chain_types::LONGEST_NODE_ID;
 
 /// `spans::Span`: an announced absence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,11 @@
 //! Reading pool, records and tokens of one fullnode into types.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chain_types::Mist;
 use sui_sdk_types::Address as SuiAddress;
 
 use super::{Chain, id};
 use crate::abi::{self, MoveType, status};
+use crate::clock::now_ms;
 use crate::error::ChainError;
 use crate::key::PublicKey;
 use crate::rpc::{Fullnode, ObjectView, Owner, present};
@@ -181,13 +180,6 @@ impl Chain {
             },
         })
     }
-}
-
-/// This machine's time, in milliseconds since the Unix epoch. A fullnode whose clock is far from it is
-/// not believed (`Fullnode::verify`).
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Versions only count up, and an upgrade can't change a struct's layout.

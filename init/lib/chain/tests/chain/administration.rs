@@ -157,8 +157,7 @@ impl Office {
 
 /// The soonest deadline of a higher minimum, with an hour to spare.
 fn in_a_day_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.unwrap().as_millis()).unwrap() + 25 * 60 * 60 * 1000
+    chain::now_ms() + 25 * 60 * 60 * 1000
 }
 
 /// The module and the code of an abort.
