@@ -7,6 +7,7 @@ mod changes;
 mod coins;
 mod lies;
 mod masters;
+mod releases;
 mod round_trips;
 mod stake;
 mod unstake;
