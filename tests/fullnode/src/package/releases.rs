@@ -7,8 +7,8 @@ use chain::abi::releases::{
 };
 use chain::abi::{
     AdminCap, ApprovedKey, Clock, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged,
-    MoveType, PhasePcr, Pool, Release, ReleaseApproved, ReleaseCap, ReleaseRegistry,
-    ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
+    MinimumReleaseLowered, MoveType, PhasePcr, Pool, Release, ReleaseApproved, ReleaseCap,
+    ReleaseRegistry, ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
 };
 use sui_sdk_types::TypeTag;
 
@@ -26,16 +26,42 @@ pub(super) fn revoke_release_cap(
     scope: &mut Scope<'_, '_>,
     arguments: &mut [Arg],
 ) -> Result<(), Stop> {
-    let registry: ReleaseRegistry = object(arguments, 0)?.read()?;
-    let pool: Pool = object(arguments, 1)?.read()?;
-    let cap: AdminCap = object(arguments, 2)?.read()?;
+    let registry = administered(arguments)?;
     let [_, _, _, Arg::Address(release_cap)] = &*arguments else {
         return Err(wrong(3));
     };
+    authority::revoke(scope, registry.id, *release_cap)
+}
+
+pub(super) fn lower_minimum(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {
+    let mut registry = administered(arguments)?;
+    let minimum: ReleaseVersion = object(arguments, 3)?.read()?;
+    require(minimum < registry.minimum, &Abort::RELEASES_NOT_LOWER)?;
+    registry.minimum = minimum;
+    for release in &mut registry.releases {
+        if release.revoked_at_ms.is_none() && release.version >= minimum {
+            release.gone_by_ms = None;
+        }
+    }
+    object(arguments, 0)?.write(&registry)?;
+    emit(
+        scope,
+        &MinimumReleaseLowered {
+            registry: registry.id,
+            minimum,
+        },
+    )
+}
+
+/// The registry that a call of the administrator is about (`registry.assert_admin(pool, cap)`).
+fn administered(arguments: &mut [Arg]) -> Result<ReleaseRegistry, Stop> {
+    let registry: ReleaseRegistry = object(arguments, 0)?.read()?;
+    let pool: Pool = object(arguments, 1)?.read()?;
+    let cap: AdminCap = object(arguments, 2)?.read()?;
     assert_admin(&pool, &cap)?;
     assert_current(registry.version)?;
     require(registry.pool == pool.id, &Abort::RELEASES_WRONG_POOL)?;
-    authority::revoke(scope, registry.id, *release_cap)
+    Ok(registry)
 }
 
 pub(super) fn approve(scope: &mut Scope<'_, '_>, arguments: &mut [Arg]) -> Result<(), Stop> {

@@ -241,6 +241,17 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         module: abi::RELEASES,
+        name: function::LOWER_MINIMUM,
+        parameters: &[
+            Write(Kind::ReleaseRegistry),
+            Read(Kind::Pool),
+            Read(Kind::AdminCap),
+            Take(Kind::ReleaseVersion),
+        ],
+        body: releases::lower_minimum,
+    },
+    Function {
+        module: abi::RELEASES,
         name: function::APPROVE,
         parameters: &[
             Write(Kind::ReleaseRegistry),

@@ -60,6 +60,8 @@ pub const SET_MINIMUM: &str = "set_minimum";
 pub const REMOVE: &str = "remove";
 /// `releases::revoke_release_cap(&mut ReleaseRegistry, &Pool, &AdminCap, ID)`
 pub const REVOKE_RELEASE_CAP: &str = "revoke_release_cap";
+/// `releases::lower_minimum(&mut ReleaseRegistry, &Pool, &AdminCap, ReleaseVersion)`
+pub const LOWER_MINIMUM: &str = "lower_minimum";
 /// `administration::new_slasher_cap(&mut Pool, &AdminCap, &Clock, &mut TxContext): SlasherCap`
 pub const NEW_SLASHER_CAP: &str = "new_slasher_cap";
 /// `administration::revoke_slasher_cap(&mut Pool, &AdminCap, ID)`

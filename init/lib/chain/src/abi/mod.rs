@@ -37,9 +37,9 @@ pub use pool::{
     AdminCap, Offence, Penalty, Pool, PoolCreated, PoolOpened, Scheduled, SlasherCap, Treasury,
 };
 pub use releases::{
-    ApprovedKey, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged, PhasePcr,
-    RegistryCreated, Release, ReleaseApproved, ReleaseCap, ReleaseRegistry, ReleaseRemoved,
-    ReleaseRevoked, ReleaseVersion,
+    ApprovedKey, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged,
+    MinimumReleaseLowered, PhasePcr, RegistryCreated, Release, ReleaseApproved, ReleaseCap,
+    ReleaseRegistry, ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
 };
 pub use staking::{
     Restaked, Slashed, Span, StakeKey, StakeRecord, Staked, ToppedUp, UnstakeCancelled,
@@ -145,7 +145,8 @@ move_type!(ENCLAVE => EnclaveConfig, Enclave, EnclaveKey, RegistrarCap, EnclaveC
     EnclaveRegistered, EnclaveRetired);
 move_type!(RELEASES => ReleaseRegistry, ReleaseVersion, Release, Image, PhasePcr,
     ApprovedKey, LaunchMeasurement, MeasurementKey, ReleaseCap,
-    RegistryCreated, ReleaseApproved, ReleaseRevoked, ReleaseRemoved, MinimumReleaseChanged);
+    RegistryCreated, ReleaseApproved, ReleaseRevoked, ReleaseRemoved, MinimumReleaseChanged,
+    MinimumReleaseLowered);
 move_type!(AUTHORITY => ListKey, CapabilityIssued, CapabilityRevoked);
 move_type!(SLASHING => Verdict, DayKey);
 move_type!(EVIDENCE => EvidenceKey, NonceKey, SlashedKey);

@@ -183,3 +183,12 @@ pub struct MinimumReleaseChanged {
     /// From when on earlier ones do not count.
     pub gone_by_ms: u64,
 }
+
+/// Event `releases::MinimumReleaseLowered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinimumReleaseLowered {
+    /// The registry.
+    pub registry: Address,
+    /// The new minimum.
+    pub minimum: ReleaseVersion,
+}

@@ -30,7 +30,6 @@ mirrors! {
     EpochVoided { vault: Address, epoch: Address, number: u64, enclave: Option<Address>, root: Vec<u8>, total_points: u64, leaves: u64, returned: u64 }
     RewardPaid { vault: Address, epoch: Address, number: u64, record: Address, beneficiary: Address, points: u64, amount: u64 }
     EpochClosed { vault: Address, epoch: Address, number: u64, returned: u64 }
-    MinimumReleaseLowered { registry: Address, minimum: super::ReleaseVersion }
     Migrated { object: Address, from: u64, to: u64 }
 }
 
@@ -43,7 +42,6 @@ pub(super) fn hold(golden: &Value, name: &str) -> bool {
         "beneficiary::BeneficiaryChanged" => super::holds::<BeneficiaryChanged>,
         "maintenance::MaintenanceBegan" => super::holds::<MaintenanceBegan>,
         "maintenance::MaintenanceEnded" => super::holds::<MaintenanceEnded>,
-        "releases::MinimumReleaseLowered" => super::holds::<MinimumReleaseLowered>,
         "rewards::Vault" => super::holds::<Vault>,
         "rewards::Epoch" => super::holds::<Epoch>,
         "rewards::EpochRoot" => super::holds::<super::IntentMessage<EpochRoot>>,

@@ -125,6 +125,7 @@ fn every_type_is_read_and_written_as_move_does() {
             ReleaseRevoked,
             ReleaseRemoved,
             MinimumReleaseChanged,
+            MinimumReleaseLowered,
             CapabilityIssued,
             CapabilityRevoked,
         );
