@@ -1,64 +1,147 @@
 //! Objects of a trace, and calls on them.
 
-use chain::abi::{
-    self, AdminCap, Clock, Coin, EnclaveConfig, Field, ListKey, MasterDirectory, MoveType, Pool,
-    RegistrarCap, ReleaseCap, ReleaseRegistry, ReleaseVersion, Scheduled, SlasherCap, StakeRecord,
-    Treasury,
-};
-use serde::Serialize;
-use serde_json::{Value as Json, json};
+use std::collections::BTreeSet;
+
+use chain::abi::{self, Clock, Coin, MoveType};
 use sui_crypto::ed25519::Ed25519PrivateKey;
+use sui_crypto::secp256r1::Secp256r1PrivateKey;
 use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{Address, StructTag};
 
-use super::{DAY_MS, HOUR_MS, MASTERS, NODES, NOW_MS, SUI};
-use crate::execution::{Arg, Bench, Stop, Value};
+use super::side::{self, KINDS};
+use super::{MASTERS, NODES, NOW_MS};
+use crate::execution::{Arg, Bench, Place as Owner, Stop, Value};
 use crate::ledger::Ledger;
 use crate::package::staking::account;
+use crate::package::{Parameter, find};
 
-/// An object that a call can change.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The P-256 key of the Move tests' `signer`.
+const P256: [u8; 32] = [
+    0x3d, 0x4d, 0x82, 0x41, 0xe1, 0x8b, 0x25, 0xca, 0xcd, 0xf6, 0x45, 0x32, 0x7c, 0xa4, 0xdb, 0xa1,
+    0x59, 0xee, 0xa3, 0xec, 0x74, 0x23, 0xdf, 0x14, 0x56, 0x2f, 0xb5, 0x53, 0x12, 0x29, 0x33, 0xdb,
+];
+
+/// Where an object is that calls take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
+    // of two pools each
     Pool,
     Treasury,
+    Admin,
+    Slasher,
     Config,
+    Registrar,
     Registry,
+    ReleaseCap,
     Directory,
+    // of all
     Record(u64),
     Enclave(u64),
+    Token(u64),
 }
 
-pub(super) struct Stage<'l> {
-    pub(super) bench: Bench<'l>,
-    pub(super) package: Address,
-    pub(super) now_ms: u64,
-    pub(super) pool: Value,
-    pub(super) treasury: Value,
-    pub(super) config: Value,
-    pub(super) registry: Value,
-    pub(super) directory: Value,
-    pub(super) admin: Value,
-    pub(super) slasher: Value,
-    pub(super) registrar: Value,
-    pub(super) release_cap: Value,
-    pub(super) records: [Option<Value>; NODES as usize],
-    pub(super) tokens: [Option<Value>; NODES as usize],
-    pub(super) enclaves: [Option<Value>; MASTERS as usize],
-    pub(super) tokens_made: u8,
-    pub(super) coins_made: u64,
-    pub(super) ids: Vec<([u8; 32], u8)>,
-    pub(super) secret: Ed25519PrivateKey,
+impl Place {
+    /// Those that there are two of, by the number under which a trace names them.
+    pub(super) const OF_A_SIDE: [Self; KINDS] = [
+        Self::Pool,
+        Self::Treasury,
+        Self::Admin,
+        Self::Slasher,
+        Self::Config,
+        Self::Registrar,
+        Self::Registry,
+        Self::ReleaseCap,
+        Self::Directory,
+    ];
+
+    /// Its number among those that there are two of.
+    pub(super) fn kind(self) -> Option<usize> {
+        Self::OF_A_SIDE.iter().position(|place| *place == self)
+    }
+
+    /// Its name in a trace, and which of several it is.
+    pub(super) fn named(self) -> (&'static str, Option<u64>) {
+        match self {
+            Self::Pool => ("pool", None),
+            Self::Treasury => ("treasury", None),
+            Self::Admin => ("admin", None),
+            Self::Slasher => ("slasher", None),
+            Self::Config => ("config", None),
+            Self::Registrar => ("registrar", None),
+            Self::Registry => ("registry", None),
+            Self::ReleaseCap => ("release_cap", None),
+            Self::Directory => ("directory", None),
+            Self::Record(node) => ("record", Some(node)),
+            Self::Enclave(master) => ("enclave", Some(master)),
+            Self::Token(node) => ("token", Some(node)),
+        }
+    }
+}
+
+/// What a call is given: an object from its place, or a value.
+pub(super) enum Given {
+    At(Place),
+    Value(Arg),
+}
+
+impl From<Place> for Given {
+    fn from(place: Place) -> Self {
+        Self::At(place)
+    }
+}
+
+impl From<Arg> for Given {
+    fn from(arg: Arg) -> Self {
+        Self::Value(arg)
+    }
 }
 
 /// What a step did.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) events: Vec<(StructTag, Vec<u8>)>,
-    pub(super) changed: Vec<Place>,
-    pub(super) token: Option<u64>,
+    /// Places of objects that its calls may write, whether or not they did, and of those that it made.
+    pub(super) written: Vec<Place>,
+    /// The coins that it gave to accounts.
+    pub(super) paid: Vec<(Address, u64)>,
+    /// How many objects it gave to accounts, and how many it shared.
+    pub(super) given: usize,
+    pub(super) shared: usize,
 }
 
-pub(super) fn node_key(byte: u8) -> Vec<u8> {
+pub(super) struct Stage<'l> {
+    pub(super) bench: Bench<'l>,
+    pub(super) package: Address,
+    pub(super) now_ms: u64,
+    pub(super) sides: [[Value; KINDS]; 2],
+    /// Of each kind, the side of which calls take it.
+    pub(super) at: [usize; KINDS],
+    pub(super) records: [Option<Value>; NODES as usize],
+    pub(super) tokens: [Option<Value>; NODES as usize],
+    pub(super) enclaves: [Option<Value>; MASTERS as usize],
+    pub(super) tokens_made: u8,
+    pub(super) slashers_made: u8,
+    coins_made: u64,
+    ids: Vec<([u8; 32], u8)>,
+    pub(super) secret: Ed25519PrivateKey,
+    pub(super) p256: Secp256r1PrivateKey,
+    /// What the step at hand has done so far.
+    pub(super) done: Done,
+    /// The functions that were called with success.
+    pub(super) called: BTreeSet<String>,
+}
+
+/// The key of a node: the last node's is on P-256.
+pub(super) fn node_key(node: u64) -> Vec<u8> {
+    let number = byte(node + 1);
+    match node + 1 < NODES {
+        true => junk_key(number),
+        false => [&[2][..], &[number; 33]].concat(),
+    }
+}
+
+/// An ed25519 key of which no secret is known.
+pub(super) fn junk_key(byte: u8) -> Vec<u8> {
     [&[0][..], &[byte; 32]].concat()
 }
 
@@ -76,9 +159,17 @@ pub(super) fn short(address: u16) -> Address {
     Address::new(bytes)
 }
 
+pub(super) fn admin() -> Address {
+    short(0xAD)
+}
+
+pub(super) fn reporter() -> Address {
+    short(0x5EE)
+}
+
 pub(super) fn sender(node: u64, who: u64) -> Address {
     match who {
-        0 => account(&node_key(byte(node + 1))),
+        0 => account(&node_key(node)),
         1 => short(0xC01D),
         2 => short(0xC02D),
         3 => short(0xBAD),
@@ -101,158 +192,67 @@ pub(super) fn id(name: &str) -> Address {
     Address::new(hasher.finalize().into_inner())
 }
 
-fn object<T: Serialize + MoveType>(package: Address, value: &T) -> Value {
-    Value::new(T::tag(package), false, value).unwrap()
+fn is_coin(value: &Value) -> bool {
+    value.tag.is_coin().is_some()
 }
 
 impl<'l> Stage<'l> {
     pub(super) fn begin(ledger: &'l Ledger) -> Self {
         let package = ledger.terms.package;
-        let (pool, treasury, config) = (id("pool"), id("treasury"), id("config"));
-        let (registry, directory) = (id("registry"), id("directory"));
-        let (slasher, registrar, release) = (id("slasher"), id("registrar"), id("release cap"));
         let mut bench = Bench::new(ledger);
-        for (parent, cap, value) in [
-            (pool, slasher, 0),
-            (config, registrar, NOW_MS),
-            (registry, release, NOW_MS),
-        ] {
-            let entry = Field {
-                id: abi::list_id(package, parent, cap),
-                name: ListKey(cap),
-                value,
-            };
-            let entry = Value::new(abi::list_tag(package), false, &entry).unwrap();
-            bench.add_child(parent, entry);
-        }
+        let mut ids = Vec::new();
+        let sides = [("", 0), ("other ", 0x40)]
+            .map(|(name, first)| side::of(package, name, first, &mut bench, &mut ids));
         let secret = Ed25519PrivateKey::new([0x42; 32]);
-        let mut ids = vec![
-            (pool, 0x01),
-            (treasury, 0x02),
-            (config, 0x05),
-            (directory, 0x06),
-            (registry, 0x07),
-            (registrar, 0x08),
-            (release, 0x09),
-        ];
-        ids.push((Address::new(*secret.public_key().inner()), 0x71));
-        let pcr = |byte| vec![byte; abi::enclave::PCR_LENGTH];
-        let version = abi::VERSION;
+        ids.push((*secret.public_key().inner(), 0x71));
         Self {
             bench,
             package,
             now_ms: NOW_MS,
-            pool: object(
-                package,
-                &Pool {
-                    id: pool,
-                    version,
-                    open: false,
-                    minimum_stake: Scheduled::fixed(SUI),
-                    unbonding_ms: Scheduled::fixed(7 * DAY_MS),
-                    seal_token_ms: 30 * DAY_MS,
-                    reporter_basis_points: Scheduled::fixed(1_000),
-                    offences: Vec::new(),
-                    treasury,
-                },
-            ),
-            treasury: object(
-                package,
-                &Treasury {
-                    id: treasury,
-                    version,
-                    pool,
-                    balance: 0,
-                },
-            ),
-            config: object(
-                package,
-                &EnclaveConfig {
-                    id: config,
-                    version,
-                    pool,
-                    config_version: 1,
-                    minimum_config_version: 1,
-                    pcr0: pcr(0xa0),
-                    pcr1: pcr(0xa1),
-                    pcr2: pcr(0xa2),
-                    document_age_ms: HOUR_MS,
-                    evidence_age_ms: HOUR_MS / 6,
-                    effective_from_ms: NOW_MS,
-                },
-            ),
-            registry: object(
-                package,
-                &ReleaseRegistry {
-                    id: registry,
-                    version,
-                    pool,
-                    minimum: ReleaseVersion {
-                        major: 0,
-                        minor: 0,
-                        patch: 0,
-                    },
-                    releases: Vec::new(),
-                },
-            ),
-            directory: object(
-                package,
-                &MasterDirectory {
-                    id: directory,
-                    version,
-                    pool,
-                    masters: Vec::new(),
-                },
-            ),
-            admin: object(
-                package,
-                &AdminCap {
-                    id: id("admin"),
-                    pool,
-                },
-            ),
-            slasher: object(package, &SlasherCap { id: slasher, pool }),
-            registrar: object(
-                package,
-                &RegistrarCap {
-                    id: registrar,
-                    config,
-                },
-            ),
-            release_cap: object(
-                package,
-                &ReleaseCap {
-                    id: release,
-                    registry,
-                },
-            ),
+            sides,
+            at: [0; KINDS],
             records: Default::default(),
             tokens: Default::default(),
             enclaves: Default::default(),
             tokens_made: 0,
+            slashers_made: 0,
             coins_made: 0,
-            ids: ids
-                .into_iter()
-                .map(|(id, byte)| (id.into_inner(), byte))
-                .collect(),
+            ids,
             secret,
+            p256: Secp256r1PrivateKey::new(P256),
+            done: Done::default(),
+            called: BTreeSet::new(),
+        }
+    }
+
+    /// What lies at a place, if anything does.
+    pub(super) fn slot(&mut self, place: Place) -> Option<&mut Value> {
+        if let Some(kind) = place.kind() {
+            return Some(&mut self.sides[self.at[kind]][kind]);
+        }
+        match place {
+            Place::Record(node) => self.records[at(node)].as_mut(),
+            Place::Enclave(master) => self.enclaves[at(master)].as_mut(),
+            Place::Token(node) => self.tokens[at(node)].as_mut(),
+            _ => None,
         }
     }
 
     pub(super) fn place(&mut self, place: Place) -> &mut Value {
-        match place {
-            Place::Pool => &mut self.pool,
-            Place::Treasury => &mut self.treasury,
-            Place::Config => &mut self.config,
-            Place::Registry => &mut self.registry,
-            Place::Directory => &mut self.directory,
-            Place::Record(node) => self.records[at(node)].as_mut().unwrap(),
-            Place::Enclave(master) => self.enclaves[at(master)].as_mut().unwrap(),
-        }
+        self.slot(place).unwrap()
     }
 
-    pub(super) fn here(&mut self, place: Place) -> Arg {
-        Arg::Object(self.place(place).clone())
+    pub(super) fn read<T: serde::de::DeserializeOwned>(&mut self, place: Place) -> T {
+        self.place(place).read().unwrap()
+    }
+
+    /// Every place that holds something.
+    pub(super) fn places(&mut self) -> Vec<Place> {
+        let nodes = (0..NODES).flat_map(|node| [Place::Record(node), Place::Token(node)]);
+        let all = Place::OF_A_SIDE.into_iter().chain(nodes);
+        let mut all: Vec<Place> = all.chain((0..MASTERS).map(Place::Enclave)).collect();
+        all.retain(|place| self.slot(*place).is_some());
+        all
     }
 
     pub(super) fn coin(&mut self, amount: u64) -> Arg {
@@ -272,112 +272,90 @@ impl<'l> Stage<'l> {
         Arg::Object(Value::new(Clock::tag(Address::TWO), false, &clock).unwrap())
     }
 
-    /// Calls, and keeps what it changes of the places that its arguments come from.
+    /// Calls a function, keeps what it wrote, notes what it did, and answers with the objects that it
+    /// returned and gave, coins apart.
     pub(super) fn call(
         &mut self,
         sender: Address,
         name: &str,
-        arguments: Vec<Arg>,
-        places: &[(usize, Place)],
-    ) -> Result<(Done, Vec<Value>, Vec<Value>), Stop> {
-        let mut arguments = arguments;
+        given: Vec<Given>,
+    ) -> Result<Vec<Value>, Stop> {
+        let (module, function) = name.split_once("::").unwrap();
+        let parameters = find(module, function).unwrap().parameters;
+        assert_eq!(parameters.len(), given.len(), "{name}");
+        let mut arguments: Vec<Arg> = (given.iter())
+            .map(|given| match given {
+                Given::At(place) => Arg::Object(self.place(*place).clone()),
+                Given::Value(arg) => arg.clone(),
+            })
+            .collect();
         let made = self.bench.call(sender, name, &mut arguments)?;
-        let mut changed = Vec::new();
-        for (index, place) in places {
-            let Some(Arg::Object(value)) = arguments.get(*index) else {
-                panic!("{name}: argument {index}");
+        self.called.insert(name.to_owned());
+        for ((given, argument), parameter) in given.iter().zip(arguments).zip(parameters) {
+            let (Given::At(place), Arg::Object(value)) = (given, argument) else {
+                let fresh = matches!(parameter, Parameter::Write(_) | Parameter::Read(_));
+                assert!(!fresh || is_clock(given), "{name}: an object of no place");
+                continue;
             };
-            if self.place(*place) != value {
-                *self.place(*place) = value.clone();
-                changed.push(*place);
+            match parameter {
+                Parameter::Write(_) => {
+                    *self.place(*place) = value;
+                    self.done.written.push(*place);
+                }
+                Parameter::Read(_) => assert_eq!(self.place(*place), &value, "{name}: {place:?}"),
+                // taken, and gone
+                _ => match place {
+                    Place::Token(node) => self.tokens[at(*node)] = None,
+                    other => panic!("{name} takes {other:?}"),
+                },
             }
         }
-        let placed = made.placed.into_iter().map(|(value, _)| value).collect();
-        let done = Done {
-            events: made.events,
-            changed,
-            token: None,
-        };
-        Ok((done, made.returned, placed))
-    }
-
-    pub(super) fn administer(&mut self, name: &str, more: Vec<Arg>) -> Result<Done, Stop> {
-        let mut arguments = vec![self.here(Place::Pool), Arg::Object(self.admin.clone())];
-        arguments.extend(more);
-        let name = format!("administration::{name}");
-        let (done, ..) = self.call(Address::ZERO, &name, arguments, &[(0, Place::Pool)])?;
-        Ok(done)
-    }
-
-    /// A call of a record with pool and clock around it.
-    pub(super) fn of_record(
-        &mut self,
-        name: &str,
-        node: u64,
-        who: u64,
-        more: Vec<Arg>,
-    ) -> Result<Done, Stop> {
-        let mut arguments = vec![self.here(Place::Pool), self.here(Place::Record(node))];
-        arguments.extend(more);
-        arguments.push(self.clock());
-        let places = [(0, Place::Pool), (1, Place::Record(node))];
-        let (mut done, _, placed) = self.call(sender(node, who), name, arguments, &places)?;
-        for value in placed {
-            if value.tag.name().as_str() == "SealToken" {
-                self.tokens_made += 1;
-                self.ids
-                    .push((value.id().into_inner(), 0x7f + self.tokens_made));
-                self.tokens[at(node)] = Some(value);
-                done.token = Some(node);
+        self.done.events.extend(made.events);
+        let mut objects = Vec::new();
+        let returned = made.returned.into_iter().map(|value| {
+            // a caller keeps what it is paid
+            let owner = is_coin(&value).then_some(Owner::Account(sender));
+            (value, owner)
+        });
+        let placed = (made.placed.into_iter()).map(|(value, owner)| (value, Some(owner)));
+        for (value, owner) in returned.chain(placed) {
+            match owner {
+                Some(Owner::Account(account)) => {
+                    self.done.given += 1;
+                    if is_coin(&value) {
+                        let coin: Coin = value.read()?;
+                        self.done.paid.push((account, coin.balance));
+                        continue;
+                    }
+                    assert_eq!(
+                        account, sender,
+                        "{name}: no other is given anything but coins"
+                    );
+                }
+                Some(Owner::Shared) => self.done.shared += 1,
+                Some(Owner::Parent(_)) => panic!("{name} gives an object to another"),
+                None => {}
             }
+            objects.push(value);
         }
-        Ok(done)
+        Ok(objects)
     }
 
-    pub(super) fn of_config(
-        &mut self,
-        name: &str,
-        more: Vec<Arg>,
-        places: &[(usize, Place)],
-    ) -> Result<Done, Stop> {
-        let mut arguments = vec![
-            self.here(Place::Config),
-            self.here(Place::Pool),
-            Arg::Object(self.admin.clone()),
-        ];
-        arguments.extend(more);
-        let mut all = vec![(0, Place::Config)];
-        all.extend(places);
-        let (done, ..) = self.call(Address::ZERO, name, arguments, &all)?;
-        Ok(done)
-    }
-
-    pub(super) fn of_registry(
-        &mut self,
-        name: &str,
-        patch: u64,
-        more: Vec<Arg>,
-    ) -> Result<Done, Stop> {
-        let version = ReleaseVersion {
-            major: 0,
-            minor: 1,
-            patch: u32::try_from(patch).unwrap(),
-        };
-        let version = Value::data(ReleaseVersion::tag(self.package), &version).unwrap();
-        let mut arguments = vec![
-            self.here(Place::Registry),
-            Arg::Object(self.release_cap.clone()),
-            Arg::Object(version),
-        ];
-        arguments.extend(more);
-        arguments.push(self.clock());
-        let places = [(0, Place::Registry)];
-        let (done, ..) = self.call(Address::ZERO, name, arguments, &places)?;
-        Ok(done)
+    /// Puts what a step made to its place, and shows its id as a byte.
+    pub(super) fn keep(&mut self, place: Place, value: Value, shown: u8) {
+        self.ids.push((value.id().into_inner(), shown));
+        match place {
+            Place::Slasher => *self.place(place) = value,
+            Place::Record(node) => self.records[at(node)] = Some(value),
+            Place::Enclave(master) => self.enclaves[at(master)] = Some(value),
+            Place::Token(node) => self.tokens[at(node)] = Some(value),
+            other => panic!("no step makes {other:?}"),
+        }
+        self.done.written.push(place);
     }
 
     /// Bytes with the ids of this stage shown as the Move tests show theirs.
-    pub(super) fn show(&self, bytes: &[u8]) -> String {
+    pub(super) fn show(&self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Vec::with_capacity(bytes.len());
         let mut rest = bytes;
         while let Some((first, tail)) = rest.split_first() {
@@ -393,62 +371,10 @@ impl<'l> Stage<'l> {
                 }
             }
         }
-        shown.iter().map(|byte| format!("{byte:02x}")).collect()
+        shown
     }
+}
 
-    pub(super) fn shown(&mut self, place: Place) -> Json {
-        let contents = self.place(place).contents.clone();
-        let (name, index) = match place {
-            Place::Pool => ("pool", None),
-            Place::Treasury => ("treasury", None),
-            Place::Config => ("config", None),
-            Place::Registry => ("registry", None),
-            Place::Directory => ("directory", None),
-            Place::Record(node) => ("record", Some(node)),
-            Place::Enclave(master) => ("enclave", Some(master)),
-        };
-        json!({"object": name, "index": index, "bcs": self.show(&contents)})
-    }
-
-    pub(super) fn trace(&mut self, name: &str, numbers: &[u64]) -> Json {
-        // as text: JavaScript's numbers end at 2^53
-        let arguments: Vec<String> = numbers.iter().map(u64::to_string).collect();
-        match self.step(name, numbers) {
-            Err(Stop::Abort(abort)) => json!({
-                "call": name, "arguments": arguments,
-                "abort": {"module": abort.module, "name": abort.name, "code": abort.code},
-            }),
-            Err(Stop::Broken(error)) => panic!("{name} {numbers:?}: {error}"),
-            Ok(done) => {
-                let events: Vec<Json> = (done.events.iter())
-                    .map(|(tag, contents)| {
-                        let name = format!("{}::{}", tag.module(), tag.name());
-                        json!({"type": name, "bcs": self.show(contents)})
-                    })
-                    .collect();
-                let mut objects: Vec<Json> = done
-                    .changed
-                    .iter()
-                    .map(|place| self.shown(*place))
-                    .collect();
-                if let Some(node) = done.token {
-                    let contents = self.tokens[at(node)].as_ref().unwrap().contents.clone();
-                    let bcs = self.show(&contents);
-                    objects.push(json!({"object": "token", "index": node, "bcs": bcs}));
-                }
-                json!({
-                    "call": name, "arguments": arguments, "events": events, "objects": objects,
-                })
-            }
-        }
-    }
-
-    /// What all records and the treasury hold.
-    pub(super) fn held(&mut self) -> u64 {
-        let records = self.records.iter().flatten();
-        let held: u64 = records
-            .map(|record| record.read::<StakeRecord>().unwrap().balance)
-            .sum();
-        held + self.treasury.read::<Treasury>().unwrap().balance
-    }
+fn is_clock(given: &Given) -> bool {
+    matches!(given, Given::Value(Arg::Object(value)) if value.id() == abi::CLOCK)
 }

@@ -1,309 +1,341 @@
-//! The steps of a trace, each one call of the package.
+//! The steps of a trace, each one call of the package, as `trace_stage` of the Move tests has them
+//! under the same names.
 
 use chain::abi::{
-    self, Enclave, Image, IntentMessage, LaunchMeasurement, MoveType, PhasePcr, Verdict,
+    self, Enclave, EnclaveConfig, IntentMessage, MasterDirectory, Pool, ReleaseRegistry,
+    StakeRecord, Treasury, Verdict,
 };
+use serde::Serialize;
+use serde_json::{Value as Json, json};
 use sui_crypto::Signer;
-use sui_sdk_types::{Address, Ed25519Signature};
+use sui_sdk_types::hash::Hasher;
+use sui_sdk_types::{Address, Ed25519Signature, Secp256r1Signature};
 
-use super::stage::{Done, Place, Stage, at, byte, evidence, node_key, sender, short};
-use crate::execution::{Arg, Form, Stop, Value};
+use super::choices::Step;
+use super::stage::{
+    Done, Given, Place, Stage, admin, at, byte, evidence, node_key, reporter, sender,
+};
+use crate::execution::{Arg, Stop};
+
+/// Of longer contents, a trace has the BLAKE2b-256 alone.
+const LONGEST: usize = 400;
+
+/// How many objects of two kinds, besides those that there are two of, have a version.
+pub(super) const RECORD: u64 = 9;
+pub(super) const ENCLAVE: u64 = 10;
 
 impl Stage<'_> {
-    /// One step, as `trace_stage` of the Move tests has it under the same name.
-    pub(super) fn step(&mut self, name: &str, n: &[u64]) -> Result<Done, Stop> {
-        let arg = |index: usize| Arg::U64(n[index]);
+    /// Carries a step out, and tells what it did.
+    pub(super) fn trace(&mut self, step: &Step) -> Json {
+        let (name, numbers) = step;
+        self.done = Done::default();
+        let result = self.step(name, numbers);
+        let done = std::mem::take(&mut self.done);
+        // as text: JavaScript's numbers end at 2^53
+        let arguments: Vec<String> = numbers.iter().map(u64::to_string).collect();
+        match result {
+            Err(Stop::Abort(abort)) => json!({
+                "call": name, "arguments": arguments,
+                "abort": {"module": abort.module, "name": abort.name, "code": abort.code},
+            }),
+            Err(Stop::Broken(error)) => panic!("{name} {numbers:?}: {error}"),
+            Ok(()) => {
+                let told = self.told(&done);
+                self.done = done;
+                let mut json = json!({"call": name, "arguments": arguments});
+                json.as_object_mut().unwrap().extend(told);
+                json
+            }
+        }
+    }
+
+    /// Events, coins and objects, as the Move tests compare them.
+    fn told(&mut self, done: &Done) -> serde_json::Map<String, Json> {
+        let events: Vec<Json> = (done.events.iter())
+            .map(|(tag, contents)| {
+                let name = format!("{}::{}", tag.module(), tag.name());
+                json!({"type": name, "bcs": hex(&self.show(contents))})
+            })
+            .collect();
+        let paid: Vec<Json> = (done.paid.iter())
+            .map(|(account, amount)| {
+                json!({"account": account.to_string(), "amount": amount.to_string()})
+            })
+            .collect();
+        let mut objects = Vec::new();
+        for place in &done.written {
+            // gone
+            let Some(value) = self.slot(*place) else {
+                continue;
+            };
+            let contents = value.contents.clone();
+            let shown = self.show(&contents);
+            let (object, index) = place.named();
+            objects.push(match shown.len() {
+                ..=LONGEST => json!({"object": object, "index": index, "bcs": hex(&shown)}),
+                _ => {
+                    let mut hasher = Hasher::new();
+                    hasher.update(&shown);
+                    let digest = hasher.finalize().into_inner();
+                    json!({"object": object, "index": index, "blake2b": hex(&digest)})
+                }
+            });
+        }
+        let told = json!({
+            "events": events, "paid": paid, "given": done.given, "shared": done.shared,
+            "objects": objects,
+        });
+        told.as_object().unwrap().clone()
+    }
+
+    fn step(&mut self, name: &str, n: &[u64]) -> Result<(), Stop> {
         match name {
             "wait" => {
                 self.now_ms += n[0];
-                Ok(Done::default())
+                Ok(())
             }
-            "open" => self.administer("open_pool", Vec::new()),
-            "set_minimum_stake" | "set_unbonding" | "set_reporter_share" => {
-                let clock = self.clock();
-                self.administer(name, vec![arg(0), clock])
+            "look" => {
+                let unseen = [Place::Admin, Place::Registrar, Place::ReleaseCap];
+                let mut places = self.places();
+                places.retain(|place| !unseen.contains(place));
+                self.done.written = places;
+                Ok(())
             }
-            "set_seal_token_lifetime" => self.administer(name, vec![arg(0)]),
-            "set_offence" => {
-                let reason = Arg::U16(u16::try_from(n[0]).unwrap());
-                let clock = self.clock();
-                let more = vec![reason, arg(1), arg(2), Arg::Bool(n[3] == 1), clock];
-                self.administer(name, more)
+            "swap" => {
+                let kind = at(n[0]);
+                self.at[kind] = 1 - self.at[kind];
+                Ok(())
             }
-            "withdraw_treasury" => {
-                let arguments = vec![
-                    self.here(Place::Pool),
-                    self.here(Place::Treasury),
-                    Arg::Object(self.admin.clone()),
-                    arg(0),
-                ];
-                let places = [(1, Place::Treasury)];
-                let name = "administration::withdraw_treasury";
-                Ok(self.call(Address::ZERO, name, arguments, &places)?.0)
+            "set_version" => {
+                self.set_version(n[0], n[1], n[2]);
+                Ok(())
             }
-            "stake" => self.stake(n[0], n[1], n[2]),
-            "token" => self.of_record(
-                "k8s_gateway::create_worker_seal_token",
-                n[0],
-                n[1],
-                Vec::new(),
-            ),
-            "renew" | "ask_with_token" => {
-                let token = self.tokens[at(n[0])].clone().unwrap();
-                let call = match name {
-                    "renew" => "k8s_gateway::renew_worker_seal_token",
-                    _ => "k8s_gateway::request_unstake",
-                };
-                let done = self.of_record(call, n[0], 0, vec![Arg::Object(token)])?;
-                if name == "ask_with_token" {
-                    self.tokens[at(n[0])] = None;
-                }
-                Ok(done)
-            }
-            "ask" => self.of_record(
-                "k8s_gateway::request_unstake_without_token",
-                n[0],
-                n[1],
-                Vec::new(),
-            ),
-            "cancel" => self.of_record("k8s_gateway::cancel_unstake", n[0], n[1], Vec::new()),
-            "withdraw" => self.of_record("staking::withdraw_stake", n[0], n[1], Vec::new()),
-            "restake" => {
-                let coin = self.coin(n[1]);
-                self.of_record("staking::restake", n[0], 0, vec![coin])
-            }
-            "set_beneficiary" => {
-                let to = Arg::Address(sender(n[0], n[2]));
-                self.of_record("beneficiary::set_beneficiary", n[0], n[1], vec![to])
-            }
-            "begin_maintenance" => {
-                let until = Arg::U64(self.now_ms + n[2]);
-                self.of_record("maintenance::begin_maintenance", n[0], n[1], vec![until])
-            }
-            "end_maintenance" => {
-                self.of_record("maintenance::end_maintenance", n[0], n[1], Vec::new())
-            }
-            "top_up" => {
-                let coin = self.coin(n[1]);
-                let record = Place::Record(n[0]);
-                let arguments = vec![self.here(Place::Pool), self.here(record), coin];
-                let sender = sender(0, 3);
-                Ok(self
-                    .call(sender, "staking::top_up", arguments, &[(1, record)])?
-                    .0)
-            }
-            "slash" => {
-                let record = Place::Record(n[0]);
-                let arguments = vec![
-                    self.here(Place::Pool),
-                    self.here(Place::Treasury),
-                    Arg::Object(self.slasher.clone()),
-                    self.here(record),
-                    arg(1),
-                    Arg::U16(7),
-                    Arg::Bytes(evidence(n[2])),
-                    self.clock(),
-                ];
-                let places = [(1, Place::Treasury), (3, record)];
-                let name = "staking::slash_stake";
-                Ok(self.call(Address::ZERO, name, arguments, &places)?.0)
-            }
+            "stake" => self.stake(n[0], n[1], n[2], n[3]),
+            "slash" => self.slash(n),
             "verdict" => self.verdict(n),
+            "top_up" => {
+                let coin = self.coin(n[1]).into();
+                let given = vec![Place::Pool.into(), Place::Record(n[0]).into(), coin];
+                self.call(sender(0, 3), "staking::top_up", given)?;
+                Ok(())
+            }
+            "burn" => {
+                let given = vec![Place::Token(n[0]).into()];
+                self.call(sender(n[0], 0), "k8s_gateway::burn_seal_token", given)?;
+                Ok(())
+            }
+            "token" | "renew" | "ask" | "ask_with_token" | "cancel" | "withdraw" | "restake"
+            | "set_beneficiary" | "begin_maintenance" | "end_maintenance" => {
+                self.of_record(name, n)
+            }
             _ => self.govern(name, n),
         }
     }
 
-    fn stake(&mut self, node: u64, amount: u64, beneficiary: u64) -> Result<Done, Stop> {
-        let key = node_key(byte(node + 1));
-        let arguments = vec![
-            self.here(Place::Pool),
-            Arg::Text(format!("edge-000{}", node + 1)),
-            Arg::Bytes(key),
-            Arg::Address(sender(node, beneficiary)),
-            self.coin(amount),
-            self.clock(),
-        ];
-        let places = [(0, Place::Pool)];
-        let name = "staking::stake_for_node";
-        let (mut done, returned, _) = self.call(sender(node, 0), name, arguments, &places)?;
-        let record = returned.into_iter().next().unwrap();
-        self.ids.push((record.id().into_inner(), 0x10 + byte(node)));
-        self.records[at(node)] = Some(record);
-        done.changed.push(Place::Record(node));
-        Ok(done)
+    /// What the Move tests' `set_version` does.
+    fn set_version(&mut self, kind: u64, index: u64, version: u64) {
+        fn change<T: Serialize + serde::de::DeserializeOwned>(
+            stage: &mut Stage<'_>,
+            place: Place,
+            change: impl Fn(&mut T),
+        ) {
+            let mut value: T = stage.read(place);
+            change(&mut value);
+            stage.place(place).write(&value).unwrap();
+        }
+        match kind {
+            RECORD => change(self, Place::Record(index), |it: &mut StakeRecord| {
+                it.version = version;
+            }),
+            ENCLAVE => {
+                change(self, Place::Enclave(index), |it: &mut Enclave| {
+                    it.version = version;
+                });
+                let kind = Place::Config.kind().unwrap();
+                let unused = &mut self.sides[1 - self.at[kind]][kind];
+                let mut config: EnclaveConfig = unused.read().unwrap();
+                config.version = version;
+                unused.write(&config).unwrap();
+            }
+            _ => match Place::OF_A_SIDE[at(kind)] {
+                place @ Place::Pool => change(self, place, |it: &mut Pool| it.version = version),
+                place @ Place::Treasury => {
+                    change(self, place, |it: &mut Treasury| it.version = version);
+                }
+                place @ Place::Config => {
+                    change(self, place, |it: &mut EnclaveConfig| it.version = version);
+                }
+                place @ Place::Registry => {
+                    change(self, place, |it: &mut ReleaseRegistry| it.version = version);
+                }
+                place @ Place::Directory => {
+                    change(self, place, |it: &mut MasterDirectory| it.version = version);
+                }
+                other => panic!("{other:?} has no version"),
+            },
+        }
     }
 
-    fn verdict(&mut self, n: &[u64]) -> Result<Done, Stop> {
-        let [node, reason, proof, rewarded, nonce, age] = n else {
+    fn stake(&mut self, node: u64, amount: u64, beneficiary: u64, form: u64) -> Result<(), Stop> {
+        let who = if form == 2 { 3 } else { 0 };
+        let name = match form {
+            3 => String::new(),
+            4 => "x".repeat(51),
+            _ => format!("edge-000{}", node + 1),
+        };
+        let key = match form {
+            1 => vec![1, 2],
+            _ => node_key(node),
+        };
+        let given = vec![
+            Place::Pool.into(),
+            Arg::Text(name).into(),
+            Arg::Bytes(key).into(),
+            Arg::Address(sender(node, beneficiary)).into(),
+            self.coin(amount).into(),
+            self.clock().into(),
+        ];
+        let sender = sender(node, who);
+        let record = self
+            .call(sender, "staking::stake_for_node", given)?
+            .remove(0);
+        let given = vec![Arg::Object(record).into()];
+        let record = self.call(sender, "staking::share_stake", given)?.remove(0);
+        self.keep(Place::Record(node), record, 0x10 + byte(node));
+        Ok(())
+    }
+
+    /// A call of a record with pool and clock around it.
+    fn of_record(&mut self, name: &str, n: &[u64]) -> Result<(), Stop> {
+        let node = n[0];
+        let (function, who, more): (_, u64, Vec<Given>) = match name {
+            "token" => ("k8s_gateway::create_worker_seal_token", n[1], Vec::new()),
+            "renew" => {
+                let token = Place::Token(n[1]).into();
+                ("k8s_gateway::renew_worker_seal_token", 0, vec![token])
+            }
+            "ask" => (
+                "k8s_gateway::request_unstake_without_token",
+                n[1],
+                Vec::new(),
+            ),
+            "ask_with_token" => {
+                let token = Place::Token(n[1]).into();
+                ("k8s_gateway::request_unstake", 0, vec![token])
+            }
+            "cancel" => ("k8s_gateway::cancel_unstake", n[1], Vec::new()),
+            "withdraw" => ("staking::withdraw_stake", n[1], Vec::new()),
+            "restake" => ("staking::restake", n[1], vec![self.coin(n[2]).into()]),
+            "set_beneficiary" => {
+                let to = Arg::Address(sender(node, n[2])).into();
+                ("beneficiary::set_beneficiary", n[1], vec![to])
+            }
+            "begin_maintenance" => {
+                let until = Arg::U64(self.now_ms + n[2]).into();
+                ("maintenance::begin_maintenance", n[1], vec![until])
+            }
+            "end_maintenance" => ("maintenance::end_maintenance", n[1], Vec::new()),
+            other => panic!("no step {other}"),
+        };
+        let mut given = vec![Place::Pool.into(), Place::Record(node).into()];
+        given.extend(more);
+        given.push(self.clock().into());
+        for token in self.call(sender(node, who), function, given)? {
+            self.tokens_made += 1;
+            self.keep(Place::Token(node), token, 0x7f + self.tokens_made);
+        }
+        Ok(())
+    }
+
+    fn slash(&mut self, n: &[u64]) -> Result<(), Stop> {
+        let given = vec![
+            Place::Pool.into(),
+            Place::Treasury.into(),
+            Place::Slasher.into(),
+            Place::Record(n[0]).into(),
+            Arg::U64(n[1]).into(),
+            Arg::U16(7).into(),
+            Arg::Bytes(evidence(n[2])).into(),
+            self.clock().into(),
+        ];
+        self.call(admin(), "staking::slash_stake", given)?;
+        Ok(())
+    }
+
+    fn verdict(&mut self, n: &[u64]) -> Result<(), Stop> {
+        let [
+            node,
+            reason,
+            proof,
+            rewarded,
+            nonce,
+            age,
+            ahead,
+            master,
+            broken,
+        ] = *n
+        else {
             panic!("{n:?}");
         };
-        let record = Place::Record(*node);
+        let reason = u16::try_from(reason).unwrap();
         let reporter = match rewarded {
             0 => Address::ZERO,
-            _ => short(0x5EE),
+            _ => reporter(),
         };
-        let enclave: Enclave = self.place(Place::Enclave(0)).read()?;
-        let time = self.now_ms - age;
+        let enclave: Enclave = self.read(Place::Enclave(master));
+        let time = self.now_ms + ahead - age;
         let message = IntentMessage {
             domain: abi::enclave::DOMAIN.to_vec(),
             intent: abi::authority::SLASH_INTENT,
             enclave: enclave.id,
             config_version: enclave.config_version,
-            nonce: *nonce,
+            nonce,
             timestamp_ms: time,
             data: Verdict {
-                pool: self.pool.id(),
-                record: self.place(record).id(),
-                reason: u16::try_from(*reason).unwrap(),
-                evidence: evidence(*proof),
+                pool: self.place(Place::Pool).id(),
+                record: self.place(Place::Record(node)).id(),
+                reason,
+                evidence: evidence(proof),
                 reporter,
             },
         };
-        let signature: Ed25519Signature = self.secret.sign(&bcs::to_bytes(&message).unwrap());
-        let arguments = vec![
-            self.here(Place::Pool),
-            self.here(Place::Treasury),
-            self.here(Place::Config),
-            self.here(Place::Enclave(0)),
-            self.here(record),
-            Arg::U16(u16::try_from(*reason).unwrap()),
-            Arg::Bytes(evidence(*proof)),
-            Arg::Address(reporter),
-            Arg::U64(*nonce),
-            Arg::U64(time),
-            Arg::Bytes(signature.inner().to_vec()),
-            self.clock(),
-        ];
-        let places = [(1, Place::Treasury), (4, record)];
-        let name = "slashing::slash_with_evidence";
-        Ok(self.call(sender(0, 3), name, arguments, &places)?.0)
-    }
-
-    /// Steps of masters and releases.
-    fn govern(&mut self, name: &str, n: &[u64]) -> Result<Done, Stop> {
-        match name {
-            "update_pcrs" => {
-                let pcr = || Arg::Bytes(vec![byte(n[0]); abi::enclave::PCR_LENGTH]);
-                let more = vec![pcr(), pcr(), pcr(), self.clock()];
-                self.of_config("enclave::update_pcrs", more, &[])
-            }
-            "register" => self.register(n[0]),
-            "retire" => {
-                let enclave = Place::Enclave(n[0]);
-                let more = vec![self.here(enclave)];
-                self.of_config("enclave::retire", more, &[(3, enclave)])
-            }
-            "set_minimum_config_version" => {
-                let successor = self.here(Place::Enclave(n[1]));
-                let more = vec![Arg::U64(n[0]), successor, self.clock()];
-                self.of_config("enclave::set_minimum_config_version", more, &[])
-            }
-            "list_master" => {
-                let url = match n[1] {
-                    1 => "https://m.example.org",
-                    _ => "http://m.example.org/",
-                };
-                let arguments = vec![
-                    self.here(Place::Directory),
-                    self.here(Place::Pool),
-                    Arg::Object(self.admin.clone()),
-                    self.here(Place::Config),
-                    self.here(Place::Enclave(n[0])),
-                    Arg::Text(url.to_owned()),
-                ];
-                let places = [(0, Place::Directory)];
-                let name = "k8s_gateway::list_master";
-                Ok(self.call(Address::ZERO, name, arguments, &places)?.0)
-            }
-            "remove_master" => {
-                let enclave = self.place(Place::Enclave(n[0])).id();
-                let arguments = vec![
-                    self.here(Place::Directory),
-                    self.here(Place::Pool),
-                    Arg::Object(self.admin.clone()),
-                    Arg::Address(enclave),
-                ];
-                let places = [(0, Place::Directory)];
-                let name = "k8s_gateway::remove_master";
-                Ok(self.call(Address::ZERO, name, arguments, &places)?.0)
-            }
-            "remove_retired_master" => {
-                let arguments = vec![
-                    self.here(Place::Directory),
-                    self.here(Place::Config),
-                    self.here(Place::Enclave(n[0])),
-                ];
-                let places = [(0, Place::Directory)];
-                let name = "k8s_gateway::remove_retired_master";
-                Ok(self.call(sender(0, 3), name, arguments, &places)?.0)
-            }
-            "approve" => self.approve(n[0], n[1]),
-            "revoke" => {
-                let deadline = Arg::U64(self.now_ms + n[1]);
-                self.of_registry("releases::revoke", n[0], vec![deadline])
-            }
-            "set_minimum" => {
-                let deadline = Arg::U64(self.now_ms + n[1]);
-                self.of_registry("releases::set_minimum", n[0], vec![deadline])
-            }
-            "remove" => self.of_registry("releases::remove", n[0], Vec::new()),
-            other => panic!("no step {other}"),
+        let message = bcs::to_bytes(&message).unwrap();
+        let mut signature = self.signature(master, &message);
+        if broken == 1 {
+            signature[40] ^= 1;
         }
-    }
-
-    fn register(&mut self, master: u64) -> Result<Done, Stop> {
-        let public_key = match master {
-            0 => [&[0][..], self.secret.public_key().inner()].concat(),
-            _ => node_key(0x80 + byte(master)),
-        };
-        let arguments = vec![
-            self.here(Place::Config),
-            self.here(Place::Pool),
-            Arg::Object(self.registrar.clone()),
-            Arg::Bytes(public_key),
-            Arg::Bytes(vec![0x72; 32]),
-            Arg::Bytes(vec![0x73; 32]),
-            self.clock(),
+        let given = vec![
+            Place::Pool.into(),
+            Place::Treasury.into(),
+            Place::Config.into(),
+            Place::Enclave(master).into(),
+            Place::Record(node).into(),
+            Arg::U16(reason).into(),
+            Arg::Bytes(evidence(proof)).into(),
+            Arg::Address(reporter).into(),
+            Arg::U64(nonce).into(),
+            Arg::U64(time).into(),
+            Arg::Bytes(signature).into(),
+            self.clock().into(),
         ];
-        let places = [(0, Place::Config)];
-        let name = "enclave::register_by_capability";
-        let (mut done, _, placed) = self.call(Address::ZERO, name, arguments, &places)?;
-        let enclave = placed.into_iter().next().unwrap();
-        self.ids
-            .push((enclave.id().into_inner(), 0x30 + byte(master)));
-        self.enclaves[at(master)] = Some(enclave);
-        done.changed.push(Place::Enclave(master));
-        Ok(done)
+        self.call(sender(0, 3), "slashing::slash_with_evidence", given)?;
+        Ok(())
     }
 
-    fn approve(&mut self, patch: u64, number: u64) -> Result<Done, Stop> {
-        let image = |target: &str, number: u64| Image {
-            target: target.to_owned(),
-            architecture: "x86_64".to_owned(),
-            root_hash: vec![1; 32],
-            pcr11: vec![PhasePcr {
-                phases: String::new(),
-                digest: vec![byte(number); 32],
-            }],
-            launch_measurements: vec![LaunchMeasurement {
-                tee: 1,
-                digest: vec![7; 48],
-            }],
-        };
-        let mut images = vec![image("disk", number)];
-        if number.is_multiple_of(2) {
-            images.push(image("netboot", number + 1));
+    /// By the master's key, if there is one.
+    fn signature(&self, master: u64, message: &[u8]) -> Vec<u8> {
+        if master == 1 {
+            let signature: Secp256r1Signature = self.p256.sign(message);
+            let signature = p256::ecdsa::Signature::from_slice(signature.inner()).unwrap();
+            // of the two that ECDSA has, the one that Sui takes
+            let signature = signature.normalize_s().unwrap_or(signature);
+            return signature.to_bytes().to_vec();
         }
-        let images = Value {
-            tag: Image::tag(self.package),
-            form: Form::Vector,
-            contents: bcs::to_bytes(&images).unwrap(),
-        };
-        let more = vec![
-            Arg::Object(images),
-            Arg::Bytes(vec![3; 32]),
-            Arg::Texts(vec!["https://r.example.org/".to_owned()]),
-        ];
-        self.of_registry("releases::approve", patch, more)
+        let signature: Ed25519Signature = self.secret.sign(message);
+        signature.inner().to_vec()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
