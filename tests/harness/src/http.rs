@@ -51,7 +51,7 @@ pub async fn get(port: u16, path: &str, timeout: Duration) -> Result<(StatusCode
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -76,9 +76,10 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_is_an_error() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        // bound, so that no other test gets the port, and never listening
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
         let error = format!("{:#}", get(port, "/health", LONG).await.unwrap_err());
         assert!(
             error.contains("/health") && error.contains("cannot connect"),
