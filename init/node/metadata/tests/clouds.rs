@@ -172,9 +172,11 @@ async fn an_answer_that_stops_is_not_waited_for() {
 
 #[test]
 fn where_nobody_listens_there_is_no_connection() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    // bound, so that no other test gets the port, and never listening
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(any).expect("a port");
+    let address = socket.local_addr().expect("an address");
     let error = ask::user_data(&Client::new(address), Cloud::Hetzner).expect_err("nobody");
     assert!(
         matches!(error, AskError::Http(HttpError::Connect { .. })),
