@@ -82,6 +82,8 @@ named! {
         ChainUnreachable = "chain-unreachable",
         /// The node's address holds too little to stake.
         BalanceShort = "balance-short",
+        /// A transaction can't be kept on disk before it is sent, so none is sent.
+        Journal = "journal",
         /// The stake is below the pool's minimum.
         StakeBelowMinimum = "stake-below-minimum",
         /// The stake was withdrawn before this boot, and its owner has to say whether it is made anew; or the

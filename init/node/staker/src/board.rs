@@ -29,6 +29,7 @@ const LONGEST_KEY: u64 = 4096;
 const OURS: &[DegradedReason] = &[
     DegradedReason::ChainUnreachable,
     DegradedReason::BalanceShort,
+    DegradedReason::Journal,
     DegradedReason::StakeBelowMinimum,
     DegradedReason::StakeWithdrawn,
     DegradedReason::ChainRefused,

@@ -53,6 +53,17 @@ struct Entry {
     transaction: Vec<u8>,
 }
 
+/// The journal can't be used: nothing that it should hold may be sent, and nothing else be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No directory takes the transaction.
+    #[error("no transaction is sent, as none can be kept on disk before")]
+    Write(#[source] io::Error),
+    /// A transaction may be under way, and can't be read.
+    #[error("no transaction is signed, as one that may be under way can't be read")]
+    Read(#[source] io::Error),
+}
+
 /// The pending transaction of a kind, in the first of some directories that takes it.
 #[derive(Debug)]
 pub struct Journal {
@@ -82,54 +93,66 @@ impl Journal {
         }
     }
 
-    /// The transaction that was kept, where there is one for the same purpose.
-    #[must_use]
-    pub fn pending(&self) -> Option<Vec<u8>> {
-        self.directories.iter().find_map(|directory| {
+    /// The transaction that was kept, where there is one for the same purpose. A file that is
+    /// damaged, or too long, counts as none.
+    ///
+    /// # Errors
+    /// [`JournalError::Read`] where a file can't be read: what it holds may have been sent.
+    pub fn pending(&self) -> Result<Option<Vec<u8>>, JournalError> {
+        for directory in &self.directories {
             let path = directory.join(self.file);
             let bytes = match read_bounded(&path) {
                 Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-                Err(error) => {
-                    warn!(path = %path.display(), %error, "the kept transaction can't be read");
-                    return None;
-                }
+                Err(error) if is_none(&error) => continue,
+                Err(error) => return Err(JournalError::Read(at(&path, &error))),
             };
-            match bcs::from_bytes::<Entry>(&bytes) {
-                Ok(entry) if entry.purpose.stakes_like(&self.purpose) => Some(entry.transaction),
-                Ok(_) => {
-                    warn!(path = %path.display(), "the kept transaction is for another configuration");
-                    None
+            match bytes.map(|bytes| bcs::from_bytes::<Entry>(&bytes)) {
+                Some(Ok(entry)) if entry.purpose.stakes_like(&self.purpose) => {
+                    return Ok(Some(entry.transaction));
                 }
-                Err(_) => {
+                Some(Ok(_)) => {
+                    warn!(path = %path.display(), "the kept transaction is for another configuration");
+                }
+                Some(Err(_)) | None => {
                     warn!(path = %path.display(), "the kept transaction is damaged");
-                    None
                 }
             }
-        })
+        }
+        Ok(None)
     }
 
-    /// Keeps a transaction: written beside, synced, renamed.
+    /// Keeps a transaction: written beside, synced, renamed. Any older one is gone then.
     ///
     /// # Errors
-    /// The last directory's, when none takes it.
-    pub fn keep(&self, transaction: &[u8]) -> io::Result<()> {
+    /// [`JournalError::Write`] with the last directory's error when none takes it, or when an
+    /// older transaction, which would be found before this one, can't be removed.
+    pub fn keep(&self, transaction: &[u8]) -> Result<(), JournalError> {
         let entry = Entry {
             purpose: self.purpose.clone(),
             transaction: transaction.to_vec(),
         };
-        let bytes = bcs::to_bytes(&entry).map_err(io::Error::other)?;
+        let bytes = bcs::to_bytes(&entry);
+        let bytes = bytes.map_err(|error| JournalError::Write(io::Error::other(error)))?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for directory in &self.directories {
-            match write_whole(directory, self.file, &bytes) {
+        for (position, directory) in self.directories.iter().enumerate() {
+            let kept = write_whole(directory, self.file, &bytes);
+            match kept.and_then(|()| self.remove_before(position)) {
                 Ok(()) => return Ok(()),
-                Err(error) => {
-                    let text = format!("{}: {error}", directory.display());
-                    last = io::Error::new(error.kind(), text);
-                }
+                Err(error) => last = at(directory, &error),
             }
         }
-        Err(last)
+        Err(JournalError::Write(last))
+    }
+
+    /// Removes what lies in the directories that are read before one.
+    fn remove_before(&self, position: usize) -> io::Result<()> {
+        for directory in self.directories.iter().take(position) {
+            match fs::remove_file(directory.join(self.file)) {
+                Err(error) if !is_none(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Forgets it: it was executed, or never will be.
@@ -138,7 +161,7 @@ impl Journal {
             let path = directory.join(self.file);
             match fs::remove_file(&path) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if is_none(&error) => {}
                 Err(error) => {
                     warn!(path = %path.display(), %error, "the transaction can't be removed");
                 }
@@ -147,15 +170,23 @@ impl Journal {
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+/// Whether there is no such file.
+fn is_none(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::NotADirectory
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The file's bytes; `None` where it is too long to be one of ours.
+fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     File::open(path)?
         .take(LONGEST + 1)
         .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
+    Ok((bytes.len() as u64 <= LONGEST).then_some(bytes))
 }
 
 fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -191,12 +222,12 @@ mod tests {
     fn kept_found_and_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let journal = Journal::new(vec![directory.path().into()], purpose(1));
-        assert_eq!(journal.pending(), None);
+        assert_eq!(journal.pending().unwrap(), None);
         journal.keep(b"one").unwrap();
         journal.keep(b"two").unwrap();
-        assert_eq!(journal.pending().unwrap(), b"two");
+        assert_eq!(journal.pending().unwrap().unwrap(), b"two");
         journal.clear();
-        assert_eq!(journal.pending(), None);
+        assert_eq!(journal.pending().unwrap(), None);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -206,9 +237,9 @@ mod tests {
         let stake = Journal::new(vec![directory.path().into()], purpose(1));
         let payout = stake.of_payout();
         payout.keep(b"coins").unwrap();
-        assert_eq!(stake.pending(), None);
+        assert_eq!(stake.pending().unwrap(), None);
         stake.clear();
-        assert_eq!(payout.pending().unwrap(), b"coins");
+        assert_eq!(payout.pending().unwrap().unwrap(), b"coins");
     }
 
     #[test]
@@ -217,7 +248,7 @@ mod tests {
         let missing = directory.path().join("missing");
         let journal = Journal::new(vec![missing.clone(), directory.path().into()], purpose(1));
         journal.keep(b"one").unwrap();
-        assert_eq!(journal.pending().unwrap(), b"one");
+        assert_eq!(journal.pending().unwrap().unwrap(), b"one");
         assert!(
             Journal::new(vec![missing], purpose(1))
                 .keep(b"one")
@@ -233,16 +264,50 @@ mod tests {
         journal.keep(b"one").unwrap();
         // another amount is the same stake; another pool is not
         let other_amount = Journal::new(directories.clone(), purpose(2));
-        assert_eq!(other_amount.pending().unwrap(), b"one");
+        assert_eq!(other_amount.pending().unwrap().unwrap(), b"one");
         let other_pool = Purpose {
             pool: "0x3".to_owned(),
             ..purpose(1)
         };
-        assert_eq!(Journal::new(directories, other_pool).pending(), None);
+        assert_eq!(
+            Journal::new(directories, other_pool).pending().unwrap(),
+            None
+        );
         fs::write(directory.path().join(STAKE), [0xff; 64]).unwrap();
-        assert_eq!(journal.pending(), None);
+        assert_eq!(journal.pending().unwrap(), None);
         let huge = vec![0; usize::try_from(LONGEST).unwrap() + 1];
         fs::write(directory.path().join(STAKE), huge).unwrap();
-        assert_eq!(journal.pending(), None);
+        assert_eq!(journal.pending().unwrap(), None);
+    }
+
+    #[test]
+    fn pending_unreadable_file_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::new(vec![directory.path().into()], purpose(1));
+        // a directory in the file's place: open succeeds, read fails
+        fs::create_dir(directory.path().join(STAKE)).unwrap();
+        assert!(matches!(journal.pending(), Err(JournalError::Read(_))));
+    }
+
+    #[test]
+    fn keep_in_second_directory_outdates_the_first() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directories = vec![first.path().into(), second.path().into()];
+        let journal = Journal::new(directories, purpose(1));
+        journal.keep(b"old").unwrap();
+        // the first takes no new file, but still shows the old one
+        fs::create_dir(first.path().join(format!("{STAKE}.new"))).unwrap();
+        journal.keep(b"new").unwrap();
+        assert_eq!(journal.pending().unwrap().unwrap(), b"new");
+    }
+
+    #[test]
+    fn keep_beside_an_old_one_that_stays_is_an_error() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directories = vec![first.path().into(), second.path().into()];
+        let journal = Journal::new(directories, purpose(1));
+        // neither replaced nor removed
+        fs::create_dir_all(first.path().join(STAKE).join("full")).unwrap();
+        assert!(matches!(journal.keep(b"new"), Err(JournalError::Write(_))));
     }
 }

@@ -15,7 +15,7 @@ use wire::status::{DegradedReason, NodeState};
 
 use crate::backoff::{ATTEMPTS, pause};
 use crate::desire::Hold;
-use crate::node::{End, Staker};
+use crate::node::{End, StakeFailure, Staker};
 use crate::seams::{Chain, Init, Master, Meter};
 
 /// Until the chain is looked at again after something was done.
@@ -68,7 +68,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                     pause
                 }
                 Err(failure) => {
-                    self.chain_failed(&failure).await;
+                    self.stake_failed(&failure).await;
                     pause(&mut backoff)
                 }
             };
@@ -76,7 +76,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    async fn step(&self, done: &mut Done) -> Result<Step, ChainError> {
+    async fn step(&self, done: &mut Done) -> Result<Step, StakeFailure> {
         let Some(stake) = self.chain.find_stake().await? else {
             return self.settle(None, done).await;
         };
@@ -87,7 +87,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 self.chain.request_unstake(&stake).await?;
                 Ok(Step::Wait(SOON))
             }
-            Verdict::Unbonding => self.withdraw(&stake, done).await,
+            Verdict::Unbonding => Ok(self.withdraw(&stake, done).await?),
             // what can't be undone is not done on one fullnode's word
             Verdict::Slashed | Verdict::Withdrawn => {
                 let confirmed = self.chain.confirm(&stake).await?;
@@ -129,7 +129,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
 
     /// No stake stands: what is left is sent on, then the node goes off. One that had nothing to do
     /// stays, and says so.
-    async fn settle(&self, stake: Option<&Stake>, done: &mut Done) -> Result<Step, ChainError> {
+    async fn settle(&self, stake: Option<&Stake>, done: &mut Done) -> Result<Step, StakeFailure> {
         let own = self.key.address();
         let receiver = self.beneficiary.filter(|receiver| *receiver != own);
         if let Some(receiver) = receiver {
@@ -167,9 +167,9 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     }
 
     /// Sends on whatever pays for its own sending. Whether there was something.
-    async fn send_all(&self, receiver: Address) -> Result<bool, ChainError> {
+    async fn send_all(&self, receiver: Address) -> Result<bool, StakeFailure> {
         let journal = self.journal.of_payout();
-        let kept = journal.pending();
+        let kept = journal.pending()?;
         let mut pending = kept.and_then(|bytes| self.chain.decode_payout(&bytes, receiver));
         if let Some(payout) = &pending
             && self.chain.payout_expired(payout).await?
@@ -190,9 +190,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                         break;
                     };
                     info!(%receiver, "sending all coins on");
-                    if let Err(error) = journal.keep(&self.chain.encode_payout(&payout)) {
-                        warn!(%error, "the transaction can't be kept on disk before it is sent");
-                    }
+                    journal.keep(&self.chain.encode_payout(&payout))?;
                     payout
                 }
             };

@@ -6,13 +6,13 @@
 
 use std::convert::Infallible;
 
-use chain::{ChainError, Stake, Verdict};
+use chain::{Stake, Verdict};
 use tracing::{info, warn};
 use wire::child::{PowerDesire, PowerOffReason};
 use wire::status::{AgentState, DegradedReason, NodeState, Phase};
 
 use crate::backoff::{ATTEMPTS, pause};
-use crate::node::{End, Staker};
+use crate::node::{End, StakeFailure, Staker};
 use crate::seams::{Chain, Init, Master, Meter, Prepared};
 
 impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
@@ -78,7 +78,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                         return Err(end);
                     }
                 }
-                Err(failure) => self.chain_failed(&failure).await,
+                Err(failure) => self.stake_failed(&failure).await,
             }
             tokio::time::sleep(pause(&mut backoff)).await;
         }
@@ -104,9 +104,11 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             .await;
     }
 
-    async fn find_or_stake(&self) -> Result<Stake, ChainError> {
-        let pending = self.journal.pending();
-        let mut pending = pending.and_then(|bytes| self.chain.decode(&bytes));
+    async fn find_or_stake(&self) -> Result<Stake, StakeFailure> {
+        let kept = self.journal.pending();
+        // that the journal can't be read matters only where there is no stake
+        let bytes = kept.as_ref().ok().and_then(Option::as_deref);
+        let mut pending = bytes.and_then(|bytes| self.chain.decode(bytes));
         // before the stake is looked for: had it been executed, it would be found then
         let expired = match &pending {
             Some(transaction) => self.chain.expired(transaction).await?,
@@ -125,6 +127,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             }
             None => {}
         }
+        kept?;
         if expired && pending.take().is_some() {
             info!("the stake transaction that was cut off has expired, and was never executed");
             self.journal.clear();
@@ -146,13 +149,13 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             // its fate is not known: it stays, and is submitted again
             Err(_) => {}
         }
-        submitted
+        Ok(submitted?)
     }
 
     async fn prepare(
         &self,
         withdrawn: Option<&Stake>,
-    ) -> Result<Prepared<C::Transaction>, ChainError> {
+    ) -> Result<Prepared<C::Transaction>, StakeFailure> {
         let prepared = match withdrawn {
             Some(stake) => {
                 info!(record = %stake.record, "staking anew what was withdrawn");
@@ -163,10 +166,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
                 self.chain.prepare_stake().await?
             }
         };
-        if let Prepared::Transaction(transaction) = &prepared
-            && let Err(error) = self.journal.keep(&self.chain.encode(transaction))
-        {
-            warn!(%error, "the stake transaction can't be kept on disk before it is sent");
+        if let Prepared::Transaction(transaction) = &prepared {
+            self.journal.keep(&self.chain.encode(transaction))?;
         }
         Ok(prepared)
     }

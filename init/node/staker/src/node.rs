@@ -16,7 +16,7 @@ use crate::board::Board;
 use crate::desire::Desire;
 use crate::explain;
 use crate::funding;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::prover::Prover;
 use crate::seams::{Chain, Init, Master, MasterError, Meter};
 
@@ -29,6 +29,15 @@ pub(crate) const FAILURES_TO_RESTART: u32 = 3;
 pub(crate) struct End {
     pub(crate) reason: PowerOffReason,
     pub(crate) detail: String,
+}
+
+/// Why nothing came of a stake, or of the coins that are left of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StakeFailure {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Who the node is.
@@ -143,6 +152,17 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         other.filter(|_| warned_of != found)
     }
 
+    /// Gives the reason why there is no stake, or none that is known of.
+    pub(crate) async fn stake_failed(&self, failure: &StakeFailure) {
+        match failure {
+            StakeFailure::Chain(failure) => self.chain_failed(failure).await,
+            StakeFailure::Journal(failure) => {
+                let detail = explain(failure);
+                self.board.degrade(DegradedReason::Journal, &detail).await;
+            }
+        }
+    }
+
     /// Gives the reason of a failed conversation with the chain.
     pub(crate) async fn chain_failed(&self, failure: &ChainError) {
         let reason = match failure {
@@ -172,6 +192,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
     pub(crate) async fn chain_works(&self) {
         self.board.recover(DegradedReason::ChainUnreachable).await;
         self.board.recover(DegradedReason::BalanceShort).await;
+        self.board.recover(DegradedReason::Journal).await;
         self.funding_shown.set(false);
         // a doubt is not settled by one fullnode that knows of none
         if self.doubted.get().is_none() {

@@ -55,6 +55,23 @@ async fn the_stake_is_asked_for_withdrawn_and_sent_on_with_all_other_coins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn payout_that_cannot_be_kept_is_not_sent() {
+    let world = leaving(Some(Verdict::Withdrawn));
+    let obstacle = world.directory.path().join("payout-transaction.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let script = async {
+        sleep(10 * MINUTE).await;
+        assert!(world.chain.ledger.borrow().payouts_submitted.is_empty());
+        assert_eq!(world.degraded(DegradedReason::Journal), 1);
+        assert!(world.still_on());
+        std::fs::remove_dir(&obstacle).unwrap();
+        sleep(2 * MINUTE).await;
+        assert_eq!(paid_out(&world), [(RECEIVER, 5000)]);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_power_cut_anywhere_sends_nothing_twice() {
     // the transaction's fate is not known: it was executed, or it was not
     for executed in [true, false] {

@@ -36,6 +36,45 @@ async fn what_was_cut_off_is_submitted_again_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stake_that_cannot_be_kept_is_not_sent() {
+    let world = World::new();
+    let obstacle = world.directory.path().join("stake-transaction.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let script = async {
+        sleep(10 * MINUTE).await;
+        let ledger = world.chain.ledger.borrow();
+        assert!(ledger.prepared.len() > 1);
+        assert_eq!(ledger.submitted, Vec::<Vec<u8>>::new());
+        drop(ledger);
+        assert_eq!(world.degraded(DegradedReason::Journal), 1);
+        std::fs::remove_dir(&obstacle).unwrap();
+        sleep(2 * MINUTE).await;
+        assert_eq!(world.chain.ledger.borrow().submitted.len(), 1);
+        assert_eq!(world.recovered(DegradedReason::Journal), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stake_is_not_made_beside_one_that_cannot_be_read() {
+    let world = World::new();
+    // can be opened, and not read
+    let kept = world.directory.path().join("stake-transaction");
+    std::fs::create_dir(&kept).unwrap();
+    let script = async {
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.chain.ledger.borrow().prepared.len(), 0);
+        assert_eq!(world.degraded(DegradedReason::Journal), 1);
+        // a stake that is there needs no journal
+        world.chain.put(Verdict::Active);
+        sleep(2 * MINUTE).await;
+        assert_eq!(world.agents_started(), 1);
+        assert_eq!(world.recovered(DegradedReason::Journal), 1);
+    };
+    world.live(script).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transaction_that_never_will_be_is_made_anew() {
     let world = World::new();
     world

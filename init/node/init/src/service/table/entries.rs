@@ -272,6 +272,7 @@ static STAKER: Service = Service {
         degraded: &[
             DegradedReason::ChainUnreachable,
             DegradedReason::BalanceShort,
+            DegradedReason::Journal,
             DegradedReason::StakeBelowMinimum,
             DegradedReason::StakeWithdrawn,
             DegradedReason::ChainRefused,
