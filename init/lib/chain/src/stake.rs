@@ -119,6 +119,12 @@ impl Verdict {
         matches!(self, Self::Slashed | Self::Unbonding | Self::Withdrawn)
     }
 
+    /// Whether the node's workloads end for it, for now or for good. That is not done on one
+    /// fullnode's word ([`crate::Chain::confirm`]).
+    pub const fn stops_work(self) -> bool {
+        self.is_over() || matches!(self, Self::BelowMinimum)
+    }
+
     /// The word for it, as in status pages and heartbeats.
     pub const fn name(self) -> &'static str {
         match self {

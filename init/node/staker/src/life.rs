@@ -69,8 +69,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             match self.find_or_stake().await {
                 Ok(stake) if self.is_left_alone(&stake) => self.wait_for_restake(&stake).await,
                 Ok(stake) => {
-                    self.take_stake(&stake).await?;
-                    if !stake.verdict.is_over() {
+                    if self.take_stake(&stake).await? {
                         return Ok(());
                     }
                     // until it is certain, nothing is done with it

@@ -335,7 +335,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             return Ok(false);
         };
         match self.chain.reread(&stake).await {
-            Ok(stake) => self.take_stake(&stake).await.map(|()| true),
+            Ok(stake) => self.take_stake(&stake).await.map(|_taken| true),
             Err(failure) => {
                 self.chain_failed(&failure).await;
                 Ok(false)

@@ -43,8 +43,8 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    /// Watches a stake that a fullnode shows as over until it is certain: the end, or none where it
-    /// stands, or the watch breaks off. There are no heartbeats meanwhile, so that an outage of the
+    /// Watches a stake of which a fullnode shows what stops work until it is certain: the end, or none
+    /// where it stands, or the watch breaks off. There are no heartbeats meanwhile, so that an outage of the
     /// chain is shown here.
     pub(crate) async fn watch_until_certain(&self, stake: &Stake) -> Option<End> {
         let mut events = match self.chain.watch(stake).await {
@@ -149,10 +149,10 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
         }
     }
 
-    /// Takes a stake over that the watch has read. Only changes are confirmed by it: an end among
-    /// others is confirmed here, before it counts.
+    /// Takes a stake over that the watch has read. Only changes are confirmed by it: what else stops
+    /// work is confirmed here, before it counts.
     async fn take_read(&self, stake: &Stake) -> Option<End> {
-        if stake.verdict.is_over() {
+        if stake.verdict.stops_work() {
             return self.take_stake(stake).await.err();
         }
         self.take_certain(stake).await

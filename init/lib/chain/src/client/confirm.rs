@@ -1,4 +1,5 @@
-//! The second opinion before anything that can't be undone, and the doubt until there is one.
+//! The second opinion before anything that can't be undone or stops work, and the doubt until there
+//! is one.
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -72,10 +73,10 @@ impl Doubts {
         self.0.insert(stake.record, doubt);
     }
 
-    /// The end of a record's stake that is in doubt.
-    fn end_of(&self, record: ObjectId) -> Option<&Stake> {
+    /// What is in doubt of a record's stake, and stops work.
+    fn claim_about(&self, record: ObjectId) -> Option<&Stake> {
         let doubt = self.of(record)?;
-        doubt.stake.verdict.is_over().then_some(&doubt.stake)
+        doubt.stake.verdict.stops_work().then_some(&doubt.stake)
     }
 
     /// Keeps or settles the doubt about a stake. Whether there is one.
@@ -160,9 +161,10 @@ impl Chain {
         outcome
     }
 
-    /// The end of a stake that a fullnode shows, and that is not believed yet.
-    pub(super) fn doubted_end(&self, record: ObjectId) -> Option<Stake> {
-        self.doubts().end_of(record).cloned()
+    /// What a fullnode shows of a stake that stops work ([`crate::Verdict::stops_work`]), and that is
+    /// not believed yet.
+    pub(super) fn doubted_claim(&self, record: ObjectId) -> Option<Stake> {
+        self.doubts().claim_about(record).cloned()
     }
 
     async fn second_opinion(&self, stake: &Stake) -> Result<Stake, ChainError> {
@@ -373,10 +375,10 @@ mod tests {
             ..slashed(&key, 1)
         };
         assert!(doubts.about(&withdrawn).is_none(), "another claim");
-        assert!(doubts.end_of(slashed(&key, 1).record).is_some());
+        assert!(doubts.claim_about(slashed(&key, 1).record).is_some());
         tokio::time::advance(FORGOTTEN_AFTER).await;
         assert!(doubts.about(&slashed(&key, 1)).is_none());
-        assert!(doubts.end_of(slashed(&key, 1).record).is_none());
+        assert!(doubts.claim_about(slashed(&key, 1).record).is_none());
     }
 
     /// As after an outage of the whole chain that lasted longer.

@@ -33,14 +33,14 @@ const PATIENCE: u32 = 3;
 
 /// What a watch over a record reports: each change of what is known of it, once.
 ///
-/// The end of a stake ([`Verdict::is_over`]) is reported as `Changed`, `Slashed` or `Withdrawn` only when
-/// it is confirmed ([`Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
+/// What stops work, the end of a stake or less than the minimum ([`Verdict::stops_work`]), is reported
+/// as `Changed`, `Slashed` or `Withdrawn` only when it is confirmed ([`Chain::confirm`]). Until then it is `Suspected` or `Contradicted`, and in
 /// the end confirmed or `Cleared`.
 #[derive(Debug)]
 pub enum WatchEvent {
     /// The event stream is up (again), and the record was read after it began: nothing that
-    /// happened before has been missed. The stake stands as last reported. Never one that is over and
-    /// not confirmed.
+    /// happened before has been missed. The stake stands as last reported. Never one that stops
+    /// work and is not confirmed.
     Watching(Stake),
     /// The record changed: a part of it was slashed, it unbonds, or the like. Read again.
     Changed {
@@ -58,7 +58,7 @@ pub enum WatchEvent {
     },
     /// The owner has withdrawn the stake. The watch ends after it.
     Withdrawn(Stake),
-    /// One fullnode alone shows that the stake is over; no other says anything, or is configured.
+    /// One fullnode alone shows what stops work; no other says anything, or is configured.
     Suspected {
         /// As that fullnode shows it.
         stake: Stake,
@@ -68,7 +68,7 @@ pub enum WatchEvent {
         /// and has to show it at a later checkpoint.
         believed_after: Option<Duration>,
     },
-    /// A fullnode shows that the stake is over, and another shows something else.
+    /// A fullnode shows what stops work, and another shows something else.
     Contradicted {
         /// As the first of them shows it.
         stake: Stake,
@@ -115,9 +115,9 @@ impl Chain {
     /// Watches a stake until it is slashed whole or withdrawn, through every outage.
     ///
     /// A `Slashed` event only says that it is time to look: what counts is the record, read
-    /// again; and the end of a stake ([`Verdict::is_over`]) is confirmed ([`Chain::confirm`]). The
+    /// again; and what stops work ([`Verdict::stops_work`]) is confirmed ([`Chain::confirm`]). The
     /// record is read again every [`crate::Timeouts::reread`] besides, whatever the stream says;
-    /// soon where its end is in doubt, be it that another caller of [`Chain::confirm`] found that;
+    /// soon where it is in doubt, be it that another caller of [`Chain::confirm`] found that;
     /// and after each try where there is no stream at all.
     ///
     /// Must be called within a tokio runtime.
@@ -125,7 +125,7 @@ impl Chain {
         let (tell, events) = mpsc::channel(BACKLOG);
         let watcher = Watcher {
             chain: self.clone(),
-            certain: !stake.verdict.is_over(),
+            certain: !stake.verdict.stops_work(),
             known: stake.clone(),
             tell,
             slash: None,
@@ -169,15 +169,15 @@ enum Doubt {
 struct Watcher {
     chain: Chain,
     known: Stake,
-    /// Whether `known` stands, or its end is confirmed. Where the watch began with an end, it is not:
-    /// whatever is read next is news then.
+    /// Whether `known` lets work go on, or is confirmed. Where the watch began with what stops work, it
+    /// is not: whatever is read next is news then.
     certain: bool,
     tell: mpsc::Sender<WatchEvent>,
     /// The last slash that was seen but is not told yet.
     slash: Option<Slash>,
     /// Whether an outage was told, and not yet its end.
     blind: bool,
-    /// What was reported last of a doubt about the end of the stake.
+    /// What was reported last of a doubt about the stake.
     doubt: Doubt,
     /// Counts the looks: which fullnode is asked first.
     turn: usize,
@@ -295,7 +295,7 @@ impl Watcher {
     /// When to look again.
     fn look_at(&self, look: Look) -> Instant {
         // found by another caller of `Chain::confirm` while this one looked
-        let doubted = self.chain.doubted_end(self.known.record).is_some();
+        let doubted = self.chain.doubted_claim(self.known.record).is_some();
         let look = if doubted { Look::Unsettled } else { look };
         Instant::now()
             + match look {
@@ -328,10 +328,10 @@ impl Watcher {
         let now = self.chain.reread_by_turns(&known, self.turn).await?;
         let is_news =
             !self.certain || (now.version, now.verdict) != (self.known.version, self.known.verdict);
-        let claim = if now.verdict.is_over() && is_news {
+        let claim = if now.verdict.stops_work() && is_news {
             Some(now.clone())
         } else {
-            self.chain.doubted_end(now.record)
+            self.chain.doubted_claim(now.record)
         };
         let Some(claim) = claim else {
             return Ok(self.stands(now).await);
@@ -356,7 +356,9 @@ impl Watcher {
                 };
                 Ok(self.tell_doubt(doubt, event).await)
             }
-            Err(ChainError::Disagreement { agreeing: 0, .. }) if now.verdict.is_over() => {
+            Err(ChainError::Disagreement { agreeing: 0, .. })
+                if now.verdict.stops_work() && is_news =>
+            {
                 Ok(Ok(Look::Unsettled))
             }
             Err(ChainError::Disagreement { agreeing: 0, .. }) => Ok(self.stands(now).await),
@@ -371,13 +373,14 @@ impl Watcher {
         }
     }
 
-    /// Takes a record as it is, where its end is not in doubt (any more).
+    /// Takes a record as it is, where it is not in doubt (any more).
     async fn stands(&mut self, now: Stake) -> Result<Look, End> {
         if std::mem::replace(&mut self.doubt, Doubt::None) != Doubt::None {
             let told = self.tell.send(WatchEvent::Cleared(now.clone())).await;
             told.map_err(|_closed| End::Over)?;
         }
-        if !self.certain || now.version != self.known.version {
+        let known = (self.known.version, self.known.verdict);
+        if !self.certain || (now.version, now.verdict) != known {
             return self.take(now).await;
         }
         // An event without a change: the record was read after it already, or else the fullnode

@@ -447,3 +447,24 @@ async fn a_slash_that_one_fullnode_hides_comes_to_light() {
         .unwrap_err();
     assert!(matches!(error, ChainError::Disagreement { .. }), "{error}");
 }
+
+/// Two fullnodes with the same stake; only one shows that a part of it is gone.
+#[tokio::test]
+async fn below_minimum_that_one_of_two_shows_is_a_doubt() {
+    let devnet = Devnet::with_coins(&[5 * SUI]).await;
+    let (_running, hidden, stake) = hiding(&devnet).await;
+    let mut settings = devnet.settings_for(&[hidden]);
+    settings.fullnodes.push(devnet.url().parse().unwrap());
+    settings.timeouts.reread = Duration::from_millis(100);
+    settings.timeouts.corroboration = Duration::ZERO;
+    let chain = Chain::connect(&settings).await.unwrap();
+    let mut watch = chain.watch_stake(&stake);
+    assert!(matches!(next(&mut watch).await, WatchEvent::Watching(_)));
+    devnet.slash(stake.record, 2500, 3).await;
+    let event = next(&mut watch).await;
+    let WatchEvent::Contradicted { stake, contrary } = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(stake.verdict, Verdict::BelowMinimum);
+    assert!(contrary.contains("as active"), "{contrary}");
+}

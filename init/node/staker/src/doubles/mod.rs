@@ -438,7 +438,7 @@ impl Chain for FakeChain {
                 let doubted = chain.ledger.borrow().doubted.clone();
                 let claim = doubted.map(|(claim, _)| claim);
                 let first = Some(&stake)
-                    .filter(|stake| stake.verdict.is_over())
+                    .filter(|stake| stake.verdict.stops_work())
                     .cloned();
                 if let Some(claim) = claim.or(first)
                     && let Ok(stake) = chain.confirm(&claim).await

@@ -195,3 +195,76 @@ async fn a_suspicion_is_in_the_heartbeat() {
     };
     world.live(script).await;
 }
+
+/// A fullnode that shows a minimum of its own, or a slash that never was, stops nothing by itself.
+#[tokio::test(start_paused = true)]
+async fn below_minimum_of_one_fullnode_stops_nothing() {
+    for failure in [disagreement(1), unconfirmed()] {
+        let world = World::staked();
+        let script = async {
+            sleep(Duration::from_secs(12)).await;
+            world.chain.set(Verdict::BelowMinimum);
+            let again = format!("{failure:?}");
+            let doubt = if again.starts_with("Disagreement") {
+                || disagreement(1)
+            } else {
+                unconfirmed
+            };
+            world.chain.ledger.borrow_mut().confirmations = (0..50).map(|_| doubt()).collect();
+            sleep(Duration::from_secs(40)).await;
+            assert_eq!(world.agents_stopped(), 0, "{again}");
+            assert_eq!(
+                world.degraded(DegradedReason::StakeBelowMinimum),
+                0,
+                "{again}"
+            );
+            assert_eq!(world.degraded(DegradedReason::ChainRefused), 1, "{again}");
+            // confirmed in the end
+            sleep(MINUTE).await;
+            assert_eq!(world.agents_stopped(), 1, "{again}");
+            assert_eq!(
+                world.degraded(DegradedReason::StakeBelowMinimum),
+                1,
+                "{again}"
+            );
+            assert_eq!(world.recovered(DegradedReason::ChainRefused), 1, "{again}");
+            assert!(world.still_on(), "{again}");
+        };
+        world.live(script).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_minimum_in_doubt_at_the_start_waits() {
+    let world = World::new();
+    world.chain.put(Verdict::BelowMinimum);
+    world.init.agent_runs();
+    world.chain.ledger.borrow_mut().confirmations = (0..30).map(|_| unconfirmed()).collect();
+    let script = async {
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(world.agents_stopped(), 0);
+        assert_eq!(world.registrations(), 0);
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_stopped(), 1);
+        assert_eq!(world.degraded(DegradedReason::StakeBelowMinimum), 1);
+    };
+    world.live(script).await;
+}
+
+/// What was confirmed once is not asked about again, nor doubted when the others are gone.
+#[tokio::test(start_paused = true)]
+async fn below_minimum_once_confirmed_stays() {
+    let world = World::staked();
+    let script = async {
+        sleep(Duration::from_secs(12)).await;
+        world.chain.set(Verdict::BelowMinimum);
+        sleep(MINUTE).await;
+        assert_eq!(world.agents_stopped(), 1);
+        world.chain.ledger.borrow_mut().confirmations = (0..90).map(|_| unconfirmed()).collect();
+        sleep(10 * MINUTE).await;
+        assert_eq!(world.degraded(DegradedReason::ChainRefused), 0);
+        assert_eq!(world.chain.ledger.borrow().confirmations.len(), 90);
+        assert_eq!(world.agents_stopped(), 1);
+    };
+    world.live(script).await;
+}
