@@ -43,6 +43,9 @@ pub(super) async fn route(
 ) -> Result<Response<Full<Bytes>>, Refusal> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    if let Some(answer) = server.faults.answer(&method, &request.uri().to_string()) {
+        return Ok(answer);
+    }
     if (&method, path.as_str()) == (&Method::GET, "/readyz") {
         return Ok(answer(StatusCode::OK, "text/plain", "ok"));
     }

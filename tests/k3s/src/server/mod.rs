@@ -6,6 +6,7 @@ mod api;
 mod auth;
 mod authority;
 mod control;
+mod faults;
 mod nodes;
 mod objects;
 mod secrets;
@@ -40,6 +41,7 @@ pub use admission::AdmissionError;
 pub use auth::User;
 pub use authority::{Authority, AuthorityError, Leaf, Usage};
 pub use control::COMMAND_PATH;
+pub use faults::Fault;
 pub use nodes::NodesError;
 pub use objects::ObjectError;
 pub use secrets::{EVER_MADE, SecretsError};
@@ -131,6 +133,7 @@ pub struct Server {
     access: Arc<access::Access>,
     admission: admission::Admission,
     tunnels: tunnels::Tunnels,
+    faults: faults::Faults,
     settings: Settings,
     advertised: String,
     kubelet_client: Arc<ClientConfig>,
@@ -154,6 +157,11 @@ impl RunningServer {
     /// Runs until the process ends.
     pub async fn run(mut self) {
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Has the next call of a kind fail.
+    pub fn fail_next(&self, fault: Fault) {
+        self.server.faults.add(fault);
     }
 
     /// The server's state.
@@ -230,6 +238,7 @@ pub async fn start(settings: ServerSettings) -> Result<RunningServer, ServerErro
         )?,
         access,
         tunnels: tunnels::Tunnels::default(),
+        faults: faults::Faults::default(),
         settings: cluster,
         advertised: SocketAddr::new(advertised, address.port()).to_string(),
     });

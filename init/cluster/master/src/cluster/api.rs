@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pinned_http::http::{self, BodyError};
 use pinned_http::tls::{self, Identity, Roots, TlsError};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, StatusCode};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -29,8 +29,15 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 const LONGEST: usize = 4 * 1024 * 1024;
 /// Objects of a page; metadata alone is at most a few KiB.
 const PAGE: usize = 250;
-/// The most pages of a list.
-const MOST_PAGES: usize = 80;
+/// The most pages of a list: half a million objects.
+const MOST_PAGES: usize = 2000;
+/// How often a list is begun anew whose next page the API server does not have any more: it keeps
+/// a list's version for five minutes (etcd's compaction).
+const MOST_LISTS: usize = 3;
+/// How often a call is made that the API server has no room for at the moment.
+const MOST_CALLS: usize = 4;
+/// The longest that is waited before such a call is made again, whatever the API server asks for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Metadata alone: what a Secret holds does not leave the API server.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -140,6 +147,11 @@ impl Api {
 
     /// One Node; `None` where there is none of this name.
     pub(super) async fn node(&self, name: &NodeName) -> Result<Option<Node>, ClusterError> {
+        self.node_as_listed(name.as_str()).await
+    }
+
+    /// The same for a name that the API itself has given: it can have dots.
+    pub(super) async fn node_as_listed(&self, name: &str) -> Result<Option<Node>, ClusterError> {
         let path = format!("{NODES}/{name}");
         match self
             .call(Method::GET, &path, "application/json", None)
@@ -237,7 +249,19 @@ impl Api {
         )
     }
 
+    /// All objects of a list, page by page. One whose pages are gone before the last was asked for (410
+    /// Gone) is begun anew.
     async fn list(&self, path: &str, selector: &str) -> Result<Vec<Metadata>, ClusterError> {
+        let mut begun = 1;
+        loop {
+            match self.list_once(path, selector).await {
+                Err(error) if error.is(StatusCode::GONE) && begun < MOST_LISTS => begun += 1,
+                listed => return listed,
+            }
+        }
+    }
+
+    async fn list_once(&self, path: &str, selector: &str) -> Result<Vec<Metadata>, ClusterError> {
         let selector = encode(selector);
         let (mut all, mut next) = (Vec::new(), String::new());
         for _ in 0..MOST_PAGES {
@@ -257,6 +281,8 @@ impl Api {
         Err(ClusterError::TooLong { call: "GET list" })
     }
 
+    /// Makes a call, and again where the API server is too busy for it (429 Too Many Requests), as late
+    /// as it asks for.
     async fn call(
         &self,
         method: Method,
@@ -265,17 +291,49 @@ impl Api {
         body: Option<(&'static str, Value)>,
     ) -> Result<Body, ClusterError> {
         let name = call_name(&method, path);
+        let body = match body {
+            Some((content, body)) => {
+                let body = serde_json::to_vec(&body)
+                    .map_err(|source| ClusterError::Answer { call: name, source })?;
+                Some((content, body))
+            }
+            None => None,
+        };
+        for _ in 1..MOST_CALLS {
+            match self
+                .call_once(name, &method, path, accept, body.as_ref())
+                .await?
+            {
+                Called::Answered(answer) => return answer,
+                Called::Busy { retry_after, .. } => tokio::time::sleep(retry_after).await,
+            }
+        }
+        match self
+            .call_once(name, &method, path, accept, body.as_ref())
+            .await?
+        {
+            Called::Answered(answer) => answer,
+            Called::Busy { refusal, .. } => Err(refusal),
+        }
+    }
+
+    async fn call_once(
+        &self,
+        name: &'static str,
+        method: &Method,
+        path: &str,
+        accept: &'static str,
+        body: Option<&(&'static str, Vec<u8>)>,
+    ) -> Result<Called, ClusterError> {
         let mut request = self
             .client
-            .request(method, format!("{}{path}", self.server))
+            .request(method.clone(), format!("{}{path}", self.server))
             .header(ACCEPT, accept);
         if let Credentials::Token(path) = &self.credentials {
             request = request.header(AUTHORIZATION, bearer(path)?);
         }
         if let Some((content, body)) = body {
-            let body = serde_json::to_vec(&body)
-                .map_err(|source| ClusterError::Answer { call: name, source })?;
-            request = request.header(CONTENT_TYPE, content).body(body);
+            request = request.header(CONTENT_TYPE, *content).body(body.clone());
         }
         let unreachable = |source: reqwest::Error| ClusterError::Unreachable {
             call: name,
@@ -284,6 +342,7 @@ impl Api {
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
+        let retry_after = retry_after(answer.headers());
         let body = http::read_body(answer, LONGEST)
             .await
             .map_err(|error| match error {
@@ -291,16 +350,42 @@ impl Api {
                 BodyError::TooLong(_) => ClusterError::TooLong { call: name },
             })?;
         if status.is_success() {
-            return Ok(body);
+            return Ok(Called::Answered(Ok(body)));
         }
         let words: Status = serde_json::from_slice(&body).unwrap_or_default();
-        Err(ClusterError::Refused {
+        let refusal = ClusterError::Refused {
             call: name,
             status,
             reason: shortened(&words.reason),
             message: shortened(&words.message),
-        })
+        };
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Ok(Called::Busy {
+                refusal,
+                retry_after,
+            });
+        }
+        Ok(Called::Answered(Err(refusal)))
     }
+}
+
+/// What came of a call.
+enum Called {
+    /// An answer, or a refusal that stands.
+    Answered(Result<Body, ClusterError>),
+    /// No room for it at the moment.
+    Busy {
+        refusal: ClusterError,
+        retry_after: Duration,
+    },
+}
+
+/// How long the API server asks to wait: whole seconds (RFC 9110, section 10.2.3); one where it names none.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let named = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(named.unwrap_or(1)).min(LONGEST_RETRY_AFTER)
 }
 
 /// What a call is named in errors: no path, as it can hold what others have written.

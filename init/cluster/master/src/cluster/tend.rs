@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use attest_verify::Fault;
 use chain::{ChainError, ObjectId, Verdict};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -35,21 +37,52 @@ const WAITING: Duration = Duration::from_secs(3);
 const STAKES: Duration = Duration::from_secs(60);
 /// The shortest time between two rounds, however many nodes register.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Records and Nodes that a round reads side by side: a quarter of the reads of the chain that the
+/// master makes at once, so that registrations find a place.
+const READS: usize = 8;
+/// Answers in a row that do not come, until a round asks for nothing more.
+const MOST_OUTAGES: usize = 2 * READS;
+/// Tries to remove a Node that somebody else changes at the same time, as its kubelet does.
+const MOST_RACES: usize = 5;
 /// After the first round that failed; doubled for each further one.
 const FAILED: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
 
-/// A round that was not finished.
+/// What a round could not finish.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     /// The cluster.
     #[error("the cluster can't be tended")]
     Cluster(#[from] ClusterError),
+    /// One Node of it.
+    #[error("the Node {node} can't be removed")]
+    Node {
+        /// Its name.
+        node: String,
+        /// Why.
+        source: ClusterError,
+    },
     /// The chain.
     #[error("the stakes of Nodes can't be read")]
     Chain(#[source] ChainError),
     /// The chain, without an answer.
     #[error("the chain does not answer in time")]
     Slow,
+}
+
+impl RoundError {
+    /// Whether nothing was heard: the same may hold for whatever is asked next.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Cluster(source) | Self::Node { source, .. } => {
+                matches!(source, ClusterError::Unreachable { .. })
+            }
+            Self::Chain(source) => matches!(
+                source,
+                ChainError::Unreachable { .. } | ChainError::Stale { .. }
+            ),
+            Self::Slow => true,
+        }
+    }
 }
 
 /// What a round left open.
@@ -59,17 +92,46 @@ struct Round {
     waiting: usize,
     /// The first thing that went wrong.
     failure: Option<RoundError>,
-    /// Stakes that were read, `Some` where they are over: none is read twice.
-    read: BTreeMap<ObjectId, Option<chain::Stake>>,
+    /// How many records, Nodes and Secrets are left for the next round.
+    left: usize,
+    /// Answers in a row that did not come.
+    outages: usize,
 }
 
 impl Round {
+    /// One record's trouble is no other's: it is left for the next round.
     fn note(&mut self, failure: impl Into<RoundError>) {
-        self.failure.get_or_insert(failure.into());
+        let failure = failure.into();
+        self.left += 1;
+        self.outages = if failure.is_outage() {
+            self.outages + 1
+        } else {
+            0
+        };
+        self.failure.get_or_insert(failure);
+    }
+
+    /// What came of one record, where something came.
+    fn take<T, E: Into<RoundError>>(&mut self, answer: Result<T, E>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                self.outages = 0;
+                Some(answer)
+            }
+            Err(failure) => {
+                self.note(failure);
+                None
+            }
+        }
+    }
+
+    /// Whether nothing has answered for long: what is left is for the next round.
+    const fn is_cut_off(&self) -> bool {
+        self.outages >= MOST_OUTAGES
     }
 }
 
-/// What a Node or a token was admitted by, and is without now.
+/// What a Node or a token was let in by, and is without now.
 enum Gone {
     /// The stake.
     Stake(Verdict),
@@ -93,26 +155,38 @@ impl<C: StakeReader> Master<C> {
             return std::future::pending().await;
         };
         let mut stakes_due = Instant::now();
-        let mut backoff = FAILED;
+        let (mut backoff, mut stakes_backoff) = (FAILED, FAILED);
         loop {
             let said = cluster.stakes.swap(false, Ordering::Relaxed);
             let stakes = said || Instant::now() >= stakes_due;
             let round = self.round(cluster, stakes).await;
-            if stakes && round.failure.is_none() {
+            let failed = round.failure.is_some();
+            let mut wait = if round.waiting > 0 { WAITING } else { STAKES };
+            if let Some(failure) = round.failure {
+                let failure = anyhow::Error::new(failure);
+                let pause = if stakes {
+                    stakes_backoff.fail()
+                } else {
+                    backoff.fail()
+                };
+                wait = wait.min(pause);
+                warn!(
+                    seconds = pause.as_secs(),
+                    left = round.left,
+                    "{failure:#}; again later"
+                );
+                if stakes {
+                    stakes_due = Instant::now() + pause;
+                }
+            } else if stakes {
+                (backoff, stakes_backoff) = (FAILED, FAILED);
                 stakes_due = Instant::now() + STAKES;
+            } else {
+                backoff.reset();
             }
-            let wait = match round.failure {
-                Some(failure) => {
-                    let failure = anyhow::Error::new(failure);
-                    let wait = backoff.fail();
-                    warn!(seconds = wait.as_secs(), "{failure:#}; again later");
-                    wait
-                }
-                None => {
-                    backoff.reset();
-                    if round.waiting > 0 { WAITING } else { STAKES }
-                }
-            };
+            if !failed {
+                wait = wait.min(stakes_due.saturating_duration_since(Instant::now()));
+            }
             sleep(PAUSE).await;
             tokio::select! {
                 () = sleep(wait.saturating_sub(PAUSE)) => {}
@@ -151,8 +225,8 @@ impl<C: StakeReader> Master<C> {
             }
             open.push((secret, note));
         }
-        if stakes && let Err(failure) = self.tend_stakes(cluster, &open, now, &mut round).await {
-            round.note(failure);
+        if stakes {
+            self.tend_stakes(cluster, &open, now, &mut round).await;
         }
         round
     }
@@ -166,155 +240,234 @@ impl<C: StakeReader> Master<C> {
         self.round(cluster, true).await.failure
     }
 
-    /// Looks at what stands behind all Nodes, tokens, and Nodes that were removed before.
+    /// Looks at what stands behind all Nodes, tokens, and Nodes that were removed before. What can't be
+    /// read, or not be removed, keeps nothing else.
     async fn tend_stakes(
         &self,
         cluster: &Cluster,
         open: &[(Metadata, Note)],
         now: u64,
         round: &mut Round,
-    ) -> Result<(), RoundError> {
-        let mut standing = self.sessions.names();
-        for node in cluster.api.nodes(STAKE_HIGH).await? {
-            let Some(backing) = Backing::of(&node) else {
-                error!(node = node.name, "the Node's labels name no stake");
-                continue;
-            };
-            let stands = !self.tend_node(cluster, &node, backing, now, round).await?;
-            if stands && let Ok(name) = node.name.parse() {
-                standing.insert(name, backing.stake);
+    ) {
+        let mut backed = Vec::new();
+        for node in round
+            .take(cluster.api.nodes(STAKE_HIGH).await)
+            .unwrap_or_default()
+        {
+            match Backing::of(&node) {
+                Some(backing) => backed.push((node, backing)),
+                None => error!(node = node.name, "the Node's labels name no stake"),
             }
         }
-        for (secret, note) in open {
-            if note.kind == TOKEN {
-                if let Some(gone) = self.gone(note.backing, round).await? {
-                    cluster.api.delete_secret(&secret.name).await?;
-                    info!(node = note.node.as_str(), why = gone.why(), "token revoked");
-                }
-                continue;
-            }
-            if let Some(node) = cluster.returned(secret, note).await? {
-                self.tend_node(cluster, &node, note.backing, now, round)
-                    .await?;
-            } else if is_over(note, now)? {
-                cluster.api.delete_secret(&secret.name).await?;
+        let names = backed
+            .iter()
+            .filter_map(|(node, backing)| Some((node.name.parse().ok()?, backing.stake)));
+        let mut of_nodes: BTreeMap<NodeName, ObjectId> = names.collect();
+        for (node, backing, gone) in self.all_gone(backed, round).await {
+            of_nodes.retain(|name, _| name.as_str() != node.name);
+            self.remove(
+                cluster,
+                Leaving {
+                    node,
+                    backing,
+                    note: None,
+                },
+                gone,
+                now,
+                round,
+            )
+            .await;
+        }
+        let (tokens, notes): (Vec<_>, Vec<_>) =
+            open.iter().partition(|(_, note)| note.kind == TOKEN);
+        let tokens = tokens.into_iter().map(|one| (one, one.1.backing)).collect();
+        for ((secret, note), _, gone) in self.all_gone(tokens, round).await {
+            let deleted = cluster.api.delete_secret(&secret.name).await;
+            if round.take(deleted).is_some() {
+                let (node, why) = (note.node.as_str(), gone.why());
+                info!(node, why, "token revoked");
             }
         }
-        self.tend_names(cluster, &standing, round).await
+        self.tend_returned(cluster, notes, now, round).await;
+        self.tend_names(cluster, &of_nodes, round).await;
     }
 
-    /// Looks at the names of a few shards: those whose stakes are gone are taken away, also of nodes
-    /// that never came, and those that are missing are admitted again.
+    /// Looks for Nodes that were removed and are back.
+    async fn tend_returned(
+        &self,
+        cluster: &Cluster,
+        notes: Vec<&(Metadata, Note)>,
+        now: u64,
+        round: &mut Round,
+    ) {
+        let mut back = Vec::new();
+        let (mut notes, mut looks) = (notes.into_iter(), FuturesUnordered::new());
+        loop {
+            while looks.len() < READS
+                && !round.is_cut_off()
+                && let Some((secret, note)) = notes.next()
+            {
+                looks.push(cluster.look_for_returned(secret, note));
+            }
+            let Some((secret, note, answer)) = looks.next().await else {
+                break;
+            };
+            match round.take(answer) {
+                Some(Some(node)) => back.push(((node, secret, note), note.backing)),
+                Some(None) if is_over(note, now).unwrap_or(false) => {
+                    round.take(cluster.api.delete_secret(&secret.name).await);
+                }
+                Some(None) | None => {}
+            }
+        }
+        for ((node, secret, note), backing, gone) in self.all_gone(back, round).await {
+            let leaving = Leaving {
+                node,
+                backing,
+                note: Some((secret, note)),
+            };
+            self.remove(cluster, leaving, gone, now, round).await;
+        }
+    }
+
+    /// Looks at the names of a few shards: those whose stakes are gone are dismissed, also of nodes that
+    /// never came, and those that are missing are admitted again. Of `of_nodes` the stakes were read in
+    /// this round.
     async fn tend_names(
         &self,
         cluster: &Cluster,
-        standing: &BTreeMap<NodeName, ObjectId>,
+        of_nodes: &BTreeMap<NodeName, ObjectId>,
         round: &mut Round,
-    ) -> Result<(), RoundError> {
+    ) {
+        let backed = |(name, stake): (&NodeName, &ObjectId)| {
+            let (stake, image) = (*stake, None);
+            (name.clone(), Backing { stake, image })
+        };
+        // a session that lives says nothing of the stake
+        let mut of_sessions = self.sessions.names();
+        of_sessions.retain(|name, _| !of_nodes.contains_key(name));
         let mut turn = cluster.held().clone();
         let next = cluster.shard.load(Ordering::Relaxed);
         turn.extend((0..SHARDS).map(|more| format!("{:02x}", next.wrapping_add(more))));
         for shard in &turn {
-            let names = match cluster.api.admitted(shard).await {
-                Ok(read) => read.names(),
-                // one ConfigMap that is missing does not keep the others
-                Err(failure) => {
-                    round.note(failure);
-                    continue;
-                }
+            // one ConfigMap that is missing does not keep the others
+            let Some(read) = round.take(cluster.api.admitted(shard).await) else {
+                continue;
             };
-            for (name, record) in &names {
-                // a session that lives says nothing of the stake; stakes of Nodes were read before
-                if self.over(*record, round).await?.is_some() {
-                    cluster.dismiss(name, *record).await?;
-                }
+            let names = read.names();
+            let unread = names
+                .iter()
+                .filter(|(name, record)| of_nodes.get(name) != Some(record));
+            for (name, backing, _) in self.all_gone(unread.map(backed).collect(), round).await {
+                round.take(cluster.dismiss(&name, backing.stake).await);
             }
-            for (name, record) in standing {
-                if admission::shard(name.as_str()) == shard
-                    && !names.contains_key(name)
-                    && self.over(*record, round).await?.is_none()
-                {
-                    cluster.admit(name, *record).await?;
-                    warn!(
-                        node = name.as_str(),
-                        "the name was missing, and is admitted again"
-                    );
+            let missing = |(name, _): &(&NodeName, &ObjectId)| {
+                admission::shard(name.as_str()) == shard && !names.contains_key(*name)
+            };
+            let mut lost: BTreeMap<_, _> = of_nodes.iter().filter(missing).map(backed).collect();
+            let unread: Vec<_> = of_sessions.iter().filter(missing).map(backed).collect();
+            lost.extend(unread.iter().cloned());
+            for (name, ..) in self.all_gone(unread, round).await {
+                lost.remove(&name);
+            }
+            if round.is_cut_off() {
+                return;
+            }
+            for (name, backing) in lost {
+                if round.take(cluster.admit(&name, backing.stake).await).is_some() {
+                    let node = name.as_str();
+                    warn!(node, "the name was missing, and is admitted again");
                 }
             }
             cluster.held().remove(shard);
         }
         cluster.shard.fetch_add(SHARDS, Ordering::Relaxed);
-        Ok(())
     }
 
-    /// Removes a Node that nothing stands behind any more; whether that is so.
-    async fn tend_node(
+    async fn remove(
         &self,
         cluster: &Cluster,
-        node: &Metadata,
-        backing: Backing,
+        leaving: Leaving<'_>,
+        gone: Gone,
         now: u64,
         round: &mut Round,
-    ) -> Result<bool, RoundError> {
-        let Some(gone) = self.gone(backing, round).await? else {
-            return Ok(false);
-        };
+    ) {
+        if round.is_cut_off() {
+            return;
+        }
         // before the Node goes, or its kubelet would create it again. A name that stays does not keep
         // the Node: one that comes back is removed again.
         if matches!(gone, Gone::Stake(_))
-            && admission::shard(&node.name) != admission::OTHERS
-            && let Ok(name) = node.name.parse()
-            && let Err(failure) = cluster.dismiss(&name, backing.stake).await
+            && admission::shard(&leaving.node.name) != admission::OTHERS
+            && let Ok(name) = leaving.node.name.parse()
         {
-            round.note(failure);
+            round.take(cluster.dismiss(&name, leaving.backing.stake).await);
         }
-        // one Node that can't be removed does not keep the others
-        match cluster.remove(node, backing, &gone.why(), now).await {
-            Ok(()) => {
-                // what was refused for its release is told so at its next heartbeat
-                if matches!(gone, Gone::Stake(_)) {
-                    self.sessions.end_all_of(backing.stake);
-                }
+        let (name, stake) = (leaving.node.name.clone(), leaving.backing.stake);
+        let removed = cluster.remove_in_a_race(leaving, &gone.why(), now).await;
+        let removed = removed.map_err(|source| RoundError::Node { node: name, source });
+        // what was refused for its release is told so at its next heartbeat
+        if round.take(removed).is_some() && matches!(gone, Gone::Stake(_)) {
+            self.sessions.end_all_of(stake);
+        }
+    }
+
+    /// Those of some Nodes, tokens or names that nothing stands behind any more: several are read at a
+    /// time, and what can't be read is left for the next round.
+    async fn all_gone<T: Send>(
+        &self,
+        backed: Vec<(T, Backing)>,
+        round: &mut Round,
+    ) -> Vec<(T, Backing, Gone)> {
+        let (mut all, mut reads) = (Vec::new(), FuturesUnordered::new());
+        let mut backed = backed.into_iter();
+        loop {
+            while reads.len() < READS
+                && !round.is_cut_off()
+                && let Some((one, backing)) = backed.next()
+            {
+                reads.push(self.gone(one, backing));
             }
-            Err(failure) => round.note(failure),
+            let Some((one, backing, gone)) = reads.next().await else {
+                return all;
+            };
+            if let Some(Some(gone)) = round.take(gone) {
+                all.push((one, backing, gone));
+            }
         }
-        Ok(true)
     }
 
     /// What does not stand behind a Node any more.
-    async fn gone(&self, backing: Backing, round: &mut Round) -> Result<Option<Gone>, RoundError> {
+    async fn gone<T>(
+        &self,
+        one: T,
+        backing: Backing,
+    ) -> (T, Backing, Result<Option<Gone>, RoundError>) {
         let fault = backing.image.and_then(|image| self.releases.fault(&image));
-        if let Some(fault) = fault {
-            return Ok(Some(Gone::Release(fault)));
-        }
-        let stake = self.over(backing.stake, round).await?;
-        Ok(stake.map(|stake| Gone::Stake(stake.verdict)))
+        let gone = match fault {
+            Some(fault) => Ok(Some(Gone::Release(fault))),
+            None => self.over(backing.stake).await,
+        };
+        (one, backing, gone)
     }
 
-    /// The stake of a record where it is gone. What the fullnodes do not agree on is left for the
-    /// next round, as is everything where the chain can't be asked.
-    async fn over(
-        &self,
-        record: ObjectId,
-        round: &mut Round,
-    ) -> Result<Option<chain::Stake>, RoundError> {
-        if let Some(stake) = round.read.get(&record) {
-            return Ok(stake.clone());
-        }
+    /// How the stake of a record has ended, where it has.
+    async fn over(&self, record: ObjectId) -> Result<Option<Gone>, RoundError> {
         match self.ended(record).await {
-            Ok(Ok(stake)) => {
-                round.read.insert(record, stake.clone());
-                Ok(stake)
-            }
-            Ok(Err(failure @ ChainError::Disagreement { .. })) => {
-                round.note(RoundError::Chain(failure));
-                Ok(None)
-            }
-            // a fullnode that is alone is believed of one record at a time: stay with this one
+            Ok(Ok(stake)) => Ok(stake.map(|stake| Gone::Stake(stake.verdict))),
             Ok(Err(failure)) => Err(RoundError::Chain(failure)),
             Err(_) => Err(RoundError::Slow),
         }
     }
+}
+
+/// A Node that nothing stands behind any more.
+struct Leaving<'a> {
+    /// As it was seen.
+    node: Metadata,
+    backing: Backing,
+    /// The note of its first removal, where it came back by its kubelet's certificate.
+    note: Option<(&'a Metadata, &'a Note)>,
 }
 
 impl Cluster {
@@ -336,6 +489,57 @@ impl Cluster {
             }
         }
         Err(ClusterError::Contended)
+    }
+
+    /// Removes a Node. One that was changed since it was seen (409 Conflict) is read again at once: its
+    /// kubelet reports every few seconds. What is another Node by now, or stands for another stake or
+    /// image, stays.
+    async fn remove_in_a_race(
+        &self,
+        leaving: Leaving<'_>,
+        why: &str,
+        now: u64,
+    ) -> Result<(), ClusterError> {
+        let Leaving {
+            mut node,
+            backing,
+            note,
+        } = leaving;
+        for _ in 1..MOST_RACES {
+            match self.remove(&node, backing, why, now).await {
+                Err(error) if error.is(StatusCode::CONFLICT) => {}
+                removed => return removed,
+            }
+            let again = match note {
+                Some((secret, note)) => self.returned(secret, note).await?,
+                None => self
+                    .api
+                    .node_as_listed(&node.name)
+                    .await?
+                    .map(|now| now.metadata),
+            };
+            let same = |now: &Metadata| {
+                now.uid == node.uid && (note.is_some() || Backing::of(now) == Some(backing))
+            };
+            let Some(now) = again.filter(same) else {
+                return Ok(());
+            };
+            node = now;
+        }
+        self.remove(&node, backing, why, now).await
+    }
+
+    /// [`Self::returned`], beside what it is about.
+    async fn look_for_returned<'a>(
+        &self,
+        secret: &'a Metadata,
+        note: &'a Note,
+    ) -> (
+        &'a Metadata,
+        &'a Note,
+        Result<Option<Metadata>, ClusterError>,
+    ) {
+        (secret, note, self.returned(secret, note).await)
     }
 
     /// A Node that was removed and is back by its kubelet's certificate. One that came with a token is

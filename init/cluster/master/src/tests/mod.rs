@@ -1,5 +1,6 @@
 //! Every answer of the master, against a chain of one stake.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -73,10 +74,20 @@ pub(crate) struct Ledger(Arc<Mutex<State>>);
 pub(crate) struct State {
     pub(crate) stake: Option<Stake>,
     pub(crate) failure: Option<fn() -> ChainError>,
+    /// Records whose stakes are slashed, beside the one stake.
+    pub(crate) ended: BTreeSet<ObjectId>,
+    /// Records that fullnodes do not agree on.
+    pub(crate) unreadable: BTreeSet<ObjectId>,
     hangs: bool,
     reads: u32,
     releases: Vec<Release>,
     registry_failure: Option<fn() -> ChainError>,
+}
+
+impl State {
+    pub(crate) fn reads(&self) -> u32 {
+        self.reads
+    }
 }
 
 impl Ledger {
@@ -108,6 +119,21 @@ impl StakeReader for Ledger {
 
     async fn ended(&self, record: ObjectId) -> Result<Option<Stake>, ChainError> {
         let stake = self.read().await?;
+        let state = self.0.lock().unwrap();
+        if state.unreadable.contains(&record) {
+            return Err(ChainError::NotFound {
+                what: "pool",
+                id: record,
+            });
+        }
+        if state.ended.contains(&record) {
+            let verdict = Verdict::Slashed;
+            return Ok(Some(Stake {
+                record,
+                verdict,
+                ..a_stake()
+            }));
+        }
         Ok(stake.filter(|stake| stake.record == record && stake.verdict.is_over()))
     }
 
@@ -152,7 +178,7 @@ impl World {
         Self::all(folder, tokens, clock, Trust::default())
     }
 
-    fn all(
+    pub(crate) fn all(
         folder: tempfile::TempDir,
         tokens: JoinTokens,
         clock: fn() -> u64,
@@ -161,6 +187,8 @@ impl World {
         let ledger = Ledger(Arc::new(Mutex::new(State {
             stake: Some(a_stake()),
             failure: None,
+            ended: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             hangs: false,
             reads: 0,
             releases: Vec::new(),

@@ -28,6 +28,7 @@ use crate::tests::{World, a_stake, unreachable};
 
 mod nodes;
 mod releases;
+mod rounds;
 mod tokens;
 
 /// Longer than anything here takes, on the slowest machine.
@@ -73,7 +74,10 @@ async fn serve(folder: &Path, port: u16) -> RunningServer {
 
 impl K3s {
     async fn start() -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::at(TempDir::new().unwrap()).await
+    }
+
+    async fn at(folder: TempDir) -> Self {
         let server = serve(folder.path(), 0).await;
         let k3s = Self { folder, server };
         k3s.grant(RIGHTS);
