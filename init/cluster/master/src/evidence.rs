@@ -2,15 +2,17 @@
 
 use attest::channel::Claim;
 use attest::evidence::Evidence;
-use attest_verify::{Fault, Release, Verified};
+use attest_verify::{Fault, Firmware, Release, Verified};
 use chain::PublicKey;
 use master_api::{RefusalCode, RegisterRequest};
 use tracing::{info, warn};
 use wire::NodeName;
 
 use crate::chain_link::StakeReader;
+use crate::cluster::firmware::Seen;
 use crate::refusal::Refused;
 use crate::service::Master;
+use crate::trust::FirmwareMode;
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
@@ -67,10 +69,72 @@ impl<C: StakeReader> Master<C> {
             node_id = node_id.as_str(),
             release = release.version,
             secure_boot = verified.secure_boot,
+            firmware = %verified.firmware,
             environment,
             "the node runs a release that counts"
         );
         Ok(environment)
+    }
+
+    /// The firmware is one that the TPM has shown before, or is recorded and logged; where firmware is
+    /// pinned, another is refused.
+    pub(crate) async fn check_firmware(
+        &self,
+        node: &NodeName,
+        endorsement_key: &[u8],
+        firmware: &Firmware,
+    ) -> Result<(), Refused> {
+        let asked = self.trust.attestation.as_ref();
+        let pinned = asked.is_some_and(|asked| asked.firmware == FirmwareMode::Pinned);
+        let node_name = node.as_str();
+        let Some(cluster) = self.join.tokens.cluster() else {
+            info!(node = node_name, %firmware, "there is no [kubernetes] to record firmware in");
+            return Ok(());
+        };
+        let key = hex::encode(endorsement_key);
+        match cluster
+            .see_firmware(endorsement_key, firmware, node, !pinned)
+            .await
+        {
+            Ok(Seen::Known) => Ok(()),
+            Ok(Seen::First) => {
+                info!(
+                    node = node_name,
+                    endorsement_key = key,
+                    %firmware,
+                    "the endorsement key's first firmware"
+                );
+                Ok(())
+            }
+            Ok(Seen::New { before }) => {
+                warn!(
+                    node = node_name,
+                    endorsement_key = key,
+                    %firmware,
+                    %before,
+                    pinned,
+                    "firmware that is new for this endorsement key"
+                );
+                if !pinned {
+                    return Ok(());
+                }
+                let message = format!(
+                    "the machine's firmware is another than before ({firmware}; before {before}), and this \
+                     master pins it: have the cluster's administrator delete the Secrets \
+                     k3s-daas-firmware-* of this machine's endorsement key, if it was updated on purpose"
+                );
+                Err(Refused::new(RefusalCode::Firmware, message))
+            }
+            Err(failure) => {
+                let failure = anyhow::Error::new(failure);
+                warn!(node = node_name, %firmware, "firmware can't be recorded: {failure:#}");
+                if !pinned {
+                    return Ok(());
+                }
+                let message = "the master can't look up which firmware this machine had before";
+                Err(Refused::unavailable(message))
+            }
+        }
     }
 
     /// The machine's trusted execution environment, in words, where its launch is one of the release.

@@ -83,6 +83,12 @@ impl<C: StakeReader> Master<C> {
         let node = stake
             .node_name()
             .map_err(|error| Refused::malformed(format!("node_id: {error}")))?;
+        if let Some(verified) = &verified {
+            let key = verified.endorsement.name();
+            let key = key.map_err(|error| Refused::malformed(error.to_string()))?;
+            self.check_firmware(&node, &key.to_bytes(), &verified.firmware)
+                .await?;
+        }
         let issued = tokens.issue(&node, &stake, image, (self.clock)()).await?;
         let answer = self.grant(
             request,

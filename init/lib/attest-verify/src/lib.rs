@@ -12,6 +12,7 @@
 
 mod endorsement;
 mod fault;
+mod firmware;
 mod heartbeat;
 mod launch;
 mod policy;
@@ -22,6 +23,7 @@ pub mod tee_report;
 pub use self::{
     endorsement::{ManufacturerRoots, RootsError, certificate_digests},
     fault::Fault,
+    firmware::{AllowedFirmware, Firmware},
     heartbeat::Boot,
     launch::Launch,
     policy::{Policy, Verified},

@@ -20,6 +20,7 @@ use seal::tpm::{
 use crate::{
     endorsement::ManufacturerRoots,
     fault::Fault,
+    firmware::{AllowedFirmware, Firmware, check_allowed, check_measured},
     release::{Image, Release},
     reports::Reports,
     tee_report::VerifiedReport,
@@ -31,6 +32,8 @@ pub struct Policy {
     pub roots: ManufacturerRoots,
     /// SHA-256 of the certificates that may let something start; `None`: Secure Boot need not be on.
     pub secure_boot: Option<Vec<Digest>>,
+    /// Which firmware may have started the machine; `None`: any that measures itself.
+    pub firmware: Option<Vec<AllowedFirmware>>,
     /// What is asked of reports of trusted execution environments. `None`: they count for nothing.
     pub reports: Option<Reports>,
 }
@@ -55,6 +58,8 @@ pub struct Verified {
     pub clock: u64,
     /// The hash over the values of the registers.
     pub registers: Digest,
+    /// What started the machine.
+    pub firmware: Firmware,
     /// Whether Secure Boot was on.
     pub secure_boot: bool,
     /// Register 11: image and boot phase.
@@ -103,6 +108,11 @@ impl Policy {
             ));
         }
         let secure_boot = self.check_log(evidence)?;
+        let firmware = Firmware {
+            pcr0: register(evidence, 0)?,
+            pcr2: register(evidence, 2)?,
+        };
+        check_allowed(&firmware, self.firmware.as_deref())?;
         if register(evidence, 12)? != [0; 32] {
             return Err(Fault::new(
                 RefusalCode::CommandLine,
@@ -123,6 +133,7 @@ impl Policy {
             restart_count: quoted.restart_count,
             clock: quoted.clock,
             registers,
+            firmware,
             secure_boot,
             image: Image::from_register(register(evidence, 11)?),
         })
@@ -140,6 +151,7 @@ impl Policy {
                 )));
             }
         }
+        check_measured(&log)?;
         let state = secure_boot::read(&log);
         let Some(known) = &self.secure_boot else {
             return Ok(state.is_ok_and(|state| state.on));

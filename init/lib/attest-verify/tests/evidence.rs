@@ -2,14 +2,18 @@
 
 use std::sync::LazyLock;
 
+use attest::event_log::{EventLog, secure_boot};
 use attest::{
     channel::{Claim, heartbeat_data},
     collect::{collect, quote},
     evidence::Evidence,
     join_token,
 };
-use attest_verify::{ManufacturerRoots, Policy, Release, Standing, Verified, certificate_digests};
+use attest_verify::{
+    AllowedFirmware, ManufacturerRoots, Policy, Release, Standing, Verified, certificate_digests,
+};
 use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, install, pcr11};
+use fixtures::recorded::event_logs;
 use fixtures::software_tpm::{STUB, Swtpm, workshop};
 use master_api::{Base64, Grant, HeartbeatQuote, RefusalCode};
 use seal::tpm::{Tpm, crypto::sha256};
@@ -34,6 +38,7 @@ fn policy() -> Policy {
     Policy {
         roots: ManufacturerRoots::from_pem(MAKER.roots().as_bytes()).expect("roots"),
         secure_boot: Some(vec![sha256(&[PUBLISHER])]),
+        firmware: None,
         reports: None,
     }
 }
@@ -164,6 +169,77 @@ fn release_counts_until_its_deadline() {
         let found = verified.release(&releases, NOW_MS).expect("counts still");
         assert_eq!(found.version, "1.1.0");
         assert!(verified.release(&releases, gone_by_ms).is_err());
+    }
+}
+
+#[test]
+fn firmware_that_measures_nothing_is_refused() {
+    for register in [0, 4] {
+        let firmware = Firmware {
+            silent: Some(register),
+            ..Firmware::default()
+        };
+        let mut machine = Machine::new(firmware);
+        let lenient = Policy {
+            secure_boot: None,
+            ..policy()
+        };
+        let evidence = machine.evidence();
+        assert_eq!(evidence.register(register), Some(&[0; 32]));
+        for policy in [policy(), lenient] {
+            refused(&evidence, &claim(), &policy, RefusalCode::Firmware);
+        }
+    }
+}
+
+#[test]
+fn firmware_list_of_the_operator_counts() {
+    let mut machine = Machine::new(Firmware::default());
+    let found = machine.verified().firmware;
+    let other = AllowedFirmware {
+        pcr0: Some([9; 32]),
+        pcr2: None,
+    };
+    let half = AllowedFirmware {
+        pcr0: Some(found.pcr0),
+        pcr2: Some([9; 32]),
+    };
+    let with = |list: &[AllowedFirmware]| Policy {
+        firmware: Some(list.to_vec()),
+        ..policy()
+    };
+    let evidence = machine.evidence();
+    for list in [&[][..], &[other], &[other, half]] {
+        refused(&evidence, &claim(), &with(list), RefusalCode::Firmware);
+    }
+    for pcr2 in [None, Some(found.pcr2)] {
+        let pcr0 = Some(found.pcr0);
+        let policy = with(&[other, AllowedFirmware { pcr0, pcr2 }]);
+        let verified = policy.check(&evidence, &claim(), NOW);
+        assert_eq!(verified.expect("allowed").firmware, found);
+    }
+}
+
+/// Logs of real firmwares lead to the registers of their machines, and say what they should of Secure Boot.
+#[test]
+fn recorded_event_logs_are_read() {
+    for recorded in event_logs::ALL {
+        let name = recorded.name;
+        let log = EventLog::parse(recorded.log).expect(name);
+        let registers: Vec<&str> = recorded.registers.lines().collect();
+        assert_eq!(registers.len(), 8, "{name}");
+        for (register, expected) in (0_u8..).zip(registers) {
+            assert_eq!(
+                hex::encode(log.replay(register)),
+                expected,
+                "{name}: {register}"
+            );
+        }
+        assert!(log.measures(0) && log.measures(4), "{name}");
+        let state = secure_boot::read(&log).expect(name);
+        assert_eq!(state.on, recorded.secure_boot, "{name}");
+        assert_eq!(state.authorities.len(), recorded.authorities, "{name}");
+        assert_eq!(state.dma_protection, recorded.dma_protection, "{name}");
     }
 }
 

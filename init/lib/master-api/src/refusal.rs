@@ -89,6 +89,9 @@ codes! {
     RegistersChanged = "registers-changed",
     /// The firmware's event log does not lead to the quoted registers.
     EventLog = "event-log",
+    /// The firmware measures nothing of itself or of what it starts, or is not one that the master
+    /// allows.
+    Firmware = "firmware",
     /// A command line or a credential came from outside the image.
     CommandLine = "command-line",
     /// No approved release has these measurements.

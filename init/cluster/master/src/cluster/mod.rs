@@ -9,6 +9,8 @@
 //! - a Node that came with such a token carries its stake's record, and the image that it proved to
 //!   run, in labels that its kubelet can't change; when the stake is gone, or the image's release
 //!   counts no more, the Node is cordoned, then deleted;
+//! - empty Secrets `k3s-daas-firmware-<endorsement key>-<firmware>` record which firmware each TPM has
+//!   shown;
 //! - an empty Secret `k3s-daas-removed-<node>` remembers whose Node was deleted, for as long as its
 //!   kubelet's certificate could bring it back.
 //!
@@ -18,6 +20,7 @@
 pub mod admission;
 mod api;
 mod bootstrap_token;
+pub(crate) mod firmware;
 mod objects;
 pub(crate) mod settings;
 mod tend;

@@ -13,7 +13,7 @@ use wire::ServerUrl;
 use crate::cluster::KubernetesSettings;
 use crate::cluster::settings::KubernetesTable;
 use crate::files::read_bounded;
-use crate::trust::settings::{AttestationTable, EnclaveTable, TrustSettings};
+use crate::trust::settings::{AttestationTable, EnclaveTable, FirmwareMode, TrustSettings};
 
 pub use error::MasterSettingsError;
 
@@ -137,6 +137,16 @@ impl MasterSettings {
             }
         };
         let trust = TrustSettings::parse(path, folder, parsed.attestation, parsed.enclave)?;
+        let evidence = trust.evidence.as_ref();
+        let pinned = evidence.is_some_and(|asked| asked.firmware == FirmwareMode::Pinned);
+        if pinned && matches!(source, TokenSource::File(_)) {
+            return Err(MasterSettingsError::Field {
+                path: path.to_owned(),
+                field: "attestation.firmware",
+                found: "pinned".to_owned(),
+                expected: "[kubernetes] beside it: that is where firmware is recorded",
+            });
+        }
         Ok(Self {
             listen: parsed.listen,
             certificate: folder.join(parsed.certificate),
@@ -195,6 +205,35 @@ key = "enclave.key"
 
     fn parse(text: &str) -> Result<MasterSettings, MasterSettingsError> {
         MasterSettings::parse(Path::new("/srv/master.toml"), text)
+    }
+
+    #[test]
+    fn firmware_settings_are_checked() {
+        let with = |line: &str| {
+            let text = document().replace("[enclave]", &format!("{line}\n[enclave]"));
+            parse(&text).map(|settings| settings.trust.evidence.unwrap())
+        };
+        let plain = with("").unwrap();
+        assert_eq!(plain.firmware, FirmwareMode::Recorded);
+        assert!(plain.allowed_firmware.is_none());
+        let listed = with(&format!(
+            "allowed_firmware = [{{ pcr0 = \"{0}\" }}, {{ pcr0 = \"{0}\", pcr2 = \"{0}\" }}]",
+            "ab".repeat(32)
+        ));
+        let listed = listed.unwrap().allowed_firmware.unwrap();
+        assert_eq!(listed[0].pcr0, Some([0xab; 32]));
+        assert_eq!((listed[0].pcr2, listed[1].pcr2), (None, Some([0xab; 32])));
+        for wrong in [
+            "allowed_firmware = []",
+            "allowed_firmware = [{}]",
+            "allowed_firmware = [{ pcr0 = \"ab\" }]",
+            "firmware = \"any\"",
+            // nowhere to record it
+            "firmware = \"pinned\"",
+        ] {
+            let error = with(wrong).unwrap_err();
+            assert!(error.to_string().contains("firmware"), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use seal::tpm::Tpm;
 use seal::tpm::crypto::sha256;
 
 use super::*;
-use crate::trust::{Attestation, Enclave};
+use crate::trust::{Attestation, Enclave, FirmwareMode};
 
 /// What stands for the hash of the master's public key in TLS.
 pub(super) const TLS_KEY: [u8; 32] = [0x71; 32];
@@ -31,6 +31,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         roots: ManufacturerRoots::from_pem(MAKER.roots().as_bytes()).unwrap(),
         secure_boot: Some(vec![sha256(&[PUBLISHER])]),
+        firmware: None,
         reports: None,
     }
 }
@@ -48,6 +49,7 @@ fn with_clock(required: bool, clock: fn() -> u64) -> World {
                 required,
                 policy: policy(),
                 releases: REGISTRY,
+                firmware: FirmwareMode::default(),
             }),
             tls_key_sha256: TLS_KEY,
         },

@@ -15,7 +15,7 @@ use fixtures::sev_snp::{ARK, ASK, SecurityProcessor, certificates};
 use super::attestation::{Machine, TLS_KEY, a_release, an_enclave, policy};
 use super::*;
 use crate::trust::reports::tests::settings;
-use crate::trust::{Attestation, ReportSettings};
+use crate::trust::{Attestation, FirmwareMode, ReportSettings};
 
 const LAUNCH: [u8; 48] = [0x1a; 48];
 
@@ -50,6 +50,7 @@ fn world(settings: Option<&ReportSettings>, roots: Roots, launches: &[[u8; 48]])
                 ..policy()
             },
             releases: REGISTRY,
+            firmware: FirmwareMode::default(),
         }),
         tls_key_sha256: TLS_KEY,
     });

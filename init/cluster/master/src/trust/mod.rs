@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub use error::TrustError;
 pub use reports::ReportSettings;
-pub use settings::{EnclaveSettings, EvidenceSettings, TrustSettings};
+pub use settings::{EnclaveSettings, EvidenceSettings, FirmwareMode, TrustSettings};
 
 use crate::files::{read_bounded, read_secret};
 
@@ -43,6 +43,8 @@ pub struct Attestation {
     pub policy: Policy,
     /// The registry of releases on chain.
     pub releases: ObjectId,
+    /// What becomes of firmware that a TPM has not shown before.
+    pub firmware: FirmwareMode,
 }
 
 /// The key by which the master proves itself to nodes.
@@ -85,6 +87,8 @@ impl Trust {
                 required = attestation.required,
                 secure_boot = attestation.policy.secure_boot.is_some(),
                 reports = attestation.reports(),
+                firmware = ?attestation.firmware,
+                allowed_firmware = attestation.policy.firmware.as_ref().map_or(0, Vec::len),
                 releases = %attestation.releases,
                 "evidence of nodes is verified"
             ),
@@ -147,6 +151,7 @@ impl Attestation {
                 secure_boot: secure_boot
                     .map(|path| read_certificates(path, certificate_digests))
                     .transpose()?,
+                firmware: settings.allowed_firmware.clone(),
                 reports: settings
                     .reports
                     .as_ref()
@@ -154,6 +159,7 @@ impl Attestation {
                     .transpose()?,
             },
             releases: settings.releases,
+            firmware: settings.firmware,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use attest_verify::AllowedFirmware;
 use chain::ObjectId;
 use serde::Deserialize;
 
@@ -16,9 +17,43 @@ pub(crate) struct AttestationTable {
     require_secure_boot: Option<bool>,
     secure_boot_certificates: Option<PathBuf>,
     releases: Option<ObjectId>,
+    #[serde(default)]
+    firmware: FirmwareMode,
+    allowed_firmware: Option<Vec<AllowedFirmwareTable>>,
     reports: Option<Mode>,
     sev_snp: Option<SevSnpTable>,
     tdx: Option<TdxTable>,
+}
+
+/// What becomes of firmware that a TPM has not shown before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirmwareMode {
+    /// It is recorded and logged.
+    #[default]
+    Recorded,
+    /// It is refused, until the record of the TPM's firmware is deleted.
+    Pinned,
+}
+
+/// An entry of the list of firmware that may start a machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllowedFirmwareTable {
+    pcr0: Option<String>,
+    pcr2: Option<String>,
+}
+
+impl AllowedFirmwareTable {
+    /// `None`: it names nothing, or a value that is no register's.
+    fn parse(&self) -> Option<AllowedFirmware> {
+        let register = |text: &Option<String>| match text {
+            Some(text) => hex::decode(text).ok()?.try_into().ok().map(Some),
+            None => Some(None),
+        };
+        let (pcr0, pcr2) = (register(&self.pcr0)?, register(&self.pcr2)?);
+        (pcr0.is_some() || pcr2.is_some()).then_some(AllowedFirmware { pcr0, pcr2 })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +84,10 @@ pub struct EvidenceSettings {
     pub secure_boot_certificates: Option<PathBuf>,
     /// The registry of releases on chain.
     pub releases: ObjectId,
+    /// What becomes of firmware that a TPM has not shown before.
+    pub firmware: FirmwareMode,
+    /// The firmware that may start a machine; `None`: any.
+    pub allowed_firmware: Option<Vec<AllowedFirmware>>,
     /// What is asked of reports of trusted execution environments; `None`: they are not looked at.
     pub reports: Option<ReportSettings>,
 }
@@ -89,7 +128,9 @@ impl TrustSettings {
             || attestation.reports.is_some()
             || attestation.sev_snp.is_some()
             || attestation.tdx.is_some()
-            || attestation.secure_boot_certificates.is_some();
+            || attestation.secure_boot_certificates.is_some()
+            || attestation.firmware != FirmwareMode::default()
+            || attestation.allowed_firmware.is_some();
         let evidence = if required || some {
             let Some(roots) = attestation.endorsement_roots else {
                 return Err(wrong(
@@ -128,10 +169,26 @@ impl TrustSettings {
                     ));
                 }
             };
+            let allowed_firmware = match &attestation.allowed_firmware {
+                Some(list) => {
+                    let parsed = list.iter().map(AllowedFirmwareTable::parse);
+                    let parsed: Option<Vec<_>> = parsed.collect();
+                    Some(parsed.filter(|list| !list.is_empty()).ok_or_else(|| {
+                        wrong(
+                            "attestation.allowed_firmware",
+                            "something else",
+                            "entries with pcr0, pcr2 or both, of 64 hexadecimal digits each",
+                        )
+                    })?)
+                }
+                None => None,
+            };
             Some(EvidenceSettings {
                 endorsement_roots: folder.join(roots),
                 secure_boot_certificates: secure_boot,
                 releases,
+                firmware: attestation.firmware,
+                allowed_firmware,
                 reports: ReportSettings::parse(
                     path,
                     folder,

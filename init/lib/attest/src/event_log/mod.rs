@@ -32,6 +32,9 @@ pub const EV_SEPARATOR: u32 = 0x4;
 /// `EV_EFI_VARIABLE_DRIVER_CONFIG` (PFP 10.4.1).
 pub const EV_EFI_VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
 
+/// `EV_EFI_ACTION` (PFP 10.4.1): a text that says what was done.
+pub const EV_EFI_ACTION: u32 = 0x8000_0007;
+
 /// `EV_EFI_VARIABLE_AUTHORITY` (PFP 10.4.1).
 pub const EV_EFI_VARIABLE_AUTHORITY: u32 = 0x8000_00e0;
 
@@ -222,6 +225,12 @@ impl<'a> EventLog<'a> {
         self.events.iter().filter(move |event| {
             event.register == u32::from(register) && event.kind != EV_NO_ACTION
         })
+    }
+
+    /// Whether anything at all was measured into a register.
+    #[must_use]
+    pub fn measures(&self, register: u8) -> bool {
+        self.of(register).next().is_some()
     }
 
     /// The value that a register has after all its events.

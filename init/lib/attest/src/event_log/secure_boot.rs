@@ -9,7 +9,8 @@
 use seal::tpm::crypto::{Digest, sha256};
 
 use super::{
-    EV_EFI_VARIABLE_AUTHORITY, EV_EFI_VARIABLE_DRIVER_CONFIG, EV_SEPARATOR, Event, EventLog, Reader,
+    EV_EFI_ACTION, EV_EFI_VARIABLE_AUTHORITY, EV_EFI_VARIABLE_DRIVER_CONFIG, EV_SEPARATOR, Event,
+    EventLog, Reader,
 };
 
 /// The register of Secure Boot.
@@ -19,6 +20,13 @@ const REGISTER: u8 = 7;
 const GLOBAL_VARIABLE: [u8; 16] = [
     0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
 ];
+
+/// What a firmware measures whose debugger can be used (PFP 3.3.4.8).
+const DEBUG_MODE: &[u8] = b"UEFI Debug Mode";
+
+/// What a firmware measures that does not keep devices from memory before the operating system does
+/// (Microsoft, "Kernel DMA Protection" for OEMs).
+const DMA_PROTECTION_DISABLED: &[u8] = b"DMA Protection Disabled";
 
 /// The longest name of a variable, in UTF-16 units.
 const LONGEST_NAME: u64 = 256;
@@ -31,6 +39,9 @@ const OWNER: usize = 16;
 pub struct SecureBoot {
     /// Whether it was on.
     pub on: bool,
+    /// Whether the firmware kept devices from memory until the operating system did, as far as it
+    /// says: one that says nothing counts as one that did.
+    pub dma_protection: bool,
     /// SHA-256 of each certificate (or other entry of a signature database) by which something was let
     /// start.
     pub authorities: Vec<Digest>,
@@ -45,6 +56,11 @@ pub enum SecureBootError {
     /// An event that is not known, or not in its place.
     #[error("register 7 was extended by what a firmware does not measure there")]
     Unexpected,
+    /// The firmware's own debugger.
+    #[error(
+        "the firmware says that its debugger can be used: what it measures is not to be relied on"
+    )]
+    Debug,
     /// Nothing about Secure Boot.
     #[error("register 7 does not say whether Secure Boot was on")]
     Missing,
@@ -84,7 +100,7 @@ pub fn read(log: &EventLog<'_>) -> Result<SecureBoot, SecureBootError> {
     let mut on = None;
     let mut seen: Vec<([u8; 16], &[u8])> = Vec::new();
     let mut authorities = Vec::new();
-    let mut separated = false;
+    let (mut separated, mut dma_protection) = (false, true);
     for event in log.of(REGISTER) {
         if !event.is_hash_of_data() {
             return Err(SecureBootError::Data);
@@ -102,14 +118,28 @@ pub fn read(log: &EventLog<'_>) -> Result<SecureBoot, SecureBootError> {
                     on = Some(variable.content == [1]);
                 }
             }
+            EV_EFI_ACTION if !separated => match text(event.data) {
+                DMA_PROTECTION_DISABLED => dma_protection = false,
+                DEBUG_MODE => return Err(SecureBootError::Debug),
+                _ => return Err(SecureBootError::Unexpected),
+            },
             EV_EFI_VARIABLE_AUTHORITY => authorities.push(authority(event)?),
             _ => return Err(SecureBootError::Unexpected),
         }
     }
     match on {
-        Some(on) if separated => Ok(SecureBoot { on, authorities }),
+        Some(on) if separated => Ok(SecureBoot {
+            on,
+            dma_protection,
+            authorities,
+        }),
         _ => Err(SecureBootError::Missing),
     }
+}
+
+/// The text of an action: the specification has no zero at its end, some firmwares do.
+fn text(data: &[u8]) -> &[u8] {
+    data.strip_suffix(&[0]).unwrap_or(data)
 }
 
 /// The entry of a signature database that something was verified by.
@@ -201,6 +231,31 @@ mod tests {
         let mut twice = switched(1);
         twice.push((EV_SEPARATOR, vec![0; 4]));
         assert_eq!(read_events(&twice), unexpected);
+    }
+
+    #[test]
+    fn action_of_the_firmware_is_read_by_its_text() {
+        let with = |text: &[u8], place| {
+            let mut events = switched(1);
+            events.insert(place, (EV_EFI_ACTION, text.to_vec()));
+            read_events(&events)
+        };
+        for text in [
+            b"DMA Protection Disabled".as_slice(),
+            b"DMA Protection Disabled\0",
+        ] {
+            let read = with(text, 2).expect("read");
+            assert!(read.on && !read.dma_protection);
+        }
+        assert_eq!(with(b"UEFI Debug Mode", 0), Err(SecureBootError::Debug));
+        assert_eq!(
+            with(b"Exit Boot Services", 2),
+            Err(SecureBootError::Unexpected)
+        );
+        // a boot loader's
+        let late = with(b"DMA Protection Disabled", 3);
+        assert_eq!(late, Err(SecureBootError::Unexpected));
+        assert!(read_events(&switched(1)).expect("read").dma_protection);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn};
 use chain::{Chain, ObjectId};
 use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, pcr11};
 use fixtures::software_tpm::{STUB, Swtpm};
-use master::trust::{Attestation, Enclave, Trust, tls_key_sha256};
+use master::trust::{Attestation, Enclave, FirmwareMode, Trust, tls_key_sha256};
 use master_api::MAXIMUM_REGISTRATION;
 use seal::tpm::crypto::sha256;
 use staker::prover::Prover;
@@ -137,9 +137,11 @@ impl Lab {
                 policy: Policy {
                     roots: ManufacturerRoots::from_pem(self.maker.roots().as_bytes()).unwrap(),
                     secure_boot: Some(vec![sha256(&[PUBLISHER])]),
+                    firmware: None,
                     reports,
                 },
                 releases: self.devnet.config.administration().release_registry,
+                firmware: FirmwareMode::default(),
             }),
             tls_key_sha256: tls_key_sha256(&self.leaf.certificate).unwrap(),
         }

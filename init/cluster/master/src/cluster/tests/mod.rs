@@ -26,6 +26,7 @@ use super::*;
 use crate::join::JoinTokens;
 use crate::tests::{World, a_stake, unreachable};
 
+mod firmware;
 mod nodes;
 mod releases;
 mod rounds;
