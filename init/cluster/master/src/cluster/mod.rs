@@ -22,6 +22,7 @@ mod api;
 mod bootstrap_token;
 pub(crate) mod firmware;
 mod objects;
+mod round;
 pub(crate) mod settings;
 mod tend;
 

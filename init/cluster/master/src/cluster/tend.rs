@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attest_verify::Fault;
-use chain::{ChainError, ObjectId, Verdict};
+use chain::{ObjectId, Verdict};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use reqwest::StatusCode;
@@ -24,6 +24,7 @@ use super::admission::{self, Holder};
 use super::objects::{
     Arrival, Backing, MANAGED_BY, MASTER, Metadata, NODE, Note, STAKE_HIGH, TOKEN,
 };
+use super::round::{Round, RoundError};
 use super::{Cluster, ClusterError, MOST_CHANGES, later};
 use crate::chain_link::StakeReader;
 use crate::service::Master;
@@ -39,97 +40,11 @@ const STAKES: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Records and Nodes that a round reads side by side: a quarter of the reads of the chain that the
 /// master makes at once, so that registrations find a place.
-const READS: usize = 8;
-/// Answers in a row that do not come, until a round asks for nothing more.
-const MOST_OUTAGES: usize = 2 * READS;
+pub(super) const READS: usize = 8;
 /// Tries to remove a Node that somebody else changes at the same time, as its kubelet does.
 const MOST_RACES: usize = 5;
 /// After the first round that failed; doubled for each further one.
 const FAILED: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
-
-/// What a round could not finish.
-#[derive(Debug, thiserror::Error)]
-enum RoundError {
-    /// The cluster.
-    #[error("the cluster can't be tended")]
-    Cluster(#[from] ClusterError),
-    /// One Node of it.
-    #[error("the Node {node} can't be removed")]
-    Node {
-        /// Its name.
-        node: String,
-        /// Why.
-        source: ClusterError,
-    },
-    /// The chain.
-    #[error("the stakes of Nodes can't be read")]
-    Chain(#[source] ChainError),
-    /// The chain, without an answer.
-    #[error("the chain does not answer in time")]
-    Slow,
-}
-
-impl RoundError {
-    /// Whether nothing was heard: the same may hold for whatever is asked next.
-    fn is_outage(&self) -> bool {
-        match self {
-            Self::Cluster(source) | Self::Node { source, .. } => {
-                matches!(source, ClusterError::Unreachable { .. })
-            }
-            Self::Chain(source) => matches!(
-                source,
-                ChainError::Unreachable { .. } | ChainError::Stale { .. }
-            ),
-            Self::Slow => true,
-        }
-    }
-}
-
-/// What a round left open.
-#[derive(Default)]
-struct Round {
-    /// Tokens whose nodes have not come.
-    waiting: usize,
-    /// The first thing that went wrong.
-    failure: Option<RoundError>,
-    /// How many records, Nodes and Secrets are left for the next round.
-    left: usize,
-    /// Answers in a row that did not come.
-    outages: usize,
-}
-
-impl Round {
-    /// One record's trouble is no other's: it is left for the next round.
-    fn note(&mut self, failure: impl Into<RoundError>) {
-        let failure = failure.into();
-        self.left += 1;
-        self.outages = if failure.is_outage() {
-            self.outages + 1
-        } else {
-            0
-        };
-        self.failure.get_or_insert(failure);
-    }
-
-    /// What came of one record, where something came.
-    fn take<T, E: Into<RoundError>>(&mut self, answer: Result<T, E>) -> Option<T> {
-        match answer {
-            Ok(answer) => {
-                self.outages = 0;
-                Some(answer)
-            }
-            Err(failure) => {
-                self.note(failure);
-                None
-            }
-        }
-    }
-
-    /// Whether nothing has answered for long: what is left is for the next round.
-    const fn is_cut_off(&self) -> bool {
-        self.outages >= MOST_OUTAGES
-    }
-}
 
 /// What a Node or a token was let in by, and is without now.
 enum Gone {
