@@ -21,6 +21,7 @@ pub mod admission;
 mod api;
 mod bootstrap_token;
 pub(crate) mod firmware;
+mod names;
 mod objects;
 mod round;
 pub(crate) mod settings;

@@ -20,18 +20,15 @@ use tracing::{error, info, warn};
 use wire::NodeName;
 use wire::backoff::Backoff;
 
-use super::admission::{self, Holder};
+use super::admission;
 use super::objects::{
     Arrival, Backing, MANAGED_BY, MASTER, Metadata, NODE, Note, STAKE_HIGH, TOKEN,
 };
 use super::round::{Round, RoundError};
-use super::{Cluster, ClusterError, MOST_CHANGES, later};
+use super::{Cluster, ClusterError, later};
 use crate::chain_link::StakeReader;
 use crate::service::Master;
 
-/// How many shards of names are looked at in a round over all stakes: all of them in a quarter of an
-/// hour.
-const SHARDS: u8 = 16;
 /// How often nodes are looked for that have a token.
 const WAITING: Duration = Duration::from_secs(3);
 /// How often the stakes of all Nodes are read, and tokens of other masters looked at.
@@ -47,7 +44,7 @@ const MOST_RACES: usize = 5;
 const FAILED: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
 
 /// What a Node or a token was let in by, and is without now.
-enum Gone {
+pub(super) enum Gone {
     /// The stake.
     Stake(Verdict),
     /// The release.
@@ -245,60 +242,6 @@ impl<C: StakeReader> Master<C> {
         }
     }
 
-    /// Looks at the names of a few shards: those whose stakes are gone are dismissed, also of nodes that
-    /// never came, and those that are missing are admitted again. Of `of_nodes` the stakes were read in
-    /// this round.
-    async fn tend_names(
-        &self,
-        cluster: &Cluster,
-        of_nodes: &BTreeMap<NodeName, ObjectId>,
-        round: &mut Round,
-    ) {
-        let backed = |(name, stake): (&NodeName, &ObjectId)| {
-            let (stake, image) = (*stake, None);
-            (name.clone(), Backing { stake, image })
-        };
-        // a session that lives says nothing of the stake
-        let mut of_sessions = self.sessions.names();
-        of_sessions.retain(|name, _| !of_nodes.contains_key(name));
-        let mut turn = cluster.held().clone();
-        let next = cluster.shard.load(Ordering::Relaxed);
-        turn.extend((0..SHARDS).map(|more| format!("{:02x}", next.wrapping_add(more))));
-        for shard in &turn {
-            // one ConfigMap that is missing does not keep the others
-            let Some(read) = round.take(cluster.api.admitted(shard).await) else {
-                continue;
-            };
-            let names = read.names();
-            let unread = names
-                .iter()
-                .filter(|(name, record)| of_nodes.get(name) != Some(record));
-            for (name, backing, _) in self.all_gone(unread.map(backed).collect(), round).await {
-                round.take(cluster.dismiss(&name, backing.stake).await);
-            }
-            let missing = |(name, _): &(&NodeName, &ObjectId)| {
-                admission::shard(name.as_str()) == shard && !names.contains_key(*name)
-            };
-            let mut lost: BTreeMap<_, _> = of_nodes.iter().filter(missing).map(backed).collect();
-            let unread: Vec<_> = of_sessions.iter().filter(missing).map(backed).collect();
-            lost.extend(unread.iter().cloned());
-            for (name, ..) in self.all_gone(unread, round).await {
-                lost.remove(&name);
-            }
-            if round.is_cut_off() {
-                return;
-            }
-            for (name, backing) in lost {
-                if round.take(cluster.admit(&name, backing.stake).await).is_some() {
-                    let node = name.as_str();
-                    warn!(node, "the name was missing, and is admitted again");
-                }
-            }
-            cluster.held().remove(shard);
-        }
-        cluster.shard.fetch_add(SHARDS, Ordering::Relaxed);
-    }
-
     async fn remove(
         &self,
         cluster: &Cluster,
@@ -329,7 +272,7 @@ impl<C: StakeReader> Master<C> {
 
     /// Those of some Nodes, tokens or names that nothing stands behind any more: several are read at a
     /// time, and what can't be read is left for the next round.
-    async fn all_gone<T: Send>(
+    pub(super) async fn all_gone<T: Send>(
         &self,
         backed: Vec<(T, Backing)>,
         round: &mut Round,
@@ -386,26 +329,6 @@ struct Leaving<'a> {
 }
 
 impl Cluster {
-    /// Takes away the name of a stake that is gone, where it stands for that.
-    async fn dismiss(&self, node: &NodeName, record: ObjectId) -> Result<(), ClusterError> {
-        let name = admission::shard(node.as_str());
-        for _ in 0..MOST_CHANGES {
-            let shard = self.api.admitted(name).await?;
-            if shard.holder(node) != Some(Holder::Stake(record)) {
-                return Ok(());
-            }
-            match self.api.patch_admitted(name, shard.patch(node, None)).await {
-                Err(error) if error.is(StatusCode::CONFLICT) => {}
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    info!(node = node.as_str(), "the name is admitted no more");
-                    return Ok(());
-                }
-            }
-        }
-        Err(ClusterError::Contended)
-    }
-
     /// Removes a Node. One that was changed since it was seen (409 Conflict) is read again at once: its
     /// kubelet reports every few seconds. What is another Node by now, or stands for another stake or
     /// image, stays.
