@@ -5,6 +5,7 @@
 mod administration;
 mod changes;
 mod coins;
+mod fullnodes;
 mod lies;
 mod masters;
 mod releases;
