@@ -80,3 +80,19 @@ pub const SET_BENEFICIARY: &str = "set_beneficiary";
 pub const BEGIN_MAINTENANCE: &str = "begin_maintenance";
 /// `maintenance::end_maintenance(&Pool, &mut StakeRecord, &Clock, &mut TxContext)`
 pub const END_MAINTENANCE: &str = "end_maintenance";
+/// `rewards::new_vault(&Pool, &AdminCap, u64, u64, u64, u64, &Clock, &mut TxContext)`
+pub const NEW_VAULT: &str = "new_vault";
+/// `rewards::fund(&mut Vault, Coin<SUI>)`
+pub const FUND: &str = "fund";
+/// `rewards::set_budget(&mut Vault, &Pool, &AdminCap, u64, &Clock)`
+pub const SET_BUDGET: &str = "set_budget";
+/// `rewards::publish_root(&mut Vault, &EnclaveConfig, &Enclave, u64, vector<u8>, u64, u64, u64, u64, vector<u8>, &Clock)`
+pub const PUBLISH_ROOT: &str = "publish_root";
+/// `rewards::object_with_root(&mut Vault, &mut Epoch, &EnclaveConfig, &Enclave, vector<u8>, u64, u64, u64, u64, vector<u8>, &Clock)`
+pub const OBJECT_WITH_ROOT: &str = "object_with_root";
+/// `rewards::object_by_admin(&mut Vault, &mut Epoch, &Pool, &AdminCap, &Clock)`
+pub const OBJECT_BY_ADMIN: &str = "object_by_admin";
+/// `rewards::claim(&mut Epoch, &Pool, &StakeRecord, u64, u64, vector<u8>, &Clock, &mut TxContext)`
+pub const CLAIM: &str = "claim";
+/// `rewards::close(&mut Vault, &mut Epoch, &Clock)`
+pub const CLOSE: &str = "close";

@@ -14,6 +14,7 @@ pub mod function;
 pub mod gateway;
 pub mod pool;
 pub mod releases;
+pub mod rewards;
 pub mod staking;
 
 mod framework;
@@ -40,6 +41,10 @@ pub use releases::{
     ApprovedKey, Image, LaunchMeasurement, MeasurementKey, MinimumReleaseChanged,
     MinimumReleaseLowered, PhasePcr, RegistryCreated, Release, ReleaseApproved, ReleaseCap,
     ReleaseRegistry, ReleaseRemoved, ReleaseRevoked, ReleaseVersion,
+};
+pub use rewards::{
+    BudgetChanged, ClaimKey, Epoch, EpochClosed, EpochKey, EpochRoot, EpochVoided, Leaf,
+    RewardPaid, RootPublished, Vault, VaultCreated, VaultFunded,
 };
 pub use staking::{
     Restaked, Slashed, Span, StakeKey, StakeRecord, Staked, ToppedUp, UnstakeCancelled,
@@ -72,6 +77,9 @@ pub const SLASHING: &str = "slashing";
 
 /// The module that keeps what verdicts have counted.
 pub const EVIDENCE: &str = "evidence";
+
+/// The module that holds vaults of rewards and their epochs.
+pub const REWARDS: &str = "rewards";
 
 /// The module in which a record's beneficiary changes.
 pub const BENEFICIARY: &str = "beneficiary";
@@ -150,6 +158,8 @@ move_type!(RELEASES => ReleaseRegistry, ReleaseVersion, Release, Image, PhasePcr
 move_type!(AUTHORITY => ListKey, CapabilityIssued, CapabilityRevoked);
 move_type!(SLASHING => Verdict, DayKey);
 move_type!(EVIDENCE => EvidenceKey, NonceKey, SlashedKey);
+move_type!(REWARDS => Vault, Epoch, EpochKey, ClaimKey, EpochRoot, Leaf, VaultCreated, VaultFunded,
+    BudgetChanged, RootPublished, EpochVoided, RewardPaid, EpochClosed);
 move_type!("clock" => Clock);
 
 /// Where the record of a node key is: `derived_object::derive_address(pool, StakeKey(node_key))`.
@@ -168,6 +178,14 @@ pub fn enclave_id(package: Address, config: Address, public_key: &[u8]) -> Addre
     // a newtype around bytes: writing it can't fail
     let key = bcs::to_bytes(&EnclaveKey(public_key.to_vec())).unwrap_or_default();
     config.derive_object_id(&tag, &key)
+}
+
+/// Where a vault's epoch of a number is: `derived_object::derive_address(vault, EpochKey(number))`.
+pub fn epoch_id(package: Address, vault: Address, number: u64) -> Address {
+    let tag = TypeTag::Struct(Box::new(EpochKey::tag(package)));
+    // a newtype around a number: writing it can't fail
+    let key = bcs::to_bytes(&EpochKey(number)).unwrap_or_default();
+    vault.derive_object_id(&tag, &key)
 }
 
 /// Where an object keeps from when on a capability counts: the dynamic field `ListKey(capability)`.
