@@ -17,10 +17,12 @@ use k3s_daas::{
     node_key,
     pool::{Self, Pool, AdminCap, SlasherCap},
     releases::{Self, Image, ReleaseCap, ReleaseRegistry, ReleaseVersion},
+    rewards::{Self, Vault, Epoch},
     shown::{Self, Ids},
     signer,
     slashing,
     staking::{Self, StakeRecord},
+    trace_rewards::{Self, Rewards},
     treasury::Treasury,
     world::{Self, digest, pcr}
 };
@@ -55,9 +57,11 @@ const REGISTRAR: u64 = 5;
 const REGISTRY: u64 = 6;
 const RELEASE_CAP: u64 = 7;
 const DIRECTORY: u64 = 8;
-const KINDS: u64 = 9;
+const VAULT: u64 = 9;
+const KINDS: u64 = 10;
 /// And what else has a version.
-const RECORD: u64 = 9;
+const RECORD: u64 = 10;
+const EPOCH: u64 = 12;
 
 /// A name that is too long for a target or for phases, and one that is too long for a node.
 const LONG: vector<u8> = b"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
@@ -80,11 +84,16 @@ public struct Stage {
     records: vector<Option<StakeRecord>>,
     tokens: vector<Option<SealToken>>,
     enclaves: vector<Option<Enclave>>,
-    /// The node that staked, the node whose token and the master whose key the step made; none:
-    /// `NODES`, `MASTERS`.
+    rewards: Rewards,
+    /// The node that staked, the node whose token, the master whose key and the epoch whose root the step
+    /// made; none: `NODES`, `MASTERS`, `trace_rewards::epochs()`.
     staked: u64,
     issued: u64,
     registered: u64,
+    published: u64,
+    /// Whether the step made a vault.
+    vaulted: bool,
+    vault_number: u8,
     token_number: u8,
     slasher_number: u8,
     ids: Ids,
@@ -121,7 +130,11 @@ public fun begin(): Stage {
         enclaves: vector::tabulate!(MASTERS, |_| option::none()),
         staked: NODES,
         issued: NODES,
+        rewards: trace_rewards::none(),
         registered: MASTERS,
+        published: trace_rewards::epochs(),
+        vaulted: false,
+        vault_number: 0,
         token_number: 0,
         slasher_number: 0,
         ids: shown::none(),
@@ -130,6 +143,9 @@ public fun begin(): Stage {
     stage.add_side(0);
     stage.add_side(0x40);
     stage.ids.add(signer::public_key(), 0x71);
+    let pool = object::id(&stage.pools[0]);
+    let records = vector::tabulate!(NODES, |node| staking::record_address(pool, key(node)).to_id());
+    stage.rewards.know_records(records);
     stage
 }
 
@@ -153,7 +169,9 @@ fun add_side(stage: &mut Stage, side: u8) {
         clock,
         scenario.ctx(),
     );
+    trace_rewards::new_vault(&pool, &admin, clock, scenario.ctx());
     scenario.next_tx(ADMIN);
+    let vault: Vault = scenario.take_shared();
     let treasury: Treasury = scenario.take_shared();
     let slasher: SlasherCap = scenario.take_from_sender();
     let mut config: EnclaveConfig = scenario.take_shared();
@@ -171,7 +189,8 @@ fun add_side(stage: &mut Stage, side: u8) {
             .of(&directory, side + 0x06)
             .of(&registry, side + 0x07)
             .of(&registrar, side + 0x08)
-            .of(&release_cap, side + 0x09);
+            .of(&release_cap, side + 0x09)
+            .of(&vault, side + 0x0a);
     stage.pools.push_back(pool);
     stage.treasuries.push_back(treasury);
     stage.admins.push_back(admin);
@@ -181,6 +200,7 @@ fun add_side(stage: &mut Stage, side: u8) {
     stage.registries.push_back(registry);
     stage.release_caps.push_back(release_cap);
     stage.directories.push_back(directory);
+    stage.rewards.add_vault(vault);
 }
 
 public fun end(stage: Stage) { destroy(stage) }
@@ -241,6 +261,8 @@ public fun set_version(stage: &mut Stage, kind: u64, index: u64, version: u64) {
     else if (kind == TREASURY) stage.treasuries[at].set_version_for_testing(version)
     else if (kind == REGISTRY) stage.registries[at].set_version_for_testing(version)
     else if (kind == DIRECTORY) stage.directories[at].set_version_for_testing(version)
+    else if (kind == VAULT) stage.rewards.set_versions(at, index, version, 1)
+    else if (kind == EPOCH) stage.rewards.set_versions(0, index, 1, version)
     else if (kind == RECORD) stage.records[index].borrow_mut().set_version_for_testing(version)
     else {
         let Stage { configs, enclaves, .. } = stage;
@@ -671,6 +693,106 @@ public fun revoke_release_cap(stage: &mut Stage) {
     registries[at[REGISTRY]].revoke_release_cap(pool, admin, cap);
 }
 
+// --- steps of rewards ---
+
+public fun new_vault(stage: &mut Stage, days: u64, objection: u64, claim: u64, budget: u64) {
+    stage.admin();
+    let Stage { scenario, clock, pools, admins, at, .. } = stage;
+    let (pool, admin) = (&pools[at[POOL]], &admins[at[ADMIN_CAP]]);
+    rewards::new_vault(pool, admin, days, objection, claim, budget, clock, scenario.ctx());
+    let events = event::events_by_type<rewards::VaultCreated>();
+    let bytes = bcs::to_bytes(&events[0]);
+    stage.ids.add(vector::tabulate!(32, |index| bytes[index]), 0x18 + stage.vault_number);
+    stage.vault_number = stage.vault_number + 1;
+    stage.vaulted = true;
+}
+
+public fun fund(stage: &mut Stage, amount: u64) {
+    stage.act(0, 3);
+    let payment = stage.coins(amount);
+    stage.rewards.fund(stage.at[VAULT], payment);
+}
+
+public fun set_budget(stage: &mut Stage, budget: u64) {
+    stage.admin();
+    let Stage { clock, pools, admins, at, rewards, .. } = stage;
+    rewards.set_budget(at[VAULT], &pools[at[POOL]], &admins[at[ADMIN_CAP]], budget, clock);
+}
+
+/// To a place of the trace's, the root of an epoch by its number.
+public fun publish(
+    stage: &mut Stage,
+    slot: u64,
+    number: u64,
+    tree: u64,
+    budget: u64,
+    age: u64,
+    master: u64,
+    broken: u64,
+) {
+    stage.act(0, 3);
+    let Stage { clock, configs, at, enclaves, rewards, .. } = stage;
+    let (config, enclave) = (&configs[at[CONFIG]], enclaves[master].borrow());
+    let side = at[VAULT];
+    rewards.publish(
+        side,
+        config,
+        enclave,
+        slot,
+        number,
+        tree,
+        budget,
+        age,
+        master,
+        broken,
+        clock,
+    );
+    let epoch = rewards::epoch_address(object::id(rewards.vault(side)), number);
+    stage.ids.add(bcs::to_bytes(&epoch), 0x20 + (slot as u8));
+    stage.published = slot;
+    stage.show_root(slot, tree);
+}
+
+public fun object(
+    stage: &mut Stage,
+    slot: u64,
+    tree: u64,
+    budget: u64,
+    age: u64,
+    master: u64,
+    broken: u64,
+) {
+    stage.act(0, 3);
+    let Stage { clock, configs, at, enclaves, rewards, .. } = stage;
+    let (config, enclave) = (&configs[at[CONFIG]], enclaves[master].borrow());
+    rewards.object(at[VAULT], config, enclave, slot, tree, budget, age, master, broken, clock);
+    stage.show_root(slot, tree);
+}
+
+fun show_root(stage: &mut Stage, slot: u64, tree: u64) {
+    let root = stage.rewards.root(slot, tree);
+    stage.ids.add(root, 0x60 + (tree as u8));
+}
+
+public fun object_by_admin(stage: &mut Stage, slot: u64) {
+    stage.admin();
+    let Stage { clock, pools, admins, at, rewards, .. } = stage;
+    rewards.object_by_admin(at[VAULT], slot, &pools[at[POOL]], &admins[at[ADMIN_CAP]], clock);
+}
+
+public fun claim(stage: &mut Stage, slot: u64, node: u64, tree: u64, form: u64) {
+    stage.act(0, 3);
+    let Stage { scenario, clock, pools, at, records, rewards, .. } = stage;
+    let (pool, record) = (&pools[at[POOL]], records[node].borrow());
+    rewards.claim(slot, pool, record, node, tree, form, clock, scenario.ctx());
+}
+
+public fun close(stage: &mut Stage, slot: u64) {
+    stage.act(0, 3);
+    let Stage { clock, at, rewards, .. } = stage;
+    rewards.close(at[VAULT], slot, clock);
+}
+
 // --- checks ---
 
 /// So many events in all.
@@ -687,6 +809,14 @@ public fun settle(stage: &mut Stage, given: u64, shared: u64) {
     let effects = stage.scenario.next_tx(ADMIN);
     assert_eq!(effects.transferred_to_account().length(), given);
     assert_eq!(effects.shared().length(), shared);
+    if (stage.vaulted) {
+        stage.vaulted = false;
+        stage.rewards.put_vault(stage.at[VAULT], stage.scenario.take_shared());
+    };
+    if (stage.published < trace_rewards::epochs()) {
+        stage.rewards.put_epoch(stage.published, stage.scenario.take_shared<Epoch>());
+        stage.published = trace_rewards::epochs();
+    };
     let Stage { scenario, records, tokens, enclaves, .. } = stage;
     if (stage.issued < NODES) {
         let node = stage.issued;
@@ -754,4 +884,12 @@ public fun shows_registry(stage: &Stage, expected: vector<u8>) {
 
 public fun shows_directory(stage: &Stage, expected: vector<u8>) {
     stage.shows(&stage.directories[stage.at[DIRECTORY]], expected);
+}
+
+public fun shows_vault(stage: &Stage, expected: vector<u8>) {
+    stage.shows(stage.rewards.vault(stage.at[VAULT]), expected);
+}
+
+public fun shows_epoch(stage: &Stage, slot: u64, expected: vector<u8>) {
+    stage.shows(stage.rewards.epoch(slot), expected);
 }

@@ -280,7 +280,7 @@ fn settle<T: Copy>(scheduled: &mut Scheduled<T>, now_ms: u64) {
 }
 
 /// `scheduled::schedule`: from when on the value counts.
-fn schedule<T: Copy + PartialEq>(
+pub(super) fn schedule<T: Copy + PartialEq>(
     scheduled: &mut Scheduled<T>,
     value: T,
     from_ms: u64,

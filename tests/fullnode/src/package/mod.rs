@@ -1,6 +1,5 @@
 //! The functions of the package `k3s_daas`, as its Move sources define them: the same checks in
-//! the same order. Left out are rewards, which nothing asks for yet, and documents of AWS Nitro, which
-//! nothing here can read.
+//! the same order. Left out are documents of AWS Nitro, which nothing here can read, and migrations.
 
 mod administration;
 mod authority;
@@ -9,8 +8,10 @@ mod enclave;
 mod gateway;
 mod maintenance;
 mod releases;
+mod rewards;
 mod slashing;
 mod staking;
+mod statement;
 mod table;
 #[cfg(test)]
 mod traces;
@@ -20,16 +21,15 @@ use std::sync::LazyLock;
 
 use chain::abi::abort::Abort;
 use chain::abi::{
-    self, AdminCap, Clock, Enclave, EnclaveConfig, Field, Image, LaunchMeasurement,
+    self, AdminCap, Clock, Enclave, EnclaveConfig, Epoch, Field, Image, LaunchMeasurement,
     MasterDirectory, MoveType, PhasePcr, Pool, RegistrarCap, ReleaseCap, ReleaseRegistry,
-    ReleaseVersion, SealToken, SlasherCap, StakeRecord, Treasury,
+    ReleaseVersion, SealToken, SlasherCap, StakeRecord, Treasury, Vault,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sui_sdk_types::{Address, StructTag, TypeTag};
 
 use crate::execution::{Arg, Scope, Stop, Value};
-use table::FUNCTIONS;
 
 /// A type that arguments can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(crate) enum Kind {
     Image,
     PhasePcr,
     LaunchMeasurement,
+    Vault,
+    Epoch,
     Sui,
     Clock,
 }
@@ -74,6 +76,8 @@ impl Kind {
             Self::Image => Image::tag(package),
             Self::PhasePcr => PhasePcr::tag(package),
             Self::LaunchMeasurement => LaunchMeasurement::tag(package),
+            Self::Vault => Vault::tag(package),
+            Self::Epoch => Epoch::tag(package),
             Self::Sui => StructTag::gas_coin(),
             Self::Clock => Clock::tag(Address::TWO),
         }
@@ -114,11 +118,14 @@ pub(crate) struct Function {
     pub(crate) body: fn(&mut Scope<'_, '_>, &mut [Arg]) -> Result<(), Stop>,
 }
 
+/// All functions that can be called.
+fn functions() -> impl Iterator<Item = &'static Function> {
+    table::FUNCTIONS.iter().chain(rewards::FUNCTIONS)
+}
+
 /// A function.
 pub(crate) fn find(module: &str, name: &str) -> Option<&'static Function> {
-    FUNCTIONS
-        .iter()
-        .find(|function| function.module == module && function.name == name)
+    functions().find(|function| function.module == module && function.name == name)
 }
 
 /// What the compiled modules say of aborts (`move/goldens.json`).

@@ -3,17 +3,16 @@
 
 use chain::abi::abort::Abort;
 use chain::abi::authority::SLASH_INTENT;
-use chain::abi::enclave::{CLOCK_TOLERANCE_MS, DOMAIN};
+use chain::abi::enclave::DOMAIN;
 use chain::abi::{
     self, Clock, Day, DayKey, EVIDENCE_LENGTH, Enclave, EnclaveConfig, EvidenceKey, IntentMessage,
     MoveType, NonceKey, Pool, SlashedKey, SlasherCap, StakeRecord, Treasury, Verdict, status,
 };
-use serde::Serialize;
 use sui_sdk_types::{Address, TypeTag};
 
 use super::{
-    assert_own, assert_treasury, authority, emit, enclave, field, object, require, set_field,
-    staking, today, wrong,
+    assert_own, assert_treasury, authority, emit, field, object, require, set_field, staking,
+    statement, today, wrong,
 };
 use crate::execution::{Arg, Scope, Stop};
 
@@ -111,7 +110,7 @@ pub(super) fn slash_with_evidence(
             reporter: *reporter,
         },
     };
-    verify(&config, &enclave, &message, signature, &clock)?;
+    statement::verify(&config, &enclave, &message, signature, &clock)?;
     authority::assert_effective(enclave.effective_from_ms, &clock)?;
     assert_slashable(&pool, &record)?;
     count_nonce(scope, record.id, enclave.id, *nonce)?;
@@ -190,40 +189,6 @@ fn take_of_day(
     day.taken += amount;
     set_field(scope, record.id, &key, tag(), day)?;
     Ok(amount)
-}
-
-/// `statement::verify(config, enclave, …)`.
-fn verify<T: Serialize>(
-    config: &EnclaveConfig,
-    enclave: &Enclave,
-    message: &IntentMessage<T>,
-    signature: &[u8],
-    clock: &Clock,
-) -> Result<(), Stop> {
-    enclave::assert_counts(config, enclave)?;
-    let now_ms = clock.timestamp_ms;
-    // a sum that does not fit aborts in Move too, by arithmetic
-    let oldest = message.timestamp_ms.checked_add(config.evidence_age_ms);
-    require(
-        message.timestamp_ms <= now_ms.saturating_add(CLOCK_TOLERANCE_MS),
-        &Abort::STATEMENT_FROM_FUTURE,
-    )?;
-    require(
-        oldest.is_some_and(|oldest| now_ms <= oldest),
-        &Abort::STATEMENT_TOO_OLD,
-    )?;
-    let bytes = bcs::to_bytes(message).map_err(|error| Stop::Broken(error.to_string()))?;
-    require(
-        signed(&enclave.public_key, &bytes, signature),
-        &Abort::STATEMENT_INVALID_SIGNATURE,
-    )
-}
-
-/// `node_key::verify`: `false` for anything that is no key or no signature, too.
-fn signed(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    chain::PublicKey::from_flagged_bytes(public_key)
-        .and_then(|key| key.verify_bytes(message, signature))
-        .is_ok()
 }
 
 /// `record.slash(pool, …)`: takes the amount, and tells what of it is the reporter's.

@@ -1,4 +1,5 @@
-//! The functions that can be called, with their parameters.
+//! The functions that can be called, with their parameters, but for those of `rewards`, whose module
+//! has a table of its own.
 
 use chain::abi::{self, function};
 

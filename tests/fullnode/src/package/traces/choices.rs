@@ -6,8 +6,8 @@ use chain::abi::{
 };
 
 use super::stage::{Place, Stage, at};
-use super::steps::{ENCLAVE, RECORD};
-use super::{DAY_MS, HOUR_MS, MASTERS, NODES, SUI};
+use super::steps::{ENCLAVE, EPOCH, RECORD, VAULT};
+use super::{DAY_MS, EPOCHS, HOUR_MS, MASTERS, NODES, SUI};
 
 /// A call by its name in a trace, with its numbers.
 pub(super) type Step = (&'static str, Vec<u64>);
@@ -41,6 +41,8 @@ pub(super) struct Used {
     nonces: u64,
     pub(super) patches: u64,
     digests: u64,
+    /// How many episodes of rewards there were.
+    pub(super) rewards: u64,
     /// Episodes to come.
     pub(super) deck: Vec<u64>,
 }
@@ -89,6 +91,18 @@ impl Stage<'_> {
         }
         match *name {
             "renew" | "ask_with_token" => needed.push(Place::Token(n[1])),
+            "set_version" if n[0] == VAULT || n[0] == EPOCH => needed.push(Place::Epoch(n[1])),
+            "new_vault" => return self.may_make_a_vault(),
+            "publish" => {
+                // each to a place of its own
+                if n[0] >= EPOCHS || self.slot(Place::Epoch(n[0])).is_some() {
+                    return false;
+                }
+                needed.push(Place::Enclave(n[5]));
+            }
+            "object" => needed.extend([Place::Epoch(n[0]), Place::Enclave(n[4])]),
+            "object_by_admin" | "close" => needed.push(Place::Epoch(n[0])),
+            "claim" => needed.extend([Place::Epoch(n[0]), Place::Record(n[1])]),
             "set_version" if n[0] == RECORD => needed.push(Place::Record(n[1])),
             "burn" => needed.push(Place::Token(n[0])),
             "verdict" => needed.push(Place::Enclave(n[7])),

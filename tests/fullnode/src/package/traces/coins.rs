@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chain::abi::{Pool, StakeRecord, Treasury};
+use chain::abi::{Epoch, Pool, StakeRecord, Treasury, Vault};
 use sui_sdk_types::Address;
 
 use super::choices::Step;
+use super::rewards::points;
 use super::stage::{Place, Stage, admin, reporter};
-use super::{NODES, WHOLE};
+use super::{EPOCHS, NODES, WHOLE};
 
 /// The accounts of coins.
 #[derive(Default)]
@@ -19,6 +20,12 @@ pub(super) struct Coins {
     stakes: BTreeMap<u64, u64>,
     /// What the treasury has to hold.
     treasury: u64,
+    /// What the two vaults have to hold.
+    vaults: [u64; 2],
+    /// Of each epoch, its tree, its budget, and what it has to hold.
+    epochs: BTreeMap<u64, (u64, u64, u64)>,
+    /// Epochs and nodes whose reward was paid.
+    claimed: BTreeSet<(u64, u64)>,
     /// What each account got.
     paid: BTreeMap<Address, u64>,
     /// Nodes and evidence for which a reporter was paid.
@@ -87,6 +94,9 @@ impl Coins {
                 }
                 self.treasury += taken - reward;
             }
+            "fund" | "publish" | "object" | "object_by_admin" | "close" | "claim" => {
+                self.reward(stage, step, before, &paid);
+            }
             _ => assert_eq!(paid, [], "{step:?}"),
         }
         for (account, amount) in paid {
@@ -113,8 +123,59 @@ impl Coins {
             treasury.balance
         });
         assert_eq!(treasuries, [self.treasury, 0], "after {step:?}");
+        let kind = Place::Vault.kind().unwrap();
+        let vaults = stage.sides.each_ref().map(|side| {
+            let vault: Vault = side[kind].read().unwrap();
+            vault.funds
+        });
+        assert_eq!(vaults, self.vaults, "after {step:?}");
+        held += vaults.iter().sum::<u64>();
+        for slot in 0..EPOCHS {
+            let funds = stage.slot(Place::Epoch(slot)).map(|epoch| {
+                let epoch: Epoch = epoch.read().unwrap();
+                epoch.funds
+            });
+            let epoch = self.epochs.get(&slot).map(|(_, _, left)| *left);
+            assert_eq!(funds, epoch, "epoch {slot} after {step:?}");
+            held += epoch.unwrap_or_default();
+        }
         let paid: u64 = self.paid.values().sum();
         assert_eq!(self.brought, held + self.treasury + paid, "after {step:?}");
+    }
+
+    /// What a step of rewards moves between vaults, epochs and a beneficiary.
+    fn reward(
+        &mut self,
+        stage: &Stage<'_>,
+        (name, n): &Step,
+        before: &Before,
+        paid: &[(Address, u64)],
+    ) {
+        let vault = &mut self.vaults[stage.at[Place::Vault.kind().unwrap()]];
+        if *name == "claim" {
+            let (tree, budget, left) = self.epochs.get_mut(&n[0]).unwrap();
+            let total: u64 = (0..NODES).map(|node| points(*tree, node)).sum();
+            let amount = *budget * points(*tree, n[1]) / total;
+            assert_eq!(paid, [(before.beneficiaries[&n[1]], amount)], "{n:?}");
+            assert!(self.claimed.insert((n[0], n[1])), "paid twice: {n:?}");
+            *left = (left.checked_sub(amount)).expect("an epoch pays what it never had");
+            return;
+        }
+        assert_eq!(paid, [], "{name} {n:?}");
+        match *name {
+            "fund" => {
+                self.brought += n[0];
+                *vault += n[0];
+            }
+            "publish" => {
+                *vault = (vault.checked_sub(n[3])).expect("a vault reserves what it has not");
+                self.epochs.insert(n[0], (n[2], n[3], n[3]));
+            }
+            _ => {
+                let (_, _, left) = self.epochs.get_mut(&n[0]).unwrap();
+                *vault += std::mem::take(left);
+            }
+        }
     }
 
     fn bring(&mut self, node: u64, amount: u64) {

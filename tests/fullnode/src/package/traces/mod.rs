@@ -9,7 +9,7 @@
 //! some calls take an object of the other one, or one of another version.
 //!
 //! Not compared:
-//! - what the double has none of: rewards, documents of AWS Nitro, migrations, changes of the ages of
+//! - what the double has none of: documents of AWS Nitro, migrations, changes of the ages of
 //!   documents and evidence, and the making of pools, configurations, registries, directories and the
 //!   capabilities of registrars and releases (the lists are in `coverage`);
 //! - dynamic fields, whose keys no other module of the package can make: by their effects alone;
@@ -25,6 +25,7 @@ mod coins;
 mod coverage;
 mod episodes;
 mod govern;
+mod rewards;
 mod side;
 mod stage;
 mod steps;
@@ -49,7 +50,11 @@ const SUI: u64 = 1_000_000_000;
 const WHOLE: u64 = 10_000;
 const NODES: u64 = 4;
 const MASTERS: u64 = 5;
-const SEEDS: u64 = 14;
+/// How many epochs of a vault a sequence keeps.
+const EPOCHS: u64 = 6;
+const SEEDS: u64 = 18;
+/// From which on sequences are about rewards.
+const OF_REWARDS: u64 = 15;
 const STEPS: usize = 130;
 
 /// How a sequence begins: with offences, masters, a stake, and an open pool; some with something full.
@@ -83,7 +88,7 @@ fn sequence(ledger: &Ledger, seed: u64, called: &mut BTreeSet<String>) -> Json {
     let mut coins = Coins::default();
     let mut steps = Vec::new();
     let mut next = beginning(seed, &mut used);
-    let length = STEPS + next.len();
+    let length = next.len() + if seed < OF_REWARDS { STEPS } else { 2 * STEPS };
     while steps.len() < length {
         for step in next {
             if !stage.is_possible(&step) {
@@ -98,7 +103,10 @@ fn sequence(ledger: &Ledger, seed: u64, called: &mut BTreeSet<String>) -> Json {
             steps.push(json);
         }
         let late = steps.len() > length * 2 / 3;
-        next = stage.choose(&mut random, &mut used, late);
+        next = match seed < OF_REWARDS || random.rarely(3) {
+            true => stage.choose(&mut random, &mut used, late),
+            false => stage.reward(&mut random, &mut used),
+        };
     }
     // all objects of both pools
     let other = (0..side::KINDS as u64).map(|kind| ("swap", vec![kind]));

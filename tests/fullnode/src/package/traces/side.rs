@@ -2,7 +2,7 @@
 
 use chain::abi::{
     self, AdminCap, EnclaveConfig, Field, ListKey, MasterDirectory, MoveType, Pool, RegistrarCap,
-    ReleaseCap, ReleaseRegistry, ReleaseVersion, Scheduled, SlasherCap, Treasury,
+    ReleaseCap, ReleaseRegistry, ReleaseVersion, Scheduled, SlasherCap, Treasury, Vault,
 };
 use serde::Serialize;
 use sui_sdk_types::Address;
@@ -12,7 +12,7 @@ use super::{DAY_MS, HOUR_MS, NOW_MS, SUI};
 use crate::execution::{Bench, Value};
 
 /// How many objects belong to a pool, with itself.
-pub(super) const KINDS: usize = 9;
+pub(super) const KINDS: usize = 10;
 
 fn object<T: Serialize + MoveType>(package: Address, value: &T) -> Value {
     Value::new(T::tag(package), false, value).unwrap()
@@ -40,7 +40,7 @@ pub(super) fn of(
 ) -> [Value; KINDS] {
     let new = |kind: &str| id(&format!("{name}{kind}"));
     let (pool, treasury, config) = (new("pool"), new("treasury"), new("config"));
-    let (registry, directory) = (new("registry"), new("directory"));
+    let (registry, directory, vault) = (new("registry"), new("directory"), new("vault"));
     let (slasher, registrar, release) = (new("slasher"), new("registrar"), new("release cap"));
     list(package, bench, pool, slasher, 0);
     list(package, bench, config, registrar, NOW_MS);
@@ -54,6 +54,7 @@ pub(super) fn of(
         (registry, 7),
         (registrar, 8),
         (release, 9),
+        (vault, 0x0a),
     ];
     ids.extend(shown.map(|(id, byte)| (id.into_inner(), first + byte)));
     let admin = AdminCap {
@@ -78,6 +79,7 @@ pub(super) fn of(
         object(package, &new_registry(registry, pool)),
         object(package, &release),
         object(package, &new_directory(directory, pool)),
+        object(package, &new_vault(vault, pool)),
     ]
 }
 
@@ -141,5 +143,20 @@ fn new_directory(id: Address, pool: Address) -> MasterDirectory {
         version: abi::VERSION,
         pool,
         masters: Vec::new(),
+    }
+}
+
+/// Epochs of a day, an hour to object, a week to claim, no more than 2 SUI an epoch.
+fn new_vault(id: Address, pool: Address) -> Vault {
+    Vault {
+        id,
+        version: abi::VERSION,
+        pool,
+        funds: 0,
+        first_day: NOW_MS / DAY_MS + 1,
+        epoch_days: 1,
+        objection_ms: HOUR_MS,
+        claim_ms: 7 * DAY_MS,
+        most_budget: Scheduled::fixed(2 * SUI),
     }
 }

@@ -9,7 +9,7 @@ use sui_sdk_types::hash::Hasher;
 use sui_sdk_types::{Address, StructTag};
 
 use super::side::{self, KINDS};
-use super::{MASTERS, NODES, NOW_MS};
+use super::{EPOCHS, MASTERS, NODES, NOW_MS};
 use crate::execution::{Arg, Bench, Place as Owner, Stop, Value};
 use crate::ledger::Ledger;
 use crate::package::staking::account;
@@ -34,10 +34,12 @@ pub(super) enum Place {
     Registry,
     ReleaseCap,
     Directory,
+    Vault,
     // of all
     Record(u64),
     Enclave(u64),
     Token(u64),
+    Epoch(u64),
 }
 
 impl Place {
@@ -52,6 +54,7 @@ impl Place {
         Self::Registry,
         Self::ReleaseCap,
         Self::Directory,
+        Self::Vault,
     ];
 
     /// Its number among those that there are two of.
@@ -71,6 +74,8 @@ impl Place {
             Self::Registry => ("registry", None),
             Self::ReleaseCap => ("release_cap", None),
             Self::Directory => ("directory", None),
+            Self::Vault => ("vault", None),
+            Self::Epoch(slot) => ("epoch", Some(slot)),
             Self::Record(node) => ("record", Some(node)),
             Self::Enclave(master) => ("enclave", Some(master)),
             Self::Token(node) => ("token", Some(node)),
@@ -79,6 +84,7 @@ impl Place {
 }
 
 /// What a call is given: an object from its place, or a value.
+#[derive(Clone)]
 pub(super) enum Given {
     At(Place),
     Value(Arg),
@@ -119,10 +125,12 @@ pub(super) struct Stage<'l> {
     pub(super) records: [Option<Value>; NODES as usize],
     pub(super) tokens: [Option<Value>; NODES as usize],
     pub(super) enclaves: [Option<Value>; MASTERS as usize],
+    pub(super) epochs: [Option<Value>; EPOCHS as usize],
     pub(super) tokens_made: u8,
+    pub(super) vaults_made: u8,
     pub(super) slashers_made: u8,
     coins_made: u64,
-    ids: Vec<([u8; 32], u8)>,
+    pub(super) ids: Vec<([u8; 32], u8)>,
     pub(super) secret: Ed25519PrivateKey,
     pub(super) p256: Secp256r1PrivateKey,
     /// What the step at hand has done so far.
@@ -214,7 +222,9 @@ impl<'l> Stage<'l> {
             records: Default::default(),
             tokens: Default::default(),
             enclaves: Default::default(),
+            epochs: Default::default(),
             tokens_made: 0,
+            vaults_made: 0,
             slashers_made: 0,
             coins_made: 0,
             ids,
@@ -234,6 +244,7 @@ impl<'l> Stage<'l> {
             Place::Record(node) => self.records[at(node)].as_mut(),
             Place::Enclave(master) => self.enclaves[at(master)].as_mut(),
             Place::Token(node) => self.tokens[at(node)].as_mut(),
+            Place::Epoch(slot) => self.epochs[at(slot)].as_mut(),
             _ => None,
         }
     }
@@ -250,7 +261,9 @@ impl<'l> Stage<'l> {
     pub(super) fn places(&mut self) -> Vec<Place> {
         let nodes = (0..NODES).flat_map(|node| [Place::Record(node), Place::Token(node)]);
         let all = Place::OF_A_SIDE.into_iter().chain(nodes);
-        let mut all: Vec<Place> = all.chain((0..MASTERS).map(Place::Enclave)).collect();
+        let mut all: Vec<Place> = (all.chain((0..MASTERS).map(Place::Enclave)))
+            .chain((0..EPOCHS).map(Place::Epoch))
+            .collect();
         all.retain(|place| self.slot(*place).is_some());
         all
     }
@@ -345,7 +358,8 @@ impl<'l> Stage<'l> {
     pub(super) fn keep(&mut self, place: Place, value: Value, shown: u8) {
         self.ids.push((value.id().into_inner(), shown));
         match place {
-            Place::Slasher => *self.place(place) = value,
+            Place::Slasher | Place::Vault => *self.place(place) = value,
+            Place::Epoch(slot) => self.epochs[at(slot)] = Some(value),
             Place::Record(node) => self.records[at(node)] = Some(value),
             Place::Enclave(master) => self.enclaves[at(master)] = Some(value),
             Place::Token(node) => self.tokens[at(node)] = Some(value),

@@ -2,8 +2,8 @@
 //! under the same names.
 
 use chain::abi::{
-    self, Enclave, EnclaveConfig, IntentMessage, MasterDirectory, Pool, ReleaseRegistry,
-    StakeRecord, Treasury, Verdict,
+    self, Enclave, EnclaveConfig, Epoch, IntentMessage, MasterDirectory, Pool, ReleaseRegistry,
+    StakeRecord, Treasury, Vault, Verdict,
 };
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -20,9 +20,12 @@ use crate::execution::{Arg, Stop};
 /// Of longer contents, a trace has the BLAKE2b-256 alone.
 const LONGEST: usize = 400;
 
-/// How many objects of two kinds, besides those that there are two of, have a version.
-pub(super) const RECORD: u64 = 9;
-pub(super) const ENCLAVE: u64 = 10;
+/// Objects of three kinds, besides those that there are two of, have a version.
+pub(super) const RECORD: u64 = 10;
+pub(super) const ENCLAVE: u64 = 11;
+pub(super) const EPOCH: u64 = 12;
+/// And a vault, of which there are two.
+pub(super) const VAULT: u64 = 9;
 
 impl Stage<'_> {
     /// Carries a step out, and tells what it did.
@@ -128,6 +131,8 @@ impl Stage<'_> {
             | "set_beneficiary" | "begin_maintenance" | "end_maintenance" => {
                 self.of_record(name, n)
             }
+            "new_vault" | "fund" | "set_budget" | "publish" | "object" | "object_by_admin"
+            | "claim" | "close" => self.of_rewards(name, n),
             _ => self.govern(name, n),
         }
     }
@@ -145,6 +150,9 @@ impl Stage<'_> {
         }
         match kind {
             RECORD => change(self, Place::Record(index), |it: &mut StakeRecord| {
+                it.version = version;
+            }),
+            EPOCH => change(self, Place::Epoch(index), |it: &mut Epoch| {
                 it.version = version;
             }),
             ENCLAVE => {
@@ -171,6 +179,7 @@ impl Stage<'_> {
                 place @ Place::Directory => {
                     change(self, place, |it: &mut MasterDirectory| it.version = version);
                 }
+                place @ Place::Vault => change(self, place, |it: &mut Vault| it.version = version),
                 other => panic!("{other:?} has no version"),
             },
         }
@@ -323,7 +332,7 @@ impl Stage<'_> {
     }
 
     /// By the master's key, if there is one.
-    fn signature(&self, master: u64, message: &[u8]) -> Vec<u8> {
+    pub(super) fn signature(&self, master: u64, message: &[u8]) -> Vec<u8> {
         if master == 1 {
             let signature: Secp256r1Signature = self.p256.sign(message);
             let signature = p256::ecdsa::Signature::from_slice(signature.inner()).unwrap();
