@@ -85,7 +85,7 @@ impl Stage<'_> {
     /// Whether all that a step names is there.
     pub(super) fn is_possible(&mut self, step: &Step) -> bool {
         let (name, n) = step;
-        let mut needed = Vec::new();
+        let (mut needed, mut free) = (Vec::new(), true);
         if OF_A_RECORD.contains(name) {
             needed.push(Place::Record(n[0]));
         }
@@ -94,11 +94,8 @@ impl Stage<'_> {
             "set_version" if n[0] == VAULT || n[0] == EPOCH => needed.push(Place::Epoch(n[1])),
             "new_vault" => return self.may_make_a_vault(),
             "publish" => {
-                // each to a place of its own
-                if n[0] >= EPOCHS || self.slot(Place::Epoch(n[0])).is_some() {
-                    return false;
-                }
                 needed.push(Place::Enclave(n[5]));
+                free = n[0] < EPOCHS && self.epochs[at(n[0])].is_none();
             }
             "object" => needed.extend([Place::Epoch(n[0]), Place::Enclave(n[4])]),
             "object_by_admin" | "close" => needed.push(Place::Epoch(n[0])),
@@ -112,7 +109,7 @@ impl Stage<'_> {
             }
             _ => {}
         }
-        needed.into_iter().all(|place| self.slot(place).is_some())
+        free && needed.into_iter().all(|place| self.slot(place).is_some())
     }
 
     fn time(&mut self, random: &mut Random) -> u64 {
