@@ -19,10 +19,11 @@ use crate::service::Master;
 /// How many shards of names are looked at in a round over all stakes: all of them in a quarter of an
 /// hour.
 const SHARDS: u8 = 16;
+
 impl<C: StakeReader> Master<C> {
     /// Looks at the names of a few shards: those whose stakes are gone are dismissed, also of nodes that
-    /// never came, and those that are missing are admitted again. Of `of_nodes` the stakes were read in
-    /// this round.
+    /// never came, and those that are missing are admitted again. `of_nodes` are the names of Nodes whose
+    /// stakes this round has not found gone. A name whose stake can't be read stays as it was: admitted.
     pub(super) async fn tend_names(
         &self,
         cluster: &Cluster,

@@ -43,7 +43,7 @@ const MOST_RACES: usize = 5;
 /// After the first round that failed; doubled for each further one.
 const FAILED: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
 
-/// What a Node or a token was let in by, and is without now.
+/// What a Node or a token was admitted by, and is without now.
 pub(super) enum Gone {
     /// The stake.
     Stake(Verdict),
