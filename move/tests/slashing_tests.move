@@ -306,3 +306,32 @@ fun keys_of_a_new_registrar_wait_for_their_notice() {
     destroy(cap);
     abort
 }
+
+/// A key that was registered in the open pool, by a capability that counts, so long after.
+fun verdict_after_registration(wait_ms: u64) {
+    let mut world = world::begin();
+    world.offence(10_000, 10_000);
+    let mut config = world.config();
+    let cap = world.registrar(&mut config);
+    let mut record = world.stake(1, sui(5));
+    let key = signer::flagged_key();
+    config.register_by_capability(world.pool(), &cap, key, digest(1), digest(2), world.clock());
+    world.act_as(world::admin_address());
+    let enclave = world.scenario().take_shared<Enclave>();
+    world.wait(wait_ms);
+    let claim = verdicts::claim().with_time(world::now_ms() + wait_ms);
+    verdicts::slash(&mut world, &config, &enclave, &mut record, claim);
+    assert!(record.is_slashed());
+    destroy(cap);
+    verdicts::discard(world, config, enclave, record);
+}
+
+#[test, expected_failure(abort_code = authority::ENotYetEffective)]
+fun registered_key_slashes_nothing_before_its_day() {
+    verdict_after_registration(bounds::registration_ms() - 1);
+}
+
+#[test]
+fun registered_key_slashes_once_its_day_has_come() {
+    verdict_after_registration(bounds::registration_ms());
+}
