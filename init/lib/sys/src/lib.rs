@@ -9,6 +9,7 @@ pub mod keyring;
 pub mod memory;
 pub mod namespaces;
 pub mod nitro_security_module;
+pub mod packet;
 pub mod process;
 pub mod signals;
 pub mod system_calls;
