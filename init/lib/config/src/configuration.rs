@@ -57,6 +57,7 @@ impl NodeConfig {
             node_name: self.public.node_id.clone(),
             network: self.public.network.clone(),
             time_servers: self.public.time_servers.clone(),
+            master: self.public.master.url.clone(),
         }
     }
 

@@ -42,12 +42,71 @@ pub(crate) struct Node {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Network {
-    pub(crate) method: Option<Spanned<String>>,
     pub(crate) interface: Option<Spanned<String>>,
+    pub(crate) method: Option<Spanned<String>>,
     pub(crate) address: Option<Spanned<String>>,
     pub(crate) gateway: Option<Spanned<String>>,
+    pub(crate) ipv6: Option<Spanned<String>>,
+    pub(crate) address6: Option<Spanned<String>>,
+    pub(crate) gateway6: Option<Spanned<String>>,
+    pub(crate) mtu: Option<Spanned<i64>>,
+    pub(crate) metric: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(crate) routes: Vec<Spanned<Route>>,
     #[serde(default)]
     pub(crate) dns: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) search: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) links: Vec<Spanned<Link>>,
+    #[serde(default)]
+    pub(crate) vlans: Vec<Spanned<Vlan>>,
+    #[serde(default)]
+    pub(crate) bonds: Vec<Spanned<Bond>>,
+}
+
+/// One of several links. `[network]` has the same fields for the first: serde's `flatten` would lose lines and
+/// unknown fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Link {
+    pub(crate) interface: Spanned<String>,
+    pub(crate) method: Option<Spanned<String>>,
+    pub(crate) address: Option<Spanned<String>>,
+    pub(crate) gateway: Option<Spanned<String>>,
+    pub(crate) ipv6: Option<Spanned<String>>,
+    pub(crate) address6: Option<Spanned<String>>,
+    pub(crate) gateway6: Option<Spanned<String>>,
+    pub(crate) mtu: Option<Spanned<i64>>,
+    pub(crate) metric: Option<Spanned<i64>>,
+    #[serde(default)]
+    pub(crate) routes: Vec<Spanned<Route>>,
+    #[serde(default)]
+    pub(crate) dns: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    pub(crate) to: Spanned<String>,
+    pub(crate) via: Option<Spanned<String>>,
+    pub(crate) metric: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Vlan {
+    pub(crate) name: Spanned<String>,
+    pub(crate) link: Spanned<String>,
+    pub(crate) id: Spanned<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bond {
+    pub(crate) name: Spanned<String>,
+    pub(crate) links: Spanned<Vec<Spanned<String>>>,
+    pub(crate) mode: Spanned<String>,
 }
 
 #[derive(Deserialize, Default)]

@@ -8,6 +8,7 @@ mod certificates;
 mod configuration;
 mod document;
 mod error;
+mod network;
 mod redaction;
 mod schema;
 mod values;

@@ -1,25 +1,31 @@
 //! A document's way into types.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 
-use node_settings::{ChainConfig, IdentityConfig, MasterConfig, NetworkConfig, NetworkMethod};
+use node_settings::{ChainConfig, IdentityConfig, MasterConfig};
 use toml::Spanned;
 
 use crate::certificates::certificates;
 use crate::configuration::{NodeConfig, PublicConfig, SealMethod};
-use crate::document::{Chain, Document, Identity, Network, error, read};
+use crate::document::{Chain, Document, Identity, error, read};
 use crate::error::{ConfigError, Problem, line_of};
 use crate::values::{self, DEFAULT_STATUS_LISTEN, Expectation};
 
 /// Collects problems while the document is turned into types.
-struct Checker<'a> {
+pub(crate) struct Checker<'a> {
     text: &'a str,
-    problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Checker<'_> {
-    fn add(&mut self, span: Option<Range<usize>>, field: &str, found: String, why: Expectation) {
+    pub(crate) fn add(
+        &mut self,
+        span: Option<Range<usize>>,
+        field: &str,
+        found: String,
+        why: Expectation,
+    ) {
         self.problems.push(Problem {
             line: span.map(|span| line_of(self.text, span.start)),
             field: field.to_owned(),
@@ -30,7 +36,7 @@ impl Checker<'_> {
     }
 
     /// Checks a text field; what is found is repeated, so it must not be a secret.
-    fn check<T>(
+    pub(crate) fn check<T>(
         &mut self,
         field: &str,
         value: &Spanned<String>,
@@ -50,7 +56,7 @@ impl Checker<'_> {
         }
     }
 
-    fn check_all<T>(
+    pub(crate) fn check_all<T>(
         &mut self,
         field: &str,
         list: &[Spanned<String>],
@@ -60,69 +66,6 @@ impl Checker<'_> {
             .enumerate()
             .filter_map(|(index, value)| self.check(&format!("{field}[{index}]"), value, &read))
             .collect()
-    }
-
-    fn network(&mut self, network: &Network) -> Option<NetworkConfig> {
-        let interface = match &network.interface {
-            Some(value) => Some(self.check("network.interface", value, values::interface)?),
-            None => None,
-        };
-        let dns = self.check_all("network.dns", &network.dns, values::ipv4);
-        let method = match network.method.as_ref() {
-            None => "dhcp",
-            Some(method) => self.check("network.method", method, values::method)?,
-        };
-        let method = if method == "dhcp" {
-            for (field, value) in [
-                ("network.address", &network.address),
-                ("network.gateway", &network.gateway),
-            ] {
-                if let Some(value) = value {
-                    let why = Expectation::new(
-                        "no such field with DHCP",
-                        "set network.method = \"static\", or remove it",
-                    );
-                    let found = values::quoted(value.get_ref());
-                    self.add(Some(value.span()), field, found, why);
-                }
-            }
-            NetworkMethod::Dhcp
-        } else {
-            self.static_method(network)?
-        };
-        Some(NetworkConfig {
-            interface,
-            method,
-            dns,
-        })
-    }
-
-    fn static_method(&mut self, network: &Network) -> Option<NetworkMethod> {
-        let Some(address) = &network.address else {
-            let why = Expectation::new(
-                "an address such as \"192.0.2.10/24\"",
-                "a static network needs network.address",
-            );
-            let span = network.method.as_ref().map(Spanned::span);
-            self.add(span, "network.address", "missing".to_owned(), why);
-            return None;
-        };
-        let address = self.check("network.address", address, values::cidr)?;
-        let gateway: Option<Ipv4Addr> = match &network.gateway {
-            Some(value) => Some(self.check("network.gateway", value, |text| {
-                let gateway = values::ipv4(text)?;
-                if address.contains(gateway) && gateway != address.address {
-                    Ok(gateway)
-                } else {
-                    Err(Expectation::new(
-                        "another address of the network that network.address names",
-                        "check the prefix length behind the slash",
-                    ))
-                }
-            })?),
-            None => None,
-        };
-        Some(NetworkMethod::Static { address, gateway })
     }
 
     fn chain(&mut self, chain: &Chain) -> Option<ChainConfig> {

@@ -1,6 +1,6 @@
 //! The values of single fields.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bech32::Bech32;
 use bech32::primitives::decode::CheckedHrpstring;
 use chain_types::{Address, ChainId, LONGEST_NODE_ID, Mist, ObjectId};
-use node_settings::{Interface, Ipv4Cidr, TimeServer};
+use node_settings::{BondMode, Destination, Interface, Ipv4Cidr, Ipv6Cidr, TimeServer};
 use wire::{NodeName, ServerUrl};
 use zeroize::Zeroizing;
 
@@ -97,8 +97,53 @@ pub(crate) fn cidr(text: &str) -> Result<Ipv4Cidr, Expectation> {
     read(
         text,
         Ipv4Cidr::EXPECTED,
-        "the number behind the slash is the length of the network's prefix, 1 to 32",
+        "the number behind the slash is the length of the network's prefix, 1 to 32; the network's own and its \
+         broadcast address are no host's",
     )
+}
+
+pub(crate) fn cidr_v6(text: &str) -> Result<Ipv6Cidr, Expectation> {
+    read(
+        text,
+        Ipv6Cidr::EXPECTED,
+        "the number behind the slash is the length of the network's prefix, 1 to 128; addresses of the link alone \
+         (fe80::) come by themselves",
+    )
+}
+
+pub(crate) fn destination(text: &str) -> Result<Destination, Expectation> {
+    read(
+        text,
+        Destination::EXPECTED,
+        "the default route is \"0.0.0.0/0\" or \"::/0\"",
+    )
+}
+
+/// The address of a server or a gateway: one that a host can have.
+pub(crate) fn host(text: &str) -> Result<IpAddr, Expectation> {
+    let why = Expectation::new(
+        "the address of a host, such as \"192.0.2.1\" or \"2001:db8::1\"",
+        "neither this node's own (loopback) nor a group's",
+    );
+    match text.parse().map_err(|_| why)? {
+        IpAddr::V4(address) if matches!(address.octets()[0], 0 | 127 | 224..) => Err(why),
+        IpAddr::V6(address)
+            if address.is_unspecified() || address.is_loopback() || address.is_multicast() =>
+        {
+            Err(why)
+        }
+        address => Ok(address),
+    }
+}
+
+/// A domain in which names are looked for.
+pub(crate) fn domain(text: &str) -> Result<String, Expectation> {
+    let label = |part: &str| part.to_ascii_lowercase().parse::<NodeName>().is_ok();
+    let valid = text.len() <= 253 && text.split('.').all(label);
+    valid.then(|| text.to_owned()).ok_or(Expectation::new(
+        "a domain such as \"example.org\"",
+        "letters, digits and hyphens between dots",
+    ))
 }
 
 pub(crate) fn time_server(text: &str) -> Result<TimeServer, Expectation> {
@@ -120,22 +165,38 @@ pub(crate) fn node_id(text: &str) -> Result<NodeName, Expectation> {
     Ok(name)
 }
 
-pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr, Expectation> {
-    text.parse().map_err(|_| {
-        Expectation::new(
-            "an IPv4 address such as \"192.0.2.1\"",
-            "four numbers, three dots",
-        )
-    })
-}
-
 pub(crate) fn method(text: &str) -> Result<&'static str, Expectation> {
     match text {
         "dhcp" => Ok("dhcp"),
         "static" => Ok("static"),
+        "off" => Ok("off"),
         _ => Err(Expectation::new(
-            "\"dhcp\" or \"static\"",
+            "\"dhcp\", \"static\" or \"off\"",
             "leave it out for DHCP",
+        )),
+    }
+}
+
+pub(crate) fn method_v6(text: &str) -> Result<&'static str, Expectation> {
+    match text {
+        "auto" => Ok("auto"),
+        "static" => Ok("static"),
+        "off" => Ok("off"),
+        _ => Err(Expectation::new(
+            "\"auto\", \"static\" or \"off\"",
+            "leave it out for router advertisements, and DHCPv6 where these say so",
+        )),
+    }
+}
+
+/// How the links of a bond work together.
+pub(crate) fn bond_mode(text: &str) -> Result<BondMode, Expectation> {
+    match text {
+        "802.3ad" => Ok(BondMode::Lacp),
+        "active-backup" => Ok(BondMode::ActiveBackup),
+        _ => Err(Expectation::new(
+            "\"802.3ad\" or \"active-backup\"",
+            "the first needs a switch that speaks LACP, the second needs none",
         )),
     }
 }

@@ -9,5 +9,8 @@ mod network;
 mod staker;
 
 pub use file::{MAXIMUM_LENGTH, SettingsFileError, read, to_json};
-pub use network::{Interface, Ipv4Cidr, NetdSettings, NetworkConfig, NetworkMethod, TimeServer};
+pub use network::{
+    BondConfig, BondMode, Destination, Interface, Ipv4Cidr, Ipv4Method, Ipv6Cidr, Ipv6Method,
+    LinkConfig, NetdSettings, NetworkConfig, RouteConfig, TimeServer, VlanConfig,
+};
 pub use staker::{ChainConfig, IdentityConfig, MasterConfig, StakerSettings};

@@ -4,8 +4,8 @@ use std::fs;
 
 use chain_types::{Address, ChainId, Mist, ObjectId};
 use node_settings::{
-    ChainConfig, IdentityConfig, MAXIMUM_LENGTH, MasterConfig, NetdSettings, NetworkConfig,
-    NetworkMethod, StakerSettings, read, to_json,
+    BondConfig, BondMode, ChainConfig, IdentityConfig, Ipv4Method, LinkConfig, MAXIMUM_LENGTH,
+    MasterConfig, NetdSettings, NetworkConfig, StakerSettings, VlanConfig, read, to_json,
 };
 use wire::Secret;
 
@@ -13,14 +13,28 @@ fn netd() -> NetdSettings {
     NetdSettings {
         node_name: "edge-0001".parse().expect("a name"),
         network: NetworkConfig {
-            interface: Some("52:54:00:12:34:56".parse().expect("an address")),
-            method: NetworkMethod::Static {
-                address: "10.0.2.15/24".parse().expect("an address"),
-                gateway: Some([10, 0, 2, 2].into()),
-            },
+            links: vec![LinkConfig {
+                ipv4: Ipv4Method::Static {
+                    address: "10.0.2.15/24".parse().expect("an address"),
+                    gateway: Some([10, 0, 2, 2].into()),
+                },
+                ..LinkConfig::automatic(Some("52:54:00:12:34:56".parse().expect("an address")))
+            }],
+            vlans: vec![VlanConfig {
+                name: "vlan5".to_owned(),
+                link: "path:0000:00:03.0".parse().expect("a path"),
+                id: 5,
+            }],
+            bonds: vec![BondConfig {
+                name: "bond0".to_owned(),
+                links: vec!["eth0".parse().expect("a name")],
+                mode: BondMode::Lacp,
+            }],
             dns: vec![[10, 0, 2, 3].into()],
+            search: Vec::new(),
         },
         time_servers: vec!["time.example.org".parse().expect("a server")],
+        master: "https://10.0.2.2:8443".parse().expect("a URL"),
     }
 }
 
@@ -59,9 +73,17 @@ fn netd_settings_have_these_bytes() {
     let json = to_json(&netd()).expect("JSON");
     assert_eq!(
         text(&json),
-        r#"{"node_name":"edge-0001","network":{"interface":"52:54:00:12:34:56","method":{"static":{"address":"10.0.2.15/24","gateway":"10.0.2.2"}},"dns":["10.0.2.3"]},"time_servers":["time.example.org:123"]}"#
+        concat!(
+            r#"{"node_name":"edge-0001","network":{"links":[{"interface":"52:54:00:12:34:56","#,
+            r#""ipv4":{"static":{"address":"10.0.2.15/24","gateway":"10.0.2.2"}},"ipv6":"auto","#,
+            r#""routes":[],"dns":[],"mtu":null,"metric":null}],"#,
+            r#""vlans":[{"name":"vlan5","link":"path:0000:00:03.0","id":5}],"#,
+            r#""bonds":[{"name":"bond0","links":["eth0"],"mode":"802.3ad"}],"#,
+            r#""dns":["10.0.2.3"],"search":[]},"#,
+            r#""time_servers":["time.example.org:123"],"master":"https://10.0.2.2:8443"}"#,
+        )
     );
-    let dhcp = serde_json::to_string(&NetworkMethod::Dhcp).expect("JSON");
+    let dhcp = serde_json::to_string(&Ipv4Method::Dhcp).expect("JSON");
     assert_eq!(dhcp, "\"dhcp\"");
 }
 

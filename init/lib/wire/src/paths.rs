@@ -68,10 +68,14 @@ pub const STAKER_STATE: &str = "/var/lib/daas/staker";
 pub const STAKER_RUN: &str = "/run/staker";
 /// What netd keeps on the state disk.
 pub const NETD_STATE: &str = "/var/lib/daas/netd";
+/// The name of [`LAST_TIME`] in its directory.
+pub const LAST_TIME_NAME: &str = "last-time";
 /// The last time that netd was given.
 pub const LAST_TIME: &str = "/var/lib/daas/netd/last-time";
 /// What netd leaves on tmpfs for everybody on the node.
 pub const NETD_RUN: &str = "/run/netd";
+/// The name of [`RESOLVER`] in its directory.
+pub const RESOLVER_NAME: &str = "resolv.conf";
 /// resolv.conf(5), to which the image's link in /etc leads.
 pub const RESOLVER: &str = "/run/netd/resolv.conf";
 /// The socket of containerd, which `k3s agent` uses.

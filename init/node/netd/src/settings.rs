@@ -1,200 +1,202 @@
-//! What a link is set to, wherever it comes from.
+//! What a link is to have, wherever it comes from: a lease, router advertisements, the configuration.
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use mozim::DhcpV4Lease;
-use node_settings::{Ipv4Cidr, NetworkMethod};
+use tokio::time::Instant;
 
-/// The smallest MTU that IPv4 hosts must take (RFC 791) and the largest that Ethernet carries as
-/// jumbo frames: an offer outside is not followed.
-const MTU_BOUNDS: std::ops::RangeInclusive<u16> = 576..=9216;
+/// The most routes, name servers or time servers that are taken from one source.
+pub(crate) const MAXIMUM_LIST: usize = 16;
 
-/// The most routes, name servers or time servers that are taken from one lease.
-const MAXIMUM_LIST: usize = 16;
-
-/// Addresses and routes of the one link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one source says of a link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// The link's address.
-    pub(crate) address: Ipv4Addr,
-    /// Its prefix length, 1 to 32.
-    pub(crate) prefix: u8,
-    /// Routes by gateway; the default route is `0.0.0.0/0`.
+    /// Addresses of the link.
+    pub(crate) addresses: Vec<Address>,
+    /// Routes by the link.
     pub(crate) routes: Vec<Route>,
     /// Name servers.
-    pub(crate) dns: Vec<Ipv4Addr>,
+    pub(crate) dns: Vec<IpAddr>,
+    /// Domains in which names are looked for.
+    pub(crate) search: Vec<String>,
     /// Time servers.
-    pub(crate) time_servers: Vec<Ipv4Addr>,
+    pub(crate) time_servers: Vec<IpAddr>,
     /// The link's MTU, where it isn't to stay.
-    pub(crate) mtu: Option<u16>,
-    /// Seconds until the kernel drops the address by itself; none: never.
-    pub(crate) lifetime: Option<u32>,
+    pub(crate) mtu: Option<u32>,
 }
 
-/// A route by a gateway.
+/// An address of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// The destination.
-    pub(crate) destination: Ipv4Addr,
-    /// Its prefix length, 0 to 32.
+pub(crate) struct Address {
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// Its prefix length: 1 to 32, or to 128.
     pub(crate) prefix: u8,
-    /// The gateway; unspecified: the link itself.
-    pub(crate) gateway: Ipv4Addr,
+    /// When it ends; none: never. The kernel drops it by itself should no program be left to do so.
+    pub(crate) ends: Option<Instant>,
+}
+
+/// A route by a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Route {
+    /// The destination, without bits behind the prefix.
+    pub(crate) destination: IpAddr,
+    /// Its prefix length; 0 with an unspecified destination is the default route.
+    pub(crate) prefix: u8,
+    /// The gateway, which need not be in the link's own network; none: the link itself.
+    pub(crate) gateway: Option<IpAddr>,
+    /// The metric; none: that of the link.
+    pub(crate) metric: Option<u32>,
 }
 
 impl Route {
-    const fn default_by(gateway: Ipv4Addr) -> Self {
+    /// The default route by a gateway.
+    pub(crate) const fn default_by(gateway: IpAddr) -> Self {
+        let destination = match gateway {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
         Self {
-            destination: Ipv4Addr::UNSPECIFIED,
+            destination,
             prefix: 0,
-            gateway,
+            gateway: Some(gateway),
+            metric: None,
         }
     }
+
+    /// Whether it leads everywhere.
+    pub(crate) const fn is_default(&self) -> bool {
+        self.prefix == 0
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_default() {
+            formatter.write_str("default")?;
+        } else {
+            write!(formatter, "{}/{}", self.destination, self.prefix)?;
+        }
+        match self.gateway {
+            Some(gateway) => write!(formatter, " by {gateway}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+impl Address {
+    /// Seconds until it ends; none: it does not.
+    pub(crate) fn seconds_left(&self, now: Instant) -> Option<u32> {
+        let left = self.ends?.saturating_duration_since(now);
+        // a part of a second counts as one: zero would be no lifetime at all
+        let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Some(u32::try_from(left).unwrap_or(u32::MAX).max(1))
+    }
+}
+
+/// How far a link's settings reach. A link of a higher class is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    /// No address.
+    Nothing,
+    /// Addresses of the link alone (RFC 3927, RFC 4291): there is nothing beyond it.
+    LinkLocal,
+    /// An address, and no way beyond its own network.
+    Network,
+    /// A default route.
+    Everywhere,
 }
 
 impl Settings {
-    /// The settings of a configuration without DHCP; `None` for one with it.
-    pub(crate) fn from_configuration(method: &NetworkMethod) -> Option<Self> {
-        let NetworkMethod::Static {
-            address: Ipv4Cidr { address, prefix },
-            gateway,
-        } = method
-        else {
-            return None;
+    /// How far these settings reach.
+    pub(crate) fn reach(&self) -> Reach {
+        let local = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
         };
-        Some(Self {
-            address: *address,
-            prefix: *prefix,
-            routes: gateway.iter().copied().map(Route::default_by).collect(),
-            dns: Vec::new(),
-            time_servers: Vec::new(),
-            mtu: None,
-            lifetime: None,
-        })
+        if self.addresses.is_empty() {
+            Reach::Nothing
+        } else if self.addresses.iter().all(|address| local(address.ip)) {
+            Reach::LinkLocal
+        } else if self.routes.iter().any(Route::is_default) {
+            Reach::Everywhere
+        } else {
+            Reach::Network
+        }
     }
 
-    /// The settings of a lease; `None` where its address or mask can't be used.
-    pub(crate) fn from_lease(lease: &DhcpV4Lease) -> Option<Self> {
-        let mask = u32::from(lease.subnet_mask);
-        let contiguous = mask.leading_ones() + mask.trailing_zeros() == 32;
-        let usable = !lease.yiaddr.is_unspecified()
-            && !lease.yiaddr.is_loopback()
-            && !lease.yiaddr.is_multicast()
-            && !lease.yiaddr.is_broadcast();
-        if !usable || mask == 0 || !contiguous {
-            return None;
-        }
-        // RFC 3442: a client that gets classless routes ignores the router option
-        let routes = match &lease.classless_routes {
-            Some(routes) => routes
-                .iter()
-                .take(MAXIMUM_LIST)
-                .filter(|route| route.prefix_length <= 32)
-                .map(|route| Route {
-                    destination: route.destination,
-                    prefix: route.prefix_length,
-                    gateway: route.router,
-                })
-                .collect(),
-            None => {
-                let first = lease.gateways.as_deref().unwrap_or_default().first();
-                first.copied().map(Route::default_by).into_iter().collect()
+    /// Takes in what another source says of the same link.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for address in &other.addresses {
+            if !self.addresses.iter().any(|own| own.ip == address.ip) {
+                self.addresses.push(*address);
             }
-        };
-        let take = |list: &Option<Vec<Ipv4Addr>>| -> Vec<Ipv4Addr> {
-            let list = list.as_deref().unwrap_or_default().iter();
-            list.filter(|address| !address.is_unspecified())
-                .take(MAXIMUM_LIST)
-                .copied()
-                .collect()
-        };
-        Some(Self {
-            address: lease.yiaddr,
-            prefix: lease.prefix_length(),
-            routes,
-            dns: take(&lease.dns_srvs),
-            time_servers: take(&lease.ntp_srvs),
-            mtu: lease.mtu.filter(|mtu| MTU_BOUNDS.contains(mtu)),
-            lifetime: Some(lease.lease_time_sec),
-        })
+        }
+        for route in &other.routes {
+            let same = |own: &Route| {
+                (own.destination, own.prefix, own.metric)
+                    == (route.destination, route.prefix, route.metric)
+            };
+            if !self.routes.iter().any(same) {
+                self.routes.push(*route);
+            }
+        }
+        append(&mut self.dns, &other.dns);
+        append(&mut self.search, &other.search);
+        append(&mut self.time_servers, &other.time_servers);
+        self.mtu = self.mtu.or(other.mtu);
+    }
+
+    /// When the first of the addresses ends; none: none of them does.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        self.addresses
+            .iter()
+            .filter_map(|address| address.ends)
+            .min()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use mozim::DhcpV4ClasslessRoute;
-
-    fn lease() -> DhcpV4Lease {
-        let mut lease = DhcpV4Lease::default();
-        lease.yiaddr = Ipv4Addr::new(10, 0, 2, 15);
-        lease.subnet_mask = Ipv4Addr::new(255, 255, 255, 0);
-        lease.lease_time_sec = 3600;
-        lease.gateways = Some(vec![Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 9)]);
-        lease
-    }
-
-    #[test]
-    fn the_first_router_is_the_default_route() {
-        let settings = Settings::from_lease(&lease()).expect("usable");
-        assert_eq!(settings.prefix, 24);
-        assert_eq!(
-            settings.routes,
-            [Route::default_by(Ipv4Addr::new(10, 0, 2, 2))]
-        );
-        assert_eq!(settings.lifetime, Some(3600));
-    }
-
-    #[test]
-    fn classless_routes_replace_the_router() {
-        let mut lease = lease();
-        let router = Ipv4Addr::new(10, 0, 2, 3);
-        lease.classless_routes = Some(vec![DhcpV4ClasslessRoute {
-            destination: Ipv4Addr::new(192, 0, 2, 0),
-            prefix_length: 24,
-            router,
-        }]);
-        let settings = Settings::from_lease(&lease).expect("usable");
-        assert_eq!(settings.routes.len(), 1);
-        assert_eq!(settings.routes[0].gateway, router);
-        assert_eq!(settings.routes[0].prefix, 24);
-    }
-
-    #[test]
-    fn what_a_server_must_not_say_is_not_followed() {
-        for (address, mask) in [
-            ([0, 0, 0, 0], [255, 255, 255, 0]),
-            ([127, 0, 0, 1], [255, 255, 255, 0]),
-            ([224, 0, 0, 1], [255, 255, 255, 0]),
-            ([10, 0, 2, 15], [0, 0, 0, 0]),
-            ([10, 0, 2, 15], [255, 0, 255, 0]),
-        ] {
-            let mut lease = lease();
-            lease.yiaddr = address.into();
-            lease.subnet_mask = mask.into();
-            assert_eq!(Settings::from_lease(&lease), None, "{address:?} {mask:?}");
+/// Appends what is not there yet.
+pub(crate) fn append<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !list.contains(item) {
+            list.push(item.clone());
         }
-        let mut lease = lease();
-        lease.mtu = Some(68);
-        lease.dns_srvs = Some(vec![Ipv4Addr::UNSPECIFIED; 99]);
-        lease.ntp_srvs = Some(vec![Ipv4Addr::new(10, 0, 2, 4); 99]);
-        let settings = Settings::from_lease(&lease).expect("usable");
-        assert_eq!(settings.mtu, None);
-        assert!(settings.dns.is_empty());
-        assert_eq!(settings.time_servers.len(), MAXIMUM_LIST);
     }
+}
 
-    #[test]
-    fn a_configured_address() {
-        let method = NetworkMethod::Static {
-            address: Ipv4Cidr {
-                address: Ipv4Addr::new(192, 0, 2, 10),
-                prefix: 28,
-            },
-            gateway: None,
-        };
-        let settings = Settings::from_configuration(&method).expect("static");
-        assert!(settings.routes.is_empty() && settings.lifetime.is_none());
-        assert_eq!(Settings::from_configuration(&NetworkMethod::Dhcp), None);
+/// Whether a host can have this address on a network.
+pub(crate) fn is_host(address: Ipv4Addr) -> bool {
+    // 0.0.0.0/8 is "this host on this network" (RFC 1122), 240.0.0.0/4 reserved (RFC 1112)
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
+/// An address without the bits behind its prefix.
+pub(crate) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX
+                .checked_shl(32_u32.saturating_sub(prefix.into()))
+                .unwrap_or(0);
+            IpAddr::V4((u32::from(address) & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX
+                .checked_shl(128_u32.saturating_sub(prefix.into()))
+                .unwrap_or(0);
+            IpAddr::V6((u128::from(address) & mask).into())
+        }
     }
+}
+
+/// An instant that may be too far for the clock: then it never comes.
+pub(crate) fn after(now: Instant, wait: Duration) -> Option<Instant> {
+    now.checked_add(wait)
 }

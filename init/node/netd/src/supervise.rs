@@ -1,12 +1,13 @@
 //! The life of netd: the network first, the clock as soon as there is one.
 
 use std::io;
-use std::net::Ipv4Addr;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
+use node_settings::NetworkConfig;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
@@ -15,14 +16,17 @@ use tracing::{info, warn};
 use wire::paths;
 use wire::status::{DegradedReason, Phase};
 
-use crate::NodeSettings;
 use crate::clock::{self, ClockError, Round, Source};
 use crate::clock_bounds::{self, Bounds};
+use crate::follow::Identity;
+use crate::kept::KeptLeases;
 use crate::last_time;
-use crate::network::{Network, NetworkEvent};
+use crate::links::{LinkError, Links};
+use crate::network::{Available, Network, NetworkEvent};
 use crate::publish::Publisher;
 use crate::resolver;
-use crate::settings::Settings;
+use crate::trial::{self, Active, Records, Trial};
+use crate::{NodeSettings, Options};
 
 /// How long the boot waits for an address before the node says that it has none.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(15);
@@ -38,8 +42,26 @@ const CONFIRMATION: Duration = Duration::from_secs(15);
 /// How often the time is kept on the state disk.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// What the status says where network settings were taken back.
+const TAKEN_BACK: &str = "the master was not reached with the network settings of the configuration; those by which \
+                          it was reached before are used again";
+
 /// A round of time servers that is under way.
 type ClockRound = Pin<Box<dyn Future<Output = Result<Round, ClockError>>>>;
+
+/// The links, under way.
+type NetworkRun = Pin<Box<dyn Future<Output = Result<(), LinkError>>>>;
+
+/// An attempt to reach the master that is under way.
+type Attempt = Pin<Box<dyn Future<Output = bool>>>;
+
+/// Waits for an attempt that may be under way.
+async fn tried(attempt: &mut Option<Attempt>) -> bool {
+    match attempt {
+        Some(attempt) => attempt.await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Waits for a round that may be under way.
 async fn finished(round: &mut Option<ClockRound>) -> Result<Round, ClockError> {
@@ -50,7 +72,7 @@ async fn finished(round: &mut Option<ClockRound>) -> Result<Round, ClockError> {
 }
 
 /// Runs until a signal says to stop.
-pub(crate) async fn run(config: NodeSettings) -> Result<()> {
+pub(crate) async fn run(config: NodeSettings, options: &Options) -> Result<()> {
     let publisher = Publisher::from_environment().context("init's socket can't be used")?;
     let built = match clock_bounds::build_time(Path::new(clock_bounds::BUILD_TIME)) {
         Ok(built) => Some(built),
@@ -59,14 +81,40 @@ pub(crate) async fn run(config: NodeSettings) -> Result<()> {
             None
         }
     };
-    let network = Network::new(config.network.clone(), config.node_name.clone())?;
     let (sender, mut events) = channel(16);
-    let mut network = pin!(network.run(sender));
+    let started = Instant::now();
+    let records = Records::new(&options.state);
+    let mut trial = Trial::new(
+        config.network.clone(),
+        records.former(),
+        records.refused().as_ref(),
+        options.trial,
+        started.elapsed(),
+    );
+    let start = |network: &NetworkConfig| -> Result<NetworkRun> {
+        let (links, link_events) = Links::open(options.accept)?;
+        let identity = Identity {
+            host_name: config
+                .node_name
+                .as_ref()
+                .map(|name| name.as_str().to_owned()),
+            kept: KeptLeases::new(vec![options.run.clone(), options.state.clone()]),
+        };
+        let unconfigured = config.node_name.is_none();
+        let network = Network::new(links, link_events, network.clone(), identity, unconfigured);
+        Ok(Box::pin(network.run(sender.clone())))
+    };
+    let mut network = start(trial.config())?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be awaited")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be awaited")?;
 
-    let mut keeper = Keeper::new(config, built, publisher);
+    let mut keeper = Keeper::new(config.clone(), built, publisher, options);
     keeper.raise_clock();
+    if trial.active() == Active::Former {
+        keeper.tell_trial(trial.active());
+    }
+    let mut attempt: Option<Attempt> = None;
+    let mut attempt_due = Instant::now();
     let mut patience = pin!(sleep(NETWORK_PATIENCE));
     let mut waiting = true;
     let mut round: Option<ClockRound> = None;
@@ -83,6 +131,32 @@ pub(crate) async fn run(config: NodeSettings) -> Result<()> {
             }
             () = sleep_until(keeper.clock_due), if keeper.network_up && round.is_none() => {
                 round = Some(keeper.clock_round());
+            }
+            () = sleep_until(attempt_due), if config.master.is_some() && trial.is_open() && attempt.is_none() => {
+                if let Some(former) = records.former() {
+                    trial.remember(former);
+                }
+                if trial.turn(started.elapsed()) {
+                    keeper.tell_trial(trial.active());
+                    network = start(trial.config())?;
+                }
+                attempt_due = Instant::now() + trial::INTERVAL;
+                if keeper.network_up {
+                    attempt = config.master.clone().map(|master| -> Attempt {
+                        Box::pin(async move { trial::reaches(&master).await })
+                    });
+                }
+            }
+            reached = tried(&mut attempt), if attempt.is_some() => {
+                attempt = None;
+                attempt_due = Instant::now() + trial::INTERVAL;
+                // what is not kept now is kept when the state disk is open
+                if reached && records.is_there() {
+                    if let Err(error) = records.write(&trial.reached()) {
+                        warn!(%error, "the network settings are not kept");
+                    }
+                    keeper.trial_is_over(trial.active());
+                }
             }
             result = finished(&mut round), if round.is_some() => {
                 round = None;
@@ -108,10 +182,10 @@ fn doubt_after(doubt: Option<Source>, round: Round) -> Option<Source> {
     doubt.filter(|by| !round.source.is_independent_of(by))
 }
 
-fn write_time() {
-    match last_time::write(Path::new(paths::LAST_TIME), SystemTime::now()) {
+fn write_time(path: &Path) {
+    match last_time::write(path, SystemTime::now()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            warn!(path = paths::LAST_TIME, %error, "the time is not kept");
+            warn!(path = %path.display(), %error, "the time is not kept");
         }
         _ => {}
     }
@@ -132,7 +206,13 @@ struct Keeper {
     publisher: Publisher,
     network_up: bool,
     network_degraded: bool,
-    offered_time_servers: Vec<Ipv4Addr>,
+    /// What the search for a network has found so far.
+    searching: String,
+    /// Whether the network is used as it was before the configuration changed.
+    taken_back: bool,
+    resolver: PathBuf,
+    last_time: PathBuf,
+    offered_time_servers: Vec<IpAddr>,
     clock_due: Instant,
     clock_retry: Duration,
     clock_degraded: bool,
@@ -142,7 +222,12 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(config: NodeSettings, built: Option<SystemTime>, publisher: Publisher) -> Self {
+    fn new(
+        config: NodeSettings,
+        built: Option<SystemTime>,
+        publisher: Publisher,
+        options: &Options,
+    ) -> Self {
         Self {
             config,
             built,
@@ -153,6 +238,10 @@ impl Keeper {
             publisher,
             network_up: false,
             network_degraded: false,
+            searching: "no Ethernet link has an address yet; the search goes on".to_owned(),
+            taken_back: false,
+            resolver: options.run.join(paths::RESOLVER_NAME),
+            last_time: options.state.join(paths::LAST_TIME_NAME),
             offered_time_servers: Vec::new(),
             clock_due: Instant::now(),
             clock_retry: CLOCK_RETRY.0,
@@ -164,18 +253,19 @@ impl Keeper {
 
     fn network(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Up(settings) => self.network_is_up(settings),
+            NetworkEvent::Up(available) => self.network_is_up(available),
             NetworkEvent::Down(detail) => {
                 warn!(detail, "no network");
                 self.network_up = false;
                 self.degrade_network(detail);
             }
+            NetworkEvent::Searching(detail) => self.searching = detail,
         }
     }
 
     fn network_is_late(&mut self) {
         if !self.network_up && !self.network_degraded {
-            let detail = "no Ethernet link has an address yet; the search goes on".to_owned();
+            let detail = self.searching.clone();
             warn!(detail, "no network");
             self.degrade_network(detail);
         }
@@ -186,13 +276,38 @@ impl Keeper {
         self.publisher.degraded(DegradedReason::Network, detail);
     }
 
-    fn network_is_up(&mut self, settings: Settings) {
-        let path = Path::new(paths::RESOLVER);
-        if let Err(error) = resolver::write(path, &self.config.network.dns, &settings.dns) {
-            warn!(path = paths::RESOLVER, %error, "name servers are not written");
+    /// Says which network settings are used from now on, and why.
+    fn tell_trial(&mut self, active: Active) {
+        self.taken_back = active == Active::Former;
+        if self.taken_back {
+            warn!(detail = TAKEN_BACK, "network settings of before");
+            self.degrade_network(TAKEN_BACK.to_owned());
+        } else {
+            warn!(
+                "the master is not reached with the network settings of before either: those of the configuration are tried again"
+            );
         }
-        self.offered_time_servers = settings.time_servers;
-        if self.network_degraded {
+    }
+
+    /// The master was reached.
+    fn trial_is_over(&mut self, active: Active) {
+        if active == Active::Wanted {
+            info!("the master is reached with these network settings: they are kept");
+            if self.taken_back {
+                self.taken_back = false;
+            }
+        }
+    }
+
+    fn network_is_up(&mut self, available: Available) {
+        if let Err(error) = resolver::write(&self.resolver, &available.dns, &available.search) {
+            warn!(path = %self.resolver.display(), %error, "name servers are not written");
+        }
+        self.offered_time_servers = available.time_servers;
+        if self.taken_back {
+            // it works, and is not what the configuration says
+            self.degrade_network(TAKEN_BACK.to_owned());
+        } else if self.network_degraded {
             self.network_degraded = false;
             self.publisher.recovered(DegradedReason::Network);
         }
@@ -224,7 +339,7 @@ impl Keeper {
     /// after this program.
     fn raise_clock(&mut self) {
         if self.kept.is_none() && self.kept_at.is_none() {
-            self.kept = last_time::read(Path::new(paths::LAST_TIME));
+            self.kept = last_time::read(&self.last_time);
         }
         match self.bounds().map(clock::raise) {
             Some(Ok(true)) => warn!(
@@ -240,19 +355,18 @@ impl Keeper {
     /// is kept would be wrong for good. The disk may take its time: the network does not wait for it.
     fn keep_time(&mut self) {
         let due = self.kept_at.is_none_or(|at| at.elapsed() >= KEEP_INTERVAL);
-        let there = Path::new(paths::LAST_TIME)
-            .parent()
-            .is_some_and(Path::is_dir);
+        let there = self.last_time.parent().is_some_and(Path::is_dir);
         if due && there && self.doubt.is_none() {
             self.kept_at = Some(Instant::now());
-            drop(tokio::task::spawn_blocking(write_time));
+            let path = self.last_time.clone();
+            drop(tokio::task::spawn_blocking(move || write_time(&path)));
         }
     }
 
     /// Keeps the time before the node goes off.
     fn keep_time_at_the_end(&self) {
         if self.clock_set && self.doubt.is_none() {
-            write_time();
+            write_time(&self.last_time);
         }
     }
 
@@ -350,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_one_server_has_moved_is_doubted_until_another_agrees() {
-        let sources = clock::sources(&[], &[Ipv4Addr::new(192, 0, 2, 1)]);
+        let sources = clock::sources(&[], &[IpAddr::from([192, 0, 2, 1])]);
         let (offered, public) = (&sources[0], &sources[1]);
         let round = |source: &Source, agreed, vouched| Round {
             source: source.clone(),

@@ -99,13 +99,13 @@ impl Source {
 
     /// Host and port.
     pub(crate) fn name(&self) -> String {
-        format!("{}:{}", self.server.host, self.server.port)
+        self.server.to_string()
     }
 }
 
 /// The servers to ask, in order: the configured ones; else those of the network; else public ones.
 /// Public ones are witnesses to all others.
-pub(crate) fn sources(configured: &[TimeServer], offered: &[std::net::Ipv4Addr]) -> Vec<Source> {
+pub(crate) fn sources(configured: &[TimeServer], offered: &[std::net::IpAddr]) -> Vec<Source> {
     let ntp = |host: String| TimeServer { host, port: 123 };
     let mut sources: Vec<Source> = if configured.is_empty() {
         let offered = offered
@@ -260,7 +260,7 @@ async fn ask(source: &Source) -> Result<Offset, ClockError> {
     let address: SocketAddr = addresses
         .ok()
         .and_then(Result::ok)
-        .and_then(|mut all| all.find(SocketAddr::is_ipv4))
+        .and_then(|mut all| all.next())
         .ok_or_else(|| ClockError::Name(name.clone()))?;
     let client = AsyncSntpClient::with_config(Config::default().timeout(REPLY_TIMEOUT));
     let server_error = |source| ClockError::Server {

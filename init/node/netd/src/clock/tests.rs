@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock_bounds::LONGEST_JUMP;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use tokio::net::UdpSocket;
 
 #[test]
@@ -165,7 +165,7 @@ fn what_is_beyond_the_ceiling_takes_two_that_agree() {
 
 #[test]
 fn what_one_has_said_others_can_confirm() {
-    let offered = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
+    let offered = [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
     let all = sources(&[], &offered);
     let asked = to_confirm(&all[0], all.clone());
     assert_eq!(asked.len(), all.len());
@@ -186,7 +186,7 @@ fn configured_before_offered_before_public() {
         host: "time.example.org".to_owned(),
         port: 1123,
     };
-    let offered = [Ipv4Addr::new(192, 0, 2, 1)];
+    let offered = [IpAddr::from([192, 0, 2, 1])];
     let found = sources(std::slice::from_ref(&server), &offered);
     assert_eq!(
         (&found[0].server, found[0].origin),

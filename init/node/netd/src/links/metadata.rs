@@ -37,7 +37,7 @@ impl Links {
     /// Refuses the service to pods and to everything else on this machine, but for the program that asks
     /// it for a configuration, as long as there is none.
     pub(crate) async fn guard_metadata(&self, unconfigured: bool) -> Result<(), LinkError> {
-        let mut allowed = rule(&self.0, ALLOW, RuleAction::ToTable);
+        let mut allowed = rule(&self.handle, ALLOW, RuleAction::ToTable);
         allowed.message_mut().attributes.extend([
             // what starts on this machine, by that user
             RuleAttribute::Iifname("lo".to_owned()),
@@ -49,7 +49,7 @@ impl Links {
         if !unconfigured {
             // first: whatever else fails, this way does not stay open
             let message = allowed.message_mut().clone();
-            match self.0.rule().del(message).execute().await {
+            match self.handle.rule().del(message).execute().await {
                 Err(error) if code(&error) != Some(NOT_THERE) => {
                     return Err(failed("closing the way to the metadata service")(error));
                 }
@@ -57,14 +57,14 @@ impl Links {
             }
         }
         let refused = allow_existing(
-            rule(&self.0, REFUSE, RuleAction::Unreachable)
+            rule(&self.handle, REFUSE, RuleAction::Unreachable)
                 .execute()
                 .await,
         );
         refused.map_err(failed("refusing the metadata service to pods"))?;
         let by_v6 = ADDRESSES_V6.iter().filter(|_| has_ipv6());
         for address in by_v6 {
-            let request = about_the_service(self.0.rule().add().v6(), REFUSE)
+            let request = about_the_service(self.handle.rule().add().v6(), REFUSE)
                 .destination_prefix(*address, 128)
                 .action(RuleAction::Unreachable);
             let refused = allow_existing(request.execute().await);
@@ -167,19 +167,19 @@ mod tests {
     #[tokio::test]
     #[ignore = "it changes the network that it runs in: the next test runs it in one of its own"]
     async fn in_a_network_of_its_own() {
-        let (links, _events) = Links::open().expect("a socket");
+        let (links, _events) = Links::open(crate::links::Accept::Hardware).expect("a socket");
         links.loopback().await.expect("up");
         let everything = RouteMessageBuilder::<Ipv4Addr>::new()
             .output_interface(1)
             .build();
-        let route = links.0.route().add(everything).execute();
+        let route = links.handle.route().add(everything).execute();
         route.await.expect("a route");
         assert_eq!(way(PORT), Ok(()), "the route leads there");
         if has_ipv6() {
             let everything = RouteMessageBuilder::<Ipv6Addr>::new()
                 .output_interface(1)
                 .build();
-            let route = links.0.route().add(everything).execute();
+            let route = links.handle.route().add(everything).execute();
             route.await.expect("a route");
             assert_eq!(ways_by_v6(), [Ok(()); COUNT_V6], "the route leads there");
         }
