@@ -39,6 +39,8 @@ Usage: ./build.sh COMMAND
                    through its seeds
   test unit [--package CRATE]
                    the tests that need no machine
+  test net [FILTER]
+                   netd beside DHCP servers and routers in network namespaces, as root
   test move [FILTER]
                    the contracts, by Sui's own Move compiler and test VM: all of them, or the tests
                    whose module::name contains FILTER
@@ -147,6 +149,10 @@ want_test_tools() {
     want_tpm
     want util-linux command -v setpriv
     want tpm2-tools command -v tpm2_unseal
+    # real servers for netd's tests in network namespaces
+    want dnsmasq-base command -v dnsmasq
+    want radvd command -v radvd
+    want iproute2 command -v ip
 }
 
 has_cryptography() { /usr/bin/python3 -c 'import cryptography, venv, ensurepip'; }
@@ -402,6 +408,15 @@ command_test() {
                 fi
             fi
             ;;
+        net)
+            shift
+            prepare unit
+            if ((EUID == 0)); then
+                cargo test --release --workspace --locked --test netd -- --ignored "${@:-_as_root}"
+            else
+                say "NOT RUN, as they need root: the tests of netd in network namespaces"
+            fi
+            ;;
         move)
             shift
             want_move_tools
@@ -436,7 +451,7 @@ command_test() {
             timed vm
             [[ ${1:-} != --all ]] || command_fuzz "" 0
             ;;
-        *) die "test: $1 is not a tier; expected unit, move, image, vm or --all" ;;
+        *) die "test: $1 is not a tier; expected unit, net, move, image, vm or --all" ;;
     esac
 }
 

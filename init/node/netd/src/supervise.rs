@@ -132,16 +132,19 @@ pub(crate) async fn run(config: NodeSettings, options: &Options) -> Result<()> {
             () = sleep_until(keeper.clock_due), if keeper.network_up && round.is_none() => {
                 round = Some(keeper.clock_round());
             }
-            () = sleep_until(attempt_due), if config.master.is_some() && trial.is_open() && attempt.is_none() => {
+            () = sleep_until(attempt_due), if config.master.is_some() && trial.is_open() => {
                 if let Some(former) = records.former() {
                     trial.remember(former);
                 }
                 if trial.turn(started.elapsed()) {
+                    // an attempt that began with the other settings says nothing of these
+                    attempt = None;
+                    keeper.network_up = false;
                     keeper.tell_trial(trial.active());
                     network = start(trial.config())?;
                 }
-                attempt_due = Instant::now() + trial::INTERVAL;
-                if keeper.network_up {
+                attempt_due = Instant::now() + trial.interval();
+                if keeper.network_up && attempt.is_none() {
                     attempt = config.master.clone().map(|master| -> Attempt {
                         Box::pin(async move { trial::reaches(&master).await })
                     });
@@ -149,7 +152,7 @@ pub(crate) async fn run(config: NodeSettings, options: &Options) -> Result<()> {
             }
             reached = tried(&mut attempt), if attempt.is_some() => {
                 attempt = None;
-                attempt_due = Instant::now() + trial::INTERVAL;
+                attempt_due = Instant::now() + trial.interval();
                 // what is not kept now is kept when the state disk is open
                 if reached && records.is_there() {
                     if let Err(error) = records.write(&trial.reached()) {

@@ -20,7 +20,7 @@ use wire::ServerUrl;
 pub(crate) const BOUND: Duration = Duration::from_secs(10 * 60);
 /// How long one attempt to reach the master may take, and the wait before the next.
 const ATTEMPT: Duration = Duration::from_secs(5);
-pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(10);
 /// HTTPS, where a URL names no port.
 const HTTPS: u16 = 443;
 
@@ -95,6 +95,11 @@ impl Trial {
     /// Whether the master is still to be reached.
     pub(crate) const fn is_open(&self) -> bool {
         !self.settled
+    }
+
+    /// The wait between two attempts to reach the master: several within the bound.
+    pub(crate) fn interval(&self) -> Duration {
+        INTERVAL.min(self.bound / 12)
     }
 
     /// Takes in that there are settings of before after all: the state disk was opened later.

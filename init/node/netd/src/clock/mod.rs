@@ -1,15 +1,17 @@
 //! The clock by SNTP (RFC 4330, RFC 5905).
 
+mod sntp;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use node_settings::TimeServer;
-use rsntp::{AsyncSntpClient, Config, SynchronizationError};
 use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use self::sntp::SntpError;
 use crate::clock_bounds::Bounds;
 
 /// How long one server may take, name resolution apart.
@@ -21,6 +23,9 @@ const STEP_THRESHOLD: Duration = Duration::from_millis(128);
 
 /// Two clocks that differ by no more than this agree.
 const AGREEMENT: Duration = Duration::from_secs(10);
+
+/// No clock is right that is earlier, where the image does not say when it was made: 2025.
+const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
 
 /// The time servers for a network that names none.
 const PUBLIC_SERVERS: &[&str] = &["time.cloudflare.com", "time.nist.gov"];
@@ -38,7 +43,7 @@ pub(crate) enum ClockError {
         server: String,
         /// Why.
         #[source]
-        source: SynchronizationError,
+        source: SntpError,
     },
     /// A server's time can't be.
     #[error("the time server {0} gives a time before this image was made or the node last ran")]
@@ -161,7 +166,7 @@ pub(crate) async fn synchronize(
         if source.witness && doubted.is_empty() {
             break;
         }
-        let answer = match ask(source).await {
+        let answer = match ask(source, bounds).await {
             Ok(answer) => answer,
             Err(error) => {
                 // that a witness is silent says less than what it was to be witness to
@@ -254,7 +259,7 @@ fn is_witnessed(source: &Source, answer: Offset, doubted: &[(&Source, Offset)]) 
     doubted.any(|(other, said)| source.is_independent_of(other) && answer.agrees_with(*said))
 }
 
-async fn ask(source: &Source) -> Result<Offset, ClockError> {
+async fn ask(source: &Source, bounds: Option<Bounds>) -> Result<Offset, ClockError> {
     let name = source.name();
     let addresses = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(&name)).await;
     let address: SocketAddr = addresses
@@ -262,19 +267,17 @@ async fn ask(source: &Source) -> Result<Offset, ClockError> {
         .and_then(Result::ok)
         .and_then(|mut all| all.next())
         .ok_or_else(|| ClockError::Name(name.clone()))?;
-    let client = AsyncSntpClient::with_config(Config::default().timeout(REPLY_TIMEOUT));
-    let server_error = |source| ClockError::Server {
-        server: name.clone(),
-        source,
-    };
-    let result = client.synchronize(address).await.map_err(server_error)?;
-    let offset = result.clock_offset();
-    let length = offset
-        .abs_as_std_duration()
-        .map_err(|_| ClockError::BeforeFloor(name.clone()))?;
+    let floor = bounds.map_or(UNIX_EPOCH + EARLIEST, |bounds| bounds.floor);
+    let behind = sntp::ask(address, floor, REPLY_TIMEOUT)
+        .await
+        .map_err(|source| ClockError::Server {
+            server: name,
+            source,
+        })?;
+    let nanoseconds = u64::try_from(behind.unsigned_abs()).unwrap_or(u64::MAX);
     Ok(Offset {
-        length,
-        ahead: offset.signum() < 0,
+        length: Duration::from_nanos(nanoseconds),
+        ahead: behind < 0,
     })
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Link {
     pub(crate) address: [u8; 6],
     /// Whether it is up and has a carrier.
     pub(crate) running: bool,
+    /// How often its carrier has come or gone: a cable may be in another network before anybody looks.
+    pub(crate) carrier_changes: u32,
     /// Its MTU.
     pub(crate) mtu: u32,
     /// What makes it.
@@ -95,11 +97,13 @@ impl Link {
         let mut kind = Kind::Hardware;
         let mut mtu = 1500;
         let mut enslaved = false;
+        let mut carrier_changes = 0;
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(text) => name = Some(text.clone()),
                 LinkAttribute::Address(bytes) => hardware = bytes.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(bytes) => mtu = *bytes,
+                LinkAttribute::CarrierChanges(count) => carrier_changes = *count,
                 LinkAttribute::Controller(index) => enslaved = *index != 0,
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
@@ -124,6 +128,7 @@ impl Link {
                 .header
                 .flags
                 .contains(LinkFlags::Up | LinkFlags::LowerUp),
+            carrier_changes,
             mtu,
             kind,
             enslaved,

@@ -91,6 +91,7 @@ mod tests {
             name: name.to_owned(),
             address: [2, 0, 0, 0, 0, 7],
             running: true,
+            carrier_changes: 1,
             mtu: 1500,
             kind: if name == "bond0" {
                 Kind::Bond

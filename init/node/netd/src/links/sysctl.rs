@@ -122,6 +122,7 @@ mod tests {
             name: "eth0".to_owned(),
             address: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
             running: true,
+            carrier_changes: 1,
             mtu: 1500,
             kind: super::super::Kind::Hardware,
             enslaved: false,

@@ -284,13 +284,15 @@ impl Network {
         }
         for link in links {
             if let Some(port) = self.ports.get_mut(&link.index) {
-                let had = std::mem::replace(&mut port.link, link.clone()).running;
-                match (had, link.running) {
+                let had = std::mem::replace(&mut port.link, link.clone());
+                let changed = had.carrier_changes != link.carrier_changes;
+                match (had.running, link.running) {
                     (true, false) => {
                         port.dark_since = Some(now);
                         self.woken.retain(|other| *other != link.index);
                     }
-                    (false, true) => {
+                    // it may have gone and come back between two looks
+                    (was, true) if !was || changed => {
                         port.dark_since = None;
                         info!(link = link.name, "carrier is back");
                         // it may be the cable of another network: its servers are asked at once
