@@ -359,7 +359,7 @@ pub const STATE_PATHS: &[StatePath] = &[
         "netd",
         Stores,
         Kept,
-        "the last time that was known; parsed by a program with four capabilities",
+        "the last time, addresses and network settings that were good; parsed by a program with four capabilities",
     ),
     row(
         "/var/log",

@@ -82,8 +82,8 @@ pub(crate) struct Link {
     pub(crate) mtu: u32,
     /// What makes it.
     pub(crate) kind: Kind,
-    /// Whether it is a part of another link.
-    pub(crate) enslaved: bool,
+    /// The number of the link that it is a part of.
+    pub(crate) controller: Option<u32>,
 }
 
 impl Link {
@@ -96,7 +96,7 @@ impl Link {
         let mut hardware: Option<[u8; 6]> = None;
         let mut kind = Kind::Hardware;
         let mut mtu = 1500;
-        let mut enslaved = false;
+        let mut controller = None;
         let mut carrier_changes = 0;
         for attribute in &message.attributes {
             match attribute {
@@ -104,7 +104,9 @@ impl Link {
                 LinkAttribute::Address(bytes) => hardware = bytes.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(bytes) => mtu = *bytes,
                 LinkAttribute::CarrierChanges(count) => carrier_changes = *count,
-                LinkAttribute::Controller(index) => enslaved = *index != 0,
+                LinkAttribute::Controller(index) => {
+                    controller = Some(*index).filter(|index| *index != 0)
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         match info {
@@ -131,7 +133,7 @@ impl Link {
             carrier_changes,
             mtu,
             kind,
-            enslaved,
+            controller,
         })
     }
 
@@ -144,7 +146,7 @@ impl Link {
             Kind::Bond => config.bonds.iter().any(|bond| bond.name == self.name),
             Kind::Software => false,
         };
-        made && !self.enslaved
+        made && self.controller.is_none()
     }
 
     /// Whether the configuration means this link.

@@ -13,7 +13,7 @@ const MONITOR: u32 = 100;
 pub(crate) fn missing_parts<'a>(bond: &BondConfig, links: &'a [Link]) -> Vec<&'a Link> {
     let parts = links
         .iter()
-        .filter(|link| link.kind != Kind::Vlan && !link.enslaved);
+        .filter(|link| link.kind != Kind::Vlan && link.controller.is_none());
     parts
         .filter(|link| link.name != bond.name && bond.links.iter().any(|wanted| link.is(wanted)))
         .collect()
@@ -38,6 +38,27 @@ impl Links {
             .build();
         let request = self.handle.link().add(message).execute();
         request.await.map_err(failed("making a VLAN's link"))?;
+        Ok(true)
+    }
+
+    /// Removes a bond without parts that was there before this program began: the kernel's module makes one by itself,
+    /// which works in another way.
+    pub(crate) async fn remove_idle_bond(
+        &self,
+        bond: &BondConfig,
+        links: &[Link],
+    ) -> Result<bool, LinkError> {
+        let own = links
+            .iter()
+            .find(|link| link.name == bond.name && link.kind == Kind::Bond);
+        let Some(own) = own else {
+            return Ok(false);
+        };
+        if links.iter().any(|link| link.controller == Some(own.index)) {
+            return Ok(false);
+        }
+        let request = self.handle.link().del(own.index).execute();
+        request.await.map_err(failed("removing an idle bond"))?;
         Ok(true)
     }
 
@@ -86,7 +107,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_bond_are_those_that_are_named_and_free() {
-        let link = |index, name: &str, enslaved| Link {
+        let link = |index, name: &str, controller| Link {
             index,
             name: name.to_owned(),
             address: [2, 0, 0, 0, 0, 7],
@@ -98,7 +119,7 @@ mod tests {
             } else {
                 Kind::Hardware
             },
-            enslaved,
+            controller,
         };
         let bond = BondConfig {
             name: "bond0".to_owned(),
@@ -110,10 +131,10 @@ mod tests {
             mode: BondMode::Lacp,
         };
         let links = [
-            link(2, "eth0", true),
-            link(3, "eth1", false),
-            link(4, "eth2", false),
-            link(5, "bond0", false),
+            link(2, "eth0", Some(5)),
+            link(3, "eth1", None),
+            link(4, "eth2", None),
+            link(5, "bond0", None),
         ];
         let names: Vec<&str> = missing_parts(&bond, &links)
             .iter()

@@ -125,7 +125,7 @@ mod tests {
             carrier_changes: 1,
             mtu: 1500,
             kind: super::super::Kind::Hardware,
-            enslaved: false,
+            controller: None,
         };
         assert_eq!(
             full(stable_secret(&link)),

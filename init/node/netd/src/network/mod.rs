@@ -106,7 +106,7 @@ impl Network {
     /// Runs until the kernel's socket is gone; tells what the network came to.
     pub(crate) async fn run(mut self, tell: Sender<NetworkEvent>) -> Result<(), LinkError> {
         self.links.loopback().await?;
-        self.prepare().await;
+        self.prepare().await?;
         let (sender, mut from_links) = channel(16);
         loop {
             self.settle(&sender, &tell).await?;
@@ -138,7 +138,7 @@ impl Network {
         }
     }
 
-    async fn prepare(&mut self) {
+    async fn prepare(&mut self) -> Result<(), LinkError> {
         if let Err(error) = self.links.guard_metadata(self.unconfigured).await {
             warn!(
                 error = with_cause(&error),
@@ -148,6 +148,14 @@ impl Network {
         if let Err(error) = Links::promote_secondaries() {
             warn!(%error, "an address that goes takes others of its network along");
         }
+        for bond in &self.config.bonds {
+            let links = self.links.ethernet().await?;
+            if let Err(error) = self.links.remove_idle_bond(bond, &links).await {
+                self.repeats
+                    .warn(&format!("{}: {}", bond.name, with_cause(&error)));
+            }
+        }
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -263,8 +271,8 @@ impl Network {
         let now = Instant::now();
         let is_there = |port: &Port| {
             links.iter().any(|link| {
-                (link.index, link.address, link.enslaved)
-                    == (port.link.index, port.link.address, false)
+                (link.index, link.address, link.controller)
+                    == (port.link.index, port.link.address, None)
             })
         };
         let gone: Vec<u32> = self

@@ -5,7 +5,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use config::NodeConfig;
-use node_settings::to_json;
+use kernel::modules::Loader;
+use node_settings::{NetworkConfig, to_json};
 use seal::node::{Content, MAX_KEY, StoredKey};
 use seal::tpm::crypto::sha256;
 use wire::paths;
@@ -45,12 +46,26 @@ pub(super) fn write(
     }
     let public = |path, content: &[u8]| files::replace(place(path), content, 0o644);
     public(paths::SEAL, seal.name().as_bytes())?;
+    load_link_modules(&config.public.network);
     let netd = to_json(&config.netd()).map_err(io::Error::other)?;
     public(paths::NETD_SETTINGS, &netd)?;
     let line = format!("{}\n", digest(config)?);
     public(paths::CONFIGURATION_DIGEST, line.as_bytes())?;
     let line = format!("{}\n", config.public.node_id);
     public(paths::NODE_NAME, line.as_bytes())
+}
+
+/// Loads what the links are made by that the configuration asks for: netd may not, and no device asks for it.
+fn load_link_modules(network: &NetworkConfig) {
+    let wanted = [
+        ("8021q", !network.vlans.is_empty()),
+        ("bonding", !network.bonds.is_empty()),
+    ];
+    for (module, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+        if let Err(error) = Loader::open().and_then(|mut loader| loader.load(module)) {
+            tracing::warn!(module, %error, "a kernel module is not loaded");
+        }
+    }
 }
 
 /// Tells configurations apart, without a word of their secrets.
