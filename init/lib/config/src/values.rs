@@ -17,7 +17,7 @@ use crate::configuration::SealMethod;
 /// The smallest stake: 1 SUI.
 pub const MINIMUM_STAKE: Mist = Mist(Mist::PER_SUI);
 /// Where the status page listens unless the configuration says otherwise.
-pub const DEFAULT_STATUS_LISTEN: &str = "0.0.0.0:8090";
+pub const DEFAULT_STATUS_LISTEN: &str = "[::]:8090";
 
 /// The most entries that a list of servers can have.
 pub(crate) const MAXIMUM_LIST: usize = 8;

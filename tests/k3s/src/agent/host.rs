@@ -33,7 +33,7 @@ pub enum HostError {
     DefaultRoute,
     /// The interface of the default route has no address.
     #[error(
-        "failed to get node name and addresses: {0} holds the default route but no IPv4 address"
+        "failed to get node name and addresses: {0} holds the default route but no address of its family"
     )]
     NoAddress(String),
     /// The addresses of interfaces cannot be listed.
@@ -116,16 +116,27 @@ impl Host {
     /// # Errors
     /// [`HostError`].
     pub fn node_address(&self, given: Option<Ipv4Addr>) -> Result<IpAddr, HostError> {
-        // Checked in any case: without it no pod gets out.
+        // Checked in any case: without it no pod gets out. IPv4 comes first, as with k3s.
         let routes = self.read("/proc/net/route")?;
-        let interface = default_interface(&routes).ok_or(HostError::DefaultRoute)?;
+        let routes6 = self.read("/proc/net/ipv6_route").unwrap_or_default();
+        let (interface, four) = default_interface(&routes)
+            .map(|name| (name, true))
+            .or_else(|| default_interface6(&routes6).map(|name| (name, false)))
+            .ok_or(HostError::DefaultRoute)?;
         if let Some(address) = given {
             return Ok(address.into());
         }
         nix::ifaddrs::getifaddrs()
             .map_err(HostError::Addresses)?
             .filter(|entry| entry.interface_name == interface)
-            .find_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip().into()))
+            .find_map(|entry| {
+                let address = entry.address?;
+                if four {
+                    return Some(address.as_sockaddr_in()?.ip().into());
+                }
+                let address = address.as_sockaddr_in6()?.ip();
+                (!address.is_unicast_link_local()).then_some(address.into())
+            })
             .ok_or_else(|| HostError::NoAddress(interface.to_owned()))
     }
 
@@ -209,6 +220,21 @@ fn default_interface(routes: &str) -> Option<&str> {
     })
 }
 
+/// The interface of the default route of `/proc/net/ipv6_route`.
+fn default_interface6(routes: &str) -> Option<&str> {
+    /// `RTF_UP` and `RTF_GATEWAY`, linux/route.h.
+    const BY_GATEWAY: u32 = 3;
+    routes.lines().find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [destination, prefix, _, _, _, _, _, _, flags, interface] = columns.as_slice() else {
+            return None;
+        };
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let default = *prefix == "00" && destination.bytes().all(|digit| digit == b'0');
+        (default && flags & BY_GATEWAY == BY_GATEWAY).then_some(*interface)
+    })
+}
+
 /// Whether a pod could use this resolv.conf: at least one name server, and none on the loopback
 /// address or for many hosts.
 fn serves_pods(text: &str) -> bool {
@@ -247,6 +273,22 @@ mod tests {
             Some("eth0")
         );
         assert_eq!(default_interface(&format!("{header}{local}")), None);
+    }
+
+    #[test]
+    fn default_route_of_ipv6_needs_a_gateway() {
+        let zero = "0".repeat(32);
+        let route = |flags: &str, name: &str| {
+            format!("{zero} 00 {zero} 00 {zero} 00000400 00000001 00000000 {flags} {name}\n")
+        };
+        // the kernel's own entry that rejects, on lo
+        let rejects = route("00200200", "lo");
+        let default = route("00450003", "eth0");
+        assert_eq!(
+            default_interface6(&format!("{rejects}{default}")),
+            Some("eth0")
+        );
+        assert_eq!(default_interface6(&rejects), None);
     }
 
     #[test]
