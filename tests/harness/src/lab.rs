@@ -137,7 +137,20 @@ impl Context {
             k3s: self.lab.k3s.clone(),
             node_id: "edge-0001".to_owned(),
             directory: self.directory().join("devnet"),
+            ipv6_alone: false,
         }
+    }
+
+    /// A devnet for nodes that have IPv6 alone.
+    ///
+    /// # Errors
+    /// When a service does not start, or this host has no IPv6.
+    pub async fn devnet_on_ipv6(&self) -> Result<Devnet> {
+        let options = DevnetOptions {
+            ipv6_alone: true,
+            ..self.devnet_options()
+        };
+        Devnet::start(&options).await
     }
 
     /// A devnet with everything running.

@@ -51,6 +51,7 @@ pub async fn run(lab: &Lab, options: &RunOptions) -> Result<()> {
         k3s: lab.k3s.clone(),
         node_id: "edge-0001".to_owned(),
         directory: options.devnet.clone(),
+        ipv6_alone: false,
     };
     let place = directory()?;
     // both take longer than the devnet: they are made beside it

@@ -1,7 +1,7 @@
 //! An SNTP server (RFC 4330) on the loopback, so that the machine's time never depends on a network
 //! that a test host may not have.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -17,6 +17,7 @@ const NTP_TO_UNIX: u64 = 2_208_988_800;
 pub struct TimeServer {
     port: u16,
     task: JoinHandle<()>,
+    ipv6: Option<JoinHandle<()>>,
 }
 
 impl TimeServer {
@@ -33,20 +34,23 @@ impl TimeServer {
             .local_addr()
             .context("the time server has no address")?
             .port();
-        let task = tokio::spawn(async move {
-            let mut buffer = [0_u8; 512];
-            // an error here is one datagram's: the next may be well
-            loop {
-                let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-                    continue;
-                };
-                let request = buffer.get(..length).unwrap_or_default();
-                if let Some(reply) = reply(request, SystemTime::now()) {
-                    let _ = socket.send_to(&reply, client).await;
-                }
-            }
-        });
-        Ok(Self { port, task })
+        Ok(Self {
+            port,
+            task: tokio::spawn(serve(socket)),
+            ipv6: None,
+        })
+    }
+
+    /// Answers on the same port of the IPv6 loopback, too.
+    ///
+    /// # Errors
+    /// When this host has no IPv6, or the port is taken there.
+    pub async fn listen_on_ipv6(&mut self) -> Result<()> {
+        let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, self.port))
+            .await
+            .context("no port on ::1 for the time server")?;
+        self.ipv6 = Some(tokio::spawn(serve(socket)));
+        Ok(())
     }
 
     /// The server's port.
@@ -58,6 +62,23 @@ impl TimeServer {
 impl Drop for TimeServer {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(task) = &self.ipv6 {
+            task.abort();
+        }
+    }
+}
+
+async fn serve(socket: UdpSocket) {
+    let mut buffer = [0_u8; 512];
+    // an error here is one datagram's: the next may be well
+    loop {
+        let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let request = buffer.get(..length).unwrap_or_default();
+        if let Some(reply) = reply(request, SystemTime::now()) {
+            let _ = socket.send_to(&reply, client).await;
+        }
     }
 }
 

@@ -53,6 +53,7 @@ impl<'a> Stage<'a> {
             k3s: lab.k3s.clone(),
             node_id: "edge-0001".to_owned(),
             directory: place.path().join("devnet"),
+            ipv6_alone: false,
         })
         .await?;
         let configuration = devnet.write_node_toml()?;

@@ -12,12 +12,12 @@ use rcgen::{
 };
 use seal::tpm::crypto::sha256;
 
-use super::node::HOST;
+use super::node::{HOST, HOST6};
 use crate::qemu::CLOUD_HOST;
 
 /// By what names a node and this host reach the devnet: in the machine, QEMU's user networking maps
 /// 10.0.2.2, or its counterpart in a cloud's network, to this host's loopback.
-const NAMES: [&str; 4] = ["127.0.0.1", HOST, CLOUD_HOST, "localhost"];
+const NAMES: [&str; 5] = ["127.0.0.1", HOST, HOST6, CLOUD_HOST, "localhost"];
 
 /// A certificate authority that signs for the devnet's services, for as long as it runs.
 pub struct Authority {

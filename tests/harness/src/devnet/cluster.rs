@@ -13,7 +13,7 @@ use k3s_double::server::EVER_MADE;
 use k3s_double::tls::{Identity, pinned_client};
 
 use super::certificates::write_secret;
-use super::node::HOST;
+use super::node::HOST6;
 use super::service::{Service, free_port, free_port_pair};
 
 /// What the master may do with the Kubernetes API, as an operator would apply it.
@@ -60,6 +60,8 @@ impl std::fmt::Display for K3s {
 pub struct Cluster {
     k3s: K3s,
     port: u16,
+    /// This host, as nodes see it.
+    host: &'static str,
     control_port: Option<u16>,
     data: PathBuf,
     master_token: PathBuf,
@@ -68,11 +70,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Prepares a server; it does not run yet.
+    /// Prepares a server, which nodes reach as `host`; it does not run yet.
     ///
     /// # Errors
     /// When its files cannot be written.
-    pub fn new(k3s: &K3s, programs: &Path, directory: &Path, token: &str) -> Result<Self> {
+    pub fn new(
+        k3s: &K3s,
+        programs: &Path,
+        directory: &Path,
+        token: &str,
+        host: &'static str,
+    ) -> Result<Self> {
         let port = free_port_pair()?;
         let data = directory.join("k3s");
         // every devnet is a new cluster: a former one's data has another CA and another token,
@@ -95,7 +103,7 @@ impl Cluster {
         arguments.take(["server", "--disable-agent", "--bind-address", "127.0.0.1"]);
         arguments.take(["--https-listen-port", &port.to_string()]);
         // agents are told where the server is: as the machine sees it
-        arguments.take(["--advertise-address", HOST, "--tls-san", HOST]);
+        arguments.take(["--advertise-address", host, "--tls-san", host]);
         arguments.take([
             "--disable",
             "traefik,servicelb,metrics-server,local-storage,coredns",
@@ -132,11 +140,20 @@ impl Cluster {
         Ok(Self {
             k3s: k3s.clone(),
             port,
+            host,
             control_port,
             data,
             master_token: directory.join("master.kubernetes-token"),
             service,
         })
+    }
+
+    /// Where nodes find the server.
+    pub fn join_url(&self) -> String {
+        match self.host {
+            HOST6 => format!("https://[{HOST6}]:{}", self.port),
+            host => format!("https://{host}:{}", self.port),
+        }
     }
 
     /// The root certificate of the server's API, once the server runs.
@@ -408,7 +425,14 @@ mod tests {
     async fn the_master_gets_a_token_of_its_own_which_may_list_nodes() {
         let directory = tempfile::tempdir().unwrap();
         let programs = directory.path().join("programs");
-        let cluster = Cluster::new(&K3s::Double, &programs, directory.path(), "secret").unwrap();
+        let cluster = Cluster::new(
+            &K3s::Double,
+            &programs,
+            directory.path(),
+            "secret",
+            "10.0.2.2",
+        )
+        .unwrap();
         let settings = ServerSettings {
             data_folder: directory.path().join("k3s"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, cluster.port())),

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::certificates::Certificate;
 use super::cluster::Cluster;
 use super::description::Description;
-use super::node::HOST;
 use super::service::Service;
 
 /// The name of the master's configuration.
@@ -130,7 +129,7 @@ pub(super) fn configure(
         },
         join: Join {
             // nodes reach the cluster as their machine sees this host
-            server: format!("https://{HOST}:{}", cluster.port()),
+            server: cluster.join_url(),
         },
         kubernetes: Kubernetes {
             server: format!("https://127.0.0.1:{}", cluster.port()),

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod description;
 pub mod evidence;
 pub mod node;
+pub mod relay;
 pub mod service;
 
 mod administration;
@@ -26,7 +27,8 @@ pub use description::Description;
 use crate::interceptor::Interceptor;
 use crate::time_server::TimeServer;
 use certificates::{Authority, Certificate, write_secret};
-use node::{Facts, NodeConfiguration};
+use node::{Facts, HOST, HOST6, NodeConfiguration};
+use relay::Relays;
 use service::{Service, free_port};
 
 /// What the node stakes, and what the pool asks for at least: 1 SUI.
@@ -48,6 +50,8 @@ pub struct DevnetOptions {
     pub node_id: String,
     /// A folder for its files. Secrets in it are for their owner alone.
     pub directory: PathBuf,
+    /// Whether nodes have IPv6 alone.
+    pub ipv6_alone: bool,
 }
 
 /// A devnet. Its services end when it is dropped.
@@ -63,6 +67,7 @@ pub struct Devnet {
     master_certificate: Certificate,
     other_certificate: Certificate,
     _time: TimeServer,
+    _relays: Option<Relays>,
     _lock: std::fs::File,
     /// The fullnode's double.
     pub fullnode: Service,
@@ -117,7 +122,7 @@ impl Devnet {
         let root_certificate = directory.join("ca.crt");
         std::fs::write(&root_certificate, authority.pem())
             .context("cannot write the devnet's CA")?;
-        let time = TimeServer::start().await?;
+        let mut time = TimeServer::start().await?;
         let node_key = NodeKey::generate()?;
         let slasher_key = NodeKey::generate()?;
         let [node_key_file, slasher_key_file] =
@@ -144,6 +149,7 @@ impl Devnet {
             &options.programs,
             directory,
             &hex::encode(random::<16>()?),
+            if options.ipv6_alone { HOST6 } else { HOST },
         )?;
         cluster.restrict_nodes(&options.programs.join("master"))?;
         let master_port = free_port()?;
@@ -196,6 +202,12 @@ impl Devnet {
             master_port,
             time_port: time.port(),
         });
+        let mut relays = None;
+        if options.ipv6_alone {
+            let ports = [fullnode_port, master_port, cluster.port()];
+            relays = Some(Relays::start(&ports).await?);
+            time.listen_on_ipv6().await?;
+        }
         Ok(Self {
             directory: directory.clone(),
             description,
@@ -207,6 +219,7 @@ impl Devnet {
             master_certificate,
             other_certificate,
             _time: time,
+            _relays: relays,
             _lock: lock,
             fullnode,
             master,
@@ -276,6 +289,14 @@ impl Devnet {
         self.configuration.to_toml()
     }
 
+    /// As [`Self::node_toml`], for a node that reaches this host by this address, with these tables more.
+    ///
+    /// # Errors
+    /// When it has no form in TOML.
+    pub fn node_toml_by(&self, host: &str, tables: &str) -> Result<String> {
+        Ok(format!("{}{tables}", self.node_toml()?.replace(HOST, host)))
+    }
+
     /// `node.toml` for the node on a machine whose boot is measured: it seals it.
     ///
     /// # Errors
@@ -320,7 +341,7 @@ impl Devnet {
     pub fn write_node_toml(&self) -> Result<PathBuf> {
         let text = self.node_toml()?;
         // for whoever looks at the stake from this host, which the node knows by another address
-        let operator = text.replace(node::HOST, "127.0.0.1");
+        let operator = text.replace(HOST, "127.0.0.1");
         write_secret(&self.directory.join("operator.toml"), &operator)?;
         let path = self.directory.join("node.toml");
         write_secret(&path, &text)?;

@@ -5,6 +5,8 @@ use serde::Serialize;
 
 /// QEMU's user networking shows this host's loopback to the machine under this address.
 pub const HOST: &str = "10.0.2.2";
+/// The same where the machine's network has IPv6 alone.
+pub const HOST6: &str = "fd00:5::2";
 
 /// `node.toml`, as a person would write it.
 #[derive(Clone, Debug, Serialize)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Accelerator, Firmware};
+use crate::devnet::node::HOST6;
 use crate::tpm::Tpm;
 use crate::tpm::interposer::Interposer;
 
@@ -15,6 +16,8 @@ pub(super) const HEALTH_PORT: u16 = 8090;
 /// The network backend's name, for plugging its cable.
 pub(super) const NETWORK_DEVICE: &str = "net0";
 
+/// The network where there is IPv6 alone; this host is [`HOST6`] in it.
+const NETWORK6: &str = "fd00:5::/64";
 /// A network that has the address of a metadata service in it: QEMU redirects connections within it alone.
 const CLOUD_NETWORK: &str = "169.254.169.0/24";
 /// This host in that network.
@@ -67,6 +70,8 @@ pub struct MachineOptions {
     pub reboots: bool,
     /// Whether the network cable is plugged in at power-on.
     pub cable: bool,
+    /// Whether its network has IPv6 alone.
+    pub ipv6_alone: bool,
     /// Memory in MiB.
     pub memory: u32,
     /// Its processors.
@@ -92,6 +97,7 @@ impl MachineOptions {
             clock: None,
             reboots: false,
             cable: true,
+            ipv6_alone: false,
             memory: 2048,
             processors: 2,
             plugin: None,
@@ -235,6 +241,11 @@ impl MachineOptions {
         // port 0: the system chooses, and the monitor tells
         let mut network =
             format!("user,id={NETWORK_DEVICE},hostfwd=tcp:127.0.0.1:0-:{HEALTH_PORT}");
+        if self.ipv6_alone {
+            network.push_str(&format!(
+                ",ipv4=off,ipv6=on,ipv6-net={NETWORK6},ipv6-host={HOST6}"
+            ));
+        }
         if let Some(cloud) = &self.cloud {
             let harness = std::env::current_exe().context("the harness does not find itself")?;
             // QEMU starts this program for each connection, and speaks to it over its standard streams

@@ -8,6 +8,7 @@ mod configuration;
 mod firmware;
 mod life;
 mod measured;
+mod network;
 mod outages;
 mod partial_slash;
 mod privileges;
@@ -113,6 +114,8 @@ scenarios! {
     recovery::recovery_key_opens_what_new_firmware_shuts_out, false,
         "an update of the firmware's lists shuts configuration and state out; the recovery key opens \
          both, once, and the node goes on";
+    network::ipv6_alone_joins_and_flaps, true,
+        "a network that has IPv6 alone: the node joins and its pod runs; a cable that flaps ends neither";
     measured::measured_boot_matches_the_manifest, false,
         "a TPM holds what the manifest says, for the image, for another command line and, otherwise, \
          for the menu's entry that resets";
