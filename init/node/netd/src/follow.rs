@@ -214,14 +214,12 @@ pub(crate) async fn follow(
                 six.begin(Dhcp6::start(&link, wanted)).and_then(|error| failed("no DHCPv6 client", error))
             }
         };
+        let from = |news| FromLink {
+            index: link.index,
+            news,
+        };
         if let Some(news) = news
-            && sender
-                .send(FromLink {
-                    index: link.index,
-                    news,
-                })
-                .await
-                .is_err()
+            && sender.send(from(news)).await.is_err()
         {
             return;
         }

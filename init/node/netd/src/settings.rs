@@ -108,6 +108,8 @@ pub(crate) enum Reach {
     Nothing,
     /// Addresses of the link alone (RFC 3927, RFC 4291): there is nothing beyond it.
     LinkLocal,
+    /// Such an address of IPv4, and a router all the same: there are networks that are made so, and translate it.
+    LinkLocalRouted,
     /// An address, and no way beyond its own network.
     Network,
     /// A default route.
@@ -124,7 +126,13 @@ impl Settings {
         if self.addresses.is_empty() {
             Reach::Nothing
         } else if self.addresses.iter().all(|address| local(address.ip)) {
-            Reach::LinkLocal
+            // of IPv6, the router is often there before its prefix
+            let four = self.addresses.iter().any(|address| address.ip.is_ipv4());
+            let router = |route: &Route| route.is_default() && route.destination.is_ipv4();
+            match four && self.routes.iter().any(router) {
+                true => Reach::LinkLocalRouted,
+                false => Reach::LinkLocal,
+            }
         } else if self.routes.iter().any(Route::is_default) {
             Reach::Everywhere
         } else {
@@ -199,4 +207,34 @@ pub(crate) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 /// An instant that may be too far for the clock: then it never comes.
 pub(crate) fn after(now: Instant, wait: Duration) -> Option<Instant> {
     now.checked_add(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reach_of_link_local_addresses_needs_a_router_of_ipv4() {
+        let with = |ip: &str, gateway: Option<&str>| {
+            let ip: IpAddr = ip.parse().expect("an address");
+            let gateway = gateway.map(|text| text.parse().expect("a gateway"));
+            Settings {
+                addresses: vec![Address {
+                    ip,
+                    prefix: 24,
+                    ends: None,
+                }],
+                routes: gateway.map(Route::default_by).into_iter().collect(),
+                ..Settings::default()
+            }
+            .reach()
+        };
+        assert_eq!(with("169.254.3.2", None), Reach::LinkLocal);
+        let router = Some("169.254.3.1");
+        assert_eq!(with("169.254.3.2", router), Reach::LinkLocalRouted);
+        assert_eq!(with("fe80::2", Some("fe80::1")), Reach::LinkLocal);
+        assert_eq!(with("10.0.0.2", None), Reach::Network);
+        assert_eq!(with("10.0.0.2", Some("10.0.0.1")), Reach::Everywhere);
+        assert!(Reach::LinkLocalRouted < Reach::Network);
+    }
 }

@@ -155,10 +155,7 @@ pub(crate) async fn run(config: NodeSettings, options: &Options) -> Result<()> {
                 attempt_due = Instant::now() + trial.interval();
                 // what is not kept now is kept when the state disk is open
                 if reached && records.is_there() {
-                    if let Err(error) = records.write(&trial.reached()) {
-                        warn!(%error, "the network settings are not kept");
-                    }
-                    keeper.trial_is_over(trial.active());
+                    keeper.trial_is_over(&records, &mut trial);
                 }
             }
             result = finished(&mut round), if round.is_some() => {
@@ -293,12 +290,13 @@ impl Keeper {
     }
 
     /// The master was reached.
-    fn trial_is_over(&mut self, active: Active) {
-        if active == Active::Wanted {
+    fn trial_is_over(&mut self, records: &Records, trial: &mut Trial) {
+        if let Err(error) = records.write(&trial.reached()) {
+            warn!(%error, "the network settings are not kept");
+        }
+        if trial.active() == Active::Wanted {
             info!("the master is reached with these network settings: they are kept");
-            if self.taken_back {
-                self.taken_back = false;
-            }
+            self.taken_back = false;
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) fn choose(
         .find(|candidate| Some(candidate.index) == chosen);
     let best = candidates
         .iter()
-        .filter(|candidate| candidate.reach >= Reach::Network)
+        .filter(|candidate| candidate.reach >= Reach::LinkLocalRouted)
         // the lowest number of those that lead equally far
         .max_by_key(|candidate| (candidate.reach, std::cmp::Reverse(candidate.index)));
     match (former, best) {
