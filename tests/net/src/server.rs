@@ -134,6 +134,12 @@ impl Server {
         }
     }
 
+    /// Whether no message comes for so long; the first that does ends the wait.
+    #[must_use]
+    pub fn hears_nothing_for(&self, time: Duration) -> bool {
+        self.seen.recv_timeout(time).is_err()
+    }
+
     /// What has come since this was asked last.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {

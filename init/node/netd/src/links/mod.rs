@@ -48,7 +48,7 @@ pub enum Accept {
     /// Those of the machine, and those that the configuration has netd make of them.
     #[default]
     Hardware,
-    /// Pairs of veth(4), too: for tests, which have no other in a network namespace.
+    /// Pairs of veth(4), and macvlan on them, too: for tests, which have no other in a network namespace.
     HardwareAndPairs,
 }
 
@@ -112,7 +112,7 @@ impl Link {
                         match info {
                             LinkInfo::Kind(InfoKind::Vlan) => kind = Kind::Vlan,
                             LinkInfo::Kind(InfoKind::Bond) => kind = Kind::Bond,
-                            LinkInfo::Kind(InfoKind::Veth)
+                            LinkInfo::Kind(InfoKind::Veth | InfoKind::MacVlan)
                                 if accept == Accept::HardwareAndPairs => {}
                             LinkInfo::Kind(_) => kind = Kind::Software,
                             _ => {}
