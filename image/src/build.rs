@@ -1,10 +1,12 @@
 //! `image build`: from lock, packages and programs to the finished files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::crates::{self, Crate};
 use crate::digest;
 use crate::disk;
 use crate::filesystem::{self, Compression};
@@ -16,9 +18,11 @@ use crate::manifest::{self, Manifest, Part};
 use crate::modules;
 use crate::programs::Programs;
 use crate::progress::{human_size, step};
+use crate::provenance;
 use crate::release::{KeySource, Release};
 use crate::root::{self, Ingredients};
 use crate::runtime::{self, Runtime};
+use crate::sbom;
 use crate::secure_boot::SecureBoot;
 use crate::staging::Staging;
 use crate::store::Store;
@@ -33,6 +37,9 @@ use crate::wanted::{FileOf, Wanted};
 const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on loglevel=6 \
     module.sig_enforce=1 lockdown=integrity init_on_alloc=1 slab_nomerge page_alloc.shuffle=1 \
     randomize_kstack_offset=on vsyscall=none debugfs=off kfence.sample_interval=100";
+
+/// Our programs that an image has elsewhere than in the root: in the initramfs, and in a pod's sandbox.
+pub const OTHER_PROGRAMS: [&str; 2] = ["initramfs", "pause"];
 
 /// What a build is made from and where it goes.
 #[derive(Debug, Clone)]
@@ -57,6 +64,17 @@ pub struct Request {
     pub compression: Compression,
     /// Signs for Secure Boot, where wanted.
     pub secure_boot: Option<SecureBoot>,
+}
+
+impl Request {
+    /// The source tree that the definitions are part of.
+    #[must_use]
+    pub fn workspace(&self) -> PathBuf {
+        self.definitions
+            .parent()
+            .unwrap_or(Path::new(".."))
+            .to_owned()
+    }
 }
 
 /// Builds an image where the output is not that already; always with `force`.
@@ -96,6 +114,22 @@ struct Materials {
     store: Store,
     tools: Tools,
     runtime: Runtime,
+    crates: BTreeSet<Crate>,
+}
+
+impl Materials {
+    /// What the software bill of materials is written from.
+    fn listed(&self) -> sbom::Materials<'_> {
+        sbom::Materials {
+            wanted: &self.wanted,
+            lock: &self.lock,
+            runtime: &self.runtime,
+            crates: &self.crates,
+            k3s: &self.k3s.version,
+            k3s_sha256: &self.k3s.sha256,
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
 }
 
 /// Fetches and compiles what the cache lacks.
@@ -106,7 +140,7 @@ fn materials(request: &Request) -> Result<Materials> {
         bail!("packages.lock is of another suite than packages.toml; run `./build.sh lock`");
     }
     let first = request.programs.read("initramfs")?;
-    for name in root::PROGRAMS.iter().chain(&["pause"]) {
+    for name in root::PROGRAMS.into_iter().chain(OTHER_PROGRAMS) {
         request.programs.read(name)?;
     }
     let k3s = k3s::obtain(&request.k3s, &lock, &request.programs, &request.cache)?;
@@ -127,6 +161,8 @@ fn materials(request: &Request) -> Result<Materials> {
         store: &store,
         cache: &request.cache,
     })?;
+    let programs: Vec<&str> = root::PROGRAMS.into_iter().chain(OTHER_PROGRAMS).collect();
+    let crates = crates::linked(&request.workspace(), &programs)?;
     Ok(Materials {
         lock,
         wanted,
@@ -136,6 +172,7 @@ fn materials(request: &Request) -> Result<Materials> {
         store,
         tools,
         runtime,
+        crates,
     })
 }
 
@@ -163,6 +200,7 @@ pub fn build(request: &Request) -> Result<()> {
     let modules = modules::of_root(wanted, kernel, tools, &request.cache)?;
     let early_modules = modules::of_initramfs(wanted, &modules, tools, &request.cache)?;
 
+    let sbom = sbom::document(&materials.listed())?;
     step("root: putting it together");
     let ingredients = Ingredients {
         wanted,
@@ -171,6 +209,7 @@ pub fn build(request: &Request) -> Result<()> {
         kernel_origin: &kernel.origin,
         runtime,
         k3s,
+        sbom: &sbom,
         programs: &request.programs,
         overlay: &request.overlay,
         date,
@@ -178,9 +217,11 @@ pub fn build(request: &Request) -> Result<()> {
     };
     let root::Root {
         tree,
-        files,
+        mut files,
         os_release,
     } = root::assemble(&ingredients)?;
+    sbom::check(&materials.listed(), &tree)?;
+    provenance::mark(&mut files, lock, &request.k3s)?;
 
     let at = |name: &str| staging.path().join(name);
 
@@ -218,6 +259,7 @@ pub fn build(request: &Request) -> Result<()> {
         fs::write(at(name), content).with_context(|| format!("can't write {name}"))
     };
     write("uki.efi", &uki.program)?;
+    write(sbom::NAME, sbom.as_bytes())?;
     write("policies.json", uki.policies.as_bytes())?;
     write("release.pem", release.public_pem()?.as_bytes())?;
     write("systemd-boot.efi", &read(&file_of(&wanted.boot_loader)?)?)?;
@@ -238,6 +280,8 @@ pub fn build(request: &Request) -> Result<()> {
     disk::build(&parts, date, tools, &at("disk.raw"))?;
 
     step("manifest: writing");
+    let mut early_files = manifest::files(&early)?;
+    provenance::mark(&mut early_files, lock, &request.k3s)?;
     let manifest = Manifest {
         kernel: modules.release.clone(),
         root_hash,
@@ -246,7 +290,7 @@ pub fn build(request: &Request) -> Result<()> {
         secure_boot: request.secure_boot.is_some(),
         parts: parts_of(staging.path())?,
         root: files,
-        initramfs: manifest::files(&early)?,
+        initramfs: early_files,
         ..manifest_of(&materials)
     };
     fs::write(at("manifest.json"), manifest.to_json()?).context("can't write the manifest")?;
@@ -274,6 +318,7 @@ fn manifest_of(materials: &Materials) -> Manifest {
         k3s: k3s.version.clone(),
         k3s_sha256: k3s.sha256.clone(),
         runtime: materials.runtime.clone(),
+        signatures: materials.lock.release.clone(),
         release_key: hex::encode(release.point().to_compressed()),
         release_key_is_development: release.is_development,
         security_version: release.security_version,

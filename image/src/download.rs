@@ -76,7 +76,19 @@ impl Downloader {
     /// A client with its time-outs; proxies come from the environment's usual variables.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// The same client, which speaks HTTPS alone, also where a server redirects it: for what nothing but the
+    /// connection vouches for.
+    #[must_use]
+    pub fn https_alone() -> Self {
+        Self::with(true)
+    }
+
+    fn with(https_only: bool) -> Self {
         let config = Agent::config_builder()
+            .https_only(https_only)
             .timeout_resolve(Some(Duration::from_secs(15)))
             .timeout_connect(Some(Duration::from_secs(15)))
             .timeout_send_request(Some(Duration::from_secs(15)))

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::digest;
 use crate::download::Downloader;
-use crate::lock::{Archive, LockedPackage};
+use crate::lock::{Archive, LockedPackage, LockedRelease};
 
 /// An InRelease file is about 150 KB.
 const RELEASE_BOUND: u64 = 4 << 20;
@@ -29,10 +29,8 @@ pub struct Indexed {
 /// What a suite of an archive offers.
 #[derive(Debug)]
 pub struct Index {
-    /// The release file's date, Unix seconds.
-    pub date: u64,
-    /// Until when the release file is to be believed, Unix seconds, where it says so.
-    pub valid_until: Option<u64>,
+    /// What the lock will say of its release file.
+    pub release: LockedRelease,
     /// The entries asked for, by name.
     pub packages: BTreeMap<String, Indexed>,
 }
@@ -59,7 +57,7 @@ pub fn read(
     let signed = downloader
         .small(&url, RELEASE_BOUND)?
         .with_context(|| format!("{url} does not exist"))?;
-    let release = verify(&signed).with_context(|| format!("{url} is not vouched for"))?;
+    let (release, keys) = verify(&signed).with_context(|| format!("{url} is not vouched for"))?;
     let list = format!("{component}/binary-{architecture}/Packages.xz");
     let release = Release::parse(&release, &list).with_context(|| format!("{url} is malformed"))?;
     if release.codename != directory {
@@ -89,8 +87,13 @@ pub fn read(
     let packages = parse_packages(BufReader::new(unpacked), archive, wanted)
         .with_context(|| format!("{url} is malformed"))?;
     Ok(Index {
-        date: release.date,
-        valid_until: release.valid_until,
+        release: LockedRelease {
+            archive,
+            date: release.date,
+            valid_until: release.valid_until,
+            sha256: digest::of_bytes(&signed),
+            keys,
+        },
         packages,
     })
 }
@@ -107,12 +110,14 @@ fn keyring() -> Result<PathBuf> {
     )
 }
 
-/// The signed text of an InRelease file, checked with gpgv against Debian's keys.
-fn verify(signed: &[u8]) -> Result<String> {
+/// The signed text of an InRelease file, checked with gpgv against Debian's keys, and the fingerprints of those that
+/// signed it.
+fn verify(signed: &[u8]) -> Result<(String, Vec<String>)> {
     let directory = tempfile::tempdir().context("can't create a temporary directory")?;
     let input = directory.path().join("InRelease");
     std::fs::write(&input, signed).context("can't write a temporary file")?;
     let output = Command::new("gpgv")
+        .args(["--status-fd", "1"])
         .arg("--keyring")
         .arg(keyring()?)
         .args(["--homedir".as_ref(), directory.path().as_os_str()])
@@ -130,7 +135,23 @@ fn verify(signed: &[u8]) -> Result<String> {
             "gpgv found no good signature by a key of Debian's; update the package debian-archive-keyring"
         );
     }
-    std::fs::read_to_string(directory.path().join("Release")).context("gpgv left no signed text")
+    let keys = signers(&String::from_utf8_lossy(&output.stdout));
+    if keys.is_empty() {
+        bail!("gpgv names no key that signed it");
+    }
+    let text = std::fs::read_to_string(directory.path().join("Release"));
+    Ok((text.context("gpgv left no signed text")?, keys))
+}
+
+/// The fingerprints of the primary keys of all good signatures, from gpgv's status lines (doc/DETAILS of GnuPG:
+/// `VALIDSIG`, whose last word is the primary key's).
+fn signers(status: &str) -> Vec<String> {
+    let valid = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("[GNUPG:] VALIDSIG "));
+    let keys = valid.filter_map(|line| line.split_whitespace().last());
+    let keys: BTreeSet<String> = keys.map(str::to_owned).collect();
+    keys.into_iter().collect()
 }
 
 /// What a build needs of a release file.
@@ -295,6 +316,15 @@ mod tests {
         );
         let error = Release::parse(RELEASE, "main/binary-arm64/Packages.xz").unwrap_err();
         assert!(error.to_string().contains("does not list"));
+    }
+
+    #[test]
+    fn signers_are_the_primary_keys_of_good_signatures() {
+        let status = "[GNUPG:] NEWSIG\n[GNUPG:] GOODSIG 6ED0 Debian\n\
+            [GNUPG:] VALIDSIG AA11 2026-11-21 1795252600 0 4 0 1 8 01 BB22\n[GNUPG:] ERRSIG 1 2 3\n\
+            [GNUPG:] VALIDSIG AA12 2026-11-21 1795252600 0 4 0 1 8 01 BB22\n";
+        assert_eq!(signers(status), ["BB22"]);
+        assert!(signers("[GNUPG:] NODATA 1\n").is_empty());
     }
 
     #[test]

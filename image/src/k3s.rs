@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::bundle;
 use crate::digest;
@@ -133,9 +133,9 @@ pub fn obtain(source: &Source, lock: &Lock, programs: &Programs, cache: &Path) -
 ///
 /// # Errors
 /// When upstream can't be reached or has no such release.
-pub fn lock_release(version: &str, downloader: &Downloader) -> Result<LockedK3s> {
+pub fn lock_release(version: &str) -> Result<LockedK3s> {
     let url = release_url(version, SUMS);
-    let sums = downloader
+    let sums = Downloader::https_alone()
         .small(&url, 1 << 20)?
         .with_context(|| format!("{url} does not exist"))?;
     let sha256 = sum_of(&String::from_utf8_lossy(&sums), ASSET)
@@ -181,7 +181,14 @@ fn download_url(url: &str, cache: &Path) -> Result<PathBuf> {
                 .rsplit_once('/')
                 .context("the address of k3s names no file")?;
             let sums_url = format!("{directory}/{SUMS}");
-            let sums = Downloader::new().small(&sums_url, 1 << 20)?;
+            // whoever can change the program on its way can change a list of sums from the same place
+            if !url.starts_with("https://") {
+                bail!(
+                    "nothing vouches for {url}: {sums_url} comes over the same unencrypted connection; \
+                     add #sha256=<digest> to the address, or use https"
+                );
+            }
+            let sums = Downloader::https_alone().small(&sums_url, 1 << 20)?;
             let digest = sums.and_then(|sums| sum_of(&String::from_utf8_lossy(&sums), name));
             let hint = || {
                 format!(
@@ -309,6 +316,21 @@ mod tests {
             release_url("v1.34.1+k3s1", ASSET),
             format!("{RELEASES}/v1.34.1%2Bk3s1/k3s")
         );
+    }
+
+    #[test]
+    fn http_address_without_a_digest_is_refused() {
+        let cache = tempfile::tempdir().unwrap();
+        // nothing listens there: it is refused before anything is asked for
+        let error = download_url("http://127.0.0.1:1/k3s", cache.path()).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("unencrypted") && error.contains("#sha256="),
+            "{error}"
+        );
+        let pinned = format!("http://127.0.0.1:1/k3s#sha256={}", "0".repeat(64));
+        let error = format!("{:#}", download_url(&pinned, cache.path()).unwrap_err());
+        assert!(error.contains("can't reach"), "{error}");
     }
 
     #[test]

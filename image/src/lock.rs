@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEADER: &str =
     "# Written by `./build.sh lock` from packages.toml; not meant to be edited.\n\n";
 
@@ -30,8 +30,28 @@ pub struct Lock {
     /// The k3s release, where its digest is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k3s: Option<LockedK3s>,
+    /// The signed release files that vouch for the packages, one for each archive.
+    pub release: Vec<LockedRelease>,
     /// The packages, by name.
     pub package: Vec<LockedPackage>,
+}
+
+/// The release file of an archive, as it was when the lock was written. Debian signs it; it holds the digest of the
+/// package list, which holds the digests of the packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedRelease {
+    /// The archive.
+    pub archive: Archive,
+    /// Its date, Unix seconds.
+    pub date: u64,
+    /// Until when it is to be believed, Unix seconds, where it says so: that of the main archive does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<u64>,
+    /// SHA-256 of the signed file (InRelease), hexadecimal.
+    pub sha256: String,
+    /// Fingerprints of the keys with whose signatures it was checked, hexadecimal.
+    pub keys: Vec<String>,
 }
 
 /// A k3s release asset.
@@ -62,7 +82,7 @@ pub struct LockedPackage {
     pub sha256: String,
 }
 
-/// Debian's two archives.
+/// Debian's two archives. Displayed as the lock names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Archive {
@@ -70,6 +90,15 @@ pub enum Archive {
     Debian,
     /// Security updates.
     DebianSecurity,
+}
+
+impl std::fmt::Display for Archive {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Debian => "debian",
+            Self::DebianSecurity => "debian-security",
+        })
+    }
 }
 
 impl LockedPackage {
@@ -91,6 +120,7 @@ impl Lock {
             source_date_epoch: 0,
             kernel: String::new(),
             k3s: None,
+            release: Vec::new(),
             package: Vec::new(),
         }
     }
@@ -108,7 +138,7 @@ impl Lock {
             toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
         lock.check().with_context(|| {
             format!(
-                "{} is unusable; `./build.sh lock` writes it anew",
+                "{} is unusable; remove it, and `./build.sh lock` writes it anew",
                 path.display()
             )
         })?;
@@ -131,6 +161,19 @@ impl Lock {
                 );
             }
             check_sha256(&package.name, &package.sha256)?;
+            if self.release(package.archive).is_none() {
+                bail!(
+                    "{} is of the archive {}, whose release file is not in the lock",
+                    package.name,
+                    package.archive
+                );
+            }
+        }
+        for release in &self.release {
+            check_sha256(&release.archive.to_string(), &release.sha256)?;
+            if release.keys.is_empty() {
+                bail!("no key has signed the release file of {}", release.archive);
+            }
         }
         if let Some(k3s) = &self.k3s {
             check_sha256("k3s", &k3s.sha256)?;
@@ -145,6 +188,14 @@ impl Lock {
         lock.package
             .retain(|package| package.name == self.kernel || names.contains(package.name.as_str()));
         lock
+    }
+
+    /// The release file of an archive.
+    #[must_use]
+    pub fn release(&self, archive: Archive) -> Option<&LockedRelease> {
+        self.release
+            .iter()
+            .find(|release| release.archive == archive)
     }
 
     /// The entry of a package.
@@ -241,7 +292,15 @@ mod tests {
             size: 5,
             sha256: "0".repeat(64),
         };
+        let release = LockedRelease {
+            archive: Archive::DebianSecurity,
+            date: 7,
+            valid_until: Some(9),
+            sha256: "1".repeat(64),
+            keys: vec!["AB".into()],
+        };
         Lock {
+            release: vec![release],
             package: vec![package],
             source_date_epoch: 7,
             kernel: "linux".into(),
@@ -288,8 +347,19 @@ mod tests {
         let mut lock = sample();
         lock.package[0].sha256 = "../x".into();
         assert!(lock.check().unwrap_err().to_string().contains("SHA-256"));
+        let mut lock = sample();
+        lock.release[0].archive = Archive::Debian;
+        let error = lock.check().unwrap_err().to_string();
+        assert!(
+            error.contains("whose release file is not in the lock"),
+            "{error}"
+        );
+        let mut lock = sample();
+        lock.release[0].keys.clear();
+        let error = lock.check().unwrap_err().to_string();
+        assert!(error.contains("no key has signed"), "{error}");
         let lock = Lock {
-            version: 2,
+            version: 1,
             ..sample()
         };
         assert!(lock.check().unwrap_err().to_string().contains("format"));

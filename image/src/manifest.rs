@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::lock::LockedRelease;
 use crate::runtime::Runtime;
 use crate::tree::{Content, Entry, Kind, Tree};
 
@@ -38,6 +39,8 @@ pub struct Manifest {
     pub security_version: u16,
     /// Boot loader and kernel image are signed for Secure Boot.
     pub secure_boot: bool,
+    /// Debian's signed release files: `checked_by` of a file names the archive.
+    pub signatures: Vec<LockedRelease>,
     /// The files that the builder wrote.
     pub parts: Vec<Part>,
     /// The files of the root.
@@ -69,6 +72,8 @@ pub struct File {
     pub mode: String,
     /// Where it comes from.
     pub origin: String,
+    /// The signature or pin that checked it ([`crate::provenance::checked_by`]); empty until it is known.
+    pub checked_by: String,
     /// A regular file's length in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -104,6 +109,7 @@ pub fn file(path: &str, entry: &Entry) -> Result<File> {
         kind,
         mode: format!("{:04o}", entry.mode),
         origin: entry.origin.clone(),
+        checked_by: String::new(),
         size: content.map(Content::size).transpose()?,
         sha256: content.map(Content::sha256).transpose()?,
         target,

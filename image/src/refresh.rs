@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::download::Downloader;
-use crate::index::{self, Indexed};
+use crate::index::{self, Index, Indexed};
 use crate::k3s;
-use crate::lock::{Archive, Lock, LockedK3s};
+use crate::lock::{Archive, Lock, LockedK3s, LockedRelease};
 use crate::mirror::{MIRROR_VARIABLE, Mirrors};
 use crate::progress::step;
 use crate::wanted::Wanted;
@@ -62,8 +62,19 @@ fn resolve(
     let mut lock = Lock::new(&wanted.suite, &wanted.architecture);
     let mut packages: BTreeMap<String, Indexed> = BTreeMap::new();
     for archive in [Archive::Debian, Archive::DebianSecurity] {
-        let index = read_any(wanted, mirrors.of(archive), archive, downloader, &keep)?;
-        lock.source_date_epoch = lock.source_date_epoch.max(index.date);
+        let read = |mirror: &str| {
+            index::read(
+                downloader,
+                mirror,
+                archive,
+                &wanted.suite,
+                &wanted.architecture,
+                &keep,
+            )
+        };
+        let index = read_any(mirrors.of(archive), &read, now())?;
+        lock.source_date_epoch = lock.source_date_epoch.max(index.release.date);
+        lock.release.push(index.release);
         for entry in index.packages.into_values() {
             index::insert_newer(&mut packages, entry);
         }
@@ -77,7 +88,7 @@ fn resolve(
         })
     };
     lock.kernel = kernel_of(find(metapackage)?)?;
-    lock.k3s = k3s_release(&wanted.k3s.version, downloader, old);
+    lock.k3s = k3s_release(&wanted.k3s.version, old);
     for name in names.iter().copied().chain([lock.kernel.as_str()]) {
         lock.package.push(find(name)?.package.clone());
     }
@@ -86,19 +97,37 @@ fn resolve(
     Ok(lock)
 }
 
-/// A mirror that stands still, or somebody between it and us, must not bring old holes back.
+/// A mirror that stands still, or somebody between it and us, must not bring old holes back. Each archive is compared
+/// with itself: a new index of one says nothing about the other's.
 fn refuse_older(new: &Lock, old: Option<&Lock>) -> Result<()> {
-    match old {
-        Some(old) if new.source_date_epoch < old.source_date_epoch => bail!(
-            "the mirror's indexes are older than packages.lock; wait for it, name another with {MIRROR_VARIABLE}, \
-             or remove packages.lock to go back on purpose"
+    for release in &new.release {
+        let known = old.and_then(|old| old.release(release.archive));
+        if known.is_some_and(|known| release.date < known.date) {
+            bail!(
+                "the mirror's index of {} is older than the one in packages.lock; wait for it, name another with \
+                 {MIRROR_VARIABLE}, or remove packages.lock to go back on purpose",
+                release.archive
+            );
+        }
+    }
+    Ok(())
+}
+
+/// An index whose time is over may lack security updates that its archive has long had. `now` in Unix seconds.
+fn refuse_expired(release: &LockedRelease, now: u64) -> Result<()> {
+    match release.valid_until {
+        Some(until) if until < now => bail!(
+            "its index of {} was valid until {} s ago (Valid-Until); name another mirror with {MIRROR_VARIABLE}, \
+             and look at this host's clock",
+            release.archive,
+            now - until
         ),
         _ => Ok(()),
     }
 }
 
 /// The wanted k3s release with its digest: from the old lock, a release never changes; or from upstream.
-fn k3s_release(version: &str, downloader: &Downloader, old: Option<&Lock>) -> Option<LockedK3s> {
+fn k3s_release(version: &str, old: Option<&Lock>) -> Option<LockedK3s> {
     if let Some(locked) = old
         .and_then(|old| old.k3s.clone())
         .filter(|locked| locked.version == version)
@@ -108,7 +137,7 @@ fn k3s_release(version: &str, downloader: &Downloader, old: Option<&Lock>) -> Op
     step(format!(
         "lock: asking upstream for the digest of k3s {version}"
     ));
-    match k3s::lock_release(version, downloader) {
+    match k3s::lock_release(version) {
         Ok(locked) => Some(locked),
         Err(error) => {
             step(format!(
@@ -119,33 +148,17 @@ fn k3s_release(version: &str, downloader: &Downloader, old: Option<&Lock>) -> Op
     }
 }
 
-/// Reads an index from the first mirror that has it in order.
-fn read_any(
-    wanted: &Wanted,
-    mirrors: &[String],
-    archive: Archive,
-    downloader: &Downloader,
-    keep: &dyn Fn(&str) -> bool,
-) -> Result<index::Index> {
+/// Reads an index from the first mirror that has it in order and not expired. `now` in Unix seconds.
+fn read_any(mirrors: &[String], read: &dyn Fn(&str) -> Result<Index>, now: u64) -> Result<Index> {
     let mut last = None;
     for mirror in mirrors {
         step(format!("lock: reading the index of {mirror}"));
-        match index::read(
-            downloader,
-            mirror,
-            archive,
-            &wanted.suite,
-            &wanted.architecture,
-            keep,
-        ) {
-            Ok(index) => {
-                if index.valid_until.is_some_and(|until| until < now()) {
-                    step(format!(
-                        "lock: WARNING: the index of {mirror} has expired; it may lack security updates"
-                    ));
-                }
-                return Ok(index);
-            }
+        let index = read(mirror).and_then(|index| {
+            refuse_expired(&index.release, now).with_context(|| format!("{mirror} is refused"))?;
+            Ok(index)
+        });
+        match index {
+            Ok(index) => return Ok(index),
             Err(error) => last = Some(error),
         }
     }
@@ -179,20 +192,69 @@ fn kernel_of(metapackage: &Indexed) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn release(archive: Archive, date: u64, valid_until: Option<u64>) -> LockedRelease {
+        LockedRelease {
+            archive,
+            date,
+            valid_until,
+            sha256: "0".repeat(64),
+            keys: vec!["AB".into()],
+        }
+    }
+
     #[test]
-    fn an_older_mirror_is_refused() {
-        let at = |date| Lock {
-            source_date_epoch: date,
+    fn older_index_of_one_archive_is_refused() {
+        let at = |debian, security| Lock {
+            release: vec![
+                release(Archive::Debian, debian, None),
+                release(Archive::DebianSecurity, security, None),
+            ],
             ..Lock::new("trixie", "amd64")
         };
-        refuse_older(&at(5), None).unwrap();
-        refuse_older(&at(5), Some(&at(5))).unwrap();
+        refuse_older(&at(5, 5), None).unwrap();
+        refuse_older(&at(5, 6), Some(&at(5, 5))).unwrap();
+        // the other archive is newer than anything that the lock knows
+        let error = refuse_older(&at(9, 4), Some(&at(5, 5))).unwrap_err();
         assert!(
-            refuse_older(&at(4), Some(&at(5)))
-                .unwrap_err()
-                .to_string()
-                .contains("older")
+            error.to_string().contains("debian-security is older"),
+            "{error}"
         );
+        let error = refuse_older(&at(4, 9), Some(&at(5, 5))).unwrap_err();
+        assert!(
+            error.to_string().contains("index of debian is older"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn expired_index_is_an_error_and_another_mirror_is_asked() {
+        let read = |mirror: &str| {
+            Ok(Index {
+                release: release(
+                    Archive::DebianSecurity,
+                    5,
+                    Some(if mirror == "old" { 99 } else { 100 }),
+                ),
+                packages: BTreeMap::new(),
+            })
+        };
+        let mirrors = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let index = read_any(&mirrors(&["old", "new"]), &read, 100).unwrap();
+        assert_eq!(index.release.valid_until, Some(100));
+        let error = format!(
+            "{:#}",
+            read_any(&mirrors(&["old"]), &read, 100).unwrap_err()
+        );
+        assert!(
+            error.contains("old is refused") && error.contains("Valid-Until"),
+            "{error}"
+        );
+        refuse_expired(&release(Archive::Debian, 5, None), u64::MAX).unwrap();
     }
 
     #[test]

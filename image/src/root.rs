@@ -12,6 +12,7 @@ use crate::modules::{self, Modules};
 use crate::oci;
 use crate::programs::Programs;
 use crate::runtime::Runtime;
+use crate::sbom;
 use crate::store::Store;
 use crate::tree::{Entry, Kind, Tree};
 use crate::wanted::Wanted;
@@ -63,6 +64,8 @@ pub struct Ingredients<'a> {
     pub runtime: &'a Runtime,
     /// k3s.
     pub k3s: &'a K3s,
+    /// The software bill of materials.
+    pub sbom: &'a str,
     /// Our own programs.
     pub programs: &'a Programs,
     /// Directory with the overlay's files.
@@ -111,6 +114,7 @@ pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
         format!("{}\n", ingredients.date),
         "builder",
     )?;
+    tree.bytes(sbom::PATH, 0o644, ingredients.sbom, "builder")?;
     ingredients.runtime.install(&mut tree)?;
     ingredients.k3s.install(&mut tree)?;
     overlay(&mut tree, ingredients.overlay)?;

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::build::Request;
+use crate::build::{OTHER_PROGRAMS, Request};
 use crate::digest;
 use crate::k3s::Source;
 use crate::lock::Lock;
@@ -45,7 +45,9 @@ impl Inputs {
         for name in ["packages.toml", "packages.lock"] {
             inputs.file(name, &request.definitions.join(name))?;
         }
-        for name in root::PROGRAMS.iter().chain(&["initramfs", "pause"]) {
+        // names, versions and digests of what the programs link
+        inputs.file("Cargo.lock", &request.workspace().join("Cargo.lock"))?;
+        for name in root::PROGRAMS.into_iter().chain(OTHER_PROGRAMS) {
             inputs.file(&format!("program {name}"), &request.programs.find(name)?)?;
         }
         if !inputs.k3s(request)? {

@@ -37,6 +37,7 @@ impl Place {
         fs::write(at("definitions/runtime/go.sum"), "digests").unwrap();
         fs::write(at("overlays/base/etc/passwd"), "root").unwrap();
         std::os::unix::fs::symlink("passwd", at("overlays/base/etc/link")).unwrap();
+        fs::write(at("Cargo.lock"), "crates").unwrap();
         fs::write(at("out/manifest.json"), "{}").unwrap();
         fs::write(at("out/disk.raw"), vec![1; 2 << 20]).unwrap();
         let request = Request {
@@ -92,6 +93,7 @@ fn inputs_name_each_file_that_changes() {
         );
     }
     for (file, content, name) in [
+        ("Cargo.lock", "newer", "Cargo.lock"),
         ("programs/k3s-double", "newer", "k3s double"),
         ("definitions/runtime/go.sum", "others", "runtime/go.sum"),
         ("definitions/packages.toml", "newer", "packages.toml"),
