@@ -1,10 +1,13 @@
 //! The directories that stand on the state file system from the start, and for whom.
 
 use std::fs::{self, File, Permissions};
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use wire::paths;
 use wire::users::{NETD, STAKER};
 
@@ -76,6 +79,8 @@ const DIRECTORIES: [Directory; 27] = [
 /// The version of this layout, as the state says it.
 pub(super) const VERSION: &str = "1";
 pub(super) const VERSION_FILE: &str = "/var/lib/daas/state-version";
+/// The longest version, in bytes.
+const VERSION_LIMIT: u64 = 64;
 
 /// Makes what is missing, and sets owners and modes of all.
 ///
@@ -98,6 +103,24 @@ pub(super) fn version() -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The same of a state whose root this is, wherever it is mounted; no link leads out of it.
+///
+/// # Errors
+/// As [`version()`].
+pub(super) fn version_below(root: impl AsFd) -> io::Result<Option<String>> {
+    let path = VERSION_FILE.trim_start_matches("/var/");
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file = match openat2(root, path, flags, Mode::empty(), resolve) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut version = String::new();
+    file.take(VERSION_LIMIT).read_to_string(&mut version)?;
+    Ok(Some(version.trim_end().escape_default().to_string()))
 }
 
 /// Writes the version, and everything else to the disk: the last step of making a state.
@@ -186,6 +209,29 @@ mod tests {
             };
             assert!(made.contains(&mounted), "{mounted} is not made");
         }
+    }
+
+    #[test]
+    fn version_below_a_root_is_read_and_no_link_is_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || File::open(root.path()).unwrap();
+        assert_eq!(version_below(open()).unwrap(), None);
+        let directory = root.path().join("lib/daas");
+        fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("state-version");
+        fs::write(&file, "1\n").unwrap();
+        assert_eq!(version_below(open()).unwrap().as_deref(), Some(VERSION));
+        // an escape is no line of the log's
+        fs::write(&file, "\x1b2").unwrap();
+        let found = version_below(open()).unwrap().unwrap();
+        assert_eq!(found, "\\u{1b}2");
+        fs::remove_file(&file).unwrap();
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &file).unwrap();
+        assert!(version_below(open()).is_err());
+        fs::remove_dir_all(&directory).unwrap();
+        std::os::unix::fs::symlink("/", &directory).unwrap();
+        assert!(version_below(open()).is_err());
     }
 
     #[test]

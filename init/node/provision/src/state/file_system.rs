@@ -2,10 +2,14 @@
 
 use std::ffi::{CStr, OsStr};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, unmount,
+};
 
 use super::content::LABEL;
 use super::layout::CLOSED;
@@ -91,16 +95,28 @@ pub(super) fn mount_state(device: &Path) -> Result<(), StateError> {
     })
 }
 
-/// Mounts it for looking only: not even the journal is replayed.
+/// The root of the file system, for looking only: not even the journal is replayed. It is mounted where no path
+/// leads to, so that no other program opens anything there, and the mount goes with the value, also where this
+/// program is killed (fsmount(2)).
 ///
 /// # Errors
-/// [`StateError::Mount`].
-pub(super) fn mount_untouched(device: &Path) -> Result<(), StateError> {
-    let flags = FLAGS | MountFlags::RDONLY;
-    mount(device, MOUNT_POINT, "ext4", flags, Some(c"noload")).map_err(|errno| StateError::Mount {
-        device: device.to_owned(),
-        source: errno.into(),
-    })
+/// What the system says.
+pub(super) fn look(device: &Path) -> io::Result<OwnedFd> {
+    let context = fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", device)?;
+    for flag in ["ro", "noload"] {
+        fsconfig_set_flag(&context, flag)?;
+    }
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
 }
 
 /// Takes the file system off `/var` again.

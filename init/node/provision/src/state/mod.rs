@@ -19,6 +19,9 @@
 //! 4. The mark is taken away. Until then nothing uses the state, and a boot that finds the mark
 //!    makes it anew: a half-made file system can look like anything.
 //!
+//! What is looked at is mounted where no path leads to; `/var` shows nothing but the state that is to be used. A run
+//! that finds something there that no run of this boot has noted as whole begins anew.
+//!
 //! A file system that exists is checked, mounted and grown while mounted, which the kernel does
 //! through the journal.
 
@@ -63,6 +66,9 @@ use kernel::mounts;
 pub(crate) const BOOT_PHASE_OVER: &str = "boot-phase-over";
 
 const MOUNT_POINT: &str = "/var";
+/// Which device is the state's, from when on it has been looked at, opened and mounted in this boot. What is mounted
+/// without that was left by a run that was cut off: nobody knows how far it came.
+const MOUNTED: &str = "/run/daas/state-device";
 /// The least that images, logs and k3s itself need.
 const SIZE_LIMIT: u64 = 1024 * 1024 * 1024;
 /// Less than this is not worth growing a file system for.
@@ -103,11 +109,18 @@ pub(crate) fn run() -> ExitCode {
 
 fn prepare() -> Result<(), StateError> {
     let directory = |path| move |source| StateError::Directory { path, source };
-    let mounted = mounts::is_mount_point(MOUNT_POINT).map_err(directory(MOUNT_POINT))?;
+    let something = mounts::is_mount_point(MOUNT_POINT).map_err(directory(MOUNT_POINT))?;
+    let device = mounted_device().map_err(directory(MOUNT_POINT))?;
+    let mounted = something && is_noted(Path::new(MOUNTED), &device);
     if mounted {
         tracing::info!("the state is mounted already");
     } else {
+        if something {
+            tracing::warn!("what is mounted was left by a run that was cut off: it is unmounted");
+            file_system::unmount_state()?;
+        }
         mount_state()?;
+        note_mounted().map_err(directory(MOUNTED))?;
     }
     tell_encryption().map_err(directory(STATE_ENCRYPTION))?;
     let failed = |(path, source)| StateError::Directory { path, source };
@@ -124,11 +137,26 @@ fn prepare() -> Result<(), StateError> {
     Ok(machine_id::settle()?)
 }
 
-/// Leaves word of whether what is mounted is encrypted. The kernel says it, whoever mounted it.
-fn tell_encryption() -> std::io::Result<()> {
+/// The numbers of the device that is mounted on `/var`, `major:minor`.
+fn mounted_device() -> std::io::Result<String> {
     let device = fs::metadata(MOUNT_POINT)?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let uuid = files::read_text(format!("/sys/dev/block/{major}:{minor}/dm/uuid"), 256);
+    Ok(format!("{major}:{minor}"))
+}
+
+fn note_mounted() -> std::io::Result<()> {
+    files::replace(MOUNTED, mounted_device()?.as_bytes(), 0o600)
+}
+
+/// Whether this device was noted as the state's.
+fn is_noted(note: &Path, device: &str) -> bool {
+    files::read_text(note, 64).is_ok_and(|noted| noted == device)
+}
+
+/// Leaves word of whether what is mounted is encrypted. The kernel says it, whoever mounted it.
+fn tell_encryption() -> std::io::Result<()> {
+    let device = mounted_device()?;
+    let uuid = files::read_text(format!("/sys/dev/block/{device}/dm/uuid"), 256);
     let encryption = match uuid {
         Ok(uuid) if uuid == mapping::UUID => Protection::Tpm,
         _ => Protection::None,
@@ -439,11 +467,9 @@ fn open(
     size: u64,
 ) -> Result<(), StateError> {
     // Before anything is changed, as far as a journal that is not replayed lets it be read.
-    let mut found = None;
-    if file_system::mount_untouched(&target.path).is_ok() {
-        found = directories::version().unwrap_or_default();
-        file_system::unmount_state()?;
-    }
+    let found = file_system::look(&target.path)
+        .ok()
+        .and_then(|root| directories::version_below(root).unwrap_or_default());
     let expected = directories::VERSION;
     directories::check_version(&target.path, found.as_deref().unwrap_or(expected))?;
 

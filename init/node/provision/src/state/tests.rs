@@ -86,3 +86,78 @@ fn a_header_on_a_partition_leads_to_its_volume() {
     assert_eq!((sealed.header.generation, sealed.other), (2, None));
     assert_eq!(sealed.slot, Slot::Second);
 }
+
+#[test]
+fn mount_of_a_run_that_was_cut_off_is_not_taken_for_the_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let note = directory.path().join("state-device");
+    assert!(!is_noted(&note, "253:1"));
+    fs::write(&note, "253:1").unwrap();
+    assert!(is_noted(&note, "253:1"));
+    // another disk, or another mapping of it
+    assert!(!is_noted(&note, "253:2") && !is_noted(&note, "8:5"));
+}
+
+/// A file system of our own on a loop device, which goes with the value. None where this host has no loop devices.
+struct Disk(String, tempfile::NamedTempFile);
+
+impl Disk {
+    fn new() -> Option<Self> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(16 << 20).unwrap();
+        let made = std::process::Command::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-L", content::LABEL])
+            .arg(file.path())
+            .status();
+        assert!(made.unwrap().success());
+        let loops = std::process::Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file.path())
+            .output();
+        let output = loops.ok().filter(|output| output.status.success())?;
+        let device = String::from_utf8(output.stdout).unwrap();
+        Some(Self(device.trim().to_owned(), file))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut detach = std::process::Command::new("losetup");
+        _ = detach.args(["-d", &self.0]).status();
+    }
+}
+
+/// A run that is killed while it looks leaves nothing behind, and what it opens is on no path.
+#[test]
+#[ignore = "mounts a file system: run as root"]
+fn look_mounts_on_no_path_as_root() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+    let Some(disk) = Disk::new() else {
+        eprintln!("skipped: this host has no loop devices");
+        return;
+    };
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let device = Path::new(&disk.0);
+    let place = tempfile::tempdir().unwrap();
+    // a state, as an earlier boot left it
+    mount(device, place.path(), "ext4", MountFlags::empty(), None).unwrap();
+    fs::create_dir_all(place.path().join("lib/daas")).unwrap();
+    fs::write(place.path().join("lib/daas/state-version"), "1\n").unwrap();
+    unmount(place.path(), UnmountFlags::empty()).unwrap();
+
+    let before = mounts();
+    let root = file_system::look(device).unwrap();
+    let version = directories::version_below(&root).unwrap();
+    assert_eq!(version.as_deref(), Some(directories::VERSION));
+    assert_eq!(mounts(), before);
+    drop(root);
+    // nothing holds it read-only
+    mount(device, place.path(), "ext4", MountFlags::empty(), None).unwrap();
+    fs::write(place.path().join("written"), "").unwrap();
+    unmount(place.path(), UnmountFlags::empty()).unwrap();
+    assert!(
+        file_system::look(disk.1.path()).is_err(),
+        "a file is no device"
+    );
+}
