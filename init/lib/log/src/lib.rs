@@ -17,6 +17,7 @@ mod kernel;
 mod level;
 mod lines;
 mod rate;
+mod repeats;
 pub mod timeline;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use kernel::emergency;
 pub use level::parse as parse_level;
 pub use lines::LineSplitter;
 pub use rate::{RateLimit, Verdict};
+pub use repeats::{Counted, Repeats};
 pub use wire::error::chain;
 pub use writer::{LogQueue, start};
 

@@ -101,6 +101,10 @@ named! {
         Attestation = "attestation",
         /// Heartbeats fail.
         Heartbeat = "heartbeat",
+        /// The cluster's k3s server does not answer.
+        ClusterUnreachable = "cluster-unreachable",
+        /// The agent runs, and does not enforce network policies yet.
+        PoliciesUnenforced = "policies-unenforced",
         /// A service stops again and again.
         Service = "service",
         /// `k3s agent` was stopped on request, or could not be started as requested.

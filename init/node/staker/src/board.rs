@@ -38,6 +38,7 @@ const OURS: &[DegradedReason] = &[
     DegradedReason::RegistrationRefused,
     DegradedReason::Attestation,
     DegradedReason::Heartbeat,
+    DegradedReason::ClusterUnreachable,
 ];
 
 /// What `GET /health` answers.

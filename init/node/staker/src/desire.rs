@@ -59,6 +59,12 @@ impl Desire {
         self.changed.notify_one();
     }
 
+    /// The server that the agent is to join, once it is known.
+    pub(crate) fn server(&self) -> Option<ServerUrl> {
+        let membership = self.membership.borrow();
+        membership.as_ref().map(|(_, server, _)| server.clone())
+    }
+
     /// The agent and every pod must stop, until [`Self::release`].
     pub(crate) fn hold(&self, hold: Hold, reason: &str) {
         let reason = reason.chars().take(LONGEST_REASON).collect();

@@ -21,6 +21,7 @@
 
 pub mod board;
 pub mod chain_link;
+pub mod cluster;
 pub mod command;
 pub mod init_link;
 pub mod journal;

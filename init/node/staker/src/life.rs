@@ -43,6 +43,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             end = self.watch() => end,
             end = self.take_part() => end,
             never = self.keep_seal_token() => match never {},
+            never = self.watch_cluster() => match never {},
         }
     }
 

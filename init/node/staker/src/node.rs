@@ -13,6 +13,7 @@ use wire::child::PowerOffReason;
 use wire::status::DegradedReason;
 
 use crate::board::Board;
+use crate::cluster::Probe;
 use crate::desire::Desire;
 use crate::explain;
 use crate::funding;
@@ -83,6 +84,8 @@ pub struct Staker<C, M, I, U> {
     pub(crate) failures_to_restart: Cell<u32>,
     /// What `init` is to make of agent and power.
     pub(crate) desire: Desire,
+    /// Asks whether the k3s server answers; none: it is not asked.
+    pub(crate) cluster: Option<Probe>,
     /// The end of the stake that is in doubt, as the watch reported last.
     pub(crate) doubted: Cell<Option<Verdict>>,
     /// Whether it was said where coins are to be sent, since there were enough.
@@ -117,6 +120,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             failures: Cell::new(0),
             failures_to_restart: Cell::new(FAILURES_TO_RESTART),
             desire: Desire::default(),
+            cluster: None,
             doubted: Cell::default(),
             funding_shown: Cell::default(),
             beneficiary_warned_of: Cell::default(),
@@ -124,6 +128,13 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             leaves: identity.leave,
             beneficiary: identity.beneficiary,
         }
+    }
+
+    /// Has the node look whether the k3s server answers.
+    #[must_use]
+    pub fn with_cluster(mut self, probe: Probe) -> Self {
+        self.cluster = Some(probe);
+        self
     }
 
     /// Where the node stands.

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::board::{Board, TpmReport};
 use crate::chain_link::ChainLink;
+use crate::cluster;
 use crate::explain;
 use crate::init_link::InitLink;
 use crate::journal::{Journal, Purpose};
@@ -205,7 +206,8 @@ fn assemble(
         },
         Journal::new(DIRECTORIES.iter().map(PathBuf::from).collect(), purpose),
         seconds_since_1970,
-    ))
+    )
+    .with_cluster(cluster::probe()))
 }
 
 /// Learns what `init` knows of a former run of this program.

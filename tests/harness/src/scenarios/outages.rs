@@ -31,11 +31,33 @@ pub(super) async fn outages_degrade_and_heal(context: &Context) -> Result<()> {
         .await?;
     devnet.start_rest().await?;
     machine.expect("recovered=master-unreachable").await?;
+    // from the agent's start until it says that it is ready
+    machine
+        .expect("degraded=policies-unenforced detail=")
+        .await?;
+    machine.expect("recovered=policies-unenforced").await?;
     node::joined(&machine, &devnet).await?;
     whole(&machine).await?;
     let stake = devnet.stake().await?;
     let balance = devnet.balance().await?;
     let agent_before = agent(&devnet).await?;
+
+    // a k3s server that hangs: the node says so, and nothing of it is restarted
+    let mark = machine.console.position();
+    devnet.cluster.service.pause()?;
+    machine
+        .expect_after(mark, "degraded=cluster-unreachable detail=")
+        .await?;
+    devnet.cluster.service.resume()?;
+    machine
+        .expect_after(mark, "recovered=cluster-unreachable")
+        .await?;
+    node::ready(&machine, &devnet).await?;
+    whole(&machine).await?;
+    ensure!(
+        agent(&devnet).await? == agent_before,
+        "the agent was restarted for a server that was silent"
+    );
 
     // a fullnode that hangs and a master that is gone: three heartbeats fail, and the agent is
     // restarted, but the node neither powers off nor stakes again

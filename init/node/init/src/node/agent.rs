@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 use wire::child::{AgentDesire, Desired, PowerDesire};
-use wire::status::DegradedReason;
+use wire::status::{AgentState, DegradedReason};
 use wire::{JoinToken, NodeName, ServerUrl};
 
 use super::Node;
@@ -78,6 +78,21 @@ impl Node {
         }
     }
 
+    /// Whether the agent enforces network policies. It says READY after it has started its controller of them
+    /// (k3s, pkg/agent/run.go, `startNetwork`), which waits for the API server and for the Node: its kubelet starts
+    /// pods before that, and those of a former run go on.
+    pub(super) fn policies_enforced(&mut self, enforced: bool) {
+        let reason = DegradedReason::PoliciesUnenforced;
+        if enforced || self.agent.state() != AgentState::Wanted || self.stop.is_some() {
+            self.board.recover(reason);
+        } else {
+            self.board.degrade(
+                reason,
+                "k3s agent is not ready: pods can run, and no new network policy applies to them",
+            );
+        }
+    }
+
     /// The agent and its pods are to end; a later start begins anew.
     fn stop_agent(&mut self, sender: Name, reason: &str) {
         info!(service = %sender, reason, "the agent is to stop, with every pod");
@@ -85,6 +100,7 @@ impl Node {
             warn!(%error, "the join token can't be removed");
         }
         self.board.set_agent_ready(false);
+        self.policies_enforced(false);
         let detail = format!("k3s agent is stopped: {reason}");
         self.board.degrade(DegradedReason::Agent, &detail);
         self.clear_trouble(AGENT);

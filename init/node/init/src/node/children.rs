@@ -162,6 +162,9 @@ impl Node {
             .map(|output| output.finish(now))
             .unwrap_or_default();
         self.take_lines(name, lines, now);
+        let repeats = self.slots.get_mut(&name);
+        let counted = repeats.map(|slot| slot.repeats.finish(now));
+        self.write_counted(name, counted.unwrap_or_default(), now);
         self.forget_words_of(name);
         let ended = self.supervisor.exited(name, exit, now);
         let told = self.run_of_task_ended(name, exit);
@@ -267,6 +270,7 @@ impl Node {
                 cgroups::set_cpu_weight(name.service().cgroup, cgroups::CPU_WEIGHT);
             }
             Effect::AgentReady(ready) => self.board.set_agent_ready(ready),
+            Effect::PoliciesEnforced(enforced) => self.policies_enforced(enforced),
             Effect::ReadStateEncryption => {
                 let encryption = named_in(STATE_ENCRYPTION);
                 self.board.set_state_encryption(encryption);
@@ -379,9 +383,45 @@ impl Node {
                 }
                 _ => Some(line),
             };
-            if let Some((level, text)) = line {
+            if let Some((level, text)) = line
+                && self.is_no_repeat(name, level, &text, now)
+            {
                 self.write_line(name, level, text, now);
             }
+        }
+    }
+
+    /// Whether a line is news. Programs that are not ours say the same warning for as long as it holds.
+    fn is_no_repeat(&mut self, name: Name, level: Level, text: &str, now: Duration) -> bool {
+        if level > Level::WARN || name.service().talks_on_console {
+            return true;
+        }
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return true;
+        };
+        let (passes, counted) = slot.repeats.take(level, text, now);
+        self.write_counted(name, counted, now);
+        passes
+    }
+
+    /// Says how often lines were repeated, where a minute of it is over.
+    pub(super) fn count_repeats(&mut self, now: Duration) {
+        for name in Name::ALL {
+            if let Some(slot) = self.slots.get_mut(name) {
+                let counted = slot.repeats.due(now);
+                self.write_counted(*name, counted, now);
+            }
+        }
+    }
+
+    fn write_counted(
+        &mut self,
+        name: Name,
+        counted: impl IntoIterator<Item = log::Counted>,
+        now: Duration,
+    ) {
+        for (level, text) in counted {
+            self.write_line(name, level, text, now);
         }
     }
 

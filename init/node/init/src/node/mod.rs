@@ -32,7 +32,7 @@ use kernel::root_devices::RootDevices;
 use kernel::uevent::UeventSocket;
 use kernel::watchdog::Watchdog;
 use log::timeline;
-use log::{LogQueue, RateLimit};
+use log::{LogQueue, RateLimit, Repeats};
 
 /// Where services say that they are ready.
 const NOTIFY_SOCKET: &str = "/run/daas/notify";
@@ -88,6 +88,8 @@ struct Slot {
     /// How much of its output goes to the console, and how many of its notifications to the log.
     console_rate: RateLimit,
     notification_rate: RateLimit,
+    /// Warnings and errors that it repeats, where it is not one of our programs.
+    repeats: Repeats,
     lines: TaskLines,
     /// The first error that its process has told of.
     complaint: Option<String>,
@@ -114,6 +116,7 @@ impl Default for Slot {
             output: None,
             console_rate: RateLimit::new(CONSOLE_LINES.0, CONSOLE_LINES.1),
             notification_rate: RateLimit::new(NOTIFICATIONS.0, NOTIFICATIONS.1),
+            repeats: Repeats::new(),
             lines: TaskLines::default(),
             complaint: None,
             trouble: None,
@@ -239,6 +242,7 @@ impl Node {
         }
         self.carry_out_plan(now);
         self.recover(now);
+        self.count_repeats(now);
         if self.board.has_reached(Phase::State) && !self.log_opened {
             self.log_opened = self.inputs.log.open(&PathBuf::from(LOG_FILE));
         }
@@ -253,6 +257,10 @@ impl Node {
             self.watchdog.as_ref().map(Watchdog::deadline),
             self.recoveries().map(|(_, at)| at).min(),
             self.resumptions().min(),
+            self.slots
+                .values()
+                .filter_map(|slot| slot.repeats.deadline())
+                .min(),
             self.notify_gate.resumes(),
             self.awaited_sockets()
                 .next()

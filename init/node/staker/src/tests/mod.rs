@@ -18,6 +18,7 @@ use crate::node::{Identity, Staker};
 use crate::prover::Prover;
 use crate::seams::MasterError;
 
+mod cluster;
 mod doubt;
 mod leave;
 mod membership;
@@ -40,6 +41,7 @@ struct World {
     restake: bool,
     leave: bool,
     beneficiary: Option<chain::Address>,
+    cluster: Option<crate::cluster::Probe>,
 }
 
 impl World {
@@ -53,6 +55,7 @@ impl World {
             restake: false,
             leave: false,
             beneficiary: None,
+            cluster: None,
             key,
         }
     }
@@ -72,7 +75,7 @@ impl World {
             node_key: self.key.public().to_flagged_bytes().to_vec(),
             amount: 1_000_000_000,
         };
-        Staker::new(
+        let staker = Staker::new(
             self.chain.clone(),
             self.master.clone(),
             Board::new(self.init.clone(), "edge-0001".parse().unwrap()),
@@ -87,7 +90,11 @@ impl World {
             },
             Journal::new(vec![self.directory.path().into()], purpose),
             || 1_700_000_000 + STARTED.get().map_or(0, |start| start.elapsed().as_secs()),
-        )
+        );
+        match &self.cluster {
+            Some(cluster) => staker.with_cluster(Rc::clone(cluster)),
+            None => staker,
+        }
     }
 
     /// Lets a node live beside what a test does to it.

@@ -281,6 +281,7 @@ static STAKER: Service = Service {
             DegradedReason::RegistrationRefused,
             DegradedReason::Attestation,
             DegradedReason::Heartbeat,
+            DegradedReason::ClusterUnreachable,
         ],
         phases: &[
             Phase::Unsealed,
@@ -307,9 +308,16 @@ static K3S: Service = Service {
     requires: &[Name::State, Name::Measure, Name::Containerd],
     automatic: false,
     effects: Effects {
-        started: &[Effect::Reach(Phase::AgentStarted)],
-        up: &[Effect::AgentReady(true), Effect::Reach(Phase::Joined)],
-        ended: &[Effect::AgentReady(false)],
+        started: &[
+            Effect::Reach(Phase::AgentStarted),
+            Effect::PoliciesEnforced(false),
+        ],
+        up: &[
+            Effect::AgentReady(true),
+            Effect::PoliciesEnforced(true),
+            Effect::Reach(Phase::Joined),
+        ],
+        ended: &[Effect::AgentReady(false), Effect::PoliciesEnforced(false)],
         ..Effects::NONE
     },
     talks_on_console: false,

@@ -191,6 +191,8 @@ pub(crate) enum Effect {
     ShareProcessors(Name),
     /// The agent is a part of the cluster, or is no more.
     AgentReady(bool),
+    /// The agent enforces network policies, or does not, which degrades a node whose agent is to run.
+    PoliciesEnforced(bool),
     /// How the state is encrypted is read from where the service has left it.
     ReadStateEncryption,
     /// The configuration is read from where the service has left it.
