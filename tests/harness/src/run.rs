@@ -28,6 +28,9 @@ const CONSOLE_CHUNKS: usize = 1024;
 /// How long a node that is to be reset has to switch itself off: nothing of it is to be kept.
 const POWER_OFF: Duration = Duration::from_secs(120);
 
+/// How long the master has to remove a Node whose stake is slashed: it looks at every stake once a minute.
+const NODE_REMOVAL: Duration = Duration::from_secs(150);
+
 /// How to run a node.
 pub struct RunOptions {
     /// Where the devnet's files lie, for [`crate::devnet::slash`] too.
@@ -171,6 +174,17 @@ impl Desk {
             finish(&machine, console, outcome).await?;
             drop(machine);
             let Some(asker) = asker else {
+                if devnet
+                    .stake()
+                    .await
+                    .is_ok_and(|stake| stake.verdict == Verdict::Slashed)
+                {
+                    tokio::select! {
+                        removed = node_is_removed(devnet) => removed?,
+                        () = keys.interrupt() => {}
+                        () = self.stops.next() => {}
+                    }
+                }
                 return Ok(());
             };
             tokio::select! {
@@ -357,6 +371,26 @@ async fn live(machine: &mut Machine, devnet: &Devnet, lab: &Lab) -> Result<()> {
         "the chain has the stake {after:?}"
     );
     say("demo: the machine is off, by itself, because of the slash");
+    node_is_removed(devnet).await
+}
+
+/// Waits until the master has removed the Node of a slashed stake from the cluster, and says so.
+async fn node_is_removed(devnet: &Devnet) -> Result<()> {
+    let name = devnet.node_name()?;
+    say(&format!(
+        "the cluster still has the Node {name}: the master looks once a minute"
+    ));
+    let started = Instant::now();
+    eventually("the master removes the Node", NODE_REMOVAL, || async {
+        let node = devnet.cluster.node(&name).await?;
+        ensure!(node.is_none(), "the cluster still has the Node {name}");
+        Ok(())
+    })
+    .await?;
+    say(&format!(
+        "the master has cordoned and deleted the Node {name}, {} s after the machine was off",
+        started.elapsed().as_secs()
+    ));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod button;
 mod finish;
+mod grace;
 mod memory;
 mod plan;
 

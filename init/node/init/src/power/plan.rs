@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use super::grace;
 use crate::service::Name;
 
-/// How long pods have to end after SIGTERM before they get SIGKILL.
-const PODS_GRACE: Duration = Duration::from_secs(6);
 /// How long the kernel may take to kill what is to be killed.
 const KILL_GRACE: Duration = Duration::from_secs(2);
-/// How long all of it may take. What is left then is killed.
-pub(crate) const WHOLE: Duration = Duration::from_secs(30);
+/// How long all of it may take, [`grace::LONGEST`] for pods included. What is left then is killed. Clouds cut the power
+/// a minute and a half after they press the button, or later.
+pub(crate) const WHOLE: Duration = Duration::from_secs(60);
 /// How often it is looked whether a group has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -37,17 +37,19 @@ impl Group {
 enum Step {
     /// Services, each with SIGTERM, a grace, and SIGKILL.
     Services(&'static [Name]),
-    /// A group, with as much time after SIGTERM; none: SIGKILL at once.
-    Group(Group, Option<Duration>),
+    /// The pods: SIGTERM, what they ask for, SIGKILL.
+    Pods,
+    /// Another group: SIGKILL at once.
+    Kill(Group),
 }
 
 /// The agent first, so that nothing starts a pod again; then the pods while containerd still
 /// notes their end; the network last, so that the others can say goodbye.
 const NODE: &[Step] = &[
     Step::Services(&[Name::K3s]),
-    Step::Group(Group::Pods, Some(PODS_GRACE)),
+    Step::Pods,
     Step::Services(&[Name::Containerd]),
-    Step::Group(Group::Shims, None),
+    Step::Kill(Group::Shims),
     Step::Services(&[Name::Metadata, Name::Staker]),
     Step::Services(&[
         Name::TeeReport,
@@ -62,10 +64,7 @@ const NODE: &[Step] = &[
 ];
 
 /// The agent and its pods alone: containerd and all else go on.
-const AGENT: &[Step] = &[
-    Step::Services(&[Name::K3s]),
-    Step::Group(Group::Pods, Some(PODS_GRACE)),
-];
+const AGENT: &[Step] = &[Step::Services(&[Name::K3s]), Step::Pods];
 
 /// What still runs.
 pub(crate) trait World {
@@ -92,6 +91,8 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct StopPlan {
     steps: &'static [Step],
+    /// How long pods have to end after SIGTERM before they get SIGKILL.
+    pods_grace: Duration,
     give_up: Duration,
     step: usize,
     begun: Option<Duration>,
@@ -100,18 +101,19 @@ pub(crate) struct StopPlan {
 
 impl StopPlan {
     /// A stop of everything that begins now.
-    pub(crate) const fn node(now: Duration) -> Self {
-        Self::new(NODE, now)
+    pub(crate) fn node(now: Duration) -> Self {
+        Self::new(NODE, grace::of_pods(), now)
     }
 
     /// A stop of the agent and its pods that begins now.
-    pub(crate) const fn agent(now: Duration) -> Self {
-        Self::new(AGENT, now)
+    pub(crate) fn agent(now: Duration) -> Self {
+        Self::new(AGENT, grace::of_pods(), now)
     }
 
-    const fn new(steps: &'static [Step], now: Duration) -> Self {
+    const fn new(steps: &'static [Step], pods_grace: Duration, now: Duration) -> Self {
         Self {
             steps,
+            pods_grace,
             give_up: now.saturating_add(WHOLE),
             step: 0,
             begun: None,
@@ -136,9 +138,11 @@ impl StopPlan {
                     }
                     !names.iter().any(|name| world.runs(*name))
                 }
-                Step::Group(group, grace) => {
-                    self.stop_group(group, grace, fresh, begun, world, now, &mut acts)
+                Step::Pods => {
+                    let kill_at = begun.saturating_add(self.pods_grace);
+                    self.stop_group(Group::Pods, fresh, kill_at, world, now, &mut acts)
                 }
+                Step::Kill(group) => self.stop_group(group, fresh, begun, world, now, &mut acts),
             };
             if !over {
                 return acts;
@@ -149,16 +153,11 @@ impl StopPlan {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step's state, split off for its length"
-    )]
     fn stop_group(
         &mut self,
         group: Group,
-        grace: Option<Duration>,
         fresh: bool,
-        begun: Duration,
+        kill_at: Duration,
         world: &impl World,
         now: Duration,
         acts: &mut Vec<Act>,
@@ -166,7 +165,6 @@ impl StopPlan {
         if !world.is_populated(group) {
             return true;
         }
-        let kill_at = begun.saturating_add(grace.unwrap_or(Duration::ZERO));
         if now >= kill_at.saturating_add(KILL_GRACE) {
             return true;
         }
@@ -182,7 +180,7 @@ impl StopPlan {
     /// When to ask again if nothing else happens.
     pub(crate) fn deadline(&self, now: Duration) -> Duration {
         match self.steps.get(self.step) {
-            Some(Step::Group(..)) => now.saturating_add(LOOK).min(self.give_up),
+            Some(Step::Pods | Step::Kill(_)) => now.saturating_add(LOOK).min(self.give_up),
             _ => self.give_up,
         }
     }
@@ -210,8 +208,11 @@ mod tests {
         }
     }
 
+    /// What the pods of these tests ask for.
+    const GRACE: Duration = Duration::from_secs(6);
+
     fn plan() -> StopPlan {
-        StopPlan::node(START)
+        StopPlan::new(NODE, GRACE, START)
     }
 
     #[test]
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_agent_s_stop_leaves_containerd_alone() {
-        let mut plan = StopPlan::agent(START);
+        let mut plan = StopPlan::new(AGENT, GRACE, START);
         let mut world = Fake {
             services: vec![Name::Containerd, Name::K3s],
             groups: vec![Group::Pods, Group::Shims],
@@ -279,11 +280,11 @@ mod tests {
         world.services.pop();
         assert_eq!(plan.advance(&world, START), [Act::Terminate(Group::Pods)]);
         assert_eq!(
-            plan.advance(&world, START + PODS_GRACE),
+            plan.advance(&world, START + GRACE),
             [Act::Kill(Group::Pods)]
         );
         world.groups.remove(0);
-        assert_eq!(plan.advance(&world, START + PODS_GRACE), [Act::Finish]);
+        assert_eq!(plan.advance(&world, START + GRACE), [Act::Finish]);
     }
 
     #[test]
@@ -295,7 +296,7 @@ mod tests {
         };
         let mut now = START;
         let mut acts = Vec::new();
-        while now < START + PODS_GRACE + KILL_GRACE + LOOK {
+        while now < START + GRACE + KILL_GRACE + LOOK {
             acts.extend(plan.advance(&world, now));
             let deadline = plan.deadline(now);
             assert!(deadline > now);
@@ -310,6 +311,21 @@ mod tests {
             [&Act::Terminate(Group::Pods), &Act::Kill(Group::Pods)]
         );
         assert_eq!(acts.last(), Some(&Act::Stop(Name::Staker)));
+    }
+
+    /// Pods that ask for longer are not killed before; those that have ended are not waited for.
+    #[test]
+    fn pods_have_what_they_ask_for_and_no_more() {
+        let mut plan = StopPlan::new(AGENT, 4 * GRACE, START);
+        let mut world = Fake {
+            services: Vec::new(),
+            groups: vec![Group::Pods],
+        };
+        let acts = plan.advance(&world, START);
+        assert_eq!(acts.last(), Some(&Act::Terminate(Group::Pods)));
+        assert!(plan.advance(&world, START + 3 * GRACE).is_empty());
+        world.groups.clear();
+        assert_eq!(plan.advance(&world, START + 3 * GRACE), [Act::Finish]);
     }
 
     #[test]
@@ -331,7 +347,8 @@ mod tests {
             .iter()
             .map(|step| match step {
                 Step::Services(_) => crate::service::GRACE,
-                Step::Group(_, grace) => grace.unwrap_or_default() + KILL_GRACE,
+                Step::Pods => grace::LONGEST + KILL_GRACE,
+                Step::Kill(_) => KILL_GRACE,
             })
             .sum();
         assert!(slowest <= WHOLE, "{slowest:?}");
@@ -343,7 +360,7 @@ mod tests {
             .iter()
             .flat_map(|step| match step {
                 Step::Services(names) => names.to_vec(),
-                Step::Group(..) => Vec::new(),
+                Step::Pods | Step::Kill(_) => Vec::new(),
             })
             .collect();
         stopped.sort();

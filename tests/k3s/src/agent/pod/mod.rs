@@ -242,6 +242,11 @@ impl Pod {
         Ok(())
     }
 
+    /// Its cgroup, below the root of the cgroup tree.
+    pub fn cgroup(&self) -> &str {
+        &self.specification.cgroup
+    }
+
     /// The pod's state for people and tests; changes nothing.
     ///
     /// # Errors

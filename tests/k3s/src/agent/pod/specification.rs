@@ -19,6 +19,8 @@ pub const IMAGE: &str = "k3s-daas.local/pause:1";
 pub const NAMESPACE: &str = "kube-system";
 /// The container's name.
 pub const CONTAINER: &str = "double";
+/// The kubelet's note of how long the pod has to end, in seconds (pkg/kubelet/kuberuntime/labels.go).
+const GRACE: (&str, &str) = ("io.kubernetes.pod.terminationGracePeriod", "6");
 
 /// `NamespaceMode::CONTAINER` of the CRI.
 const OF_THE_CONTAINER: i32 = 1;
@@ -201,6 +203,7 @@ impl Specification {
                 volume,
             ],
             labels,
+            annotations: HashMap::from([(GRACE.0.to_owned(), GRACE.1.to_owned())]),
             log_path: format!("{CONTAINER}/{attempt}.log"),
             linux: Some(LinuxContainerConfig {
                 // The kubelet's values for pods without requests.

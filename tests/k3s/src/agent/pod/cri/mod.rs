@@ -260,6 +260,9 @@ pub struct ContainerConfig {
     /// By which it is found again.
     #[prost(map = "string, string", tag = "9")]
     pub labels: HashMap<String, String>,
+    /// What the kubelet notes of it.
+    #[prost(map = "string, string", tag = "10")]
+    pub annotations: HashMap<String, String>,
     /// Its log, below the sandbox's log folder.
     #[prost(string, tag = "11")]
     pub log_path: String,
