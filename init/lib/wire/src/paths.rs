@@ -48,6 +48,8 @@ pub const USER_DATA: &str = "/run/daas/metadata/user-data";
 pub const AGENT: &str = "/run/daas/agent";
 /// The join token in [`AGENT`].
 pub const AGENT_TOKEN: &str = "/run/daas/agent/token";
+/// The kubelet's configuration in [`AGENT`].
+pub const KUBELET_CONFIGURATION: &str = "/run/daas/agent/kubelet.json";
 /// What the TPM shows to others, from `provision` for the staker.
 pub const EVIDENCE: &str = "/run/daas/evidence";
 /// The firmware's and the stub's log of what they measured.
@@ -121,7 +123,7 @@ mod tests {
             ),
             (EVIDENCE, &[EVENT_LOG, STORAGE_ROOT_KEY, ENDORSEMENT_KEY]),
             (METADATA_RUN, &[USER_DATA]),
-            (AGENT, &[AGENT_TOKEN]),
+            (AGENT, &[AGENT_TOKEN, KUBELET_CONFIGURATION]),
             (STATE, &[STAKER_STATE, NETD_STATE]),
             (NETD_STATE, &[LAST_TIME]),
             (NETD_RUN, &[RESOLVER]),

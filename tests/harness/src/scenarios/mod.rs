@@ -13,6 +13,7 @@ mod outages;
 mod partial_slash;
 mod privileges;
 mod recovery;
+mod reservations;
 mod reset;
 mod restart;
 mod root;
@@ -62,6 +63,9 @@ scenarios! {
         "kill -9 of containerd, k3s, netd and staker: each comes back, the pod's container lives on";
     outages::outages_degrade_and_heal, true,
         "no network, chain or master at boot, then an outage of both: told, endured, healed";
+    reservations::pod_takes_neither_memory_nor_processes, true,
+        "a fork bomb and a memory hog in a pod: the pod is held back, PID 1, staker, containerd and agent live on, and \
+         the node stays joined";
     partial_slash::partial_slash_stops_the_pods_until_topped_up, true,
         "a stake below the minimum: agent and pods stop, the node stays, and a top-up brings them \
          back";

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::kubelet_config::KubeletConfig;
 use crate::files::{self, FileError};
 
 /// A cgroup file is no longer than this.
@@ -67,12 +68,31 @@ impl Cgroups {
         Ok(cgroups)
     }
 
-    /// Makes `/kubepods`, its two classes and the cgroup of a pod, and returns the pod's path
-    /// below the root, as the runtime wants it.
+    /// Bounds all pods together by what the configuration does not reserve of the machine's `memory`, in bytes, and of
+    /// its `pids` (Kubernetes, `pkg/kubelet/cm/node_container_manager_linux.go`).
     ///
     /// # Errors
     /// [`CgroupError`].
-    pub fn make_pod(&self, uid: &str) -> Result<String, CgroupError> {
+    pub fn enforce(
+        &self,
+        config: &KubeletConfig,
+        memory: u64,
+        pids: u64,
+    ) -> Result<(), CgroupError> {
+        let pods = self.root.join("kubepods");
+        files::make_folder(&pods, 0o755)?;
+        let memory = memory.saturating_sub(config.reserved.memory);
+        write(&pods.join("memory.max"), &memory.to_string())?;
+        let pids = pids.saturating_sub(config.reserved.pids);
+        write(&pods.join("pids.max"), &pids.to_string())
+    }
+
+    /// Makes `/kubepods`, its two classes and the cgroup of a pod, and returns the pod's path
+    /// below the root, as the runtime wants it. `pids` bounds the pod's processes and threads.
+    ///
+    /// # Errors
+    /// [`CgroupError`].
+    pub fn make_pod(&self, uid: &str, pids: Option<u64>) -> Result<String, CgroupError> {
         let pods = self.root.join("kubepods");
         files::make_folder(&pods, 0o755)?;
         require(&files::read(&pods.join("cgroup.controllers"), FILE_LIMIT)?)?;
@@ -86,6 +106,9 @@ impl Cgroups {
         write(&class.join("cpu.weight"), "1")?;
         let pod = class.join(format!("pod{uid}"));
         files::make_folder(&pod, 0o755)?;
+        if let Some(pids) = pids {
+            write(&pod.join("pids.max"), &pids.to_string())?;
+        }
         Ok(format!("/kubepods/besteffort/pod{uid}"))
     }
 
@@ -169,7 +192,7 @@ mod tests {
         }
         let cgroups = Cgroups::validate(root.path()).unwrap();
         assert_eq!(
-            cgroups.make_pod("abc").unwrap(),
+            cgroups.make_pod("abc", Some(512)).unwrap(),
             "/kubepods/besteffort/podabc"
         );
         assert!(root.path().join("kubepods/burstable").is_dir());
@@ -177,5 +200,12 @@ mod tests {
         let delegated =
             std::fs::read_to_string(root.path().join("kubepods/cgroup.subtree_control")).unwrap();
         assert_eq!(delegated, "+cpuset +cpu +io +memory +pids");
+        let read = |name: &str| std::fs::read_to_string(root.path().join(name)).unwrap();
+        assert_eq!(read("kubepods/besteffort/podabc/pids.max"), "512");
+        let mut config = KubeletConfig::default();
+        (config.reserved.memory, config.reserved.pids) = (100, 30);
+        cgroups.enforce(&config, 1000, 230).unwrap();
+        assert_eq!(read("kubepods/memory.max"), "900");
+        assert_eq!(read("kubepods/pids.max"), "200");
     }
 }

@@ -79,6 +79,26 @@ impl Host {
         files::read(&self.path(path), FILE_LIMIT)
     }
 
+    /// The machine's memory in bytes; 0 where it does not say.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let text = self.read("/proc/meminfo").unwrap_or_default();
+        let total = text.lines().find_map(|line| {
+            let kibibytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?;
+            kibibytes.trim().parse::<u64>().ok()
+        });
+        total.unwrap_or_default() * 1024
+    }
+
+    /// How many processes and threads the kernel allows, as the kubelet reads it (`pkg/kubelet/stats/pidlimit`).
+    #[must_use]
+    pub fn processes(&self) -> u64 {
+        let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"]
+            .into_iter()
+            .filter_map(|path| self.read(path).ok()?.trim().parse().ok());
+        limits.min().unwrap_or_default()
+    }
+
     /// Root, no systemd's variables.
     ///
     /// # Errors

@@ -91,6 +91,8 @@ pub struct KubeletArguments {
     pub volume_plugin_folder: PathBuf,
     /// Where pods' files are.
     pub root_folder: PathBuf,
+    /// The kubelet's configuration file.
+    pub config: Option<PathBuf>,
 }
 
 impl KubeletArguments {
@@ -107,6 +109,7 @@ impl KubeletArguments {
                 "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/",
             ),
             root_folder: PathBuf::from("/var/lib/kubelet"),
+            config: None,
         };
         for argument in arguments {
             let argument = argument.trim_start_matches('-');
@@ -134,6 +137,7 @@ impl KubeletArguments {
                     };
                 }
                 "volume-plugin-dir" => parsed.volume_plugin_folder = PathBuf::from(value),
+                "config" => parsed.config = Some(PathBuf::from(value)),
                 "root-dir" => parsed.root_folder = PathBuf::from(value),
                 name if KNOWN.split_whitespace().any(|known| known == name) => {}
                 name => return Err(KubeletArgumentError::Unknown(name.to_owned())),
@@ -189,9 +193,14 @@ mod tests {
             "volume-plugin-dir=/var/lib/kubelet/volumeplugins",
             "cgroup-driver=cgroupfs",
             "max-pods=20",
+            "config=/run/daas/agent/kubelet.json",
         ])
         .unwrap();
         assert!(!arguments.fail_swap_on);
+        assert_eq!(
+            arguments.config,
+            Some(PathBuf::from("/run/daas/agent/kubelet.json"))
+        );
         assert_eq!(
             arguments.volume_plugin_folder,
             PathBuf::from("/var/lib/kubelet/volumeplugins")

@@ -8,6 +8,7 @@ pub mod host;
 pub mod join;
 pub mod kernel;
 pub mod kubelet_args;
+pub mod kubelet_config;
 pub mod node;
 pub mod pod;
 pub mod token_file;
@@ -30,6 +31,7 @@ use self::host::{Host, HostError};
 use self::join::{Applicant, Membership, Server};
 use self::kernel::KernelError;
 use self::kubelet_args::{CgroupDriver, KubeletArgumentError, KubeletArguments};
+use self::kubelet_config::{KubeletConfig, KubeletConfigError};
 use self::node::{Api, HEARTBEAT, NodeFacts, Readiness};
 use self::pod::files::FilesError;
 use self::pod::runtime::{Runtime, RuntimeError};
@@ -60,6 +62,9 @@ pub enum AgentError {
     /// The kubelet's arguments.
     #[error(transparent)]
     KubeletArguments(#[from] KubeletArgumentError),
+    /// The kubelet's configuration.
+    #[error(transparent)]
+    KubeletConfig(#[from] KubeletConfigError),
     /// The cgroup tree.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
@@ -89,6 +94,7 @@ pub struct Agent {
     flags: AgentFlags,
     token: Zeroizing<String>,
     arguments: KubeletArguments,
+    config: KubeletConfig,
     cgroups: Cgroups,
     socket: PathBuf,
     applicant: Applicant,
@@ -104,12 +110,19 @@ impl Agent {
         host.check_process()?;
         let socket = host::check_endpoint(&flags.container_runtime_endpoint)?.to_owned();
         let arguments = KubeletArguments::parse(&flags.kubelet_arg)?;
+        let config = match &arguments.config {
+            Some(path) => KubeletConfig::take(&host.path(path), &flags.data_dir)?,
+            None => KubeletConfig::default(),
+        };
         let token = match (&flags.token, &flags.token_file) {
             (Some(token), _) => Zeroizing::new(token.clone()),
             (None, Some(path)) => token_file::read(path).await?,
             (None, None) => Zeroizing::default(),
         };
         let cgroups = Cgroups::validate(&host.path("/sys/fs/cgroup"))?;
+        if arguments.config.is_some() {
+            cgroups.enforce(&config, host.memory(), host.processes())?;
+        }
         arguments.check_swap(&host.read("/proc/swaps")?)?;
         let node_name = host.node_name(flags.node_name.as_deref())?;
         let node_address: IpAddr = host.node_address(flags.node_ip)?;
@@ -143,6 +156,7 @@ impl Agent {
             flags,
             token,
             arguments,
+            config,
             cgroups,
             socket,
             applicant,
@@ -230,7 +244,7 @@ impl Agent {
         };
         Ok(Specification {
             name: format!("k3s-double-{}", self.applicant.node_name),
-            cgroup: self.cgroups.make_pod(&uid)?,
+            cgroup: self.cgroups.make_pod(&uid, self.config.pod_pids)?,
             uid,
             dns: (servers, vec![format!("svc.{domain}"), domain.clone()]),
             kubelet_folder: self.arguments.root_folder.clone(),
@@ -287,7 +301,7 @@ impl Agent {
                 status(&readiness.message);
             }
             if changed || Instant::now() >= next_report {
-                next_report = Instant::now() + HEARTBEAT;
+                next_report = Instant::now() + self.config.status_report.unwrap_or(HEARTBEAT);
                 if let Err(error) = api.report(&self.host, facts, &readiness).await {
                     tracing::warn!(error = logging::chain(&error), "error updating node status");
                 }

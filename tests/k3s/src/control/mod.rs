@@ -41,6 +41,13 @@ pub enum Command {
     },
     /// The state of the pod.
     Pod,
+    /// Has the pod take all that it gets of something, until [`Command::Relieve`].
+    Hog {
+        /// Of what.
+        resource: Resource,
+    },
+    /// Ends what [`Command::Hog`] began.
+    Relieve,
     /// Every process of the machine.
     Processes,
     /// A file's or folder's metadata; contents only below `/proc`, `/sys`, `/etc` and of what
@@ -105,6 +112,23 @@ pub const TRACE: &str = "trace_buf_size=24M trace_event=sched:sched_process_exec
 
 /// What the planted container writes first.
 pub const PLANTED: &str = "k3s-double: the planted container runs";
+
+/// What a pod can take all of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    /// A fork bomb.
+    Processes,
+    /// Memory that is written to.
+    Memory,
+}
+
+/// Reply to [`Command::Hog`] and [`Command::Relieve`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hogged {
+    /// The pod's cgroup, as an absolute path.
+    pub cgroup: PathBuf,
+}
 
 /// Reply to [`Command::Plant`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use wire::paths::{AGENT_TOKEN, CONTAINERD_SOCKET, K3S_DATA, name};
+use wire::paths::{AGENT_TOKEN, CONTAINERD_SOCKET, K3S_DATA, KUBELET_CONFIGURATION, name};
 use wire::status::AgentState;
 use wire::{JoinToken, NodeName, ServerUrl};
 use zeroize::Zeroizing;
+
+use super::kubelet::{self, Size};
 
 /// Where the agent joins, and under which name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,8 @@ impl Agent {
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
+        let kubelet = kubelet::configuration(Size::of_this_machine());
+        files::replace(self.kubelet_file(), &kubelet, 0o600)?;
         files::replace(self.token_file(), token.as_bytes(), 0o600)
     }
 
@@ -113,6 +117,7 @@ impl Agent {
     pub(crate) fn arguments(&self) -> Option<Vec<String>> {
         let Joins { server, node } = self.joins.as_ref()?;
         let token_file = self.token_file();
+        let kubelet_file = format!("config={}", self.kubelet_file().to_str()?);
         let arguments = [
             "agent",
             "--server",
@@ -131,8 +136,14 @@ impl Agent {
             "fail-swap-on=false",
             "--kubelet-arg",
             "volume-plugin-dir=/var/lib/kubelet/volumeplugins",
+            "--kubelet-arg",
+            &kubelet_file,
         ];
         Some(arguments.map(str::to_owned).to_vec())
+    }
+
+    fn kubelet_file(&self) -> PathBuf {
+        self.directory.join(name(KUBELET_CONFIGURATION))
     }
 
     fn token_file(&self) -> PathBuf {
@@ -191,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_leave_the_cgroup_driver_to_the_runtime() {
+    fn kubelet_gets_its_configuration_and_no_cgroup_driver() {
         let directory = tempfile::tempdir().unwrap();
         let mut agent = Agent::new(directory.path());
         agent
@@ -210,9 +221,15 @@ mod tests {
             after("--kubelet-arg"),
             [
                 "fail-swap-on=false",
-                "volume-plugin-dir=/var/lib/kubelet/volumeplugins"
+                "volume-plugin-dir=/var/lib/kubelet/volumeplugins",
+                &format!("config={}", agent.kubelet_file().display()),
             ]
         );
+        assert_eq!(
+            fs::read(agent.kubelet_file()).unwrap(),
+            kubelet::configuration(Size::of_this_machine())
+        );
+        assert_eq!(mode(&agent.kubelet_file()), 0o600);
     }
 
     #[test]

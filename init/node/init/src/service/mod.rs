@@ -3,6 +3,7 @@
 
 mod agent;
 mod cgroup;
+mod kubelet;
 mod machine;
 mod notify;
 mod process;

@@ -2,6 +2,7 @@
 //! [`crate::control`].
 
 mod environment;
+mod hog;
 mod kill;
 mod opened;
 mod orphans;
@@ -128,6 +129,14 @@ async fn run(
         }
         Command::Kill { service } => reply(kill::service(service).await),
         Command::Orphan { count } => reply(orphans::leave(count).await),
+        Command::Hog { resource } => {
+            let cgroup = pod.lock().await.cgroup().to_owned();
+            reply(hog::start(&cgroup, resource).await)
+        }
+        Command::Relieve => {
+            let cgroup = pod.lock().await.cgroup().to_owned();
+            reply(hog::end(&cgroup).await)
+        }
         Command::Pod => reply(pod.lock().await.state().await),
         Command::Processes => Ok(http::json(StatusCode::OK, &processes::all())),
         Command::Read { path } => reply(read::state(&path).await),
