@@ -15,6 +15,7 @@ use crate::inputs::{self, Inputs, Record, State};
 use crate::k3s::{self, K3s, Source};
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Part};
+use crate::microcode;
 use crate::modules;
 use crate::programs::Programs;
 use crate::progress::{human_size, step};
@@ -26,15 +27,15 @@ use crate::sbom;
 use crate::secure_boot::SecureBoot;
 use crate::staging::Staging;
 use crate::store::Store;
+use crate::target::Target;
 use crate::tools::Tools;
 use crate::uki;
 use crate::wanted::{FileOf, Wanted};
 
-/// The kernel command line behind the root hash. The consoles: the last one is init's standard output.
-/// A panic reboots after ten seconds. Only the kernel's own signed modules load, and not even root
+/// The kernel command line behind the root hash and the target's consoles. A panic reboots after ten seconds. Only the kernel's own signed modules load, and not even root
 /// changes the running kernel (kernel_lockdown(7)); the rest makes its memory harder to predict
 /// (Kernel Self Protection Project, "Recommended Settings"; docs/hardening.md has the list and the reasons).
-const COMMAND_LINE: &str = "console=tty0 console=ttyS0,115200 panic=10 printk.devkmsg=on loglevel=6 \
+const COMMAND_LINE: &str = "panic=10 printk.devkmsg=on loglevel=6 \
     module.sig_enforce=1 lockdown=integrity init_on_alloc=1 slab_nomerge page_alloc.shuffle=1 \
     randomize_kstack_offset=on vsyscall=none debugfs=off kfence.sample_interval=100";
 
@@ -52,10 +53,12 @@ pub struct Request {
     pub out: PathBuf,
     /// Directory for what is kept between builds.
     pub cache: PathBuf,
-    /// Directory with packages.toml and packages.lock.
+    /// Directory with packages.toml, packages.lock and the targets.
     pub definitions: PathBuf,
-    /// Directory with the files laid over the root.
-    pub overlay: PathBuf,
+    /// Name of the target.
+    pub target: String,
+    /// Debian's name of the processor's architecture.
+    pub architecture: String,
     /// The key that signs the image's policies.
     pub release_key: KeySource,
     /// The image's security version.
@@ -74,6 +77,18 @@ impl Request {
             .parent()
             .unwrap_or(Path::new(".."))
             .to_owned()
+    }
+
+    /// The directories whose files are laid over the root, in their order: what every image has, and what the target
+    /// has beside that, where there is something.
+    #[must_use]
+    pub fn overlays(&self) -> Vec<PathBuf> {
+        let overlays = self.workspace().join("overlays");
+        let of_target = Some(overlays.join(&self.target)).filter(|directory| directory.is_dir());
+        [overlays.join("base")]
+            .into_iter()
+            .chain(of_target)
+            .collect()
     }
 }
 
@@ -106,7 +121,11 @@ pub fn build_where_stale(request: &Request, force: bool) -> Result<()> {
 /// What an image is built from, all of it at hand.
 struct Materials {
     lock: Lock,
+    target: Target,
+    /// What every image has, with what the target adds.
     wanted: Wanted,
+    /// The package that holds the kernel.
+    kernel: String,
     /// The initramfs' program.
     first: Vec<u8>,
     k3s: K3s,
@@ -123,6 +142,7 @@ impl Materials {
         sbom::Materials {
             wanted: &self.wanted,
             lock: &self.lock,
+            kernel: &self.kernel,
             runtime: &self.runtime,
             crates: &self.crates,
             k3s: &self.k3s.version,
@@ -139,6 +159,16 @@ fn materials(request: &Request) -> Result<Materials> {
     if (&lock.suite, &lock.architecture) != (&wanted.suite, &wanted.architecture) {
         bail!("packages.lock is of another suite than packages.toml; run `./build.sh lock`");
     }
+    if request.architecture != wanted.architecture {
+        bail!(
+            "there are images for {}, and none for {:?} yet",
+            wanted.architecture,
+            request.architecture
+        );
+    }
+    let target = Target::read(&request.definitions, &request.target, &request.architecture)?;
+    let wanted = wanted.with(&target);
+    let kernel = lock.kernel_of(&target.name)?.to_owned();
     let first = request.programs.read("initramfs")?;
     for name in root::PROGRAMS.into_iter().chain(OTHER_PROGRAMS) {
         request.programs.read(name)?;
@@ -152,7 +182,9 @@ fn materials(request: &Request) -> Result<Materials> {
         request.security_version,
         &request.cache,
     )?;
-    let store = Store::fill(&lock.only(&wanted.names()), &request.cache)?;
+    let mut names = wanted.names();
+    names.insert(&kernel);
+    let store = Store::fill(&lock.only(&names), &request.cache)?;
     let tools = Tools::new(&wanted, &store, lock.source_date_epoch)?;
     let runtime = runtime::obtain(&runtime::Request {
         wanted: &wanted.runtime,
@@ -165,7 +197,9 @@ fn materials(request: &Request) -> Result<Materials> {
     let crates = crates::linked(&request.workspace(), &programs)?;
     Ok(Materials {
         lock,
+        target,
         wanted,
+        kernel,
         first,
         k3s,
         release,
@@ -185,6 +219,7 @@ pub fn build(request: &Request) -> Result<()> {
     let materials = materials(request)?;
     let Materials {
         lock,
+        target,
         wanted,
         k3s,
         release,
@@ -194,11 +229,15 @@ pub fn build(request: &Request) -> Result<()> {
         ..
     } = &materials;
     let date = lock.source_date_epoch;
-    let kernel = store.get(&lock.kernel)?;
+    let kernel = store.get(&materials.kernel)?;
 
     step("modules: indexing");
     let modules = modules::of_root(wanted, kernel, tools, &request.cache)?;
     let early_modules = modules::of_initramfs(wanted, &modules, tools, &request.cache)?;
+    for group in &target.modules {
+        let size = human_size(modules.size_of(&group.required, &group.optional)?);
+        step(format!("modules: {size} for {}", group.purpose));
+    }
 
     let sbom = sbom::document(&materials.listed())?;
     step("root: putting it together");
@@ -211,7 +250,8 @@ pub fn build(request: &Request) -> Result<()> {
         k3s,
         sbom: &sbom,
         programs: &request.programs,
-        overlay: &request.overlay,
+        overlays: &request.overlays(),
+        target: &target.name,
         date,
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -232,7 +272,7 @@ pub fn build(request: &Request) -> Result<()> {
         human_size(fs::metadata(at("root.erofs"))?.len())
     ));
     let root_hash = filesystem::verity(&at("root.erofs"), tools, &at("root.verity"))?;
-    let command_line = format!("roothash={root_hash} {COMMAND_LINE}");
+    let command_line = format!("roothash={root_hash} {} {COMMAND_LINE}", target.console);
 
     step("initramfs: packing");
     let early = initramfs::tree(&materials.first, &early_modules, &kernel.origin)?;
@@ -247,6 +287,10 @@ pub fn build(request: &Request) -> Result<()> {
         kernel: read(&kernel.directory.join(vmlinuz))?,
         kernel_release: modules.release.clone(),
         initramfs: initramfs::pack(&early, date)?,
+        microcode: match &target.microcode {
+            Some(microcode) => microcode::pack(microcode, store, date)?,
+            None => Vec::new(),
+        },
         command_line: command_line.clone(),
         os_release,
     };
@@ -314,6 +358,8 @@ fn manifest_of(materials: &Materials) -> Manifest {
     Manifest {
         format: 1,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        target: materials.target.name.clone(),
+        architecture: materials.lock.architecture.clone(),
         source_date_epoch: materials.lock.source_date_epoch,
         k3s: k3s.version.clone(),
         k3s_sha256: k3s.sha256.clone(),

@@ -35,8 +35,19 @@ pub struct Index {
     pub packages: BTreeMap<String, Indexed>,
 }
 
-/// Reads the index of one suite: its release file, checked with Debian's keys, then the package list,
-/// checked against the release file. `wanted` says which names to keep.
+/// What to read of an archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Suite<'a> {
+    /// Code name, such as `trixie`.
+    pub name: &'a str,
+    /// Debian architecture.
+    pub architecture: &'a str,
+    /// Components, such as `main`.
+    pub components: &'a [&'a str],
+}
+
+/// Reads the index of one suite: its release file, checked with Debian's keys, then the package list of each
+/// component, checked against the release file. `wanted` says which names to keep.
 ///
 /// # Errors
 /// When the mirror can't be reached or something does not check out.
@@ -44,13 +55,12 @@ pub fn read(
     downloader: &Downloader,
     mirror: &str,
     archive: Archive,
-    suite: &str,
-    architecture: &str,
+    suite: Suite<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Index> {
-    let (directory, component) = match archive {
-        Archive::Debian => (suite.to_owned(), "main"),
-        Archive::DebianSecurity => (format!("{suite}-security"), "main"),
+    let directory = match archive {
+        Archive::Debian => suite.name.to_owned(),
+        Archive::DebianSecurity => format!("{}-security", suite.name),
     };
     let base = format!("{mirror}dists/{directory}/");
     let url = format!("{base}InRelease");
@@ -58,34 +68,28 @@ pub fn read(
         .small(&url, RELEASE_BOUND)?
         .with_context(|| format!("{url} does not exist"))?;
     let (release, keys) = verify(&signed).with_context(|| format!("{url} is not vouched for"))?;
-    let list = format!("{component}/binary-{architecture}/Packages.xz");
-    let release = Release::parse(&release, &list).with_context(|| format!("{url} is malformed"))?;
+    let release = Release::parse(&release).with_context(|| format!("{url} is malformed"))?;
     if release.codename != directory {
         bail!(
             "{url} is the release file of {:?}, not of {directory:?}",
             release.codename
         );
     }
-    // by hash: a mirror in the middle of its update still serves the list that belongs to the release file
-    let by_hash = format!(
-        "{base}{component}/binary-{architecture}/by-hash/SHA256/{}",
-        release.list_sha256
-    );
-    let url = format!("{base}{list}");
-    let packed = match downloader.small(&by_hash, PACKAGES_BOUND)? {
-        Some(packed) => packed,
-        None => downloader
-            .small(&url, PACKAGES_BOUND)?
-            .with_context(|| format!("{url} does not exist"))?,
-    };
-    if digest::of_bytes(&packed) != release.list_sha256 {
-        bail!(
-            "{url} does not have the SHA-256 that the release file names; the mirror may be updating, try again"
-        );
+    let mut packages = BTreeMap::new();
+    for component in suite.components {
+        let place = format!("{component}/binary-{}", suite.architecture);
+        let list = format!("{place}/Packages.xz");
+        let sha256 = release
+            .list(&list)
+            .with_context(|| format!("{url} is malformed"))?;
+        let packed = package_list(downloader, &base, &place, sha256)?;
+        let unpacked = lzma_rust2::XzReader::new(packed.as_slice(), true).take(UNPACKED_BOUND);
+        let found = parse_packages(BufReader::new(unpacked), archive, wanted)
+            .with_context(|| format!("{base}{list} is malformed"))?;
+        for entry in found.into_values() {
+            insert_newer(&mut packages, entry);
+        }
     }
-    let unpacked = lzma_rust2::XzReader::new(packed.as_slice(), true).take(UNPACKED_BOUND);
-    let packages = parse_packages(BufReader::new(unpacked), archive, wanted)
-        .with_context(|| format!("{url} is malformed"))?;
     Ok(Index {
         release: LockedRelease {
             archive,
@@ -96,6 +100,25 @@ pub fn read(
         },
         packages,
     })
+}
+
+/// Fetches a package list with this digest.
+fn package_list(downloader: &Downloader, base: &str, place: &str, sha256: &str) -> Result<Vec<u8>> {
+    // by hash: a mirror in the middle of its update still serves the list that belongs to the release file
+    let by_hash = format!("{base}{place}/by-hash/SHA256/{sha256}");
+    let url = format!("{base}{place}/Packages.xz");
+    let packed = match downloader.small(&by_hash, PACKAGES_BOUND)? {
+        Some(packed) => packed,
+        None => downloader
+            .small(&url, PACKAGES_BOUND)?
+            .with_context(|| format!("{url} does not exist"))?,
+    };
+    if digest::of_bytes(&packed) != sha256 {
+        bail!(
+            "{url} does not have the SHA-256 that the release file names; the mirror may be updating, try again"
+        );
+    }
+    Ok(packed)
 }
 
 /// Debian's keys, wherever this host keeps them: Debian 13 changed the name's end.
@@ -160,11 +183,12 @@ struct Release {
     codename: String,
     date: u64,
     valid_until: Option<u64>,
-    list_sha256: String,
+    /// SHA-256 of the files that it lists, by path.
+    lists: BTreeMap<String, String>,
 }
 
 impl Release {
-    fn parse(text: &str, list: &str) -> Result<Self> {
+    fn parse(text: &str) -> Result<Self> {
         let field = |name: &str| {
             let line = text
                 .lines()
@@ -172,18 +196,24 @@ impl Release {
             line.with_context(|| format!("it has no field {name}"))
         };
         let sums = text.lines().skip_while(|line| *line != "SHA256:").skip(1);
-        let mut sums = sums.take_while(|line| line.starts_with(' '));
-        let list_sha256 = sums.find_map(|line| {
+        let sums = sums.take_while(|line| line.starts_with(' '));
+        let lists = sums.filter_map(|line| {
             let mut words = line.split_whitespace();
-            let digest = words.next()?;
-            (words.nth(1)? == list).then(|| digest.to_owned())
+            let digest = words.next()?.to_owned();
+            Some((words.nth(1)?.to_owned(), digest))
         });
         Ok(Self {
             codename: field("Codename")?.to_owned(),
             date: parse_date(field("Date")?)?,
             valid_until: field("Valid-Until").ok().map(parse_date).transpose()?,
-            list_sha256: list_sha256.with_context(|| format!("it does not list {list}"))?,
+            lists: lists.collect(),
         })
+    }
+
+    /// The SHA-256 of a file that it lists.
+    fn list(&self, path: &str) -> Result<&str> {
+        let sha256 = self.lists.get(path);
+        Ok(sha256.with_context(|| format!("it does not list {path}"))?)
     }
 }
 
@@ -304,17 +334,13 @@ mod tests {
 
     #[test]
     fn a_release_file_is_read() {
-        let release = Release::parse(RELEASE, "main/binary-amd64/Packages.xz").unwrap();
+        let release = Release::parse(RELEASE).unwrap();
         assert_eq!(
-            release,
-            Release {
-                codename: "trixie".into(),
-                date: 1_789_199_741,
-                valid_until: None,
-                list_sha256: "bb".into()
-            }
+            (release.codename.as_str(), release.date, release.valid_until),
+            ("trixie", 1_789_199_741, None)
         );
-        let error = Release::parse(RELEASE, "main/binary-arm64/Packages.xz").unwrap_err();
+        assert_eq!(release.list("main/binary-amd64/Packages.xz").unwrap(), "bb");
+        let error = release.list("main/binary-arm64/Packages.xz").unwrap_err();
         assert!(error.to_string().contains("does not list"));
     }
 

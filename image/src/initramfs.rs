@@ -43,7 +43,10 @@ pub fn pack(tree: &Tree, date: u64) -> Result<Vec<u8>> {
 
 /// Writes a cpio archive in the kernel's `newc` format
 /// (Documentation/driver-api/early-userspace/buffer-format.rst).
-fn write_cpio(tree: &Tree, date: u64, out: &mut impl Write) -> Result<()> {
+///
+/// # Errors
+/// When a file can't be read or is longer than the format can say.
+pub fn write_cpio(tree: &Tree, date: u64, out: &mut impl Write) -> Result<()> {
     let mut inode = 0;
     for (path, entry) in tree.iter() {
         inode += 1;

@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const HEADER: &str =
-    "# Written by `./build.sh lock` from packages.toml; not meant to be edited.\n\n";
+    "# Written by `./build.sh lock` from packages.toml and targets; not meant to be edited.\n\n";
 
 /// The whole lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,11 +25,11 @@ pub struct Lock {
     /// The newest date of the package indexes read, in Unix seconds: the date of all files in the
     /// image and the floor of the node's clock.
     pub source_date_epoch: u64,
-    /// Name of the package that holds the kernel.
-    pub kernel: String,
     /// The k3s release, where its digest is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k3s: Option<LockedK3s>,
+    /// Name of the package that holds the kernel, by target.
+    pub kernel: BTreeMap<String, String>,
     /// The signed release files that vouch for the packages, one for each archive.
     pub release: Vec<LockedRelease>,
     /// The packages, by name.
@@ -52,6 +52,12 @@ pub struct LockedRelease {
     pub sha256: String,
     /// Fingerprints of the keys with whose signatures it was checked, hexadecimal.
     pub keys: Vec<String>,
+}
+
+/// The part of a lock that says how the rest is read.
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
 }
 
 /// A k3s release asset.
@@ -118,8 +124,8 @@ impl Lock {
             suite: suite.to_owned(),
             architecture: architecture.to_owned(),
             source_date_epoch: 0,
-            kernel: String::new(),
             k3s: None,
+            kernel: BTreeMap::new(),
             release: Vec::new(),
             package: Vec::new(),
         }
@@ -134,8 +140,16 @@ impl Lock {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!("can't read {}; `./build.sh lock` writes it", path.display())
         })?;
-        let lock: Self =
-            toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+        let malformed = || format!("{} is malformed", path.display());
+        let Format { version } = toml::from_str(&text).with_context(malformed)?;
+        if version != FORMAT {
+            bail!(
+                "{} has the format {version}, this builder reads {FORMAT}; remove it, and `./build.sh lock` writes it \
+                 anew",
+                path.display()
+            );
+        }
+        let lock: Self = toml::from_str(&text).with_context(malformed)?;
         lock.check().with_context(|| {
             format!(
                 "{} is unusable; remove it, and `./build.sh lock` writes it anew",
@@ -146,29 +160,6 @@ impl Lock {
     }
 
     fn check(&self) -> Result<()> {
-        if self.version != FORMAT {
-            bail!(
-                "its format is {}, this builder reads {FORMAT}",
-                self.version
-            );
-        }
-        for package in &self.package {
-            if package.path.starts_with('/') || package.path.split('/').any(|part| part == "..") {
-                bail!(
-                    "{} has the path {:?}, which leaves the archive",
-                    package.name,
-                    package.path
-                );
-            }
-            check_sha256(&package.name, &package.sha256)?;
-            if self.release(package.archive).is_none() {
-                bail!(
-                    "{} is of the archive {}, whose release file is not in the lock",
-                    package.name,
-                    package.archive
-                );
-            }
-        }
         for release in &self.release {
             check_sha256(&release.archive.to_string(), &release.sha256)?;
             if release.keys.is_empty() {
@@ -181,12 +172,23 @@ impl Lock {
         Ok(())
     }
 
-    /// The same lock with no packages but these and the kernel's.
+    /// The package that holds a target's kernel.
+    ///
+    /// # Errors
+    /// When the lock has none: the target was added after it was written.
+    pub fn kernel_of(&self, target: &str) -> Result<&str> {
+        let kernel = self.kernel.get(target).with_context(|| {
+            format!("packages.lock has no kernel for the target {target}; run `./build.sh lock`")
+        })?;
+        Ok(kernel)
+    }
+
+    /// The same lock with no packages but these.
     #[must_use]
     pub fn only(&self, names: &BTreeSet<&str>) -> Self {
         let mut lock = self.clone();
         lock.package
-            .retain(|package| package.name == self.kernel || names.contains(package.name.as_str()));
+            .retain(|package| names.contains(package.name.as_str()));
         lock
     }
 
@@ -281,6 +283,8 @@ fn check_sha256(name: &str, digest: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn sample() -> Lock {
@@ -303,7 +307,7 @@ mod tests {
             release: vec![release],
             package: vec![package],
             source_date_epoch: 7,
-            kernel: "linux".into(),
+            kernel: BTreeMap::from([("cloud".into(), "linux".into())]),
             ..Lock::new("trixie", "amd64")
         }
     }
@@ -315,21 +319,21 @@ mod tests {
         sample().write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), sample());
         assert_eq!(
-            std::fs::read_dir(directory.path()).unwrap().count(),
+            fs::read_dir(directory.path()).unwrap().count(),
             1,
             "nothing is left beside it"
         );
     }
 
     #[test]
-    fn only_keeps_the_named_packages_and_the_kernel() {
+    fn only_keeps_the_named_packages() {
         let mut lock = sample();
         for name in ["linux", "systemd"] {
             let mut package = lock.package[0].clone();
             package.name = name.into();
             lock.package.push(package);
         }
-        let lock = lock.only(&BTreeSet::from(["libc6"]));
+        let lock = lock.only(&BTreeSet::from(["libc6", "linux"]));
         let names: Vec<&str> = lock.package.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names, ["libc6", "linux"]);
     }
@@ -358,11 +362,15 @@ mod tests {
         lock.release[0].keys.clear();
         let error = lock.check().unwrap_err().to_string();
         assert!(error.contains("no key has signed"), "{error}");
-        let lock = Lock {
-            version: 1,
-            ..sample()
-        };
-        assert!(lock.check().unwrap_err().to_string().contains("format"));
+    }
+
+    #[test]
+    fn lock_of_another_format_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("packages.lock");
+        fs::write(&path, "version = 1\nkernel = \"linux\"\n").unwrap();
+        let error = format!("{:#}", Lock::read(&path).unwrap_err());
+        assert!(error.contains("has the format 1"), "{error}");
     }
 
     #[test]

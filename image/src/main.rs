@@ -1,6 +1,6 @@
 //! The builder's command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -16,6 +16,7 @@ use image::release::KeySource;
 use image::runtime;
 use image::secure_boot::SecureBoot;
 use image::store;
+use image::target::Target;
 use image::verify;
 use image::wanted::Wanted;
 
@@ -60,10 +61,18 @@ enum Command {
     },
     /// Refreshes the lock: the newest version of every wanted package
     Lock,
+    /// Lists the targets: name and purpose of each
+    Targets,
 }
 
 #[derive(Debug, clap::Args)]
 struct BuildArguments {
+    /// The machines that the image is for: the name of a file in the definitions' directory `targets`
+    #[arg(long, default_value = "cloud", value_name = "NAME")]
+    target: String,
+    /// The processor's architecture, as Debian names it
+    #[arg(long, default_value = "amd64", value_name = "NAME")]
+    arch: String,
     /// k3s: a path, a URL (with #sha256=DIGEST, or listed in the sha256sum-amd64.txt beside it), `pinned`
     /// (the release in the lock), or `double` (the tests' stand-in; such an image is for tests alone)
     #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
@@ -137,7 +146,15 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Command::Lock => {
             let wanted = Wanted::read(&definitions.join("packages.toml"))?;
-            refresh::refresh(&wanted, &definitions.join("packages.lock"))
+            let targets = Target::all(&definitions, &wanted.architecture)?;
+            refresh::refresh(&wanted, &targets, &definitions.join("packages.lock"))
+        }
+        Command::Targets => {
+            let wanted = Wanted::read(&definitions.join("packages.toml"))?;
+            for target in Target::all(&definitions, &wanted.architecture)? {
+                println!("{:<10}{}", target.name, target.purpose);
+            }
+            Ok(())
         }
     }
 }
@@ -148,6 +165,8 @@ fn cache_or_default(cache: Option<PathBuf>) -> Result<PathBuf> {
 
 fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
     let BuildArguments {
+        target,
+        arch,
         k3s,
         programs,
         out,
@@ -159,17 +178,16 @@ fn request(arguments: BuildArguments, definitions: PathBuf) -> Result<Request> {
         secure_boot_certificate,
     } = arguments;
     let cache = cache_or_default(cache)?;
-    let overlay = definitions
-        .parent()
-        .unwrap_or(Path::new(".."))
-        .join("overlays/base");
+    // a name that is none is said before anything is read or compiled
+    Target::read(&definitions, &target, &arch)?;
     Ok(Request {
         k3s,
         programs: Programs::new(programs),
         out,
         cache,
         definitions,
-        overlay,
+        target,
+        architecture: arch,
         release_key: release_key.map_or(KeySource::Development, KeySource::File),
         security_version,
         compression,

@@ -14,6 +14,10 @@ pub struct Manifest {
     pub format: u32,
     /// Version of the image.
     pub version: String,
+    /// The machines that it is for: a target's name.
+    pub target: String,
+    /// Debian's name of the processor's architecture.
+    pub architecture: String,
     /// Date of everything, Unix seconds.
     pub source_date_epoch: u64,
     /// Kernel release.

@@ -55,7 +55,7 @@ pub fn of_root(wanted: &Wanted, kernel: &Unpacked, tools: &Tools, cache: &Path) 
         }
         if let Some(unused) = (0..wanted.kernel.drop.len()).find(|index| !used.contains(index)) {
             bail!(
-                "packages.toml drops {:?}, which matches no module of {}",
+                "packages.toml or the target drops {:?}, which matches no module of {}",
                 wanted.kernel.drop[unused],
                 kernel.origin
             );
@@ -98,6 +98,25 @@ pub fn of_initramfs(
         release: root.release.clone(),
         directory,
     })
+}
+
+impl Modules {
+    /// The length in bytes of these modules and all that they depend on, as they are kept.
+    ///
+    /// # Errors
+    /// When a required one does not exist, or a file can't be looked at.
+    pub fn size_of(&self, required: &[String], optional: &[String]) -> Result<u64> {
+        let directory = self.directory.join(MODULES).join(&self.release);
+        let files = Catalogue::read(&directory)?.closure(required, optional)?;
+        let size = |file: &String| {
+            let path = directory.join(file);
+            let metadata = fs::metadata(&path);
+            Ok(metadata
+                .with_context(|| format!("can't look at {}", path.display()))?
+                .len())
+        };
+        files.iter().map(size).sum()
+    }
 }
 
 /// The release of the one kernel in a package.
@@ -254,7 +273,7 @@ impl Catalogue {
         }
         if !missing.is_empty() {
             bail!(
-                "the kernel has no module {}, which packages.toml requires",
+                "the kernel has no module {}, which packages.toml or its target requires",
                 missing.join(", ")
             );
         }

@@ -1,31 +1,38 @@
-//! `image lock`: turns packages.toml into packages.lock.
+//! `image lock`: turns packages.toml and the targets into packages.lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use crate::download::Downloader;
-use crate::index::{self, Index, Indexed};
+use crate::index::{self, Index, Indexed, Suite};
 use crate::k3s;
 use crate::lock::{Archive, Lock, LockedK3s, LockedRelease};
 use crate::mirror::{MIRROR_VARIABLE, Mirrors};
 use crate::progress::step;
+use crate::target::Target;
 use crate::wanted::Wanted;
 
-/// Resolves the wanted packages to the newest versions of the suite and its security updates, writes
+/// How the names of Debian's kernel packages begin.
+const KERNEL: &str = "linux-image-";
+/// The components of Debian's archives that packages come from: firmware and microcode are in the second.
+const COMPONENTS: [&str; 2] = ["main", "non-free-firmware"];
+
+/// Resolves the wanted packages, and those of all targets, to the newest versions of the suite and its security updates, writes
 /// the lock and prints what changed. Where upstream can't be asked for the digest of a new k3s release, the
 /// lock goes without one, and says so.
 ///
 /// # Errors
 /// When a mirror can't be reached, an index does not check out, or a package does not exist.
-pub fn refresh(wanted: &Wanted, lock_path: &Path) -> Result<()> {
+pub fn refresh(wanted: &Wanted, targets: &[Target], lock_path: &Path) -> Result<()> {
     let old = if lock_path.exists() {
         Some(Lock::read(lock_path)?)
     } else {
         None
     };
-    let new = resolve(wanted, &Mirrors::find()?, &Downloader::new(), old.as_ref())?;
+    let mirrors = Mirrors::find()?;
+    let new = resolve(wanted, targets, &mirrors, &Downloader::new(), old.as_ref())?;
     refuse_older(&new, old.as_ref())?;
     if old.as_ref() == Some(&new) {
         step("lock: nothing is newer");
@@ -48,29 +55,24 @@ pub fn refresh(wanted: &Wanted, lock_path: &Path) -> Result<()> {
 
 fn resolve(
     wanted: &Wanted,
+    targets: &[Target],
     mirrors: &Mirrors,
     downloader: &Downloader,
     old: Option<&Lock>,
 ) -> Result<Lock> {
-    let names = wanted.locked_names();
-    let metapackage = wanted.kernel.package.as_str();
-    let keep = |name: &str| {
-        names.contains(name)
-            || name == metapackage
-            || (name.starts_with("linux-image-") && metapackage.starts_with("linux-image-"))
-    };
+    let mut names = wanted.locked_names();
+    names.extend(targets.iter().flat_map(Target::packages));
+    let keep = |name: &str| names.contains(name) || name.starts_with(KERNEL);
     let mut lock = Lock::new(&wanted.suite, &wanted.architecture);
     let mut packages: BTreeMap<String, Indexed> = BTreeMap::new();
     for archive in [Archive::Debian, Archive::DebianSecurity] {
         let read = |mirror: &str| {
-            index::read(
-                downloader,
-                mirror,
-                archive,
-                &wanted.suite,
-                &wanted.architecture,
-                &keep,
-            )
+            let suite = Suite {
+                name: &wanted.suite,
+                architecture: &wanted.architecture,
+                components: &COMPONENTS,
+            };
+            index::read(downloader, mirror, archive, suite, &keep)
         };
         let index = read_any(mirrors.of(archive), &read, now())?;
         lock.source_date_epoch = lock.source_date_epoch.max(index.release.date);
@@ -82,14 +84,19 @@ fn resolve(
     let find = |name: &str| {
         packages.get(name).with_context(|| {
             format!(
-                "Debian {} has no package {name}, which packages.toml wants",
+                "Debian {} has no package {name}, which packages.toml or a target wants",
                 wanted.suite
             )
         })
     };
-    lock.kernel = kernel_of(find(metapackage)?)?;
+    for target in targets {
+        let metapackage = target.kernel_package(&wanted.architecture)?;
+        let kernel = kernel_of(find(metapackage)?)?;
+        lock.kernel.insert(target.name.clone(), kernel);
+    }
     lock.k3s = k3s_release(&wanted.k3s.version, old);
-    for name in names.iter().copied().chain([lock.kernel.as_str()]) {
+    let kernels: BTreeSet<&str> = lock.kernel.values().map(String::as_str).collect();
+    for name in names.union(&kernels) {
         lock.package.push(find(name)?.package.clone());
     }
     lock.package
@@ -179,7 +186,7 @@ fn kernel_of(metapackage: &Indexed) -> Result<String> {
         .split([',', '|', ' '])
         .next()
         .unwrap_or_default();
-    if !first.starts_with("linux-image-") {
+    if !first.starts_with(KERNEL) {
         bail!(
             "{name} depends on {:?}, where a linux-image package was expected first",
             metapackage.depends

@@ -1,6 +1,6 @@
 //! Puts the root's files together: packages, certificates, modules, our programs, overlay, k3s.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -68,8 +68,10 @@ pub struct Ingredients<'a> {
     pub sbom: &'a str,
     /// Our own programs.
     pub programs: &'a Programs,
-    /// Directory with the overlay's files.
-    pub overlay: &'a Path,
+    /// Directories whose files are laid over the root, in their order.
+    pub overlays: &'a [PathBuf],
+    /// Name of the target.
+    pub target: &'a str,
     /// Date of everything, Unix seconds.
     pub date: u64,
     /// Version of the image.
@@ -117,7 +119,9 @@ pub fn assemble(ingredients: &Ingredients<'_>) -> Result<Root> {
     tree.bytes(sbom::PATH, 0o644, ingredients.sbom, "builder")?;
     ingredients.runtime.install(&mut tree)?;
     ingredients.k3s.install(&mut tree)?;
-    overlay(&mut tree, ingredients.overlay)?;
+    for directory in ingredients.overlays {
+        overlay(&mut tree, directory)?;
+    }
     // hashed once: the build's name comes from the list, and the list goes into the manifest
     let mut files = manifest::files(&tree)?;
     let os_release = os_release(ingredients, &build_id(&files));
@@ -156,6 +160,7 @@ fn build_id(files: &[manifest::File]) -> String {
 /// What `/etc/os-release` says, and the UKI's `.osrel` section (os-release(5)).
 fn os_release(ingredients: &Ingredients<'_>, build_id: &str) -> String {
     let (version, k3s) = (ingredients.version, &ingredients.k3s.version);
+    let target = ingredients.target;
     let note = if k3s == "double" {
         " (test image: k3s double)"
     } else {
@@ -163,7 +168,7 @@ fn os_release(ingredients: &Ingredients<'_>, build_id: &str) -> String {
     };
     format!(
         "ID=k3s-daas\nNAME=\"K3s-DaaS\"\nPRETTY_NAME=\"K3s-DaaS {version}{note}\"\nVERSION_ID={version}\n\
-         IMAGE_ID=k3s-daas\nIMAGE_VERSION={version}\nBUILD_ID={build_id}\nK3S_DAAS_K3S=\"{k3s}\"\n"
+         VARIANT_ID={target}\nIMAGE_ID=k3s-daas\nIMAGE_VERSION={version}\nBUILD_ID={build_id}\nK3S_DAAS_K3S=\"{k3s}\"\n"
     )
 }
 

@@ -27,6 +27,7 @@ const STUB: &str = "stub.efi";
 const KERNEL: &str = "vmlinuz";
 const KERNEL_RELEASE: &str = "uname";
 const INITRAMFS: &str = "initramfs.img";
+const MICROCODE: &str = "microcode.img";
 const COMMAND_LINE: &str = "cmdline";
 const OS_RELEASE: &str = "os-release";
 
@@ -41,6 +42,8 @@ pub struct Parts {
     pub kernel_release: String,
     /// The initramfs.
     pub initramfs: Vec<u8>,
+    /// Updates for processors; empty where the target has none. The stub puts it before the initramfs.
+    pub microcode: Vec<u8>,
     /// The kernel's command line.
     pub command_line: String,
     /// Content of os-release.
@@ -64,6 +67,11 @@ impl Parts {
             kernel: bytes(KERNEL)?,
             kernel_release: text(KERNEL_RELEASE)?,
             initramfs: bytes(INITRAMFS)?,
+            // of a target that has none there is no file
+            microcode: match fs::read(directory.join(MICROCODE)) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                read => read.with_context(|| format!("can't read {MICROCODE}"))?,
+            },
             command_line: text(COMMAND_LINE)?,
             os_release: text(OS_RELEASE)?,
         })
@@ -82,7 +90,9 @@ impl Parts {
             (COMMAND_LINE, self.command_line.as_bytes()),
             (OS_RELEASE, self.os_release.as_bytes()),
         ];
-        for (name, content) in files {
+        let microcode =
+            Some((MICROCODE, self.microcode.as_slice())).filter(|(_, content)| !content.is_empty());
+        for (name, content) in files.into_iter().chain(microcode) {
             let path = directory.join(name);
             fs::write(&path, content).with_context(|| format!("can't write {}", path.display()))?;
         }
@@ -140,6 +150,9 @@ fn link(parts: &Parts, key: &str, policies: Option<&str>) -> Result<Vec<u8>> {
         data(".pcrpkey", key.as_bytes()),
     ];
     sections.extend(policies.map(|policies| data(".pcrsig", policies.as_bytes())));
+    if !parts.microcode.is_empty() {
+        sections.push(data(".ucode", &parts.microcode));
+    }
     sections.extend([
         data(".initrd", &parts.initramfs),
         Addition {
@@ -166,6 +179,7 @@ mod tests {
             kernel: b"kernel".to_vec(),
             kernel_release: "6.12".to_owned(),
             initramfs: b"initramfs".to_vec(),
+            microcode: Vec::new(),
             command_line: "quiet".to_owned(),
             os_release: "ID=k3s-daas\n".to_owned(),
         }
@@ -196,9 +210,10 @@ mod tests {
             build(&parts, &release).unwrap().pcr11
         };
         let unchanged = pcr11(|_| ());
-        let changes: [fn(&mut Parts); 5] = [
+        let changes: [fn(&mut Parts); 6] = [
             |parts| parts.kernel.push(0),
             |parts| parts.initramfs.push(0),
+            |parts| parts.microcode.push(0),
             |parts| parts.command_line.push(' '),
             |parts| parts.os_release.push('\n'),
             |parts| parts.kernel_release.push('1'),
@@ -216,13 +231,19 @@ mod tests {
 
     #[test]
     fn parts_come_back_from_an_output_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        parts().write(directory.path()).unwrap();
-        let read = Parts::read(directory.path()).unwrap();
         let release = Release::generate(0).unwrap();
-        assert_eq!(
-            build(&read, &release).unwrap().program,
-            build(&parts(), &release).unwrap().program
-        );
+        for microcode in [Vec::new(), b"microcode".to_vec()] {
+            let parts = Parts {
+                microcode,
+                ..parts()
+            };
+            let directory = tempfile::tempdir().unwrap();
+            parts.write(directory.path()).unwrap();
+            let read = Parts::read(directory.path()).unwrap();
+            assert_eq!(
+                build(&read, &release).unwrap().program,
+                build(&parts, &release).unwrap().program
+            );
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! `packages.toml`: the packages that the image is made of, and the files to take from each.
+//! `packages.toml`: the packages that every image is made of, and the files to take from each.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::target::Target;
 
 /// The whole of `packages.toml`.
 #[derive(Debug, Deserialize)]
@@ -53,12 +55,10 @@ pub struct Tools {
     pub packages: Vec<String>,
 }
 
-/// The kernel.
+/// The modules of every target's kernel.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// The metapackage; its first dependency is the package that holds the kernel.
-    pub package: String,
     /// Modules that the root must have, by name, unless they are built in.
     pub required: Vec<String>,
     /// Patterns of modules to leave out, below `usr/lib/modules/<release>`.
@@ -169,7 +169,7 @@ pub struct Certificates {
 }
 
 /// One package of the root.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootPackage {
     /// Its name.
@@ -189,7 +189,28 @@ impl Wanted {
         toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
     }
 
-    /// The names of all packages that the lock has, but for the kernel's: those of an image and the bench's.
+    /// Adds what a target has beside this: its kernel's modules and its firmware.
+    #[must_use]
+    pub fn with(mut self, target: &Target) -> Self {
+        self.kernel.drop.extend(target.kernel.drop.iter().cloned());
+        for modules in &target.modules {
+            if modules.initramfs {
+                let required = modules.required.iter().cloned();
+                self.initramfs.required.extend(required);
+                let optional = modules.optional.iter().cloned();
+                self.initramfs.optional.extend(optional);
+            } else {
+                self.kernel
+                    .required
+                    .extend(modules.required.iter().cloned());
+            }
+        }
+        self.root.extend(target.root());
+        self
+    }
+
+    /// The names of all packages that the lock has, but for kernels and what targets add: those of an image and the
+    /// bench's.
     #[must_use]
     pub fn locked_names(&self) -> BTreeSet<&str> {
         let bench = self.bench.packages.iter().map(String::as_str);

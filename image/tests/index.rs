@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use image::download::Downloader;
-use image::index;
+use image::index::{self, Suite};
 use image::lock::Archive;
 
 /// A mirror that has one file: this release file.
@@ -42,8 +42,11 @@ fn read(mirror: &str, suite: &str) -> String {
         &Downloader::new(),
         mirror,
         Archive::Debian,
-        suite,
-        "amd64",
+        Suite {
+            name: suite,
+            architecture: "amd64",
+            components: &["main"],
+        },
         &|_| true,
     );
     format!("{:#}", result.unwrap_err())

@@ -18,6 +18,7 @@ use crate::k3s::Source;
 use crate::lock::Lock;
 use crate::release::Release;
 use crate::root;
+use crate::target::DIRECTORY;
 use crate::tree::{self, Kind};
 
 /// The record's name in the output.
@@ -53,11 +54,13 @@ impl Inputs {
         if !inputs.k3s(request)? {
             return Ok(None);
         }
-        let name = request.overlay.file_name().unwrap_or_default();
-        inputs.folder(
-            &format!("overlay {}", name.to_string_lossy()),
-            &request.overlay,
-        )?;
+        inputs.value("architecture", &request.architecture);
+        let target = format!("{DIRECTORY}/{}.toml", request.target);
+        inputs.file(&target, &request.definitions.join(&target))?;
+        for overlay in request.overlays() {
+            let name = overlay.file_name().unwrap_or_default();
+            inputs.folder(&format!("overlay {}", name.to_string_lossy()), &overlay)?;
+        }
         inputs.folder("runtime", &request.definitions.join("runtime"))?;
         let release = Release::read(
             &request.release_key,

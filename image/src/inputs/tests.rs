@@ -21,6 +21,7 @@ impl Place {
         for name in [
             "programs",
             "definitions/runtime",
+            "definitions/targets",
             "overlays/base/etc",
             "out",
         ] {
@@ -34,6 +35,7 @@ impl Place {
         }
         fs::write(at("definitions/packages.toml"), "wanted").unwrap();
         fs::write(at("definitions/packages.lock"), LOCK).unwrap();
+        fs::write(at("definitions/targets/cloud.toml"), "machines").unwrap();
         fs::write(at("definitions/runtime/go.sum"), "digests").unwrap();
         fs::write(at("overlays/base/etc/passwd"), "root").unwrap();
         std::os::unix::fs::symlink("passwd", at("overlays/base/etc/link")).unwrap();
@@ -46,7 +48,8 @@ impl Place {
             out: at("out"),
             cache: at("cache"),
             definitions: at("definitions"),
-            overlay: at("overlays/base"),
+            target: "cloud".into(),
+            architecture: "amd64".into(),
             release_key: KeySource::Development,
             security_version: 0,
             compression: Compression::Fast,
@@ -98,6 +101,11 @@ fn inputs_name_each_file_that_changes() {
         ("definitions/runtime/go.sum", "others", "runtime/go.sum"),
         ("definitions/packages.toml", "newer", "packages.toml"),
         (
+            "definitions/targets/cloud.toml",
+            "newer",
+            "targets/cloud.toml",
+        ),
+        (
             "definitions/packages.lock",
             &format!("# newer\n{LOCK}"),
             "packages.lock",
@@ -116,8 +124,8 @@ fn inputs_name_each_file_that_changes() {
 #[test]
 fn overlay_mode_link_or_removal_is_a_change() {
     let mut place = Place::new();
-    let passwd = place.request.overlay.join("etc/passwd");
-    let link = place.request.overlay.join("etc/link");
+    let base = place.directory.path().join("overlays/base");
+    let (passwd, link) = (base.join("etc/passwd"), base.join("etc/link"));
     let set = |mode| fs::set_permissions(&passwd, Permissions::from_mode(mode)).unwrap();
     // a umask makes no difference to the image, the executable bit does
     place.changes(|_| set(0o600), &[]);
@@ -133,6 +141,20 @@ fn overlay_mode_link_or_removal_is_a_change() {
         |_| fs::remove_file(&passwd).unwrap(),
         &["overlay base/etc/passwd"],
     );
+}
+
+#[test]
+fn target_s_own_overlay_is_an_input() {
+    let mut place = Place::new();
+    let overlays = place.directory.path().join("overlays");
+    for name in ["cloud", "edge"] {
+        fs::create_dir(overlays.join(name)).unwrap();
+    }
+    place.changes(
+        |place| drop(place.write("overlays/cloud/motd", "")),
+        &["overlay cloud/motd"],
+    );
+    place.changes(|place| drop(place.write("overlays/edge/motd", "")), &[]);
 }
 
 #[test]

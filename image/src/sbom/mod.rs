@@ -27,6 +27,8 @@ pub struct Materials<'a> {
     pub wanted: &'a Wanted,
     /// Their versions and digests.
     pub lock: &'a Lock,
+    /// The package that holds the kernel.
+    pub kernel: &'a str,
     /// The container runtime.
     pub runtime: &'a Runtime,
     /// What our programs link, and they themselves.
@@ -57,7 +59,7 @@ struct Component {
 fn debian_packages(materials: &Materials<'_>) -> BTreeSet<String> {
     let wanted = materials.wanted;
     let mut names: BTreeSet<String> = wanted.root.iter().map(|it| it.package.clone()).collect();
-    names.insert(materials.lock.kernel.clone());
+    names.insert(materials.kernel.to_owned());
     for name in [
         &wanted.certificates.package,
         &wanted.stub.package,

@@ -50,6 +50,7 @@ impl Sample {
         Materials {
             wanted: &self.wanted,
             lock: &self.lock,
+            kernel: self.lock.kernel_of("cloud").unwrap(),
             runtime: &self.runtime,
             crates: &self.crates,
             k3s: "v1.36.4+k3s1",
@@ -81,7 +82,7 @@ fn document_lists_packages_modules_crates_and_k3s() {
     assert!(purl.starts_with("pkg:deb/debian/libc6@"), "{purl}");
     assert!(purl.ends_with("?arch=amd64&distro=trixie"), "{purl}");
     for name in [
-        sample.lock.kernel.as_str(),
+        sample.lock.kernel_of("cloud").unwrap(),
         "systemd-boot-efi",
         "k3s",
         "example.org/runc",
