@@ -69,6 +69,7 @@ impl<C: StakeReader> Master<C> {
             node_id = node_id.as_str(),
             release = release.version,
             secure_boot = verified.secure_boot,
+            endorsement_admitted_because = verified.admitted_because,
             firmware = %verified.firmware,
             environment,
             "the node runs a release that counts"

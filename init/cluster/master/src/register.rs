@@ -63,6 +63,9 @@ impl<C: StakeReader> Master<C> {
                     }
                 })?;
             message = format!("{message}; trusted execution environment: {environment}");
+            if let Some(reason) = &verified.admitted_because {
+                message = format!("{message}; endorsement key admitted by the operator: {reason}");
+            }
         }
 
         let taken = || {

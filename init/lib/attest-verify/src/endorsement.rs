@@ -67,8 +67,42 @@ pub fn certificate_digests(pem: &[u8]) -> Result<Vec<Digest>, RootsError> {
         .collect())
 }
 
+/// An endorsement key that counts without a manufacturer's certificate, because an operator says so: many firmware
+/// TPMs and those of some clouds carry none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmittedKey {
+    /// The key's name: `000b`, the identifier of SHA-256, and the SHA-256 of its public area (TPM 2.0 Library, Part 1,
+    /// 16, "Names"), in hexadecimal.
+    pub name: String,
+    /// Why the operator admits it.
+    pub reason: String,
+}
+
+/// The name of an endorsement key, as [`AdmittedKey::name`] has it.
+pub(crate) fn name(endorsement: &Public) -> Result<String, Fault> {
+    let name = endorsement.name();
+    let name =
+        name.map_err(|error| Fault::new(RefusalCode::EvidenceMalformed, error.to_string()))?;
+    Ok(hex::encode(name.to_bytes()))
+}
+
+/// The key is one that a TPM makes by the template of the TCG's: a TPM that has it uses it for nothing but to prove
+/// that another key is in the same TPM.
+///
+/// # Errors
+/// When it is of another template.
+pub(crate) fn check_template(endorsement: &Public) -> Result<(), Fault> {
+    if endorsement.is_endorsement_key().unwrap_or(false) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        RefusalCode::EndorsementUntrusted,
+        "the endorsement key is not of the TCG's P-256 template (L-2)",
+    ))
+}
+
 /// Whose certificates count: roots of manufacturers, or authorities below them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ManufacturerRoots(Vec<TrustAnchor<'static>>);
 
 impl ManufacturerRoots {
@@ -98,15 +132,15 @@ impl ManufacturerRoots {
         now: u64,
     ) -> Result<(), Fault> {
         let untrusted = |why: String| Fault::new(RefusalCode::EndorsementUntrusted, why);
-        if !endorsement.is_endorsement_key().unwrap_or(false) {
-            return Err(untrusted(
-                "the endorsement key is not of the TCG's P-256 template (L-2)".to_owned(),
-            ));
-        }
+        check_template(endorsement)?;
         let Some(certificate) = certificate else {
+            let name = name(endorsement)?;
             return Err(Fault::new(
                 RefusalCode::EndorsementMissing,
-                "the TPM carries no manufacturer's certificate of its P-256 endorsement key",
+                format!(
+                    "the TPM carries no manufacturer's certificate of its P-256 endorsement key: the master's operator \
+                     can admit this key by its name, {name}, in attestation.admitted_endorsement_keys"
+                ),
             ));
         };
         let der = CertificateDer::from(certificate);

@@ -1,7 +1,7 @@
 //! Verification of a node's evidence (`attest::evidence`), which the master alone links.
 //!
 //! - [`Policy`]: all that needs no chain.
-//! - [`ManufacturerRoots`]: certificates of TPMs' endorsement keys.
+//! - [`ManufacturerRoots`]: certificates of TPMs' endorsement keys; [`AdmittedKey`]: keys that need none.
 //! - [`Image`], [`Release`]: which release a node runs, among those that the chain knows.
 //! - [`Reports`], [`Launch`]: how a machine was started, by the reports of its trusted execution
 //!   environment, which [`tee_report`] verifies up to the vendors' roots.
@@ -21,7 +21,7 @@ mod reports;
 pub mod tee_report;
 
 pub use self::{
-    endorsement::{ManufacturerRoots, RootsError, certificate_digests},
+    endorsement::{AdmittedKey, ManufacturerRoots, RootsError, certificate_digests},
     fault::Fault,
     firmware::{AllowedFirmware, Firmware},
     heartbeat::Boot,

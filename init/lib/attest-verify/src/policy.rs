@@ -18,7 +18,7 @@ use seal::tpm::{
 };
 
 use crate::{
-    endorsement::ManufacturerRoots,
+    endorsement::{self, AdmittedKey, ManufacturerRoots},
     fault::Fault,
     firmware::{AllowedFirmware, Firmware, check_allowed, check_measured},
     release::{Image, Release},
@@ -30,6 +30,8 @@ use crate::{
 pub struct Policy {
     /// Whose endorsement certificates count.
     pub roots: ManufacturerRoots,
+    /// The endorsement keys that need no certificate.
+    pub admitted_keys: Vec<AdmittedKey>,
     /// SHA-256 of the certificates that may let something start; `None`: Secure Boot need not be on.
     pub secure_boot: Option<Vec<Digest>>,
     /// Which firmware may have started the machine; `None`: any that measures itself.
@@ -43,6 +45,8 @@ pub struct Policy {
 pub struct Verified {
     /// The TPM's endorsement key.
     pub endorsement: Public,
+    /// Why the endorsement key counts without a manufacturer's certificate; `None`: it has one that counts.
+    pub admitted_because: Option<String>,
     /// What the reports of trusted execution environments say that hold; none where they are not
     /// looked at.
     pub reports: Vec<VerifiedReport>,
@@ -93,11 +97,8 @@ impl Policy {
             .map_err(|_| malformed("what the quote is over can't be encoded"))?;
         let (key, quoted) = check_quote(evidence, &attestation, &data)?;
         check_binding(evidence, &attestation, &endorsement, claim)?;
-        self.roots.check(
-            &endorsement,
-            evidence.endorsement_certificate.as_deref(),
-            now,
-        )?;
+        let certificate = evidence.endorsement_certificate.as_deref();
+        let admitted_because = self.check_endorsement(&endorsement, certificate, now)?;
 
         let parts: Vec<&[u8]> = evidence.registers.iter().map(Digest::as_slice).collect();
         let registers = sha256(&parts);
@@ -126,6 +127,7 @@ impl Policy {
         };
         Ok(Verified {
             endorsement,
+            admitted_because,
             reports,
             attestation,
             key,
@@ -137,6 +139,26 @@ impl Policy {
             secure_boot,
             image: Image::from_register(register(evidence, 11)?),
         })
+    }
+
+    /// The endorsement key is one that the operator admits, with the reason, or has a certificate that counts.
+    fn check_endorsement(
+        &self,
+        endorsement: &Public,
+        certificate: Option<&[u8]>,
+        now: u64,
+    ) -> Result<Option<String>, Fault> {
+        let name = endorsement::name(endorsement)?;
+        match self.admitted_keys.iter().find(|key| key.name == name) {
+            Some(admitted) => {
+                endorsement::check_template(endorsement)?;
+                Ok(Some(admitted.reason.clone()))
+            }
+            None => {
+                self.roots.check(endorsement, certificate, now)?;
+                Ok(None)
+            }
+        }
     }
 
     /// The log leads to the registers of the firmware, and Secure Boot is as the policy wants it.

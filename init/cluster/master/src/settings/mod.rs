@@ -237,6 +237,38 @@ key = "enclave.key"
     }
 
     #[test]
+    fn admitted_endorsement_keys_are_checked() {
+        let with = |line: &str| {
+            let text = document().replace("[enclave]", &format!("{line}\n[enclave]"));
+            parse(&text).map(|settings| settings.trust.evidence.unwrap())
+        };
+        let entry = |key: &str, reason: &str| format!("{{ key = {key:?}, reason = {reason:?} }}");
+        let list =
+            |entries: &[String]| format!("admitted_endorsement_keys = [{}]", entries.join(", "));
+        let key = format!("000b{}", "ab".repeat(32));
+        let good = entry(&key.to_uppercase(), " fTPM of rack 7 ");
+        let admitted = with(&list(std::slice::from_ref(&good))).unwrap();
+        let admitted = admitted.admitted_endorsement_keys;
+        assert_eq!(admitted[0].name, key);
+        assert_eq!(admitted[0].reason, "fTPM of rack 7");
+        for wrong in [
+            vec![entry(&key, "")],
+            vec![entry(&key, "two\nlines")],
+            vec![entry(&key, &"x".repeat(201))],
+            vec![entry(&"ab".repeat(32), "no algorithm")],
+            vec![entry("000b", "no digest")],
+            vec![entry(&key.replace("000b", "000c"), "SHA-384")],
+            vec![good, entry(&key, "twice")],
+        ] {
+            let error = with(&list(&wrong)).unwrap_err().to_string();
+            assert!(
+                error.contains("attestation.admitted_endorsement_keys"),
+                "{wrong:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
     fn paths_start_from_the_file() {
         let settings = parse(&document()).unwrap();
         assert_eq!(settings.certificate, Path::new("/srv/master.pem"));
@@ -249,7 +281,10 @@ key = "enclave.key"
         let trust = settings.trust;
         assert!(trust.required);
         let evidence = trust.evidence.unwrap();
-        assert_eq!(evidence.endorsement_roots, Path::new("/srv/makers.pem"));
+        assert_eq!(
+            evidence.endorsement_roots.unwrap(),
+            Path::new("/srv/makers.pem")
+        );
         assert_eq!(
             evidence.secure_boot_certificates.unwrap(),
             Path::new("/srv/publisher.pem")

@@ -30,6 +30,7 @@ pub(super) fn an_enclave() -> Enclave {
 pub(super) fn policy() -> Policy {
     Policy {
         roots: ManufacturerRoots::from_pem(MAKER.roots().as_bytes()).unwrap(),
+        admitted_keys: Vec::new(),
         secure_boot: Some(vec![sha256(&[PUBLISHER])]),
         firmware: None,
         reports: None,

@@ -88,6 +88,7 @@ impl Trust {
                 secure_boot = attestation.policy.secure_boot.is_some(),
                 reports = attestation.reports(),
                 firmware = ?attestation.firmware,
+                admitted_endorsement_keys = attestation.policy.admitted_keys.len(),
                 allowed_firmware = attestation.policy.firmware.as_ref().map_or(0, Vec::len),
                 releases = %attestation.releases,
                 "evidence of nodes is verified"
@@ -142,12 +143,16 @@ impl Attestation {
     }
 
     fn load(required: bool, settings: &EvidenceSettings) -> Result<Self, TrustError> {
-        let roots = read_certificates(&settings.endorsement_roots, ManufacturerRoots::from_pem)?;
+        let roots = match &settings.endorsement_roots {
+            Some(path) => read_certificates(path, ManufacturerRoots::from_pem)?,
+            None => ManufacturerRoots::default(),
+        };
         let secure_boot = settings.secure_boot_certificates.as_ref();
         Ok(Self {
             required,
             policy: Policy {
                 roots,
+                admitted_keys: settings.admitted_endorsement_keys.clone(),
                 secure_boot: secure_boot
                     .map(|path| read_certificates(path, certificate_digests))
                     .transpose()?,

@@ -1,8 +1,9 @@
 //! The tables `[attestation]` and `[enclave]` of the master's configuration.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use attest_verify::AllowedFirmware;
+use attest_verify::{AdmittedKey, AllowedFirmware};
 use chain::ObjectId;
 use serde::Deserialize;
 
@@ -14,6 +15,8 @@ use crate::settings::error::MasterSettingsError;
 pub(crate) struct AttestationTable {
     required: Option<bool>,
     endorsement_roots: Option<PathBuf>,
+    #[serde(default)]
+    admitted_endorsement_keys: Vec<AdmittedKeyTable>,
     require_secure_boot: Option<bool>,
     secure_boot_certificates: Option<PathBuf>,
     releases: Option<ObjectId>,
@@ -56,6 +59,41 @@ impl AllowedFirmwareTable {
     }
 }
 
+/// An entry of the list of endorsement keys that need no certificate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdmittedKeyTable {
+    key: String,
+    reason: String,
+}
+
+/// The longest reason for an admitted key, in bytes: it stands in one line of the log.
+const LONGEST_REASON: usize = 200;
+
+impl AdmittedKeyTable {
+    /// `None`: the key is no name of a TPM's key, or the reason says nothing or is no single line.
+    fn parse(&self) -> Option<AdmittedKey> {
+        let digits = self.key.to_ascii_lowercase();
+        // the identifier of SHA-256, and its 32 bytes (TPM 2.0 Library, Part 1, 16, and Part 2, 6.3)
+        let digest = hex::decode(digits.strip_prefix("000b")?).ok()?;
+        let reason = self.reason.trim();
+        let said = !reason.is_empty()
+            && reason.len() <= LONGEST_REASON
+            && !reason.contains(char::is_control);
+        (digest.len() == 32 && said).then(|| AdmittedKey {
+            name: digits,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// All entries; `None`: one is no such entry, or two name one key.
+    fn parse_all(list: &[Self]) -> Option<Vec<AdmittedKey>> {
+        let keys: Vec<AdmittedKey> = list.iter().map(Self::parse).collect::<Option<_>>()?;
+        let names: BTreeSet<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+        (names.len() == keys.len()).then_some(keys)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EnclaveTable {
@@ -77,8 +115,10 @@ pub struct TrustSettings {
 /// What evidence is verified against.
 #[derive(Debug, Clone)]
 pub struct EvidenceSettings {
-    /// Roots of manufacturers of TPMs, and authorities below them: a PEM file.
-    pub endorsement_roots: PathBuf,
+    /// Roots of manufacturers of TPMs, and authorities below them: a PEM file. `None`: no certificate counts.
+    pub endorsement_roots: Option<PathBuf>,
+    /// The endorsement keys that need no certificate.
+    pub admitted_endorsement_keys: Vec<AdmittedKey>,
     /// The certificates by which Secure Boot may let something start: a PEM file. `None`: Secure Boot
     /// need not be on.
     pub secure_boot_certificates: Option<PathBuf>,
@@ -124,6 +164,7 @@ impl TrustSettings {
             ));
         }
         let some = attestation.endorsement_roots.is_some()
+            || !attestation.admitted_endorsement_keys.is_empty()
             || attestation.releases.is_some()
             || attestation.reports.is_some()
             || attestation.sev_snp.is_some()
@@ -132,14 +173,23 @@ impl TrustSettings {
             || attestation.firmware != FirmwareMode::default()
             || attestation.allowed_firmware.is_some();
         let evidence = if required || some {
-            let Some(roots) = attestation.endorsement_roots else {
+            let admitted = AdmittedKeyTable::parse_all(&attestation.admitted_endorsement_keys)
+                .ok_or_else(|| {
+                    wrong(
+                        "attestation.admitted_endorsement_keys",
+                        "something else",
+                        "entries with a key, 000b and 64 hexadecimal digits as a refusal names it, each once, and a \
+                         reason of at most 200 bytes in one line",
+                    )
+                })?;
+            if attestation.endorsement_roots.is_none() && admitted.is_empty() {
                 return Err(wrong(
                     "attestation.endorsement_roots",
                     "nothing",
-                    "a PEM file with the roots of TPM manufacturers, or attestation.required = false \
-                     to admit nodes on their stake alone",
+                    "a PEM file with the roots of TPM manufacturers, or attestation.admitted_endorsement_keys, or \
+                     attestation.required = false to admit nodes on their stake alone",
                 ));
-            };
+            }
             let Some(releases) = attestation.releases else {
                 return Err(wrong(
                     "attestation.releases",
@@ -184,7 +234,10 @@ impl TrustSettings {
                 None => None,
             };
             Some(EvidenceSettings {
-                endorsement_roots: folder.join(roots),
+                endorsement_roots: attestation
+                    .endorsement_roots
+                    .map(|roots| folder.join(roots)),
+                admitted_endorsement_keys: admitted,
                 secure_boot_certificates: secure_boot,
                 releases,
                 firmware: attestation.firmware,

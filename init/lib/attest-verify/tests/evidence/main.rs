@@ -12,7 +12,8 @@ use attest::{
     join_token,
 };
 use attest_verify::{
-    AllowedFirmware, ManufacturerRoots, Policy, Release, Standing, Verified, certificate_digests,
+    AdmittedKey, AllowedFirmware, ManufacturerRoots, Policy, Release, Standing, Verified,
+    certificate_digests,
 };
 use fixtures::machine::{Firmware, Flaw, Manufacturer, PUBLISHER, install, pcr11};
 use fixtures::recorded::event_logs;
@@ -39,6 +40,7 @@ fn claim() -> Claim {
 fn policy() -> Policy {
     Policy {
         roots: ManufacturerRoots::from_pem(MAKER.roots().as_bytes()).expect("roots"),
+        admitted_keys: Vec::new(),
         secure_boot: Some(vec![sha256(&[PUBLISHER])]),
         firmware: None,
         reports: None,
@@ -404,6 +406,46 @@ fn endorsement_certificates_are_checked() {
         &claim,
         &policy(),
         RefusalCode::EndorsementUntrusted,
+    );
+}
+
+#[test]
+fn admitted_endorsement_key_needs_no_certificate() {
+    let mut bare = Machine::boot(Swtpm::new(), Firmware::default());
+    let evidence = bare.evidence();
+    let refusal = policy().check(&evidence, &claim(), NOW).unwrap_err();
+    // the refusal says by which name the operator admits it
+    let message = refusal.to_string();
+    let name = message
+        .split_whitespace()
+        .find(|word| word.starts_with("000b"));
+    let name = name.expect("a name").trim_end_matches(',').to_owned();
+    let admitting = |name: &str| Policy {
+        admitted_keys: vec![AdmittedKey {
+            name: name.to_owned(),
+            reason: "a firmware TPM".to_owned(),
+        }],
+        ..policy()
+    };
+    let verified = admitting(&name).check(&evidence, &claim(), NOW);
+    let verified = verified.expect("verified");
+    assert_eq!(verified.admitted_because.as_deref(), Some("a firmware TPM"));
+    // another machine's key admits nobody else
+    let mut other = Machine::boot(Swtpm::new(), Firmware::default());
+    refused(
+        &other.evidence(),
+        &claim(),
+        &admitting(&name),
+        RefusalCode::EndorsementMissing,
+    );
+    // and the rest is asked all the same
+    let mut changed = evidence;
+    changed.registers[0] = [0xff; 32];
+    refused(
+        &changed,
+        &claim(),
+        &admitting(&name),
+        RefusalCode::RegistersMismatch,
     );
 }
 

@@ -136,6 +136,7 @@ impl Lab {
                 required,
                 policy: Policy {
                     roots: ManufacturerRoots::from_pem(self.maker.roots().as_bytes()).unwrap(),
+                    admitted_keys: Vec::new(),
                     secure_boot: Some(vec![sha256(&[PUBLISHER])]),
                     firmware: None,
                     reports,

@@ -23,6 +23,7 @@ fn world(k3s: &K3s, mode: FirmwareMode) -> World {
         required: true,
         policy: Policy {
             roots: ManufacturerRoots::from_pem(k3s_authority(k3s).as_bytes()).unwrap(),
+            admitted_keys: Vec::new(),
             secure_boot: None,
             firmware: None,
             reports: None,
