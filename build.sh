@@ -35,8 +35,8 @@ Usage: ./build.sh COMMAND
                    terminal, or, with --disk, those on a disk (or its image) at the next start from it.
                    Asks before it does so, unless told --yes, and once more where a key in the TPM dies
                    by it, unless told its address
-  test [--all]     every test; with --all also what takes too long for each change: every fuzz target
-                   through its seeds
+  test [--all]     every test; with --all also what takes too long for each change: the tier edge, and
+                   every fuzz target through its seeds
   test unit [--package CRATE]
                    the tests that need no machine
   test net [FILTER]
@@ -48,6 +48,9 @@ Usage: ./build.sh COMMAND
                    byte
   test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
                    shows them
+  test edge [FILTER]
+                   builds the image for bare metal, and boots it on machines with SATA, NVMe, USB and SD disks and
+                   with network cards of servers and edge devices
   bench [boot|waterfall|size|instructions|memory ...]
                    measures a node beside other systems on this machine, and prints where it stands beside
                    its goals; `bench --help` shows what it takes. `size` (what takes the room in the image) and
@@ -56,9 +59,11 @@ Usage: ./build.sh COMMAND
   fuzz [TARGET] [SECONDS]
                    the fuzz targets of tests/fuzz, or one, for a minute each or that long; 0 goes
                    through the seeds and what earlier runs have found, and ends
-  image [--k3s PATH|URL|double] [--out DIR] [--release-key FILE] [--security-version N]
-        [--secure-boot-key FILE --secure-boot-certificate FILE] [--force]
-                   the disk image and its manifest, by default into out/, unless they are up to date, with the
+  image [--target cloud|edge] [--arch amd64] [--k3s PATH|URL|double] [--out DIR]
+        [--release-key FILE] [--security-version N] [--secure-boot-key FILE --secure-boot-certificate FILE] [--force]
+                   the disk image and its manifest, by default into out/, unless they are up to date. The target
+                   says which machines it is for: cloud for virtual machines, edge for bare metal
+                   (image/targets/README.md). It carries the
                    k3s release that the lock pins; a URL is pinned by #sha256=DIGEST at its end. The release key (P-256,
                    PKCS #8 in PEM) signs what the image measures; without one a development key is made.
                    The other key (RSA, PEM) signs boot loader and kernel image for Secure Boot
@@ -444,14 +449,24 @@ command_test() {
             "$PROGRAMS/image" verify-reproducible --k3s double --compression small \
                 "${programs[@]}" --out "$OUT/reproducible"
             ;;
+        edge)
+            shift
+            prepare machine
+            compile
+            build_image double "$OUT/edge" --target edge
+            "$PROGRAMS/harness" test --image "$OUT/edge" --programs "$PROGRAMS" --k3s double "${1:-metal_}"
+            ;;
         "" | --all)
             timed unit
             timed move
             timed image
             timed vm
-            [[ ${1:-} != --all ]] || command_fuzz "" 0
+            if [[ ${1:-} == --all ]]; then
+                timed edge
+                command_fuzz "" 0
+            fi
             ;;
-        *) die "test: $1 is not a tier; expected unit, net, move, image, vm or --all" ;;
+        *) die "test: $1 is not a tier; expected unit, net, move, image, vm, edge or --all" ;;
     esac
 }
 
@@ -508,7 +523,7 @@ command_image() {
                 options+=("$1")
                 shift
                 ;;
-            --k3s | --out | --release-key | --security-version | --secure-boot-key | --secure-boot-certificate)
+            --target | --arch | --k3s | --out | --release-key | --security-version | --secure-boot-key | --secure-boot-certificate)
                 [[ -n ${2:-} ]] || die "image: $1 needs a value"
                 case $1 in
                     --k3s) k3s=$2 ;;

@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::reset;
 use crate::run::{self, RunOptions};
 use crate::runner::{self, Plan};
-use crate::scenarios::ALL;
+use crate::scenarios;
 use crate::stops::Stops;
 
 /// Runs nodes in QEMU beside a devnet on this machine, and tests them.
@@ -146,8 +146,11 @@ impl CommandLine {
             } => reset::disk(&disk, yes, forget_key.as_deref()),
             Command::Reset { yes, devnet, .. } => reset::running(&devnet.directory, yes).await,
             Command::Connect { port } => connect(port),
-            Command::Test { list: true, .. } => {
-                for scenario in ALL {
+            Command::Test {
+                list: true, parts, ..
+            } => {
+                let lab = parts.open().await?;
+                for scenario in scenarios::of_target(&lab.target) {
                     println!("{}\n    {}", scenario.name, scenario.shows);
                 }
                 Ok(())

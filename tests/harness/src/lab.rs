@@ -25,6 +25,8 @@ const LOG_TAIL: usize = 15;
 pub struct Lab {
     /// The image builder's output.
     pub image: PathBuf,
+    /// The target that the image is of.
+    pub target: String,
     /// The built programs.
     pub programs: PathBuf,
     /// Which k3s is in the image and on this host.
@@ -55,8 +57,10 @@ impl Lab {
         }
         let directory = directory()?;
         let accelerator = Accelerator::probe(&image.join("vmlinuz"), directory.path()).await;
+        let target = target(&image.join("manifest.json"))?;
         Ok(Self {
             image,
+            target,
             programs,
             k3s,
             accelerator,
@@ -82,6 +86,18 @@ impl Lab {
             command_line,
         }
     }
+}
+
+/// The target that an image's manifest names.
+fn target(manifest: &Path) -> Result<String> {
+    let text =
+        std::fs::read(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&text).context("the image's manifest is malformed")?;
+    let target = manifest["target"].as_str();
+    Ok(target
+        .context("the image's manifest names no target")?
+        .to_owned())
 }
 
 /// A temporary folder with a short path, outside the checkout: unix sockets have 108 bytes for

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::devnet::K3s;
 use crate::lab::{Context, Lab};
 use crate::qemu::Accelerator;
-use crate::scenarios::{ALL, Scenario};
+use crate::scenarios::{self, Scenario};
 
 /// No scenario takes longer than this, whatever hangs.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -53,8 +53,7 @@ impl std::fmt::Display for Totals {
 /// # Errors
 /// When the filter names no scenario.
 pub async fn run(lab: Lab, plan: &Plan) -> Result<Totals> {
-    let chosen: Vec<&'static Scenario> = ALL
-        .iter()
+    let chosen: Vec<&'static Scenario> = scenarios::of_target(&lab.target)
         .filter(|scenario| {
             plan.filter
                 .as_ref()

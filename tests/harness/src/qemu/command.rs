@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::hardware::{DiskController, NetworkCard};
 use super::{Accelerator, Firmware};
 use crate::devnet::node::HOST6;
 use crate::tpm::Tpm;
@@ -58,6 +59,10 @@ pub struct MachineOptions {
     pub boot: Boot,
     /// Its disks, raw; the first is the one to boot from.
     pub disks: Vec<PathBuf>,
+    /// What the disks are behind.
+    pub disk_controller: DiskController,
+    /// What the network is behind.
+    pub network_card: NetworkCard,
     /// Optical drives with these media.
     pub media: Vec<PathBuf>,
     /// A cloud that the machine is in: its firmware says so, and its network has the metadata service.
@@ -91,6 +96,8 @@ impl MachineOptions {
             accelerator,
             boot,
             disks,
+            disk_controller: DiskController::default(),
+            network_card: NetworkCard::default(),
             media: Vec::new(),
             cloud: None,
             configuration: None,
@@ -157,11 +164,9 @@ impl MachineOptions {
                 &format!("type=1,manufacturer={}", cloud.manufacturer),
             ]);
         }
-        // no option ROM: nothing boots over the network here
-        arguments.take([
-            "-device",
-            &format!("virtio-net-pci,netdev={NETWORK_DEVICE},romfile="),
-        ]);
+        for device in self.network_card.devices(NETWORK_DEVICE) {
+            arguments.take(["-device", &device]);
+        }
         self.storage(&mut arguments)?;
         if let Some(socket) = tpm {
             let chardev = format!("socket,id=tpm,path={}", path(socket)?);
@@ -190,10 +195,9 @@ impl MachineOptions {
                 path(disk)?
             );
             arguments.take(["-drive", &drive]);
-            arguments.take([
-                "-device",
-                &format!("virtio-blk-pci,drive=disk{index},bootindex={}", index + 1),
-            ]);
+            for device in self.disk_controller.devices(index) {
+                arguments.take(["-device", &device]);
+            }
         }
         for (index, medium) in self.media.iter().enumerate() {
             let drive = format!(

@@ -3,6 +3,7 @@
 mod accelerator;
 mod command;
 mod firmware;
+mod hardware;
 mod qmp;
 
 use std::io::Write;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 pub use accelerator::Accelerator;
 pub use command::{Boot, CLOUD_HOST, CloudMachine, MachineOptions};
 pub use firmware::{Firmware, Owner};
+pub use hardware::{DiskController, NetworkCard};
 
 use crate::log::{Found, LineLog};
 use crate::process::ManagedProcess;

@@ -6,6 +6,7 @@ mod busy_tpm;
 mod cloud;
 mod configuration;
 mod firmware;
+mod hardware;
 mod life;
 mod measured;
 mod network;
@@ -47,9 +48,9 @@ pub struct Scenario {
 }
 
 macro_rules! scenarios {
-    ($($module:ident::$name:ident, $double:literal, $shows:literal;)+) => {
-        /// Every scenario, the longest first, so that none runs alone at the end.
-        pub const ALL: &[Scenario] = &[$(Scenario {
+    ($(#[$doc:meta])+ $list:ident: $($module:ident::$name:ident, $double:literal, $shows:literal;)+) => {
+        $(#[$doc])+
+        pub const $list: &[Scenario] = &[$(Scenario {
             name: stringify!($name),
             shows: $shows,
             needs_double: $double,
@@ -59,6 +60,8 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    /// Every scenario for any image, the longest first, so that none runs alone at the end.
+    ALL:
     services::killed_services_come_back, true,
         "kill -9 of containerd, k3s, netd and staker: each comes back, the pod's container lives on";
     outages::outages_degrade_and_heal, true,
@@ -152,6 +155,27 @@ scenarios! {
         "no disk: the same";
 }
 
+scenarios! {
+    /// The scenarios for images of the target `edge` alone: machines with devices that others have no drivers for.
+    METAL:
+    hardware::metal_sata_and_e1000e_joins, true,
+        "a SATA disk and Intel's e1000e: from the firmware to a running pod";
+    hardware::metal_nvme_and_igb_joins, true,
+        "an NVMe disk and Intel's igb: from the firmware to a running pod";
+    hardware::metal_usb_stick_and_usb_network_joins, true,
+        "a USB stick and a network adapter on USB: from the firmware to a running pod";
+    hardware::metal_usb_attached_scsi_joins, true,
+        "a USB disk that speaks UAS: from the kernel to a running pod, as OVMF has no driver for it";
+    hardware::metal_sd_card_joins, true,
+        "an SD card: from the kernel to a running pod, as OVMF has no driver for it";
+}
+
+/// The scenarios for images of a target.
+pub fn of_target(target: &str) -> impl Iterator<Item = &'static Scenario> {
+    let metal = if target == "edge" { METAL } else { &[] };
+    ALL.iter().chain(metal)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -160,7 +184,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let names: BTreeSet<&str> = ALL.iter().map(|scenario| scenario.name).collect();
-        assert_eq!(names.len(), ALL.len());
+        let names: BTreeSet<&str> = of_target("edge").map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), ALL.len() + METAL.len());
+        assert_eq!(of_target("cloud").count(), ALL.len());
     }
 }
