@@ -67,6 +67,11 @@ Usage: ./build.sh COMMAND
                    k3s release that the lock pins; a URL is pinned by #sha256=DIGEST at its end. The release key (P-256,
                    PKCS #8 in PEM) signs what the image measures; without one a development key is made.
                    The other key (RSA, PEM) signs boot loader and kernel image for Secure Boot
+  formats [--image DIR] [--release-key FILE] [raw|qcow2|vmdk|vhd|gce|ova ...]
+                   writes that image in other formats, all of them unless named, into its directory formats: raw (zstd
+                   and a block map, for bmaptool, dd and flashing tools), qcow2 (QEMU, libvirt, Proxmox, OpenStack), vmdk
+                   (VMware, EC2), vhd (Azure, Hyper-V), gce (Google Cloud), ova (VMware, VirtualBox); with
+                   SHA256SUMS, signed by the release key (docs/cloud.md)
   seal --for srk.pub --policy release.pem [--floor N] [--pcr7 HEX] [--recovery] node.toml -o FILE
                    seals a configuration so that one machine alone opens it, running an image that the
                    release key signed
@@ -154,6 +159,9 @@ want_test_tools() {
     want_tpm
     want util-linux command -v setpriv
     want tpm2-tools command -v tpm2_unseal
+    # what reads the image's formats back
+    want qemu-utils command -v qemu-img
+    want bmap-tools command -v bmaptool
     # real servers for netd's tests in network namespaces
     want dnsmasq-base command -v dnsmasq
     want radvd command -v radvd
@@ -541,6 +549,12 @@ command_image() {
     build_image "$k3s" "$out" --compression small "${options[@]}"
 }
 
+command_formats() {
+    prepare build
+    compile
+    "$PROGRAMS/image" formats "$@"
+}
+
 command_seal() {
     prepare build
     compile
@@ -603,7 +617,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | reset | test | bench | fuzz | image | seal | lock | check)
+        run | slash | reset | test | bench | fuzz | image | formats | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"

@@ -394,7 +394,10 @@ fn parts_of(directory: &Path) -> Result<Vec<Part>> {
 }
 
 /// Lets everybody read the result, whatever the umask or the tool that wrote a file thought.
-fn open_to_all(directory: &Path) -> Result<()> {
+///
+/// # Errors
+/// When a mode can't be changed.
+pub fn open_to_all(directory: &Path) -> Result<()> {
     let set = |path: &Path, mode| {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(path, permissions)

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod download;
 pub mod elf;
 pub mod filesystem;
+pub mod formats;
 pub mod index;
 pub mod initramfs;
 pub mod inputs;

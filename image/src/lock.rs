@@ -160,6 +160,23 @@ impl Lock {
     }
 
     fn check(&self) -> Result<()> {
+        for package in &self.package {
+            if package.path.starts_with('/') || package.path.split('/').any(|part| part == "..") {
+                bail!(
+                    "{} has the path {:?}, which leaves the archive",
+                    package.name,
+                    package.path
+                );
+            }
+            check_sha256(&package.name, &package.sha256)?;
+            if self.release(package.archive).is_none() {
+                bail!(
+                    "{} is of the archive {}, whose release file is not in the lock",
+                    package.name,
+                    package.archive
+                );
+            }
+        }
         for release in &self.release {
             check_sha256(&release.archive.to_string(), &release.sha256)?;
             if release.keys.is_empty() {

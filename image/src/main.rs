@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
 use image::build::{self, Request};
 use image::download::Vanished;
 use image::filesystem::Compression;
+use image::formats::{self, Format};
 use image::k3s::{self, Source};
 use image::lock::Lock;
 use image::programs::Programs;
 use image::refresh;
-use image::release::KeySource;
+use image::release::{KeySource, Release};
 use image::runtime;
 use image::secure_boot::SecureBoot;
 use image::store;
@@ -61,6 +62,22 @@ enum Command {
     },
     /// Refreshes the lock: the newest version of every wanted package
     Lock,
+    /// Writes a finished image in other formats, into the directory `formats` of its output, with a signed list of
+    /// digests
+    Formats {
+        /// The image's output directory
+        #[arg(long, value_name = "DIR", default_value = "out")]
+        image: PathBuf,
+        /// The release key, as for `build`
+        #[arg(long, value_name = "FILE")]
+        release_key: Option<PathBuf>,
+        /// Directory for what is kept between builds; default $K3S_DAAS_CACHE or ~/.cache/k3s-daas
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+        /// The formats; all of them unless named
+        #[arg(value_enum)]
+        formats: Vec<Format>,
+    },
     /// Lists the targets: name and purpose of each
     Targets,
 }
@@ -148,6 +165,18 @@ fn run(arguments: Arguments) -> Result<()> {
             let wanted = Wanted::read(&definitions.join("packages.toml"))?;
             let targets = Target::all(&definitions, &wanted.architecture)?;
             refresh::refresh(&wanted, &targets, &definitions.join("packages.lock"))
+        }
+        Command::Formats {
+            image,
+            release_key,
+            cache,
+            formats,
+        } => {
+            let key = release_key.map_or(KeySource::Development, KeySource::File);
+            let release = Release::open(&key, 0, &cache_or_default(cache)?)?;
+            let all = Format::value_variants();
+            let formats = if formats.is_empty() { all } else { &formats };
+            formats::write(&image, formats, &release)
         }
         Command::Targets => {
             let wanted = Wanted::read(&definitions.join("packages.toml"))?;

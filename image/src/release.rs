@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use p256::SecretKey;
-use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use seal::release::{MAX_FILE, ReleasePolicies};
 use seal::tpm::crypto::{Digest, Point, random_scalar};
@@ -114,6 +115,14 @@ impl Release {
             .verifying_key()
             .to_public_key_pem(LineEnding::LF)
             .context("can't encode the release key's public part")
+    }
+
+    /// The signature over some bytes: ECDSA with SHA-256 in DER, as `openssl dgst -sha256 -verify` reads it. The same
+    /// bytes and key give the same signature (RFC 6979).
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        let signature: DerSignature = self.key.sign(bytes);
+        signature.as_bytes().to_vec()
     }
 
     /// The signed policies of an image that the stub measures as `pcr11`, as `.pcrsig` has them.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::{OTHER_PROGRAMS, Request};
 use crate::digest;
+use crate::formats;
 use crate::k3s::Source;
 use crate::lock::Lock;
 use crate::release::Release;
@@ -228,14 +229,14 @@ impl Record {
     }
 }
 
-/// The files in an output but for the record.
+/// The files in an output but for the record, and for what was converted from them.
 fn outputs(out: &Path) -> Result<BTreeMap<String, Output>> {
     let mut outputs = BTreeMap::new();
     let unreadable = || format!("can't read {}", out.display());
     for entry in fs::read_dir(out).with_context(unreadable)? {
         let entry = entry.with_context(unreadable)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name == RECORD {
+        if name == RECORD || name == formats::DIRECTORY {
             continue;
         }
         let metadata = entry.metadata().with_context(unreadable)?;
