@@ -50,4 +50,7 @@ fn overlay_paths_are_those_of_the_programs() {
     for wanted in [paths::CONTAINERD_SOCKET, paths::K3S_DATA] {
         assert!(containerd.contains(&format!("\"{wanted}")), "{wanted}");
     }
+    // PID 1 reads from a container's bundle how long its pod has to end
+    let annotations = "container_annotations = [\"io.kubernetes.pod.terminationGracePeriod\"]";
+    assert!(containerd.contains(annotations));
 }
