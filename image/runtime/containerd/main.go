@@ -50,6 +50,7 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/streaming"
 	_ "github.com/containerd/containerd/v2/plugins/transfer"
 
+	_ "k3s-daas/runtime/containerd/health"
 	_ "k3s-daas/runtime/containerd/sandboximage"
 )
 
