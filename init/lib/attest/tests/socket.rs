@@ -98,3 +98,16 @@ fn no_environment_and_a_firmware_that_fails_are_told_apart() {
     );
     assert!(matches!(served, Served::Failed(_)));
 }
+
+#[test]
+fn wait_for_a_client_ends_at_its_limit() {
+    let place = place();
+    let listener = ReportListener::open(&place.path, me()).unwrap();
+    let short = Duration::from_millis(10);
+    assert!(!listener.wait(Some(short)).unwrap());
+    let path = place.path.clone();
+    let client = thread::spawn(move || ask(&path, &DATA, PATIENCE));
+    assert!(listener.wait(Some(PATIENCE)).unwrap());
+    drop(listener);
+    assert!(client.join().unwrap().is_err());
+}

@@ -9,6 +9,7 @@ pub mod keyring;
 pub mod memory;
 pub mod namespaces;
 pub mod nitro_security_module;
+mod notifier;
 pub mod packet;
 pub mod process;
 pub mod signals;
@@ -16,3 +17,4 @@ pub mod system_calls;
 pub mod thread;
 
 pub use init_connection::InitConnection;
+pub use notifier::Notifier;

@@ -118,6 +118,8 @@ pub(crate) async fn run(config: NodeSettings, options: &Options) -> Result<()> {
     let mut patience = pin!(sleep(NETWORK_PATIENCE));
     let mut waiting = true;
     let mut round: Option<ClockRound> = None;
+    let mut notifier = sys::Notifier::from_environment().context("init can't be notified")?;
+    let mut keepalives = tokio::time::interval(notifier.interval().unwrap_or(KEEP_INTERVAL));
     loop {
         tokio::select! {
             ended = &mut network => {
@@ -162,6 +164,7 @@ pub(crate) async fn run(config: NodeSettings, options: &Options) -> Result<()> {
                 round = None;
                 keeper.clock(result);
             }
+            _ = keepalives.tick() => notifier.alive().context("init can't be told that netd works")?,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

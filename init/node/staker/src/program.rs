@@ -1,5 +1,6 @@
 //! The program: the parts put together.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use chain::{ChainSettings, NodeKey};
 use config::{MAXIMUM_LENGTH, NodeConfig};
 use node_settings::StakerSettings;
 use seal::tpm::transport::DEVICE;
+use sys::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 use wire::child::FromInit;
 use wire::paths;
@@ -97,7 +99,8 @@ async fn live(settings: StakerSettings, configuration: &Path) -> anyhow::Result<
     let served = async {
         let listener = page::listen(listen).await;
         // init waits for this before it takes the service for ready; elsewhere nobody does
-        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        let told = Notifier::from_environment().and_then(|notifier| notifier.ready());
+        if let Err(error) = told {
             warn!(%error, "init could not be told that the staker is ready");
         }
         page::serve(listener, health).await
@@ -109,10 +112,29 @@ async fn live(settings: StakerSettings, configuration: &Path) -> anyhow::Result<
     tokio::select! {
         _ = served => {}
         _ = lived => {}
+        _ = keep_alive() => {}
         _ = terminate.recv() => info!("SIGTERM: the staker ends"),
         _ = interrupt.recv() => info!("SIGINT: the staker ends"),
     }
     Ok(())
+}
+
+/// Tells `init` again and again that the staker works. Polled by the task that also serves and lives: where that one
+/// hangs, `init` hears nothing more, and starts another staker.
+async fn keep_alive() -> Infallible {
+    let mut notifier = Notifier::from_environment().unwrap_or_else(|error| {
+        warn!(%error, "init can't be told that the staker works");
+        Notifier::default()
+    });
+    let Some(interval) = notifier.interval() else {
+        return std::future::pending().await;
+    };
+    loop {
+        if let Err(error) = notifier.alive() {
+            warn!(%error, "init could not be told that the staker works");
+        }
+        sleep(interval).await;
+    }
 }
 
 type NodeStaker = Staker<ChainLink, MasterClient, InitLink, NodeMeter>;

@@ -10,7 +10,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -24,6 +23,7 @@ use thiserror::Error;
 
 use kernel::modules::{LoadError, Loader};
 use kernel::mounts;
+use sys::Notifier;
 
 use crate::confine;
 
@@ -48,7 +48,7 @@ enum ReportError {
     Listen(#[source] io::Error),
     #[error("no more requests can be taken")]
     Accept(#[source] io::Error),
-    #[error("PID 1 can't be told that reports are made")]
+    #[error("PID 1 can't be told that reports are made, or that they still are")]
     Notify(#[source] io::Error),
     #[error("a report hangs in the kernel: another process goes on")]
     Hangs(#[source] CollectError),
@@ -90,15 +90,20 @@ fn serve() -> Result<(), ReportError> {
         .map_err(ReportError::Listen)?;
     say(SOURCE)?;
     // while there is still a way to it
-    let notify = open_notify().map_err(ReportError::Notify)?;
+    let mut notifier = Notifier::from_environment().map_err(ReportError::Notify)?;
     let inside = confine::into_empty_root(Path::new(CONFIGFS), Path::new(NITRO_DEVICE))?;
     tracing::info!("ready to have reports made of this machine");
-    if let Some(socket) = notify {
-        // once is enough: PID 1 starts those who wait for this anyway, after some failures
-        socket.send(b"READY=1").map_err(ReportError::Notify)?;
-    }
+    // once is enough: PID 1 starts those who wait for this anyway, after some failures
+    notifier.ready().map_err(ReportError::Notify)?;
     let sources = Sources::at(inside.configfs, inside.nitro, LIMIT);
     loop {
+        notifier.alive().map_err(ReportError::Notify)?;
+        let comes = listener
+            .wait(notifier.interval())
+            .map_err(ReportError::Accept)?;
+        if !comes {
+            continue;
+        }
         let served = listener
             .serve(|data| sources.collect(data))
             .map_err(ReportError::Accept)?;
@@ -124,16 +129,6 @@ fn say_no_source() -> Result<(), ReportError> {
 
 fn say(what: &str) -> Result<(), ReportError> {
     files::replace(SOURCE_FILE, what.as_bytes(), 0o644).map_err(ReportError::Say)
-}
-
-/// The socket of sd_notify(3), connected; none where nobody started this service.
-fn open_notify() -> io::Result<Option<UnixDatagram>> {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return Ok(None);
-    };
-    let socket = UnixDatagram::unbound()?;
-    socket.connect(path)?;
-    Ok(Some(socket))
 }
 
 fn tell(served: &Served) {

@@ -25,7 +25,6 @@
 
 pub mod allowed;
 pub mod command;
-mod notify;
 mod refusals;
 pub mod service;
 
@@ -34,6 +33,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use sys::Notifier;
 use thiserror::Error;
 use tpm::presence::{self, Presence};
 use wire::paths::TPM_BROKER;
@@ -48,7 +48,7 @@ enum BrokerError {
     Remove(#[source] io::Error),
     #[error("{TPM_BROKER} can't be listened at")]
     Listen(#[source] io::Error),
-    #[error("PID 1 can't be told that commands are passed")]
+    #[error("PID 1 can't be told that commands are passed, or that they still are")]
     Notify(#[source] io::Error),
     #[error("no more commands can be taken")]
     Serve(#[source] io::Error),
@@ -77,6 +77,7 @@ fn serve() -> Result<(), BrokerError> {
             _ => Ok(()),
         };
     }
+    let mut notifier = Notifier::from_environment().map_err(BrokerError::Notify)?;
     let mut broker = Broker::listen(
         Path::new(TPM_BROKER),
         STAKER,
@@ -84,9 +85,12 @@ fn serve() -> Result<(), BrokerError> {
         service::open_device,
     )
     .map_err(BrokerError::Listen)?;
-    notify::ready().map_err(BrokerError::Notify)?;
+    notifier.ready().map_err(BrokerError::Notify)?;
     tracing::info!("the staker's commands go to the TPM from here");
     loop {
-        broker.turn().map_err(BrokerError::Serve)?;
+        notifier.alive().map_err(BrokerError::Notify)?;
+        broker
+            .turn(notifier.interval())
+            .map_err(BrokerError::Serve)?;
     }
 }

@@ -50,7 +50,7 @@ fn broker(directory: &Path, swtpm: &Arc<Swtpm>) -> PathBuf {
     let swtpm = Arc::downgrade(swtpm);
     let open = move || device(&swtpm);
     let mut broker = Broker::listen(&path, user, Limits::default(), open).unwrap();
-    thread::spawn(move || while broker.turn().is_ok() {});
+    thread::spawn(move || while broker.turn(None).is_ok() {});
     path
 }
 

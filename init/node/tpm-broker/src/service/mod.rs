@@ -142,12 +142,13 @@ impl<O: FnMut() -> io::Result<OwnedFd>> Broker<O> {
         })
     }
 
-    /// Waits until something comes, or a connection's time is up, and sees to it.
+    /// Waits until something comes, or a connection's time is up, and sees to it. Waits no longer than `limit`,
+    /// where there is one.
     ///
     /// # Errors
     /// When nothing can be waited for.
-    pub fn turn(&mut self) -> io::Result<()> {
-        let ready = self.wait()?;
+    pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let ready = self.wait(limit)?;
         let now = Instant::now();
         // from the last, so that those before keep their places
         for place in (0..self.connections.len()).rev() {
@@ -173,7 +174,7 @@ impl<O: FnMut() -> io::Result<OwnedFd>> Broker<O> {
         Ok(())
     }
 
-    fn wait(&self) -> io::Result<Ready> {
+    fn wait(&self, limit: Option<Duration>) -> io::Result<Ready> {
         let has_room = self.connections.len() < self.limits.connections;
         let mut waited: Vec<PollFd<'_>> = self
             .connections
@@ -190,6 +191,7 @@ impl<O: FnMut() -> io::Result<OwnedFd>> Broker<O> {
         let left = deadlines
             .min()
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.into_iter().chain(limit).min();
         // a millisecond more, so that the deadline has come
         let left = left.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),

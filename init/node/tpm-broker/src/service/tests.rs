@@ -56,7 +56,7 @@ impl Scene {
         let mut broker = Broker::listen(&path, user, limits, open).unwrap();
         thread::spawn(move || {
             loop {
-                broker.turn().unwrap();
+                broker.turn(None).unwrap();
             }
         });
         Self {
@@ -300,6 +300,16 @@ fn socket_of_an_earlier_run_is_replaced() {
     let flags = SocketFlags::CLOEXEC;
     let client = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     connect(&client, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-    broker.turn().unwrap();
+    broker.turn(None).unwrap();
     assert_eq!(hear(&client), Vec::<u8>::new());
+}
+
+#[test]
+fn turn_without_a_client_ends_at_its_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let open = || -> io::Result<OwnedFd> { Err(io::ErrorKind::NotFound.into()) };
+    let mut broker = Broker::listen(&path, me(), Limits::default(), open).unwrap();
+    // the keepalive is due, and there is nobody: without a limit this would not come back
+    broker.turn(Some(Duration::from_millis(10))).unwrap();
 }

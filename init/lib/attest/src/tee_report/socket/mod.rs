@@ -10,6 +10,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
@@ -82,6 +83,20 @@ impl ReportListener {
     pub fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Waits for a client, no longer than `limit` where there is one. Whether one is there.
+    ///
+    /// # Errors
+    /// What poll(2) says.
+    pub fn wait(&self, limit: Option<Duration>) -> io::Result<bool> {
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let mut waited = [PollFd::new(&self.socket, PollFlags::IN)];
+        match poll(&mut waited, limit.as_ref()) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Waits for a client and answers it. There is no second one meanwhile.
