@@ -321,7 +321,7 @@ compile() {
     if has_musl; then
         cargo build --profile node --locked --target "$MUSL" \
             --package init --package initramfs --package provision --package tee-report --package tpm-broker \
-            --package metadata --package pause
+            --package probe --package metadata --package pause
         programs=(--programs "$NODE_PROGRAMS" --programs "$MUSL_PROGRAMS" --programs "$PROGRAMS")
     fi
 }

@@ -94,7 +94,7 @@ struct BuildArguments {
     /// (the release in the lock), or `double` (the tests' stand-in; such an image is for tests alone)
     #[arg(long, default_value = "pinned", value_name = "PATH|URL|pinned|double")]
     k3s: Source,
-    /// Directory with our static programs: initramfs, init, provision, tee-report, tpm-broker, netd, metadata, staker, pause
+    /// Directory with our static programs: initramfs, init, provision, tee-report, tpm-broker, probe, netd, metadata, staker, pause
     /// (and k3s-double); can be given several times, and the first that has a program counts
     #[arg(long, value_name = "DIR", required = true)]
     programs: Vec<PathBuf>,

@@ -18,11 +18,12 @@ use crate::tree::{Entry, Kind, Tree};
 use crate::wanted::Wanted;
 
 /// Our programs on the root; each is a crate of that name.
-pub const PROGRAMS: [&str; 7] = [
+pub const PROGRAMS: [&str; 8] = [
     "init",
     "provision",
     "tee-report",
     "tpm-broker",
+    "probe",
     "netd",
     "metadata",
     "staker",

@@ -47,10 +47,20 @@ fn overlay_paths_are_those_of_the_programs() {
     let node = fs::read_link(etc("rancher/node")).expect("a link");
     assert!(node.starts_with(paths::STATE), "{}", node.display());
     let containerd = fs::read_to_string(etc("containerd/config.toml")).expect("a file");
-    for wanted in [paths::CONTAINERD_SOCKET, paths::K3S_DATA] {
+    for wanted in [
+        paths::CONTAINERD_SOCKET,
+        paths::CONTAINERD_HEALTH,
+        paths::K3S_DATA,
+    ] {
         assert!(containerd.contains(&format!("\"{wanted}")), "{wanted}");
     }
     // PID 1 reads from a container's bundle how long its pod has to end
     let annotations = "container_annotations = [\"io.kubernetes.pod.terminationGracePeriod\"]";
     assert!(containerd.contains(annotations));
+    // one group alone may connect to either socket, and that one to the harmless one
+    let groups: Vec<&str> = containerd
+        .lines()
+        .filter(|line| line.starts_with("gid"))
+        .collect();
+    assert_eq!(groups, [format!("gid = {}", users::PROBE)]);
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::names::{JoinToken, NodeName, ServerUrl};
-use crate::status::{DegradedReason, NodeState, NodeStatus, Phase};
+use crate::status::{DegradedReason, NodeState, NodeStatus, Phase, Probed};
 
 /// The environment variable that holds the number of the child's end of the socket pair.
 pub const FILE_DESCRIPTOR_VARIABLE: &str = "K3S_DAAS_INIT_FD";
@@ -59,6 +59,13 @@ pub enum ToInit {
     Reached {
         /// Which.
         phase: Phase,
+    },
+    /// Something was asked whether it works.
+    Probed {
+        /// What.
+        service: Probed,
+        /// Why that is no good answer, or that there was none, one sentence for a person; none: it works.
+        fault: Option<String>,
     },
     /// What is to become of the node. Sent with every change; and again as long as the status does not
     /// echo its number ([`NodeStatus::desired`]).
@@ -127,6 +134,7 @@ impl ToInit {
             Self::State { .. } => ToInitKind::State,
             Self::Degraded { .. } | Self::Recovered { .. } => ToInitKind::Degraded,
             Self::Reached { .. } => ToInitKind::Reached,
+            Self::Probed { .. } => ToInitKind::Probed,
             Self::Desired { .. } => ToInitKind::Desired,
         }
     }
@@ -141,6 +149,8 @@ pub enum ToInitKind {
     Degraded,
     /// [`ToInit::Reached`].
     Reached,
+    /// [`ToInit::Probed`].
+    Probed,
     /// [`ToInit::Desired`].
     Desired,
 }

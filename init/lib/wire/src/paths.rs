@@ -82,6 +82,8 @@ pub const RESOLVER_NAME: &str = "resolv.conf";
 pub const RESOLVER: &str = "/run/netd/resolv.conf";
 /// The socket of containerd, which `k3s agent` uses.
 pub const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+/// The socket at which containerd says whether it works, for `probe`: nothing else can be asked there.
+pub const CONTAINERD_HEALTH: &str = "/run/containerd/health.sock";
 /// Where `k3s agent` keeps its state, and with it its credentials.
 pub const K3S_DATA: &str = "/var/lib/rancher/k3s";
 

@@ -181,6 +181,19 @@ named! {
     }
 }
 
+named! {
+    /// What the program `probe` asks whether it works, as PID 1 speaks neither HTTP nor gRPC.
+    Probed {
+        /// containerd, by its CRI.
+        Containerd = "containerd",
+        /// The kubelet, by its `/healthz`.
+        Kubelet = "kubelet",
+    }
+}
+
+/// What stands in [`NodeStatus::probes`] of what works.
+pub const WELL: &str = "ok";
+
 /// One entry of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -215,6 +228,8 @@ pub struct NodeStatus {
     pub desired: u64,
     /// The services that `init` runs, each with its state's name.
     pub services: BTreeMap<String, String>,
+    /// What containerd and the kubelet answer while they are up: [`WELL`], or what is wrong.
+    pub probes: BTreeMap<Probed, String>,
     /// What was reached when, in the order in which it was reached. A phase stands here once.
     pub timeline: Vec<TimelineEntry>,
 }
@@ -231,6 +246,7 @@ impl Default for NodeStatus {
             agent_run: 0,
             desired: 0,
             services: BTreeMap::new(),
+            probes: BTreeMap::new(),
             timeline: Vec::new(),
         }
     }

@@ -8,6 +8,8 @@ pub const STAKER: u32 = 901;
 pub const METADATA: u32 = 902;
 /// The program `tpm-broker`.
 pub const TPM_BROKER: u32 = 903;
+/// The program `probe`.
+pub const PROBE: u32 = 904;
 
 /// Every user, with the name of its program.
 pub const ALL: &[(&str, u32)] = &[
@@ -15,4 +17,5 @@ pub const ALL: &[(&str, u32)] = &[
     ("staker", STAKER),
     ("metadata", METADATA),
     ("tpm-broker", TPM_BROKER),
+    ("probe", PROBE),
 ];
