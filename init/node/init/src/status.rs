@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 use wire::status::{
-    AgentState, DegradedReason, NodeState, NodeStatus, Phase, Protection, TimelineEntry,
+    AgentState, DegradedReason, NodeState, NodeStatus, Phase, Probed, Protection, TimelineEntry,
 };
 
 /// The longest detail of a degraded reason, in bytes: the status must fit into a datagram.
@@ -165,6 +165,18 @@ impl StatusBoard {
             self.status.timeline.push(entry);
             self.changed = true;
         }
+    }
+
+    /// What a service answers that is asked whether it works; none: it is not up.
+    pub(crate) fn set_probe(&mut self, probed: Probed, answer: Option<String>) {
+        if self.status.probes.get(&probed) == answer.as_ref() {
+            return;
+        }
+        match answer {
+            Some(answer) => self.status.probes.insert(probed, answer),
+            None => self.status.probes.remove(&probed),
+        };
+        self.changed = true;
     }
 
     /// Where the services stand.

@@ -35,6 +35,10 @@ impl Node {
             match command {
                 Command::Start(name) => self.start(name, now),
                 Command::Terminate(name) => self.signal(name, Signal::TERM),
+                Command::Abort(name) => {
+                    let seconds = name.service().watchdog.unwrap_or_default().as_secs();
+                    self.abort(name, &format!("no keepalive for {seconds} s"));
+                }
                 Command::Kill(name) => {
                     warn!(service = %name, "it does not end: it is killed");
                     self.signal(name, Signal::KILL);
@@ -44,6 +48,13 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Ends a service that runs and does not do its work.
+    pub(super) fn abort(&mut self, name: Name, why: &str) {
+        tracing::error!(service = %name, "it hangs and is ended: {why}");
+        self.signal(name, Signal::ABORT);
+        self.take_effects(name.service().effects.ended);
     }
 
     /// Sends a signal to a service's own process.
@@ -167,6 +178,9 @@ impl Node {
         self.write_counted(name, counted.unwrap_or_default(), now);
         self.forget_words_of(name);
         let ended = self.supervisor.exited(name, exit, now);
+        if let Some(probed) = name.service().probed {
+            self.board.set_probe(probed, None);
+        }
         let told = self.run_of_task_ended(name, exit);
         match ended {
             Ended::Stopped => info!(service = %name, exit = %exit, "stopped"),

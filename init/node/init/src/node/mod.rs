@@ -40,6 +40,8 @@ const NOTIFY_SOCKET: &str = "/run/daas/notify";
 const LOG_FILE: &str = "/var/log/daas/node.log";
 /// How long the loop sleeps when nothing is due.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// So much later than it should PID 1 wakes up on no machine that runs.
+const STOOD_STILL: Duration = Duration::from_secs(5);
 /// How often a service's socket is tried until it answers.
 const SOCKET_TRIES: Duration = Duration::from_millis(50);
 
@@ -211,11 +213,17 @@ impl Node {
                     watchdog: self.watchdog,
                 });
             }
-            let wait = self.time_to_wait(timeline::now());
+            let begun = timeline::now();
+            let wait = self.time_to_wait(begun);
             let tokens = self.events.wait(wait).map_err(|source| NodeError {
                 what: "the wait for events",
                 source,
             })?;
+            let now = timeline::now();
+            if now.saturating_sub(begun) > wait.saturating_add(STOOD_STILL) {
+                // the machine itself stood still, as a virtual one can: so did every service
+                self.supervisor.excuse(now);
+            }
             // signals last: what a process said counts before its end does
             let (signals, others): (Vec<Token>, Vec<Token>) = tokens
                 .into_iter()
@@ -234,6 +242,7 @@ impl Node {
         }
         self.resume(now);
         self.resume_notifications(now);
+        self.hear_keepalives(now);
         self.try_sockets(now);
         self.advance_stop(now);
         self.advance_agent_stop(now);

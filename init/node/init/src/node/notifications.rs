@@ -108,6 +108,8 @@ impl Node {
             }
             if !self.notify_gate.may_go_on(now) {
                 self.watch_notifications(false);
+                // a keepalive may wait behind the flood
+                self.supervisor.excuse(now);
                 break;
             }
         }
@@ -151,6 +153,23 @@ impl Node {
         }
         if notification.ready {
             self.became_ready(name);
+        }
+        if notification.alive && self.is_process_of(name, notification.sender) {
+            self.supervisor.alive(name, now);
+        }
+    }
+
+    /// Whether a process is the one that was started: what that one started does not speak for it.
+    fn is_process_of(&self, name: Name, process: Pid) -> bool {
+        let slot = self.slots.get(&name);
+        let started = slot.and_then(|slot| slot.process.as_ref());
+        started.is_some_and(|started| started.id() == process)
+    }
+
+    /// Reads the keepalives that wait, before a service counts as hung for want of one.
+    pub(super) fn hear_keepalives(&mut self, now: Duration) {
+        if self.supervisor.has_silent(now) {
+            self.handle_notifications();
         }
     }
 

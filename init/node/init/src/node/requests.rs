@@ -6,11 +6,11 @@ use tracing::{error, info, warn};
 use wire::NodeName;
 use wire::child::ToInit;
 use wire::paths::{CONFIGURATION_DIGEST, NODE_NAME, PLAIN_COPY, SEAL};
-use wire::status::{Phase, Protection};
+use wire::status::{Phase, Probed, Protection, WELL};
 
 use super::{CONNECTION_PAUSE, Node};
 use crate::identity;
-use crate::service::{Name, OnChange};
+use crate::service::{Name, OnChange, Stage, UNANSWERED};
 use crate::wire_server::Received;
 use log::timeline;
 
@@ -80,7 +80,31 @@ impl Node {
             ToInit::Degraded { reason, detail } => self.board.degrade(reason, &detail),
             ToInit::Recovered { reason } => self.board.recover(reason),
             ToInit::Reached { phase } => self.reach(phase),
+            ToInit::Probed { service, fault } => self.take_probe(service, fault.as_deref()),
             ToInit::Desired { desired } => self.desire(name, &desired),
+        }
+    }
+
+    /// Takes what a service answered to `probe`. One that gives no good answer, too many times in a row, is ended.
+    fn take_probe(&mut self, probed: Probed, fault: Option<&str>) {
+        let mut services = self.inputs.services.iter();
+        let Some(service) = services.find(|service| service.probed == Some(probed)) else {
+            return;
+        };
+        let (name, now) = (service.name, timeline::now());
+        let fault = fault.map(sentence);
+        let is_ready = matches!(self.supervisor.stage(name), Stage::Ready { .. });
+        if is_ready && let Some(fault) = &fault {
+            warn!(service = %name, "no good answer: {fault}");
+        }
+        let answer = is_ready.then(|| fault.clone().unwrap_or_else(|| WELL.to_owned()));
+        self.board.set_probe(probed, answer);
+        if self.supervisor.probed(name, fault.is_none(), now).is_some() {
+            let fault = fault.unwrap_or_default();
+            self.abort(
+                name,
+                &format!("no good answer {UNANSWERED} times in a row, at last: {fault}"),
+            );
         }
     }
 

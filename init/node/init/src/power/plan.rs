@@ -57,6 +57,7 @@ const NODE: &[Step] = &[
         Name::Netd,
         Name::Measure,
         Name::Configure,
+        Name::Probe,
         Name::State,
         Name::LastEnd,
         Name::Reset,
@@ -259,6 +260,7 @@ mod tests {
                 Act::Stop(Name::Netd),
                 Act::Stop(Name::Measure),
                 Act::Stop(Name::Configure),
+                Act::Stop(Name::Probe),
                 Act::Stop(Name::State),
                 Act::Stop(Name::LastEnd),
                 Act::Stop(Name::Reset)

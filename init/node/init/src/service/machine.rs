@@ -10,6 +10,8 @@ use super::table::{Kind, Readiness, Service};
 
 /// How long a service has to end after SIGTERM before it gets SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
+/// After how many answers in a row that were none a service counts as hung.
+pub(crate) const UNANSWERED: u32 = 3;
 /// How long a service that failed waits before it starts again: the first time, and all of them.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const RESTARTS: Backoff = Backoff::new(FIRST_WAIT, Duration::from_secs(30));
@@ -30,6 +32,11 @@ pub(crate) enum Stage {
     Ready {
         /// When it became so.
         since: Duration,
+    },
+    /// It runs and does not do its work: it was sent SIGABRT, and is killed where that does not end it.
+    Hung {
+        /// When it is killed; none: it was.
+        kill_at: Option<Duration>,
     },
     /// It was asked to end.
     Stopping {
@@ -52,6 +59,7 @@ impl Stage {
             Self::Idle => "idle",
             Self::Starting { .. } => "starting",
             Self::Ready { .. } => "ready",
+            Self::Hung { .. } => "hung",
             Self::Stopping { .. } => "stopping",
             Self::Waiting { .. } => "waiting",
             Self::Done => "done",
@@ -62,7 +70,7 @@ impl Stage {
     pub(crate) const fn runs(self) -> bool {
         matches!(
             self,
-            Self::Starting { .. } | Self::Ready { .. } | Self::Stopping { .. }
+            Self::Starting { .. } | Self::Ready { .. } | Self::Hung { .. } | Self::Stopping { .. }
         )
     }
 
@@ -134,6 +142,10 @@ pub(crate) struct Machine {
     pub(crate) wanted: bool,
     backoff: Backoff,
     failures: u32,
+    /// When its process last said that it does its work, or was started.
+    alive: Duration,
+    /// How many times in a row it gave no good answer to whoever asks whether it works.
+    unanswered: u32,
     /// Its last failure was for good.
     failed_for_good: bool,
 }
@@ -147,6 +159,8 @@ impl Machine {
             wanted: service.automatic,
             backoff: RESTARTS,
             failures: 0,
+            alive: Duration::ZERO,
+            unanswered: 0,
             failed_for_good: false,
         }
     }
@@ -171,6 +185,59 @@ impl Machine {
     /// Its process was made.
     pub(crate) fn started(&mut self, now: Duration) {
         self.stage = Stage::Starting { since: now };
+        self.alive = now;
+        self.unanswered = 0;
+    }
+
+    /// Its process says that it does its work; or the time until now is not held against it.
+    pub(crate) fn alive(&mut self, now: Duration) {
+        self.alive = now;
+    }
+
+    /// It was asked whether it works. Counts only what is up: until then it may have nothing to answer with.
+    /// `true` when that was the last of too many answers that were none: it is hung, and is to be sent SIGABRT.
+    pub(crate) fn probed(&mut self, well: bool, now: Duration) -> bool {
+        if well || !matches!(self.stage, Stage::Ready { .. }) {
+            self.unanswered = 0;
+            return false;
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.unanswered >= UNANSWERED && self.hang(now)
+    }
+
+    /// Whether it is up, and has answered whoever asked last.
+    pub(crate) const fn is_well(&self) -> bool {
+        self.stage.is_up() && self.unanswered == 0
+    }
+
+    /// Whether its last keepalive is too long ago. Says so once: it is to be sent SIGABRT.
+    pub(crate) fn is_silent(&mut self, now: Duration) -> bool {
+        self.silent_by(now) && self.hang(now)
+    }
+
+    /// Whether its last keepalive will be too long ago by then.
+    pub(crate) fn silent_by(&self, now: Duration) -> bool {
+        self.silent_at().is_some_and(|at| at <= now)
+    }
+
+    /// When it counts as hung unless it sends a keepalive.
+    fn silent_at(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Starting { .. } | Stage::Ready { .. } => {
+                Some(self.alive.saturating_add(self.service.watchdog?))
+            }
+            _ => None,
+        }
+    }
+
+    fn hang(&mut self, now: Duration) -> bool {
+        if let Stage::Ready { since } = self.stage {
+            self.forgive_if_settled(since, now);
+        }
+        self.stage = Stage::Hung {
+            kill_at: Some(now.saturating_add(GRACE)),
+        };
+        true
     }
 
     /// It says that it is ready. `true` when that is news.
@@ -200,10 +267,8 @@ impl Machine {
             self.forgive();
             return Ended::Done;
         }
-        if let Stage::Ready { since } = stage
-            && now.saturating_sub(since) >= SETTLED
-        {
-            self.forgive();
+        if let Stage::Ready { since } = stage {
+            self.forgive_if_settled(since, now);
         }
         self.failures = self.failures.saturating_add(1);
         self.failed_for_good = self
@@ -224,7 +289,7 @@ impl Machine {
     /// It is asked to end. `true` when there is a process that was not yet asked.
     pub(crate) fn stop(&mut self, now: Duration) -> bool {
         match self.stage {
-            Stage::Starting { .. } | Stage::Ready { .. } => {
+            Stage::Starting { .. } | Stage::Ready { .. } | Stage::Hung { .. } => {
                 self.stage = Stage::Stopping {
                     kill_at: Some(now.saturating_add(GRACE)),
                 };
@@ -254,6 +319,10 @@ impl Machine {
                 self.stage = Stage::Stopping { kill_at: None };
                 true
             }
+            (Stage::Hung { .. }, Some(at)) if at <= now => {
+                self.stage = Stage::Hung { kill_at: None };
+                true
+            }
             // It is killed as one that failed: it waits before it starts again.
             (Stage::Starting { .. }, Some(at)) if at <= now => {
                 self.stage = Stage::Starting { since: now };
@@ -265,7 +334,7 @@ impl Machine {
 
     fn kill_time(&self) -> Option<Duration> {
         match self.stage {
-            Stage::Stopping { kill_at } => kill_at,
+            Stage::Stopping { kill_at } | Stage::Hung { kill_at } => kill_at,
             Stage::Starting { since } => Some(since.saturating_add(self.service.start_limit?)),
             _ => None,
         }
@@ -275,7 +344,13 @@ impl Machine {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self.stage {
             Stage::Waiting { until } if self.wanted => Some(until),
-            _ => self.kill_time(),
+            _ => self.kill_time().into_iter().chain(self.silent_at()).min(),
+        }
+    }
+
+    fn forgive_if_settled(&mut self, since: Duration, now: Duration) {
+        if now.saturating_sub(since) >= SETTLED {
+            self.forgive();
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) use agent::Agent;
 pub(crate) use cgroup::of_process as cgroup_of_process;
 #[cfg(test)]
 pub(crate) use machine::GRACE;
-pub(crate) use machine::{Ended, Exit, Stage};
+pub(crate) use machine::{Ended, Exit, Stage, UNANSWERED};
 pub(crate) use notify::{Notification, NotifySocket};
 pub(crate) use process::{Launch, OutputPipe, Process, launch};
 pub(crate) use supervisor::{Command, Supervisor};

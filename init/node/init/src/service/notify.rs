@@ -1,4 +1,4 @@
-//! The socket on which services say that they are ready (sd_notify(3)).
+//! The socket on which services say that they are ready, and that they still do their work (sd_notify(3)).
 
 use std::fs;
 use std::io::{self, IoSliceMut};
@@ -27,6 +27,8 @@ pub(crate) struct Notification {
     pub(crate) sender: Pid,
     pub(crate) ready: bool,
     pub(crate) stopping: bool,
+    /// It still does its work.
+    pub(crate) alive: bool,
     /// What the service says of itself, for people.
     pub(crate) status: Option<String>,
 }
@@ -98,12 +100,14 @@ fn parse(sender: Pid, text: &str) -> Notification {
         sender,
         ready: false,
         stopping: false,
+        alive: false,
         status: None,
     };
     for line in text.lines() {
         match line.split_once('=') {
             Some(("READY", "1")) => notification.ready = true,
             Some(("STOPPING", "1")) => notification.stopping = true,
+            Some(("WATCHDOG", "1")) => notification.alive = true,
             Some(("STATUS", status)) if !status.trim().is_empty() => {
                 notification.status = Some(log::visible(status));
             }
@@ -129,7 +133,9 @@ mod tests {
             me(),
             "READY=1\nSTATUS=up \u{1b}[1m\nMAINPID=1\nX\n=\nREADY=0",
         );
-        assert!(found.ready && !found.stopping);
+        assert!(found.ready && !found.stopping && !found.alive);
+        assert!(parse(me(), "WATCHDOG=1\n").alive);
+        assert!(!parse(me(), "WATCHDOG=trigger").alive);
         assert_eq!(found.status.as_deref(), Some("up \\x1b[1m"));
         let nothing = parse(me(), "READY=yes\nREADY=\nSTATUS= \nSTOPPING=0");
         assert!(!nothing.ready && !nothing.stopping && nothing.status.is_none());

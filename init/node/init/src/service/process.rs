@@ -89,6 +89,11 @@ fn environment(launch: &Launch<'_>) -> Vec<(String, String)> {
     if matches!(service.kind, Kind::Daemon(_)) {
         variables.push(("NOTIFY_SOCKET", launch.notify_socket));
     }
+    // of the process itself: what it starts is not asked for keepalives, and sends none that count
+    let limit = service.watchdog.map(|limit| limit.as_micros().to_string());
+    if let Some(limit) = &limit {
+        variables.push(("WATCHDOG_USEC", limit));
+    }
     let channel = CHANNEL_DESCRIPTOR.to_string();
     if launch.connection.is_some() {
         variables.push((FILE_DESCRIPTOR_VARIABLE, &channel));

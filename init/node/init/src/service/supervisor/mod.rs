@@ -12,6 +12,8 @@ pub(crate) enum Command {
     Start(Name),
     /// Send it SIGTERM.
     Terminate(Name),
+    /// Send its process SIGABRT: it does not do its work. Where it can, it says what it is at.
+    Abort(Name),
     /// Send its process SIGKILL: that process alone, never its cgroup, where what it started for
     /// others may go on.
     Kill(Name),
@@ -46,6 +48,8 @@ impl Supervisor {
         for machine in &mut self.machines {
             if machine.must_be_killed(now) {
                 commands.push(Command::Kill(machine.service.name));
+            } else if machine.is_silent(now) {
+                commands.push(Command::Abort(machine.service.name));
             }
         }
         if self.halted {
@@ -78,6 +82,38 @@ impl Supervisor {
     /// A service says that it is ready. `true` when that is news.
     pub(crate) fn ready(&mut self, name: Name, now: Duration) -> bool {
         self.machine(name).is_some_and(|machine| machine.ready(now))
+    }
+
+    /// A service's process says that it does its work.
+    pub(crate) fn alive(&mut self, name: Name, now: Duration) {
+        if let Some(machine) = self.machine(name) {
+            machine.alive(now);
+        }
+    }
+
+    /// The time until now is held against nobody: keepalives could not be heard.
+    pub(crate) fn excuse(&mut self, now: Duration) {
+        for machine in &mut self.machines {
+            machine.alive(now);
+        }
+    }
+
+    /// Whether a service will count as hung by then, unless a keepalive of it waits to be read.
+    pub(crate) fn has_silent(&self, now: Duration) -> bool {
+        self.machines.iter().any(|machine| machine.silent_by(now))
+    }
+
+    /// A service was asked whether it works. Where what it requires does not, its answer does not count.
+    pub(crate) fn probed(&mut self, name: Name, well: bool, now: Duration) -> Option<Command> {
+        let requires = name.service().requires;
+        let mut required = self.machines.iter();
+        let blameless =
+            required.any(|machine| requires.contains(&machine.service.name) && !machine.is_well());
+        let halted = self.halted;
+        let machine = self.machine(name)?;
+        machine
+            .probed(well || blameless || halted, now)
+            .then_some(Command::Abort(name))
     }
 
     /// A service's process ended, or could not be made.

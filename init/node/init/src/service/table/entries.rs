@@ -5,7 +5,7 @@ use std::time::Duration;
 use sys::capability::{Capabilities, Capability};
 use sys::process::User;
 use wire::paths::CONTAINERD_SOCKET;
-use wire::status::{DegradedReason, NodeState, Phase};
+use wire::status::{DegradedReason, NodeState, Phase, Probed};
 use wire::{exit, users};
 
 use super::{
@@ -35,11 +35,15 @@ impl Name {
             Self::Metadata => &METADATA,
             Self::Staker => &STAKER,
             Self::K3s => &K3S,
+            Self::Probe => &PROBE,
             Self::LastEnd => &LAST_END,
             Self::Reset => &RESET,
         }
     }
 }
+
+/// The node's own daemons: longer than a write that a slow disk holds up. They send four keepalives in it.
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
     Service {
@@ -61,6 +65,8 @@ const fn task(name: Name, again: Option<Duration>, quiet: bool) -> Service {
         kind: Kind::Task { again, quiet },
         automatic: true,
         start_limit: None,
+        watchdog: None,
+        probed: None,
         degrades: DegradedReason::Service,
         failures: 3,
         effects: Effects::NONE,
@@ -161,6 +167,7 @@ static CONTAINERD: Service = Service {
         ],
         ..Effects::NONE
     },
+    probed: Some(Probed::Containerd),
     talks_on_console: false,
     open_files: MANY_FILES,
     ..daemon(Name::Containerd, Readiness::Socket(CONTAINERD_SOCKET))
@@ -172,6 +179,8 @@ static TEE_REPORT: Service = Service {
     program: "/usr/bin/tee-report",
     cgroup: "system/tee-report",
     start_limit: Some(Duration::from_secs(60)),
+    // a report alone may take 35 s
+    watchdog: Some(Duration::from_secs(120)),
     open_files: 64,
     // it can be started again
     out_of_memory_score: 0,
@@ -189,6 +198,7 @@ static TPM_BROKER: Service = Service {
     // which hands it the device: nothing of the TPM is anybody's but root's in the boot phase
     requires: &[Name::Measure],
     start_limit: Some(Duration::from_secs(60)),
+    watchdog: Some(WATCHDOG),
     open_files: 64,
     // it can be started again
     out_of_memory_score: 0,
@@ -218,8 +228,10 @@ static NETD: Service = Service {
         states: &[],
         degraded: &[DegradedReason::Network, DegradedReason::Clock],
         phases: &[Phase::Network, Phase::Clock],
+        probes: false,
         desired: false,
     }),
+    watchdog: Some(WATCHDOG),
     ..daemon(Name::Netd, Readiness::Notify)
 };
 
@@ -289,8 +301,10 @@ static STAKER: Service = Service {
             Phase::Registered,
             Phase::Slashed,
         ],
+        probes: false,
         desired: true,
     }),
+    watchdog: Some(WATCHDOG),
     ..daemon(Name::Staker, Readiness::Notify)
 };
 
@@ -320,9 +334,35 @@ static K3S: Service = Service {
         ended: &[Effect::AgentReady(false), Effect::PoliciesEnforced(false)],
         ..Effects::NONE
     },
+    probed: Some(Probed::Kubelet),
     talks_on_console: false,
     open_files: MANY_FILES,
     ..daemon(Name::K3s, Readiness::Notify)
+};
+
+static PROBE: Service = Service {
+    program: "/usr/bin/probe",
+    cgroup: "system/probe",
+    user: Some(User {
+        id: users::PROBE,
+        capabilities: Capabilities::NONE,
+    }),
+    filtered: true,
+    // there is nothing to ask before
+    requires: &[Name::Containerd],
+    start_limit: Some(Duration::from_secs(60)),
+    watchdog: Some(WATCHDOG),
+    rights: Some(Rights {
+        states: &[],
+        degraded: &[],
+        phases: &[],
+        probes: true,
+        desired: false,
+    }),
+    open_files: 64,
+    // it can be started again
+    out_of_memory_score: 0,
+    ..daemon(Name::Probe, Readiness::Notify)
 };
 
 static LAST_END: Service = Service {
@@ -370,5 +410,6 @@ pub(crate) static SERVICES: &[&Service] = &[
     &METADATA,
     &STAKER,
     &K3S,
+    &PROBE,
     &LAST_END,
 ];

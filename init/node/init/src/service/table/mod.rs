@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sys::process::User;
 use wire::child::ToInit;
-use wire::status::{DegradedReason, NodeState, Phase};
+use wire::status::{DegradedReason, NodeState, Phase, Probed};
 
 pub(crate) use entries::{AGENT, LOOKS_ON_DISKS, RESET_SERVICES, SERVICES};
 
@@ -52,6 +52,8 @@ names! {
     Staker = "staker",
     /// The Kubernetes agent.
     K3s = "k3s",
+    /// Asks containerd and the kubelet whether they work.
+    Probe = "probe",
     /// Tells how the last boot ended, and keeps what the kernel kept of a crash.
     LastEnd = "last-end",
     /// Wipes keys and state, and shows what was done; alone, where the command line asks for it.
@@ -94,6 +96,11 @@ pub(crate) struct Service {
     pub(crate) automatic: bool,
     /// Longer in [`Stage::Starting`](super::Stage) than this, and it is killed.
     pub(crate) start_limit: Option<Duration>,
+    /// No keepalive (`WATCHDOG=1`) of its process for so long, and it counts as hung: it is killed, and starts
+    /// again. None: none are expected, and it is not told of any (`WATCHDOG_USEC`).
+    pub(crate) watchdog: Option<Duration>,
+    /// What `probe` says of it: too many times in a row that it gives no good answer, and it counts as hung.
+    pub(crate) probed: Option<Probed>,
     /// What the node is when the service fails `failures` times in a row.
     pub(crate) degrades: DegradedReason,
     pub(crate) failures: u32,
@@ -243,6 +250,8 @@ pub(crate) struct Rights {
     pub(crate) states: &'static [NodeState],
     pub(crate) degraded: &'static [DegradedReason],
     pub(crate) phases: &'static [Phase],
+    /// Whether it may say what others answer to it.
+    pub(crate) probes: bool,
     /// Whether it may desire a state of agent and power.
     pub(crate) desired: bool,
 }
@@ -256,6 +265,7 @@ impl Rights {
                 self.degraded.contains(reason)
             }
             ToInit::Reached { phase } => self.phases.contains(phase),
+            ToInit::Probed { .. } => self.probes,
             ToInit::Desired { .. } => self.desired,
         }
     }

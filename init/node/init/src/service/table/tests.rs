@@ -145,6 +145,41 @@ fn who_may_say_what() {
 }
 
 #[test]
+fn probe_alone_says_what_others_answer() {
+    for service in Probed::ALL {
+        let message = ToInit::Probed {
+            service: *service,
+            fault: None,
+        };
+        for name in Name::ALL {
+            assert_eq!(allowed(*name, &message), *name == Name::Probe, "{name}");
+        }
+        let probed = SERVICES
+            .iter()
+            .filter(|entry| entry.probed == Some(*service));
+        assert_eq!(probed.count(), 1, "{service}");
+    }
+}
+
+/// The node's own daemons send keepalives, the others are asked: none is left to itself.
+#[test]
+fn daemon_that_hangs_is_always_noticed() {
+    for service in SERVICES {
+        let is_daemon = matches!(service.kind, Kind::Daemon(_));
+        let noticed = service.watchdog.is_some() || service.probed.is_some();
+        assert_eq!(is_daemon, noticed, "{}", service.name);
+        // a task ends, or is ended
+        assert!(
+            is_daemon || service.start_limit.is_some(),
+            "{}",
+            service.name
+        );
+        // k3s would take PID 1 for systemd
+        assert!(service.probed.is_none() || service.watchdog.is_none());
+    }
+}
+
+#[test]
 fn what_init_alone_knows_nobody_may_say() {
     for state in [NodeState::Booting, NodeState::Joined, NodeState::Off] {
         for name in Name::ALL {
@@ -200,12 +235,14 @@ fn services_that_are_not_root_have_just_their_capabilities() {
         (Name::Netd, netd),
         (Name::Metadata, metadata),
         (Name::Staker, staker),
+        (Name::Probe, probe),
     ] = users[..]
     else {
         panic!("{users:?}");
     };
     assert_eq!(broker.capabilities, Capabilities::NONE);
     assert_eq!(staker.capabilities, Capabilities::NONE);
+    assert_eq!(probe.capabilities, Capabilities::NONE);
     assert_eq!(metadata.capabilities, Capabilities::NONE);
     for service in SERVICES {
         assert_eq!(service.filtered, service.user.is_some());
