@@ -64,6 +64,9 @@ scenarios! {
     ALL:
     services::killed_services_come_back, true,
         "kill -9 of containerd, k3s, netd and staker: each comes back, the pod's container lives on";
+    services::stopped_services_are_started_anew, true,
+        "kill -STOP of staker, containerd and k3s: each is noticed, ended and started anew, the pod's container \
+         lives on";
     outages::outages_degrade_and_heal, true,
         "no network, chain or master at boot, then an outage of both: told, endured, healed";
     reservations::pod_takes_neither_memory_nor_processes, true,

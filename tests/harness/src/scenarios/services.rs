@@ -1,7 +1,7 @@
-//! Services that are killed.
+//! Services that are killed, and services that hang.
 
 use anyhow::{Context as _, Result, ensure};
-use k3s_double::control::{Command, Killed, PodState, Service};
+use k3s_double::control::{Command, Killed, PodState, Service, Stopped};
 
 use crate::devnet::Devnet;
 use crate::lab::Context;
@@ -40,6 +40,76 @@ pub(super) async fn killed_services_come_back(context: &Context) -> Result<()> {
         "the node paid for another transaction"
     );
     Ok(())
+}
+
+pub(super) async fn stopped_services_are_started_anew(context: &Context) -> Result<()> {
+    const STOPPED: [Service; 3] = [Service::Staker, Service::Containerd, Service::K3s];
+    let devnet = context.devnet().await?;
+    let disk = context.disk()?;
+    let machine = context.power_on(&context.node(&disk, &devnet)?).await?;
+    node::joined(&machine, &devnet).await?;
+    let pod = node::running_pod(&machine, &devnet).await?;
+    eventually("both say that they work", machine.patience(), || async {
+        let health = health(&machine).await?;
+        let well = serde_json::json!({"containerd": "ok", "kubelet": "ok"});
+        ensure!(
+            health.pointer("/probes") == Some(&well),
+            "/health says {health}"
+        );
+        Ok(())
+    })
+    .await?;
+
+    // all at once: each is noticed by itself, and the agent, which carries out the commands, is the last
+    let before = processes(&devnet).await?;
+    let control = devnet.cluster.control()?;
+    let node_name = devnet.node_name()?;
+    for service in STOPPED {
+        let command = Command::Stop { service };
+        let stopped: Stopped = control.command(&node_name, &command).await?;
+        let victim = only(&before, service.program())?.pid;
+        ensure!(stopped.pid == victim, "another process hangs: {stopped:?}");
+    }
+    for (service, why) in [
+        (Service::Containerd, "no good answer 3 times in a row"),
+        (Service::K3s, "no good answer 3 times in a row"),
+        (Service::Staker, "no keepalive for 60 s"),
+    ] {
+        let program = service.program();
+        let told = format!("it hangs and is ended: {why}.* service={program}");
+        machine
+            .expect(&told)
+            .await
+            .with_context(|| format!("of {program}"))?;
+    }
+    let after = eventually("the services run again", machine.patience(), || async {
+        let after = processes(&devnet).await?;
+        for service in STOPPED {
+            let program = service.program();
+            let (old, new) = (only(&before, program)?, only(&after, program)?);
+            ensure!(old.pid != new.pid, "{program} still runs as {}", old.pid);
+        }
+        Ok(after)
+    })
+    .await?;
+    let netd = Service::Netd.program();
+    ensure!(
+        only(&before, netd)?.pid == only(&after, netd)?.pid,
+        "netd was restarted as well"
+    );
+    node::ready(&machine, &devnet).await?;
+    same_container(&machine, &devnet, &pod).await?;
+    eventually("the node is whole", machine.patience(), || async {
+        let health = health(&machine).await?;
+        ensure!(
+            number_at(&health, "/heartbeat/acknowledged").unwrap_or_default() > 0
+                && node::text_at(&health, "/state") == "joined"
+                && health.pointer("/degraded") == Some(&serde_json::json!({})),
+            "/health says {health}"
+        );
+        Ok(())
+    })
+    .await
 }
 
 /// Kills one service and waits until another process has taken its place and does its work, while

@@ -4,6 +4,7 @@
 pub mod cgroups;
 pub mod cni;
 pub mod commands;
+mod healthz;
 pub mod host;
 pub mod join;
 pub mod kernel;
@@ -171,6 +172,7 @@ impl Agent {
     pub async fn run(self) -> Result<std::convert::Infallible, AgentError> {
         let membership = self.join().await;
         kernel::set_up(&self.host, self.flags.protect_kernel_defaults).await?;
+        let _healthz = tokio::spawn(healthz::serve());
         let runtime = Runtime::at(&self.socket);
         let specification = self.specification(&membership)?;
         pod::files::mount_volume(&specification).await?;

@@ -33,6 +33,11 @@ pub enum Command {
         /// Which one.
         service: Service,
     },
+    /// SIGSTOP for a service that PID 1 runs: it hangs, with every socket and file that it has.
+    Stop {
+        /// Which one.
+        service: Service,
+    },
     /// Leaves orphans to PID 1, and waits until it has reaped them.
     Orphan {
         /// How many, 1 to 64.
@@ -228,6 +233,15 @@ pub struct Killed {
     pub pid: i32,
     /// Whether it has left the process table; always false for `k3s`, which dies after replying.
     pub gone: bool,
+}
+
+/// Reply to [`Command::Stop`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The service.
+    pub service: Service,
+    /// The process that was stopped; `k3s` stops a moment after its reply.
+    pub pid: i32,
 }
 
 /// Reply to [`Command::Orphan`].

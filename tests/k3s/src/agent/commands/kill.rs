@@ -1,4 +1,4 @@
-//! `kill -9`, of services that PID 1 started and of nothing else.
+//! `kill -9` and `kill -STOP`, of services that PID 1 started and of nothing else.
 
 use std::time::Duration;
 
@@ -6,10 +6,12 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use thiserror::Error;
 
 use super::processes;
-use crate::control::{Killed, Process, Service};
+use crate::control::{Killed, Process, Service, Stopped};
 
 /// How long a killed process may stay in the process table: PID 1 has to reap it.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the reply has before this very process stops.
+const LAST_WORD: Duration = Duration::from_millis(500);
 /// How often the process table is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -26,6 +28,30 @@ pub(super) enum KillError {
 
 /// Kills a service and waits until it has left the process table.
 pub(super) async fn service(service: Service) -> Result<Killed, KillError> {
+    let pid = signal(service, Signal::KILL)?;
+    let gone = gone(&[pid]).await;
+    Ok(Killed { service, pid, gone })
+}
+
+/// Stops a service, which does not end by that.
+pub(super) async fn stop(service: Service) -> Result<Stopped, KillError> {
+    let pid = match service {
+        Service::K3s => {
+            tokio::spawn(async {
+                tokio::time::sleep(LAST_WORD).await;
+                if let Err(error) = kill_process(getpid(), Signal::STOP) {
+                    tracing::error!(%error, "cannot stop this process");
+                }
+            });
+            getpid().as_raw_nonzero().get()
+        }
+        _ => signal(service, Signal::STOP)?,
+    };
+    Ok(Stopped { service, pid })
+}
+
+/// Sends a signal to a service, and gives its process.
+fn signal(service: Service, signal: Signal) -> Result<i32, KillError> {
     let program = service.program();
     let found = processes::all()
         .processes
@@ -33,13 +59,8 @@ pub(super) async fn service(service: Service) -> Result<Killed, KillError> {
         .find(|process| process.name == program && process.ppid == 1 && runs(process, program));
     let process = found.ok_or(KillError::NotRunning(program))?;
     let pid = Pid::from_raw(process.pid).ok_or(KillError::NotRunning(program))?;
-    kill_process(pid, Signal::KILL).map_err(|errno| KillError::Kill(program, errno))?;
-    let gone = gone(&[process.pid]).await;
-    Ok(Killed {
-        service,
-        pid: process.pid,
-        gone,
-    })
+    kill_process(pid, signal).map_err(|errno| KillError::Kill(program, errno))?;
+    Ok(process.pid)
 }
 
 /// Whether the process runs that program: its name alone could be anybody's.

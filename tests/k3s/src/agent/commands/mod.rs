@@ -128,6 +128,7 @@ async fn run(
             Ok(http::json(StatusCode::OK, &killed))
         }
         Command::Kill { service } => reply(kill::service(service).await),
+        Command::Stop { service } => reply(kill::stop(service).await),
         Command::Orphan { count } => reply(orphans::leave(count).await),
         Command::Hog { resource } => {
             let cgroup = pod.lock().await.cgroup().to_owned();
