@@ -13,6 +13,8 @@ use crate::refusal::Refused;
 use crate::service::{Master, NoRandomNumbers, check_header, check_signature, check_verdict};
 use crate::sessions::Attested;
 
+/// The longest word of a kubelet, in bytes: the sentence that a node's PID 1 keeps of it.
+const LONGEST_ANSWER: usize = 512;
 /// The longest `stake_status`, in bytes.
 const LONGEST_STATUS: usize = 32;
 
@@ -104,6 +106,7 @@ impl<C: StakeReader> Master<C> {
             memory_percent = %format_args!("{:.1}", usage.memory_percent),
             disk_percent = %format_args!("{:.1}", usage.disk_percent),
             stake = %stake.amount,
+            kubelet = request.kubelet.as_deref().unwrap_or("-"),
             "heartbeat"
         );
         Ok(HeartbeatResponse {
@@ -153,6 +156,12 @@ fn check_figures(request: &HeartbeatRequest) -> Result<(), Refused> {
                 "resource_usage.{field}: expected a number from 0 to 100"
             )));
         }
+    }
+    let kubelet = request.kubelet.as_deref().unwrap_or_default();
+    if kubelet.len() > LONGEST_ANSWER || kubelet.chars().any(char::is_control) {
+        return Err(Refused::malformed(format!(
+            "kubelet: expected a line of at most {LONGEST_ANSWER} bytes"
+        )));
     }
     let status = &request.stake_status;
     let word = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';

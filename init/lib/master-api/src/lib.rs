@@ -76,6 +76,10 @@ pub struct HeartbeatRequest {
     pub session: String,
     /// Greater with every heartbeat of a session.
     pub sequence: u64,
+    /// What the kubelet answers to whoever asks it on the node whether it works: `ok`, or what is wrong; none: it does
+    /// not run, or was not asked. A master that is older than the node knows no such field: masters come first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubelet: Option<String>,
     /// What is measured now, where the session began with evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<HeartbeatQuote>,
@@ -93,27 +97,29 @@ impl HeartbeatRequest {
     /// [`EncodingError`] never happens for what fits into a message.
     pub fn signed_bytes(&self) -> Result<Vec<u8>, EncodingError> {
         let usage = &self.resource_usage;
-        canonical(
-            "k3s-daas/heartbeat/v2",
-            &(
-                (
-                    &self.node_id,
-                    self.timestamp,
-                    &self.stake_status,
-                    self.stake_amount,
-                ),
-                self.running_pods,
-                (
-                    hundredths(usage.cpu_percent),
-                    hundredths(usage.memory_percent),
-                    hundredths(usage.disk_percent),
-                ),
-                (&self.session, self.sequence),
-                self.quote
-                    .as_ref()
-                    .map(|quote| (&quote.message.0, &quote.signature.0)),
+        let fields = (
+            (
+                &self.node_id,
+                self.timestamp,
+                &self.stake_status,
+                self.stake_amount,
             ),
-        )
+            self.running_pods,
+            (
+                hundredths(usage.cpu_percent),
+                hundredths(usage.memory_percent),
+                hundredths(usage.disk_percent),
+            ),
+            (&self.session, self.sequence),
+            self.quote
+                .as_ref()
+                .map(|quote| (&quote.message.0, &quote.signature.0)),
+        );
+        match &self.kubelet {
+            // as it was before there was the field, so that an older node's signature still counts
+            None => canonical("k3s-daas/heartbeat/v2", &fields),
+            Some(kubelet) => canonical("k3s-daas/heartbeat/v3", &(fields, kubelet)),
+        }
     }
 }
 
@@ -198,6 +204,7 @@ mod tests {
                 },
                 session: "session".to_owned(),
                 sequence: 1,
+                kubelet: None,
                 quote: None,
                 signature: Base64(vec![]),
             };
@@ -256,11 +263,29 @@ mod tests {
                 resource_usage: usage,
                 session: "session".to_owned(),
                 sequence: 1,
+                kubelet: None,
                 quote,
                 signature: Base64(vec![]),
             };
             request.signed_bytes().expect("small")
         });
+        assert!(signed[0] != signed[1] && signed[1] != signed[2]);
+    }
+
+    #[test]
+    fn what_the_kubelet_says_is_under_the_signature() {
+        let heartbeat = |kubelet: &str| {
+            let json = format!(
+                r#"{{"node_id":"edge-0001","timestamp":1,"stake_status":"active","stake_amount":2,
+                "running_pods":3,"resource_usage":{{"cpu_percent":4.0,"memory_percent":5.0,
+                "disk_percent":6.0}},"session":"session","sequence":7,{kubelet}"signature":""}}"#
+            );
+            let request: HeartbeatRequest = serde_json::from_str(&json).expect("a heartbeat");
+            let written = serde_json::to_value(&request).expect("json");
+            assert_eq!(written.get("kubelet").is_some(), !kubelet.is_empty());
+            request.signed_bytes().expect("small")
+        };
+        let signed = ["", r#""kubelet":"ok","#, r#""kubelet":"it hangs","#].map(heartbeat);
         assert!(signed[0] != signed[1] && signed[1] != signed[2]);
     }
 

@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use wire::NodeName;
 use wire::child::{AgentDesire, Desired, PowerDesire, ToInit};
 use wire::paths;
-use wire::status::{AgentState, DegradedReason, NodeState, NodeStatus, Phase};
+use wire::status::{AgentState, DegradedReason, NodeState, NodeStatus, Phase, Probed};
 
 use crate::explain;
 use crate::seams::Init;
@@ -337,6 +337,12 @@ impl<I: Init> Board<I> {
         }
         let desired = desired.clone();
         self.tell(ToInit::Desired { desired }).await;
+    }
+
+    /// What the kubelet answers to whoever asks it whether it works, as `init` last said; none: it is not up.
+    pub(crate) fn kubelet(&self) -> Option<String> {
+        let health = self.health.borrow();
+        health.node.probes.get(&Probed::Kubelet).cloned()
     }
 
     /// What `init` last said that it has carried out.

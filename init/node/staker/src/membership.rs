@@ -248,6 +248,7 @@ impl<C: Chain, M: Master, I: Init, U: Meter> Staker<C, M, I, U> {
             resource_usage: bounded(usage),
             session: session.name.clone(),
             sequence,
+            kubelet: self.board.kubelet(),
             quote,
             signature: Base64(Vec::new()),
         };

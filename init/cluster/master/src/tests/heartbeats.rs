@@ -141,3 +141,29 @@ async fn a_seal_token_that_was_replaced_or_has_expired_ends_the_session() {
             .refused(401, "session");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn heartbeat_with_and_without_the_kubelets_word_counts() {
+    let world = World::new();
+    let session = world.session().await;
+    for (sequence, kubelet) in [(1, None), (2, Some("ok")), (3, Some("it does not answer"))] {
+        let kubelet = kubelet.map(str::to_owned);
+        let beat = signed_beat(HeartbeatRequest {
+            kubelet,
+            ..a_beat(&session, sequence)
+        });
+        let answer = world.beat(&beat).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    for kubelet in ["two\nlines".to_owned(), "x".repeat(513)] {
+        let beat = signed_beat(HeartbeatRequest {
+            kubelet: Some(kubelet),
+            ..a_beat(&session, 4)
+        });
+        world.beat(&beat).await.refused(400, "malformed");
+    }
+    // the word is under the signature
+    let mut beat = a_beat(&session, 4);
+    beat.kubelet = Some("it does not answer".to_owned());
+    world.beat(&beat).await.refused(401, "signature");
+}

@@ -336,6 +336,7 @@ fn a_beat(session: &str, sequence: u64) -> HeartbeatRequest {
         },
         session: session.to_owned(),
         sequence,
+        kubelet: Some("ok".to_owned()),
         quote: None,
         signature: Base64(Vec::new()),
     })
