@@ -17,6 +17,7 @@ use wire::status::Protection;
 
 use crate::configure::output::tpm_key;
 use crate::sealing::hex_digits;
+use crate::state;
 
 /// On the state disk.
 const FILE: &str = "/var/lib/daas/owner";
@@ -56,7 +57,15 @@ pub(crate) fn check() -> Result<(), OwnerError> {
     if encryption.parse() != Ok(Protection::Tpm) {
         return Ok(());
     }
-    settle(Path::new(FILE), &of_configuration()?)
+    settle(Path::new(FILE), &of_configuration()?)?;
+    // a state is an owner's without the mark, too: the next boot tries again
+    if let Err(error) = state::mark_owner() {
+        tracing::warn!(
+            error = log::chain(&error),
+            "the state's header can't be marked as an owner's"
+        );
+    }
+    Ok(())
 }
 
 /// The owner that the configuration names: its Sui key, which only its hash shows. Of a key in the TPM

@@ -19,6 +19,9 @@ const SUPERBLOCK: (usize, [u8; 2]) = (1024 + 0x38, [0x53, 0xef]);
 /// What is cleared by a reset.
 const HEAD: usize = 16 * 1024 * 1024;
 
+/// Where the header's mark of an owner is, and what it is.
+const OWNER_MARK: (u64, &[u8]) = (192 * 1024, b"DAASOWND");
+
 const MADE: &str = r"state INFO making the state file system device=\S+ encrypted=true";
 const MOUNTED: &str = r"state INFO state mounted encryption=tpm";
 
@@ -49,6 +52,15 @@ pub(super) async fn sealed_state_opens_for_its_own_machine_alone(context: &Conte
         console.contains("making the state file system"),
         "a half-made state was taken for one"
     );
+    // the mark of an owner, and no owner's name: damaged, not made anew
+    disk.flip_byte(STATE, OWNER_MARK.0)?;
+    let machine = context.power_on(&options).await?;
+    machine
+        .expect("names no owner, though it has had one, or holds volumes")
+        .await?;
+    machine.expect("degraded=state-disk detail=").await?;
+    drop(machine);
+    disk.flip_byte(STATE, OWNER_MARK.0)?;
     // nobody's yet: whoever knew its key could have put it there
     disk.write_configuration(&devnet.sealed_node_toml()?)?;
     let machine = context.power_on(&options).await?;
@@ -66,6 +78,12 @@ pub(super) async fn sealed_state_opens_for_its_own_machine_alone(context: &Conte
             .and_then(|at| head.get(at..))
             .is_some_and(|place| place.starts_with(MAGIC))),
         "the state has not its header in both places"
+    );
+    let mark = usize::try_from(OWNER_MARK.0)?;
+    ensure!(
+        head.get(mark..)
+            .is_some_and(|place| place.starts_with(OWNER_MARK.1)),
+        "the state's header has not the mark of its owner"
     );
     ensure!(
         head.get(SUPERBLOCK.0..SUPERBLOCK.0 + 2) != Some(SUPERBLOCK.1.as_slice()),

@@ -81,6 +81,8 @@ pub(super) enum StateError {
         device: PathBuf,
         description: String,
     },
+    #[error("the state on {} names no owner, though it has had one, or holds volumes of pods: it is damaged, and not made anew", device.display())]
+    OwnerLost { device: PathBuf },
     #[error("the state on {} did not open before the boot phase ended, in which alone it opens{}", device.display(), then(*restarts))]
     BootPhaseOver {
         device: PathBuf,
@@ -224,6 +226,7 @@ impl StateError {
             Self::BootPhaseOver { restarts: true, .. } => PHASE_OVER,
             Self::BootPhaseOver { .. } => 32,
             Self::Machine(CannotSeal::NotStarted) => 33,
+            Self::OwnerLost { .. } => 34,
             Self::Earlier { status, .. } => *status,
             _ => 1,
         }
@@ -253,7 +256,7 @@ impl StateError {
                     "if it is not encrypted, e2fsck on another machine may repair it; {RESET}"
                 );
             }
-            Self::HeaderDamaged { .. } | Self::Overwritten { .. } => {
+            Self::HeaderDamaged { .. } | Self::Overwritten { .. } | Self::OwnerLost { .. } => {
                 return format!("write a copy of the disk back, if there is one; {RESET}");
             }
             Self::Version { .. } | Self::HeaderVersion { .. } => {
@@ -450,6 +453,13 @@ mod tests {
         // a kernel that could not start its TPM does not try again
         let error = StateError::from(CannotSeal::NotStarted);
         assert!(error.status() >= STATE_FAILED && error.status() != again);
+    }
+
+    #[test]
+    fn state_without_its_owners_name_waits_for_a_person() {
+        let error = StateError::OwnerLost { device: device() };
+        assert!(error.status() > STATE_FAILED && error.status() != PHASE_OVER);
+        assert!(error.text().contains("reset entry"), "{}", error.text());
     }
 
     #[test]

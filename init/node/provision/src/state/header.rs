@@ -13,6 +13,10 @@
 //! | 32 | SHA-256 over all before it and the sealed file |
 //! | … | the sealed file, see [`seal::envelope`] |
 //!
+//! Behind both places stands a mark once the state has an owner: then the file that names the owner has to be there, and
+//! where it is not, the state is damaged and not to be made anew. The mark protects from accidents, too: without it a
+//! state is made anew only where it holds nothing of workloads.
+//!
 //! All that stands before the sealed file is the same in every version, so that damage is told from a
 //! newer version. The sum protects from accidents alone. What protects from people is that the TPM opens the sealed
 //! file, and nothing else that is said here matters.
@@ -30,6 +34,10 @@ pub(super) const PAYLOAD_OFFSET: u64 = 16 * 1024 * 1024;
 /// Where the two places are, in bytes from the partition's start: clear of each other's flash pages,
 /// and of where other systems look for theirs.
 const SLOTS: [u64; 2] = [64 * 1024, 128 * 1024];
+/// Where the mark is that the state has an owner.
+const MARK_OFFSET: u64 = 192 * 1024;
+/// The mark, in one sector, so that a power cut leaves all or nothing of it.
+const MARK: [u8; 8] = *b"DAASOWND";
 const MAGIC: [u8; 8] = *b"DAASDISK";
 const VERSION: u32 = 1;
 /// Bytes before the sum.
@@ -128,6 +136,28 @@ pub(super) fn read(partition: &File) -> io::Result<Found> {
 pub(super) fn write(partition: &File, slot: Slot, header: &Header) -> io::Result<()> {
     let bytes = encode(header).ok_or(io::ErrorKind::InvalidInput)?;
     partition.write_all_at(&bytes, slot.offset())?;
+    partition.sync_all()
+}
+
+/// Whether the state is marked as one that has an owner. A mark that is damaged is one.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn has_owner(partition: &File) -> io::Result<bool> {
+    let mut mark = [0; MARK.len()];
+    partition.read_exact_at(&mut mark, MARK_OFFSET)?;
+    Ok(mark != [0; MARK.len()])
+}
+
+/// Marks the state as one that has an owner, through to the disk, unless it is.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn mark_owner(partition: &File) -> io::Result<()> {
+    if has_owner(partition)? {
+        return Ok(());
+    }
+    partition.write_all_at(&MARK, MARK_OFFSET)?;
     partition.sync_all()
 }
 
@@ -277,6 +307,26 @@ mod tests {
             assert_eq!(other, Some("its checksum is wrong"));
             partition.write_all_at(&byte, at).unwrap();
         }
+    }
+
+    #[test]
+    fn owners_mark_stays_beside_both_places_until_cleared() {
+        let partition = partition();
+        assert!(!has_owner(&partition).unwrap());
+        let longest = vec![1; ENVELOPE_LIMIT];
+        for slot in Slot::BOTH {
+            write(&partition, slot, &header(1, &longest)).unwrap();
+        }
+        assert!(!has_owner(&partition).unwrap());
+        mark_owner(&partition).unwrap();
+        mark_owner(&partition).unwrap();
+        assert!(has_owner(&partition).unwrap());
+        assert_eq!(whole(read(&partition).unwrap()).0, 1);
+        // half of it is no less a mark
+        partition.write_all_at(&[0; 7], MARK_OFFSET).unwrap();
+        assert!(has_owner(&partition).unwrap());
+        super::super::content::clear(&partition, PAYLOAD_OFFSET).unwrap();
+        assert!(!has_owner(&partition).unwrap());
     }
 
     #[test]

@@ -25,6 +25,7 @@
 //! A file system that exists is checked, mounted and grown while mounted, which the kernel does
 //! through the journal.
 
+mod configured;
 mod content;
 mod directories;
 mod error;
@@ -37,6 +38,7 @@ mod refusal;
 mod sealed_volume;
 mod volume;
 mod wipe;
+mod workloads;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
@@ -44,8 +46,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use seal::envelope::Envelope;
-use seal::tpm::crypto::Point;
 
+pub(crate) use configured::{adopt_recovery, mark_owner};
 use content::Content;
 use error::StateError;
 use header::{Found, Header, Slot};
@@ -363,8 +365,9 @@ enum Owned {
     No,
 }
 
-/// Opens an encrypted state of an earlier boot. One that names no owner was never a configured node's, or
-/// was put there by somebody who knows its key: it is left again, to be made anew.
+/// Opens an encrypted state of an earlier boot. One that names no owner, and has neither the mark of one nor volumes of
+/// pods, was never a configured node's, or was put there by somebody who knows its key: it is left again, to be made
+/// anew.
 fn open_sealed(
     partition: &mut StatePartition,
     sealer: &mut Sealer,
@@ -382,6 +385,10 @@ fn open_sealed(
         return Err(error);
     }
     if !owner::is_settled() {
+        if has_had_an_owner(&device)? || workloads::are_there(Path::new(MOUNT_POINT)) {
+            give_up(true);
+            return Err(StateError::OwnerLost { device });
+        }
         tracing::info!("the state of an earlier boot has no owner: it is made anew");
         give_up(true);
         return Ok(Owned::No);
@@ -396,35 +403,13 @@ fn open_sealed(
     Ok(Owned::Yes)
 }
 
-/// Lets a recovery key, whose public part this is, open the state, too. The state must be open, and the
-/// boot phase must not be over. Where there is none that is encrypted, nothing happens.
-///
-/// # Errors
-/// [`StateError`]; the header is as it was then, or as it is to be.
-pub(crate) fn adopt_recovery(recovery: &Point) -> Result<(), impl std::error::Error> {
-    try_adopt(recovery)
-}
-
-fn try_adopt(recovery: &Point) -> Result<(), StateError> {
-    let partition = StatePartition::find()?;
-    let device = partition.device();
-    let content = device
-        .open()
-        .and_then(|file| content::inspect(&file, device.size))
-        .map_err(|source| StateError::Read {
-            device: device.path(),
-            source,
-        })?;
-    match (
-        plan(content, Ok(()), &device.path()),
-        partition.is_being_formatted(),
-    ) {
-        (Ok(Action::OpenSealed(sealed)), false) => match Machine::look()? {
-            Machine::Seals(mut sealer) => sealed.adopt(&device.path(), &mut sealer, recovery),
-            Machine::Cannot(_) => Ok(()),
-        },
-        _ => Ok(()),
-    }
+/// Whether the header has the mark of an owner.
+fn has_had_an_owner(device: &Path) -> Result<bool, StateError> {
+    let marked = File::open(device).and_then(|file| header::has_owner(&file));
+    marked.map_err(|source| StateError::Read {
+        device: device.to_owned(),
+        source,
+    })
 }
 
 /// The size of our file system in an open volume.
