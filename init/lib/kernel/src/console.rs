@@ -31,6 +31,16 @@ pub const OS_RELEASE: &str = "/usr/lib/os-release";
 /// kernel prints but emergencies scrolls it away (syslog(2)). What can't be written to one console may still
 /// be read on another, and in the log. The watchdog, if one is given, is kept from restarting the machine.
 pub fn show(screen: &str, watchdog: &mut Option<Watchdog>, meanwhile: impl FnOnce()) {
+    show_for(SHOWN_FOR, screen, watchdog, meanwhile);
+}
+
+/// As [`show`], for so long.
+pub fn show_for(
+    stands: Duration,
+    screen: &str,
+    watchdog: &mut Option<Watchdog>,
+    meanwhile: impl FnOnce(),
+) {
     let mut pet = || {
         if let Some(watchdog) = watchdog {
             watchdog.pet(timeline::now());
@@ -45,7 +55,7 @@ pub fn show(screen: &str, watchdog: &mut Option<Watchdog>, meanwhile: impl FnOnc
     meanwhile();
     loop {
         pet();
-        let left = SHOWN_FOR.saturating_sub(shown_at.elapsed());
+        let left = stands.saturating_sub(shown_at.elapsed());
         if left.is_zero() {
             break;
         }

@@ -1,11 +1,12 @@
 //! The end of a node that can't go on: one screen that says what, where and what to do, then a
-//! restart. Never a shell.
+//! restart. Never a shell. After several failures in a row the screen stands for longer.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use log::timeline;
 use rustix::fs::OFlags;
@@ -32,17 +33,25 @@ pub struct Failure {
 }
 
 /// Shows a failure on every console, keeps it in the kernel's log, and restarts the machine after
-/// 10 seconds. A watchdog that runs is told all the while that all is well: none given, the one that
+/// [`SHOWN_FOR`], or as much longer as `stands` says. A watchdog that runs is told all the while that all is well: none given, the one that
 /// a loop that is gone may have left behind.
-pub fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) -> ! {
+pub fn show_and_restart(failure: &Failure, stands: Duration, watchdog: Option<Watchdog>) -> ! {
     let mut watchdog = watchdog.or_else(|| Watchdog::start(timeline::now()));
     let headline = headline(Path::new(OS_RELEASE).exists());
     tracing::error!("{headline}: {} ({})", failure.what, failure.place);
-    let screen = render(failure, headline, &kernel_lines(), &version(), RESTARTS);
+    let stands = stands.max(SHOWN_FOR);
+    let screen = render(
+        failure,
+        headline,
+        &kernel_lines(),
+        &version(),
+        RESTARTS,
+        stands,
+    );
     // Data of the running system, if there is one, reaches the disk meanwhile; the kernel does
     // this by itself, so that a disk that hangs can't hold the restart up
     // (Documentation/admin-guide/sysrq.rst: s syncs, u remounts read-only).
-    console::show(&screen, &mut watchdog, || {
+    console::show_for(stands, &screen, &mut watchdog, || {
         for request in ["s", "u"] {
             let _ = files::write_existing("/proc/sysrq-trigger", request);
         }
@@ -59,7 +68,14 @@ pub fn show_and_restart(failure: &Failure, watchdog: Option<Watchdog>) -> ! {
 pub fn show_before_power_off(failure: &Failure, watchdog: &mut Option<Watchdog>) {
     let headline = "this node was NOT reset";
     tracing::error!("{headline}: {} ({})", failure.what, failure.place);
-    let screen = render(failure, headline, &kernel_lines(), &version(), POWERS_OFF);
+    let screen = render(
+        failure,
+        headline,
+        &kernel_lines(),
+        &version(),
+        POWERS_OFF,
+        SHOWN_FOR,
+    );
     console::show(&screen, watchdog, || {});
 }
 
@@ -74,6 +90,7 @@ fn render(
     kernel: &[String],
     version: &str,
     then: &str,
+    stands: Duration,
 ) -> String {
     let rule = "=".repeat(WIDTH);
     let mut text = format!("\n{rule}\n {version}: {headline}\n\n");
@@ -90,10 +107,17 @@ fn render(
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "\n The machine {then} in {} seconds.\n{rule}",
-        SHOWN_FOR.as_secs()
+        "\n The machine {then} in {}.\n{rule}",
+        in_words(stands)
     );
     text
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", seconds / 60),
+    }
 }
 
 /// In the initramfs a node does not start; on the root it may have run for a year.
@@ -168,6 +192,7 @@ mod tests {
             &["device-mapper: verity: corrupted".to_owned()],
             "OS 1",
             RESTARTS,
+            SHOWN_FOR,
         );
         assert!(
             screen.lines().all(|line| line.chars().count() <= 80),
@@ -183,6 +208,12 @@ mod tests {
         ] {
             assert!(screen.contains(part), "{part} is not in {screen}");
         }
+    }
+
+    #[test]
+    fn long_screens_are_told_in_minutes() {
+        assert_eq!(in_words(SHOWN_FOR), "10 seconds");
+        assert_eq!(in_words(Duration::from_secs(3600)), "60 minutes");
     }
 
     #[test]

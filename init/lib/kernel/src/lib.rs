@@ -21,5 +21,6 @@ pub mod failure;
 pub mod modules;
 pub mod mounts;
 pub mod root_devices;
+pub mod root_failures;
 pub mod uevent;
 pub mod watchdog;

@@ -8,6 +8,14 @@
 //! own panic (`panic=10` on the command line) restarts the machine.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::block_devices::{self, BlockDevice};
 use crate::failure::Failure;
@@ -17,6 +25,8 @@ use crate::uevent::Uevent;
 const FIELD: &str = "DM_VERITY_ERR_BLOCK_NR";
 /// Both kinds of blocks have this size; the superblock is refused otherwise.
 pub const BLOCK_SIZE: u64 = 4096;
+/// How long a block may take that is read a second time: PID 1 waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the initramfs leaves the names of the root's devices.
 const DEVICES_FILE: &str = "/run/daas/root-devices";
 
@@ -61,7 +71,7 @@ impl RootDevices {
     ///
     /// # Errors
     /// What the system says.
-    pub fn store(&self) -> std::io::Result<()> {
+    pub fn store(&self) -> io::Result<()> {
         let text = format!("{} {} {}\n", self.mapped, self.data, self.hashes);
         files::replace(DEVICES_FILE, text.as_bytes(), 0o644)
     }
@@ -98,6 +108,16 @@ impl RootDevices {
         })
     }
 
+    /// Whether a block that failed its check passes it now: then what had failed was a cable, a bus or the memory, and
+    /// whoever read it has met an error of input and output. A block of the hash tree, which dm-verity keeps in memory as
+    /// it was read, is not read again.
+    pub fn reads_well(&self, block: CorruptBlock) -> bool {
+        if block.kind != Kind::Data {
+            return false;
+        }
+        reads_well(Path::new("/dev").join(&self.mapped), block.number)
+    }
+
     /// What to tell of a corrupt block.
     pub fn failure(&self, block: CorruptBlock) -> Failure {
         let (device, of) = match block.kind {
@@ -121,8 +141,56 @@ impl RootDevices {
     }
 }
 
+/// Whether a block can be read, within [`PATIENCE`].
+fn reads_well(path: PathBuf, block: u64) -> bool {
+    let (sender, receiver) = channel();
+    // a disk that hangs keeps this thread alone
+    let reader = sys::thread::spawn_without_signals("read-again", move || {
+        let read = DirectFile::open(&path).and_then(|file| file.read(block, 1));
+        // nobody may wait any more
+        let _ = sender.send(read.is_ok());
+    });
+    reader.is_ok() && receiver.recv_timeout(PATIENCE).unwrap_or(false)
+}
+
+/// A block device that is read past the page cache, from the disk itself (open(2), `O_DIRECT`).
+#[derive(Debug)]
+pub struct DirectFile(File);
+
+impl DirectFile {
+    /// Opens a device to be read.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECT.bits().cast_signed();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)?;
+        Ok(Self(file))
+    }
+
+    /// Reads blocks of [`BLOCK_SIZE`] bytes, at most 256 of them, and forgets them again.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read(&self, first: u64, blocks: u16) -> io::Result<()> {
+        let block = usize::try_from(BLOCK_SIZE).map_err(io::Error::other)?;
+        let length = block.saturating_mul(usize::from(blocks.min(256)));
+        // what is read directly goes to memory that is aligned as the device is
+        let mut buffer = vec![0; length.saturating_add(block)];
+        let start = buffer.as_ptr().align_offset(block);
+        let aligned = buffer
+            .get_mut(start..start.saturating_add(length))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        self.0
+            .read_exact_at(aligned, first.saturating_mul(BLOCK_SIZE))
+    }
+}
+
 /// The disk that the root partition is on, and the partition's number.
-pub fn boot_disk(devices: &RootDevices) -> std::io::Result<Option<(BlockDevice, u32)>> {
+pub fn boot_disk(devices: &RootDevices) -> io::Result<Option<(BlockDevice, u32)>> {
     let all = block_devices::all()?;
     let partition = all.iter().find(|device| device.name == devices.data);
     let Some((number, disk)) = partition.and_then(|device| device.partition_of.clone()) else {
@@ -162,6 +230,19 @@ mod tests {
             .unwrap();
         assert!(devices().failure(block).what.contains("hash block 2"));
         assert!(devices().failure(block).place.starts_with("/dev/vda3"));
+    }
+
+    #[test]
+    fn block_is_read_again_from_its_device_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("device");
+        std::fs::write(&path, vec![7; 8192]).unwrap();
+        assert!(reads_well(path.clone(), 1));
+        assert!(!reads_well(path, 2), "there is no such block");
+        assert!(!reads_well(directory.path().join("none"), 0));
+        let event = event("dm-0", "DM_VERITY_ERR_BLOCK_NR=1,2");
+        let hashes = devices().corrupt_block(&event).unwrap();
+        assert!(!devices().reads_well(hashes), "dm-verity has it in memory");
     }
 
     #[test]

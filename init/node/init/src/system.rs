@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::{info, warn};
@@ -59,6 +60,7 @@ pub(crate) fn run() -> ! {
             hint: "Report the lines above. The node starts again by itself.".to_owned(),
             details: Vec::new(),
         },
+        Duration::ZERO,
         None,
     )
 }

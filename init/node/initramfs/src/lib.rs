@@ -9,5 +9,6 @@
 )]
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 
+pub mod diagnosis;
 pub mod switch_root;
 pub mod verity;

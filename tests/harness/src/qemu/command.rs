@@ -81,6 +81,8 @@ pub struct MachineOptions {
     pub memory: u32,
     /// Its processors.
     pub processors: u32,
+    /// Whether it has a watchdog, an Intel 6300ESB, which restarts it.
+    pub watchdog: bool,
     /// A TCG plugin of QEMU's with its arguments, as `-plugin` takes it.
     pub plugin: Option<String>,
     /// Its TPM.
@@ -107,6 +109,7 @@ impl MachineOptions {
             ipv6_alone: false,
             memory: 2048,
             processors: 2,
+            watchdog: false,
             plugin: None,
             tpm: None,
             interposer: None,
@@ -156,6 +159,9 @@ impl MachineOptions {
         arguments.take(["-mon", "chardev=monitor,mode=control"]);
         arguments.take(["-object", "rng-random,id=entropy,filename=/dev/urandom"]);
         arguments.take(["-device", "virtio-rng-pci,rng=entropy"]);
+        if self.watchdog {
+            arguments.take(["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         arguments.take(["-netdev", &self.network()?]);
         if let Some(cloud) = &self.cloud {
             // SMBIOS 3.7, type 1

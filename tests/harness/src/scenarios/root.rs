@@ -18,6 +18,27 @@ pub(super) async fn corrupt_root_is_told(context: &Context) -> Result<()> {
     expect_screen(&mut machine, "root-a|data block 0|verity").await?;
     drop(machine);
 
+    // again and again: the third time in a row all of it is read, and the screen stands
+    let mut machine = context.power_on(&context.node(&disk, &devnet)?).await?;
+    expect_screen(&mut machine, "in 10 seconds").await?;
+    drop(machine);
+    let mut machine = context.power_on(&context.node(&disk, &devnet)?).await?;
+    machine
+        .expect("the root could not be used 3 times in a row")
+        .await?;
+    machine.expect(r"1 of \d+ blocks are corrupt: 0\b").await?;
+    machine
+        .expect("the disk reports no error and gives other bytes")
+        .await?;
+    machine.expect("The machine restarts in 60 minutes").await?;
+    // longer than the screen of a first failure
+    tokio::time::sleep(std::time::Duration::from_secs(15)).await;
+    ensure!(
+        machine.is_running().await?,
+        "the machine restarted after its third failure in a row"
+    );
+    drop(machine);
+
     // blocks all over the files: the first that is read ends the boot
     let disk = context.disk()?;
     let length = disk.partition("root-a")?.length;

@@ -46,7 +46,14 @@ pub(super) async fn stopped_services_are_started_anew(context: &Context) -> Resu
     const STOPPED: [Service; 3] = [Service::Staker, Service::Containerd, Service::K3s];
     let devnet = context.devnet().await?;
     let disk = context.disk()?;
-    let machine = context.power_on(&context.node(&disk, &devnet)?).await?;
+    let mut options = context.node(&disk, &devnet)?;
+    options.watchdog = true;
+    let machine = context.power_on(&options).await?;
+    // the hardware's is started by the initramfs and taken over by PID 1
+    let first = machine.expect("watchdog started").await?;
+    machine
+        .expect_after(first.index + 1, "watchdog started")
+        .await?;
     node::joined(&machine, &devnet).await?;
     let pod = node::running_pod(&machine, &devnet).await?;
     eventually("both say that they work", machine.patience(), || async {

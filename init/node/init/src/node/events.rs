@@ -3,19 +3,24 @@
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::time::Duration;
 use sys::signals::Signal;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Node;
 use crate::event_loop::Token;
 use crate::power::{Press, Reason};
 use crate::service::{Kind, LOOKS_ON_DISKS, Name, Readiness, SERVICES, Stage};
 use kernel::failure::show_and_restart;
+use kernel::root_failures;
 use kernel::uevent::{Received, Uevent};
 use kernel::watchdog::Watchdog;
 use log::timeline;
 
 /// How many messages of one kind are taken before others have their turn.
 const AT_ONCE: usize = 64;
+/// How many blocks of the root may be well only when they are read again, until the machine restarts for one.
+const ENDURED: u32 = 8;
+/// After what time since the kernel's start the root works, and its failures in a row are over.
+pub(super) const ROOT_WORKS: Duration = Duration::from_secs(10 * 60);
 /// How long after a disk came the configuration is looked for: its partitions come with it.
 const DISK_SETTLES: Duration = Duration::from_millis(300);
 
@@ -91,13 +96,50 @@ impl Node {
         }
     }
 
-    /// A corrupt block of the root: nothing that runs from it can be trusted to run on.
+    /// A corrupt block of the root: nothing that runs from it can be trusted to run on. Only one that is well when it is
+    /// read again is endured, and not for ever: whoever read it was refused it, and starts again.
     fn check_root(&mut self, event: &Uevent) {
-        let devices = self.inputs.root_devices.as_ref();
-        let failure =
-            devices.and_then(|devices| Some(devices.failure(devices.corrupt_block(event)?)));
-        if let Some(failure) = failure {
-            show_and_restart(&failure, self.watchdog.take());
+        let Some(devices) = &self.inputs.root_devices else {
+            return;
+        };
+        let Some(block) = devices.corrupt_block(event) else {
+            return;
+        };
+        if endures(&mut self.endured, || devices.reads_well(block)) {
+            let times = self.endured;
+            error!(
+                times,
+                "the root's {block} was not what the image was built with, and is when it is read again: the disk, \
+                 its cable or the memory may be failing"
+            );
+            return;
+        }
+        if let Err(error) = root_failures::add(devices) {
+            warn!(%error, "the root's failures can't be counted");
+        }
+        show_and_restart(
+            &devices.failure(block),
+            Duration::ZERO,
+            self.watchdog.take(),
+        );
+    }
+
+    /// A root that was read from for a while works: its failures in a row are over.
+    pub(super) fn forget_root_failures(&mut self, now: Duration) {
+        if now < ROOT_WORKS || std::mem::replace(&mut self.root_works, true) {
+            return;
+        }
+        let Some(devices) = self.inputs.root_devices.clone() else {
+            return;
+        };
+        // a disk that hangs keeps this thread alone
+        let forgetting = sys::thread::spawn_without_signals("root-works", move || {
+            if let Err(error) = root_failures::forget(&devices) {
+                warn!(%error, "the root's failures can't be forgotten");
+            }
+        });
+        if let Err(error) = forgetting {
+            warn!(%error, "the root's failures can't be forgotten");
         }
     }
 
@@ -151,6 +193,15 @@ impl Node {
     }
 }
 
+/// Whether a corrupt block is endured: it reads well now, and there were not too many of its kind.
+fn endures(endured: &mut u32, reads_well: impl FnOnce() -> bool) -> bool {
+    let endures = *endured < ENDURED && reads_well();
+    if endures {
+        *endured = endured.saturating_add(1);
+    }
+    endures
+}
+
 /// Whether somebody takes connections there. Does not wait.
 fn answers(path: &str) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -185,6 +236,17 @@ mod tests {
         assert!(answers(path));
         drop(listener);
         assert!(!answers(path), "a socket that was left behind");
+    }
+
+    #[test]
+    fn corrupt_blocks_that_read_well_are_endured_for_a_while() {
+        let mut endured = 0;
+        assert!(!endures(&mut endured, || false));
+        for _ in 0..ENDURED {
+            assert!(endures(&mut endured, || true));
+        }
+        assert!(!endures(&mut endured, || true));
+        assert_eq!(endured, ENDURED);
     }
 
     #[test]

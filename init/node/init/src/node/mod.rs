@@ -145,6 +145,10 @@ pub(crate) struct Node {
     buttons: PowerButtons,
     watchdog: Option<Watchdog>,
     log_opened: bool,
+    /// Corrupt blocks of the root that were well when they were read again.
+    endured: u32,
+    /// Whether the root has worked for a while.
+    root_works: bool,
     /// The node's stop, and why.
     stop: Option<(Reason, StopPlan)>,
     /// The agent's, while the node goes on.
@@ -191,6 +195,8 @@ impl Node {
             buttons: PowerButtons::default(),
             watchdog: None,
             log_opened: false,
+            endured: 0,
+            root_works: false,
             stop: None,
             agent_stop: None,
             finished: false,
@@ -240,6 +246,7 @@ impl Node {
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.pet(now);
         }
+        self.forget_root_failures(now);
         self.resume(now);
         self.resume_notifications(now);
         self.hear_keepalives(now);
@@ -264,6 +271,7 @@ impl Node {
             self.stop.as_ref().map(|(_, plan)| plan.deadline(now)),
             self.agent_stop.as_ref().map(|plan| plan.deadline(now)),
             self.watchdog.as_ref().map(Watchdog::deadline),
+            (!self.root_works).then_some(events::ROOT_WORKS),
             self.recoveries().map(|(_, at)| at).min(),
             self.resumptions().min(),
             self.slots
