@@ -43,7 +43,6 @@ pub(super) async fn killed_services_come_back(context: &Context) -> Result<()> {
 }
 
 pub(super) async fn stopped_services_are_started_anew(context: &Context) -> Result<()> {
-    const STOPPED: [Service; 3] = [Service::Staker, Service::Containerd, Service::K3s];
     let devnet = context.devnet().await?;
     let disk = context.disk()?;
     let mut options = context.node(&disk, &devnet)?;
@@ -67,44 +66,21 @@ pub(super) async fn stopped_services_are_started_anew(context: &Context) -> Resu
     })
     .await?;
 
-    // all at once: each is noticed by itself, and the agent, which carries out the commands, is the last
-    let before = processes(&devnet).await?;
-    let control = devnet.cluster.control()?;
-    let node_name = devnet.node_name()?;
-    for service in STOPPED {
-        let command = Command::Stop { service };
-        let stopped: Stopped = control.command(&node_name, &command).await?;
-        let victim = only(&before, service.program())?.pid;
-        ensure!(stopped.pid == victim, "another process hangs: {stopped:?}");
-    }
-    for (service, why) in [
-        (Service::Containerd, "no good answer 3 times in a row"),
-        (Service::K3s, "no good answer 3 times in a row"),
-        (Service::Staker, "no keepalive for 60 s"),
+    let netd = only(&processes(&devnet).await?, Service::Netd.program())?.pid;
+    // the agent by itself: a staker that starts anew registers again, and has it restarted
+    for stopped in [
+        &[
+            (Service::Containerd, "no good answer 3 times in a row"),
+            (Service::Staker, "no keepalive for 60 s"),
+        ][..],
+        &[(Service::K3s, "no good answer 3 times in a row")][..],
     ] {
-        let program = service.program();
-        let told = format!("it hangs and is ended: {why}.* service={program}");
-        machine
-            .expect(&told)
-            .await
-            .with_context(|| format!("of {program}"))?;
+        hang(&machine, &devnet, stopped).await?;
     }
-    let after = eventually("the services run again", machine.patience(), || async {
-        let after = processes(&devnet).await?;
-        for service in STOPPED {
-            let program = service.program();
-            let (old, new) = (only(&before, program)?, only(&after, program)?);
-            ensure!(old.pid != new.pid, "{program} still runs as {}", old.pid);
-        }
-        Ok(after)
-    })
-    .await?;
-    let netd = Service::Netd.program();
     ensure!(
-        only(&before, netd)?.pid == only(&after, netd)?.pid,
+        only(&processes(&devnet).await?, Service::Netd.program())?.pid == netd,
         "netd was restarted as well"
     );
-    node::ready(&machine, &devnet).await?;
     same_container(&machine, &devnet, &pod).await?;
     eventually("the node is whole", machine.patience(), || async {
         let health = health(&machine).await?;
@@ -112,6 +88,51 @@ pub(super) async fn stopped_services_are_started_anew(context: &Context) -> Resu
             number_at(&health, "/heartbeat/acknowledged").unwrap_or_default() > 0
                 && node::text_at(&health, "/state") == "joined"
                 && health.pointer("/degraded") == Some(&serde_json::json!({})),
+            "/health says {health}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Stops services, and waits until each is ended for this reason, another process has taken its place, and the node has
+/// joined.
+async fn hang(machine: &Machine, devnet: &Devnet, stopped: &[(Service, &str)]) -> Result<()> {
+    let before = processes(devnet).await?;
+    let control = devnet.cluster.control()?;
+    let node_name = devnet.node_name()?;
+    for (service, _) in stopped {
+        let service = *service;
+        let command = Command::Stop { service };
+        let answer: Stopped = control.command(&node_name, &command).await?;
+        let victim = only(&before, service.program())?.pid;
+        ensure!(answer.pid == victim, "another process hangs: {answer:?}");
+    }
+    for (service, why) in stopped {
+        let program = service.program();
+        let told = format!("it hangs and is ended: {why}.* service={program}");
+        machine
+            .expect(&told)
+            .await
+            .with_context(|| format!("of {program}"))?;
+    }
+    eventually("the services run again", machine.patience(), || async {
+        let after = processes(devnet).await?;
+        for (service, _) in stopped {
+            let program = service.program();
+            let (old, new) = (only(&before, program)?, only(&after, program)?);
+            ensure!(old.pid != new.pid, "{program} still runs as {}", old.pid);
+        }
+        Ok(())
+    })
+    .await?;
+    node::ready(machine, devnet).await?;
+    eventually("the node has joined", machine.patience(), || async {
+        let health = health(machine).await?;
+        ensure!(
+            node::text_at(&health, "/state") == "joined"
+                && node::text_at(&health, "/services/k3s") == "ready"
+                && number_at(&health, "/heartbeat/acknowledged").unwrap_or_default() > 0,
             "/health says {health}"
         );
         Ok(())
