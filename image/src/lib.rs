@@ -12,6 +12,7 @@ pub mod download;
 pub mod elf;
 pub mod filesystem;
 pub mod formats;
+pub mod flash;
 pub mod index;
 pub mod initramfs;
 pub mod inputs;

@@ -9,6 +9,7 @@ use image::build::{self, Request};
 use image::download::Vanished;
 use image::filesystem::Compression;
 use image::formats::{self, Format};
+use image::flash;
 use image::k3s::{self, Source};
 use image::lock::Lock;
 use image::programs::Programs;
@@ -80,6 +81,29 @@ enum Command {
     },
     /// Lists the targets: name and purpose of each
     Targets,
+    /// Writes an image to a disk and reads it back; without a device, lists the disks
+    Flash(FlashArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct FlashArguments {
+    /// A whole disk, or a file that is to be a disk's image. All that is on it is lost
+    device: Option<PathBuf>,
+    /// The raw disk image, or a directory with one
+    #[arg(long, value_name = "DIR|disk.raw", default_value = "out")]
+    image: PathBuf,
+    /// The node's configuration, checked before anything is written
+    #[arg(long, value_name = "node.toml", conflicts_with = "sealed")]
+    config: Option<PathBuf>,
+    /// A configuration that `./build.sh seal` wrote
+    #[arg(long, value_name = "FILE")]
+    sealed: Option<PathBuf>,
+    /// Does not ask whether what is on the disk may go; asks all the same where that is a node's state
+    #[arg(long)]
+    yes: bool,
+    /// Does not ask whether a node's state may go
+    #[arg(long)]
+    wipe_state: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -178,6 +202,7 @@ fn run(arguments: Arguments) -> Result<()> {
             let formats = if formats.is_empty() { all } else { &formats };
             formats::write(&image, formats, &release)
         }
+        Command::Flash(arguments) => flash(arguments),
         Command::Targets => {
             let wanted = Wanted::read(&definitions.join("packages.toml"))?;
             for target in Target::all(&definitions, &wanted.architecture)? {
@@ -186,6 +211,23 @@ fn run(arguments: Arguments) -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn flash(arguments: FlashArguments) -> Result<()> {
+    let Some(device) = arguments.device else {
+        flash::list();
+        return Ok(());
+    };
+    let plain = arguments.config.map(flash::Source::Plain);
+    flash::flash(&flash::Request {
+        device,
+        image: arguments.image,
+        configuration: plain.or(arguments.sealed.map(flash::Source::Sealed)),
+        answers: flash::Answers {
+            yes: arguments.yes,
+            wipe_state: arguments.wipe_state,
+        },
+    })
 }
 
 fn cache_or_default(cache: Option<PathBuf>) -> Result<PathBuf> {

@@ -19,7 +19,7 @@ mod write;
 
 pub use guid::Guid;
 pub use read::ReadError;
-pub use write::WriteError;
+pub use write::{Device, WriteError};
 
 /// The partition types of the Discoverable Partitions Specification that this system uses
 /// (uapi-group.org/specifications/specs/discoverable_partitions_specification).

@@ -37,10 +37,22 @@ pub enum WriteError {
     NoRoom,
 }
 
-/// What a table is written to: a disk, or in tests a disk that loses power.
+/// What a table is written to: a disk, the plan of one, or in tests a disk that loses power. Offsets are in bytes.
 pub trait Device {
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// What the system says.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Fills all of `bytes`.
+    ///
+    /// # Errors
+    /// What the system says.
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Waits until what was written is on the medium.
+    ///
+    /// # Errors
+    /// What the system says.
     fn sync_all(&self) -> io::Result<()>;
 }
 
