@@ -72,6 +72,11 @@ Usage: ./build.sh COMMAND
                    and a block map, for bmaptool, dd and flashing tools), qcow2 (QEMU, libvirt, Proxmox, OpenStack), vmdk
                    (VMware, EC2), vhd (Azure, Hyper-V), gce (Google Cloud), ova (VMware, VirtualBox); with
                    SHA256SUMS, signed by the release key (docs/cloud.md)
+  flash [DEVICE [--image DIR|disk.raw] [--config node.toml | --sealed FILE] [--yes] [--wipe-state]]
+                   writes the image (by default out/disk.raw) to a whole disk and reads it back, with a
+                   configuration for the node, which is checked first; without DEVICE, lists the disks. It asks
+                   before what is on the disk goes, unless told --yes, and once more before a node's state goes,
+                   unless told --wipe-state. docs/flash.md has the same by hand, also on Windows and macOS
   seal --for srk.pub --policy release.pem [--floor N] [--pcr7 HEX] [--recovery] node.toml -o FILE
                    seals a configuration so that one machine alone opens it, running an image that the
                    release key signed
@@ -197,7 +202,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        die "installing packages needs root or sudo; to run by hand: $*"
+        die "this needs root or sudo; to run by hand: $*"
     fi
 }
 
@@ -561,6 +566,19 @@ command_seal() {
     "$PROGRAMS/seal" "$@"
 }
 
+# Disks are root's: what is compiled is so as the user, and the writer alone runs as root.
+command_flash() {
+    local argument disks=$((!$#)) writer=()
+    for argument in "$@"; do
+        [[ $argument != /dev/* ]] || disks=1
+    done
+    prepare build
+    say "compiling (release)"
+    cargo build --release --workspace --locked
+    ((!disks)) || writer=(as_root)
+    "${writer[@]}" "$PROGRAMS/image" flash "$@"
+}
+
 command_lock() {
     prepare build
     compile
@@ -618,6 +636,7 @@ check_dependencies() {
 main() {
     case ${1:-} in
         run | slash | reset | test | bench | fuzz | image | formats | seal | lock | check)
+        run | slash | reset | test | bench | fuzz | image | flash | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"
