@@ -21,6 +21,8 @@ struct LosesPower {
     bytes: Vec<u8>,
     /// What is safe.
     synced: Vec<u8>,
+    /// Where the two may differ.
+    unsynced: Vec<Range<usize>>,
     operations_left: usize,
     keeps: Keeps,
 }
@@ -30,6 +32,7 @@ impl LosesPower {
         Self {
             synced: bytes.clone(),
             bytes,
+            unsynced: Vec::new(),
             operations_left,
             keeps,
         }
@@ -46,7 +49,6 @@ impl LosesPower {
 
     fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let start = offset as usize;
-        let has_power = self.operations_left > 0;
         if let Err(error) = self.has_power() {
             if let Keeps::Half = self.keeps {
                 let half = bytes.len() / 2;
@@ -54,7 +56,7 @@ impl LosesPower {
             }
             return Err(error);
         }
-        assert!(has_power);
+        self.unsynced.push(start..start + bytes.len());
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
@@ -78,7 +80,9 @@ impl Medium for LosesPower {
 
     fn sync(&mut self) -> io::Result<()> {
         self.has_power()?;
-        self.synced.copy_from_slice(&self.bytes);
+        for range in self.unsynced.drain(..) {
+            self.synced[range.clone()].copy_from_slice(&self.bytes[range]);
+        }
         Ok(())
     }
 
