@@ -87,7 +87,7 @@ impl Medium for LosesPower {
     }
 
     fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        self.has_power()?;
+        // what is read changes nothing: it is no moment of its own
         bytes.copy_from_slice(&self.bytes[offset as usize..offset as usize + bytes.len()]);
         Ok(())
     }
@@ -131,12 +131,13 @@ fn plan_and_old_disk(more: u64) -> (Plan, Vec<u8>) {
 
 #[test]
 fn power_cut_leaves_no_table_or_a_whole_disk() {
-    for more in [0, 6 * MIB] {
+    let all = [Keeps::Nothing, Keeps::Half, Keeps::All].as_slice();
+    for (more, all) in [(0, all), (6 * MIB, &[Keeps::Half])] {
         let (plan, old) = plan_and_old_disk(more);
         let body = plan.body();
         let within = body.start as usize..body.end as usize;
         let planned = read(&plan, &body);
-        for keeps in [Keeps::Nothing, Keeps::Half, Keeps::All] {
+        for &keeps in all {
             let (mut without_table, mut operations) = (0, 0);
             loop {
                 let mut disk = LosesPower::new(old.clone(), operations, keeps);
@@ -160,9 +161,9 @@ fn power_cut_leaves_no_table_or_a_whole_disk() {
                 }
                 operations += 1;
             }
-            // 5 chunks are written, 5 are read back
+            // two ends, five chunks, four parts of the tables, and what is synced
             assert!(
-                operations > 20 && without_table > 10,
+                operations >= 18 && without_table >= 7,
                 "{operations} {without_table}"
             );
         }

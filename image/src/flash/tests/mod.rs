@@ -265,5 +265,5 @@ fn contents_are_told_apart() {
     table[1].partition_name = "EFI\u{1b}[2J".into();
     table.write_into(&mut foreign).unwrap();
     let shown = Contents::of(&foreign, SAMPLE).to_string();
-    assert_eq!(shown, "GPT: EFI[2J, root-a, root-b, state");
+    assert_eq!(shown, "GPT: EFI?[2J, root-a, root-b, state");
 }
