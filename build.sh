@@ -635,8 +635,7 @@ check_dependencies() {
 
 main() {
     case ${1:-} in
-        run | slash | reset | test | bench | fuzz | image | formats | seal | lock | check)
-        run | slash | reset | test | bench | fuzz | image | flash | seal | lock | check)
+        run | slash | reset | test | bench | fuzz | image | formats | flash | seal | lock | check)
             local command=$1
             shift
             "command_$command" "$@"

@@ -198,16 +198,14 @@ impl Writer {
     fn vhd(&self) -> Result<()> {
         let identity = digest::uuid("vhd", &self.facts.root_hash);
         let footer = vhd::footer(&self.source, self.facts.source_date_epoch, identity)?;
-        let name = self.file("vhd", |_| Ok(()))?;
-        let path = self.directory.join(name);
-        let write = || -> Result<()> {
+        self.file("vhd", |out| {
             use std::os::unix::fs::FileExt as _;
-            let out = File::options().write(true).open(&path)?;
+            let out = out.get_ref();
             out.set_len(self.source.size)?;
-            sparse::copy(&File::open(&self.disk)?, &out, 0)?;
+            sparse::copy(&File::open(&self.disk)?, out, 0)?;
             Ok(out.write_all_at(&footer, self.source.size)?)
-        };
-        write().with_context(|| format!("can't write {}", path.display()))
+        })?;
+        Ok(())
     }
 
     /// Google takes a disk of whole GiB, in the GNU format of tar ("Import a boot disk image manually").
