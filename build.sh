@@ -35,8 +35,8 @@ Usage: ./build.sh COMMAND
                    terminal, or, with --disk, those on a disk (or its image) at the next start from it.
                    Asks before it does so, unless told --yes, and once more where a key in the TPM dies
                    by it, unless told its address
-  test [--all]     every test; with --all also what takes too long for each change: the tier edge, and
-                   every fuzz target through its seeds
+  test [--all]     every test; with --all also what takes too long for each change: long scenarios, the
+                   tier edge, and every fuzz target through its seeds
   test unit [--package CRATE]
                    the tests that need no machine
   test net [FILTER]
@@ -46,8 +46,9 @@ Usage: ./build.sh COMMAND
                    whose module::name contains FILTER
   test image       tests the Go code in image/runtime, builds the image twice and compares the results byte for
                    byte
-  test vm [FILTER] the scenarios in QEMU, or those whose names contain FILTER; `test vm --list`
-                   shows them
+  test vm [--all|FILTER]
+                   the scenarios in QEMU but for long ones, all, or those whose names contain FILTER;
+                   `test vm --list` shows them
   test edge [FILTER]
                    builds the image for bare metal, and boots it on machines with SATA, NVMe, USB and SD disks and
                    with network cards of servers and edge devices
@@ -473,7 +474,7 @@ command_test() {
             timed unit
             timed move
             timed image
-            timed vm
+            timed vm "$@"
             if [[ ${1:-} == --all ]]; then
                 timed edge
                 command_fuzz "" 0
@@ -484,9 +485,9 @@ command_test() {
 }
 
 # Runs a tier, and says how long it took: .ci/run holds that beside .ci/budget.
-timed() { # TIER
+timed() { # TIER [ARGUMENT...]
     local started=$SECONDS
-    command_test "$1"
+    command_test "$@"
     say "tier $1 took $((SECONDS - started)) s"
 }
 

@@ -69,6 +69,9 @@ enum Command {
         parts: Parts,
         /// Only scenarios whose names contain this.
         filter: Option<String>,
+        /// Long scenarios too.
+        #[arg(long)]
+        all: bool,
         /// How many at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
@@ -158,6 +161,7 @@ impl CommandLine {
             Command::Test {
                 parts,
                 filter,
+                all,
                 jobs,
                 records,
                 list: false,
@@ -165,6 +169,7 @@ impl CommandLine {
                 let lab = parts.open().await?;
                 let plan = Plan {
                     filter,
+                    all,
                     jobs,
                     records,
                 };

@@ -20,6 +20,8 @@ const LIMIT: Duration = Duration::from_secs(25 * 60);
 pub struct Plan {
     /// Only scenarios whose names contain this.
     pub filter: Option<String>,
+    /// Long scenarios too, without their being named.
+    pub all: bool,
     /// How many at a time.
     pub jobs: usize,
     /// Where the full logs of failed scenarios are kept.
@@ -33,7 +35,7 @@ pub struct Totals {
     pub passed: usize,
     /// Scenarios that failed.
     pub failed: usize,
-    /// Scenarios that this k3s cannot run.
+    /// Scenarios that this k3s cannot run, and long ones.
     pub skipped: usize,
 }
 
@@ -78,9 +80,15 @@ pub async fn run(lab: Lab, plan: &Plan) -> Result<Totals> {
     for _ in 0..jobs {
         let (lab, next, chosen) = (Arc::clone(&lab), Arc::clone(&next), Arc::clone(&chosen));
         let records = plan.records.clone();
+        let leaves_out_long = plan.filter.is_none() && !plan.all;
         workers.spawn(async move {
             let mut totals = Totals::default();
             while let Some(scenario) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if leaves_out_long && scenario.is_long() {
+                    println!("skipped {} (it is long: name it, or --all)", scenario.name);
+                    totals.skipped += 1;
+                    continue;
+                }
                 play(scenario, &lab, &records, &mut totals).await;
             }
             totals

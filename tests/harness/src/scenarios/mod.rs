@@ -173,6 +173,16 @@ scenarios! {
         "an SD card: from the kernel to a running pod, as OVMF has no driver for it";
 }
 
+/// The scenarios that are left out unless they are named, or all are asked for: they wait for bounds of minutes.
+const LONG: [&str; 1] = ["state_shut_out_restarts_the_machine_once"];
+
+impl Scenario {
+    /// It is left out unless it is named, or all are asked for.
+    pub fn is_long(&self) -> bool {
+        LONG.contains(&self.name)
+    }
+}
+
 /// The scenarios for images of a target.
 pub fn of_target(target: &str) -> impl Iterator<Item = &'static Scenario> {
     let metal = if target == "edge" { METAL } else { &[] };
@@ -190,5 +200,6 @@ mod tests {
         let names: BTreeSet<&str> = of_target("edge").map(|scenario| scenario.name).collect();
         assert_eq!(names.len(), ALL.len() + METAL.len());
         assert_eq!(of_target("cloud").count(), ALL.len());
+        assert!(LONG.iter().all(|name| names.contains(name)));
     }
 }
