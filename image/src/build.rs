@@ -16,7 +16,7 @@ use crate::k3s::{self, K3s, Source};
 use crate::lock::Lock;
 use crate::manifest::{self, Manifest, Part};
 use crate::microcode;
-use crate::modules;
+use crate::modules::{self, Modules};
 use crate::programs::Programs;
 use crate::progress::{human_size, step};
 use crate::provenance;
@@ -29,6 +29,7 @@ use crate::staging::Staging;
 use crate::store::Store;
 use crate::target::Target;
 use crate::tools::Tools;
+use crate::tree::Tree;
 use crate::uki;
 use crate::wanted::{FileOf, Wanted};
 
@@ -152,6 +153,30 @@ impl Materials {
     }
 }
 
+impl Materials {
+    /// The modules of the root and of the initramfs; says what each group of the target's takes.
+    fn modules(&self, cache: &Path) -> Result<(Modules, Modules)> {
+        step("modules: indexing");
+        let kernel = self.store.get(&self.kernel)?;
+        let root = modules::of_root(&self.wanted, kernel, &self.tools, cache)?;
+        let early = modules::of_initramfs(&self.wanted, &root, &self.tools, cache)?;
+        for group in &self.target.modules {
+            let size = human_size(root.size_of(&group.required, &group.optional)?);
+            step(format!("modules: {size} for {}", group.purpose));
+        }
+        Ok((root, early))
+    }
+
+    /// The content of one file of a package.
+    fn file(&self, file: &FileOf) -> Result<Vec<u8>> {
+        read(&self.store.get(&file.package)?.directory.join(&file.file))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("can't read {}", path.display()))
+}
+
 /// Fetches and compiles what the cache lacks.
 fn materials(request: &Request) -> Result<Materials> {
     let lock = Lock::read(&request.definitions.join("packages.lock"))?;
@@ -231,14 +256,7 @@ pub fn build(request: &Request) -> Result<()> {
     let date = lock.source_date_epoch;
     let kernel = store.get(&materials.kernel)?;
 
-    step("modules: indexing");
-    let modules = modules::of_root(wanted, kernel, tools, &request.cache)?;
-    let early_modules = modules::of_initramfs(wanted, &modules, tools, &request.cache)?;
-    for group in &target.modules {
-        let size = human_size(modules.size_of(&group.required, &group.optional)?);
-        step(format!("modules: {size} for {}", group.purpose));
-    }
-
+    let (modules, early_modules) = materials.modules(&request.cache)?;
     let sbom = sbom::document(&materials.listed())?;
     step("root: putting it together");
     let ingredients = Ingredients {
@@ -265,25 +283,14 @@ pub fn build(request: &Request) -> Result<()> {
 
     let at = |name: &str| staging.path().join(name);
 
-    step("root: writing EROFS");
-    filesystem::erofs(&tree, date, request.compression, tools, &at("root.erofs"))?;
-    step(format!(
-        "root: {}, hashing it for dm-verity",
-        human_size(fs::metadata(at("root.erofs"))?.len())
-    ));
-    let root_hash = filesystem::verity(&at("root.erofs"), tools, &at("root.verity"))?;
+    let root_hash = write_root(&tree, date, request.compression, tools, staging.path())?;
     let command_line = format!("roothash={root_hash} {} {COMMAND_LINE}", target.console);
 
     step("initramfs: packing");
     let early = initramfs::tree(&materials.first, &early_modules, &kernel.origin)?;
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("can't read {}", path.display()));
-    let file_of = |file: &FileOf| -> Result<PathBuf> {
-        Ok(store.get(&file.package)?.directory.join(&file.file))
-    };
     let vmlinuz = format!("boot/vmlinuz-{}", modules.release);
     let parts = uki::Parts {
-        stub: read(&file_of(&wanted.stub)?)?,
+        stub: materials.file(&wanted.stub)?,
         kernel: read(&kernel.directory.join(vmlinuz))?,
         kernel_release: modules.release.clone(),
         initramfs: initramfs::pack(&early, date)?,
@@ -306,7 +313,7 @@ pub fn build(request: &Request) -> Result<()> {
     write(sbom::NAME, sbom.as_bytes())?;
     write("policies.json", uki.policies.as_bytes())?;
     write("release.pem", release.public_pem()?.as_bytes())?;
-    write("systemd-boot.efi", &read(&file_of(&wanted.boot_loader)?)?)?;
+    write("systemd-boot.efi", &materials.file(&wanted.boot_loader)?)?;
     if let Some(secure_boot) = &request.secure_boot {
         step("secure boot: signing boot loader and kernel image");
         secure_boot.sign(&at("systemd-boot.efi"))?;
@@ -341,15 +348,38 @@ pub fn build(request: &Request) -> Result<()> {
 
     open_to_all(staging.path())?;
     staging.finish(&request.out)?;
+    announce(&manifest, &request.out);
+    Ok(())
+}
+
+/// Writes the root's file system and its hash tree, and gives the root hash.
+fn write_root(
+    tree: &Tree,
+    date: u64,
+    compression: Compression,
+    tools: &Tools,
+    directory: &Path,
+) -> Result<String> {
+    step("root: writing EROFS");
+    let (root, verity) = (directory.join("root.erofs"), directory.join("root.verity"));
+    filesystem::erofs(tree, date, compression, tools, &root)?;
+    step(format!(
+        "root: {}, hashing it for dm-verity",
+        human_size(fs::metadata(&root)?.len())
+    ));
+    filesystem::verity(&root, tools, &verity)
+}
+
+/// Says what was built.
+fn announce(manifest: &Manifest, out: &Path) {
     for part in &manifest.parts {
         step(format!("  {:<18}{}", part.name, human_size(part.size)));
     }
     step(format!(
         "done: {} (k3s: {})",
-        request.out.join("disk.raw").display(),
-        k3s.version
+        out.join("disk.raw").display(),
+        manifest.k3s
     ));
-    Ok(())
 }
 
 /// The manifest's part that the materials say.

@@ -148,12 +148,7 @@ impl TrustSettings {
         attestation: AttestationTable,
         enclave: Option<EnclaveTable>,
     ) -> Result<Self, MasterSettingsError> {
-        let wrong = |field, found: &str, expected| MasterSettingsError::Field {
-            path: path.to_owned(),
-            field,
-            found: found.to_owned(),
-            expected,
-        };
+        let wrong = |field, found: &str, expected| wrong(path, field, found, expected);
         let required = attestation.required.unwrap_or(true);
         let mode = attestation.reports.unwrap_or(Mode::Verified);
         if mode == Mode::Required && !required {
@@ -172,87 +167,9 @@ impl TrustSettings {
             || attestation.secure_boot_certificates.is_some()
             || attestation.firmware != FirmwareMode::default()
             || attestation.allowed_firmware.is_some();
-        let evidence = if required || some {
-            let admitted = AdmittedKeyTable::parse_all(&attestation.admitted_endorsement_keys)
-                .ok_or_else(|| {
-                    wrong(
-                        "attestation.admitted_endorsement_keys",
-                        "something else",
-                        "entries with a key, 000b and 64 hexadecimal digits as a refusal names it, each once, and a \
-                         reason of at most 200 bytes in one line",
-                    )
-                })?;
-            if attestation.endorsement_roots.is_none() && admitted.is_empty() {
-                return Err(wrong(
-                    "attestation.endorsement_roots",
-                    "nothing",
-                    "a PEM file with the roots of TPM manufacturers, or attestation.admitted_endorsement_keys, or \
-                     attestation.required = false to admit nodes on their stake alone",
-                ));
-            }
-            let Some(releases) = attestation.releases else {
-                return Err(wrong(
-                    "attestation.releases",
-                    "nothing",
-                    "the object id of the registry of releases on chain",
-                ));
-            };
-            let secure_boot = match (
-                attestation.require_secure_boot.unwrap_or(true),
-                attestation.secure_boot_certificates,
-            ) {
-                (true, Some(file)) => Some(folder.join(file)),
-                (true, None) => {
-                    return Err(wrong(
-                        "attestation.secure_boot_certificates",
-                        "nothing",
-                        "a PEM file with the certificates that images are signed by, or \
-                         attestation.require_secure_boot = false",
-                    ));
-                }
-                (false, None) => None,
-                (false, Some(file)) => {
-                    return Err(wrong(
-                        "attestation.require_secure_boot",
-                        &file.display().to_string(),
-                        "true, where there are secure_boot_certificates",
-                    ));
-                }
-            };
-            let allowed_firmware = match &attestation.allowed_firmware {
-                Some(list) => {
-                    let parsed = list.iter().map(AllowedFirmwareTable::parse);
-                    let parsed: Option<Vec<_>> = parsed.collect();
-                    Some(parsed.filter(|list| !list.is_empty()).ok_or_else(|| {
-                        wrong(
-                            "attestation.allowed_firmware",
-                            "something else",
-                            "entries with pcr0, pcr2 or both, of 64 hexadecimal digits each",
-                        )
-                    })?)
-                }
-                None => None,
-            };
-            Some(EvidenceSettings {
-                endorsement_roots: attestation
-                    .endorsement_roots
-                    .map(|roots| folder.join(roots)),
-                admitted_endorsement_keys: admitted,
-                secure_boot_certificates: secure_boot,
-                releases,
-                firmware: attestation.firmware,
-                allowed_firmware,
-                reports: ReportSettings::parse(
-                    path,
-                    folder,
-                    mode,
-                    attestation.sev_snp,
-                    attestation.tdx,
-                )?,
-            })
-        } else {
-            None
-        };
+        let evidence = (required || some)
+            .then(|| EvidenceSettings::parse(path, folder, attestation))
+            .transpose()?;
         let enclave = match enclave {
             Some(table) => Some(EnclaveSettings {
                 id: table.id,
@@ -272,5 +189,108 @@ impl TrustSettings {
             evidence,
             enclave,
         })
+    }
+}
+
+impl EvidenceSettings {
+    fn parse(
+        path: &Path,
+        folder: &Path,
+        attestation: AttestationTable,
+    ) -> Result<Self, MasterSettingsError> {
+        let wrong = |field, found: &str, expected| wrong(path, field, found, expected);
+        let mode = attestation.reports.unwrap_or(Mode::Verified);
+        let admitted = AdmittedKeyTable::parse_all(&attestation.admitted_endorsement_keys)
+            .ok_or_else(|| {
+                wrong(
+                    "attestation.admitted_endorsement_keys",
+                    "something else",
+                    "entries with a key, 000b and 64 hexadecimal digits as a refusal names it, each once, and a \
+                     reason of at most 200 bytes in one line",
+                )
+            })?;
+        if attestation.endorsement_roots.is_none() && admitted.is_empty() {
+            return Err(wrong(
+                "attestation.endorsement_roots",
+                "nothing",
+                "a PEM file with the roots of TPM manufacturers, or attestation.admitted_endorsement_keys, or \
+                 attestation.required = false to admit nodes on their stake alone",
+            ));
+        }
+        let Some(releases) = attestation.releases else {
+            return Err(wrong(
+                "attestation.releases",
+                "nothing",
+                "the object id of the registry of releases on chain",
+            ));
+        };
+        let secure_boot = match (
+            attestation.require_secure_boot.unwrap_or(true),
+            attestation.secure_boot_certificates,
+        ) {
+            (true, Some(file)) => Some(folder.join(file)),
+            (true, None) => {
+                return Err(wrong(
+                    "attestation.secure_boot_certificates",
+                    "nothing",
+                    "a PEM file with the certificates that images are signed by, or \
+                     attestation.require_secure_boot = false",
+                ));
+            }
+            (false, None) => None,
+            (false, Some(file)) => {
+                return Err(wrong(
+                    "attestation.require_secure_boot",
+                    &file.display().to_string(),
+                    "true, where there are secure_boot_certificates",
+                ));
+            }
+        };
+        let allowed_firmware = match &attestation.allowed_firmware {
+            Some(list) => {
+                let parsed = list.iter().map(AllowedFirmwareTable::parse);
+                let parsed: Option<Vec<_>> = parsed.collect();
+                Some(parsed.filter(|list| !list.is_empty()).ok_or_else(|| {
+                    wrong(
+                        "attestation.allowed_firmware",
+                        "something else",
+                        "entries with pcr0, pcr2 or both, of 64 hexadecimal digits each",
+                    )
+                })?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            endorsement_roots: attestation
+                .endorsement_roots
+                .map(|roots| folder.join(roots)),
+            admitted_endorsement_keys: admitted,
+            secure_boot_certificates: secure_boot,
+            releases,
+            firmware: attestation.firmware,
+            allowed_firmware,
+            reports: ReportSettings::parse(
+                path,
+                folder,
+                mode,
+                attestation.sev_snp,
+                attestation.tdx,
+            )?,
+        })
+    }
+}
+
+/// A field of the file that holds something else than was expected.
+fn wrong(
+    path: &Path,
+    field: &'static str,
+    found: &str,
+    expected: &'static str,
+) -> MasterSettingsError {
+    MasterSettingsError::Field {
+        path: path.to_owned(),
+        field,
+        found: found.to_owned(),
+        expected,
     }
 }
