@@ -30,7 +30,7 @@ use crate::store::Store;
 use crate::target::Target;
 use crate::tools::Tools;
 use crate::tree::Tree;
-use crate::uki;
+use crate::uki::{self, Uki};
 use crate::wanted::{FileOf, Wanted};
 
 /// The kernel command line behind the root hash and the target's consoles. A panic reboots after ten seconds. Only the kernel's own signed modules load, and not even root
@@ -303,16 +303,10 @@ pub fn build(request: &Request) -> Result<()> {
     };
     parts.write(staging.path())?;
 
-    step("uki: linking, measuring and signing its policies");
-    let uki = uki::build(&parts, release)?;
+    let uki = link(&parts, release, staging.path())?;
     drop(parts);
-    let write = |name: &str, content: &[u8]| {
-        fs::write(at(name), content).with_context(|| format!("can't write {name}"))
-    };
-    write("uki.efi", &uki.program)?;
+    let write = |name: &str, content: &[u8]| write_file(&at(name), content);
     write(sbom::NAME, sbom.as_bytes())?;
-    write("policies.json", uki.policies.as_bytes())?;
-    write("release.pem", release.public_pem()?.as_bytes())?;
     write("systemd-boot.efi", &materials.file(&wanted.boot_loader)?)?;
     if let Some(secure_boot) = &request.secure_boot {
         step("secure boot: signing boot loader and kernel image");
@@ -368,6 +362,21 @@ fn write_root(
         human_size(fs::metadata(&root)?.len())
     ));
     filesystem::verity(&root, tools, &verity)
+}
+
+/// Links the kernel image, and writes it with its policies and the key that signed them.
+fn link(parts: &uki::Parts, release: &Release, directory: &Path) -> Result<Uki> {
+    step("uki: linking, measuring and signing its policies");
+    let uki = uki::build(parts, release)?;
+    let write = |name: &str, content: &[u8]| write_file(&directory.join(name), content);
+    write("uki.efi", &uki.program)?;
+    write("policies.json", uki.policies.as_bytes())?;
+    write("release.pem", release.public_pem()?.as_bytes())?;
+    Ok(uki)
+}
+
+fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    fs::write(path, content).with_context(|| format!("can't write {}", path.display()))
 }
 
 /// Says what was built.
