@@ -52,10 +52,6 @@ pub const ATTRIBUTE_BEING_FORMATTED: u64 = 1 << 48;
 /// phase ended, and the state has not opened since. Of the same range.
 pub const ATTRIBUTE_RESTARTED: u64 = 1 << 49;
 
-/// The root partition's attributes that count, from 0 to 3, how many times in a row its content could not be used. Of the
-/// same range.
-pub const ATTRIBUTE_FAILURES: u64 = 0b11 << 50;
-
 /// Which of the two copies was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

@@ -114,7 +114,7 @@ impl Node {
             );
             return;
         }
-        if let Err(error) = root_failures::add(devices) {
+        if let Err(error) = root_failures::add_in_time(devices) {
             warn!(%error, "the root's failures can't be counted");
         }
         show_and_restart(
