@@ -1,4 +1,4 @@
-//! Services' processes: starting, reading, reaping.
+//! Services' processes: starting and reaping.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
-use tracing::{Level, info, warn};
+use tracing::{info, warn};
 use wire::paths::STATE_ENCRYPTION;
 use wire::status::DegradedReason;
 
 use super::requests::named_in;
 use kernel::failure::{self, Failure};
 
-use super::{NOTIFY_SOCKET, Node, OUTPUT_PAUSE, Trouble};
+use super::{NOTIFY_SOCKET, Node, Trouble};
 use crate::cgroups;
 use crate::event_loop::Token;
 use crate::power::Reason;
@@ -21,8 +21,8 @@ use crate::service::{
     Arguments, Command, Effect, Ended, Exit, Kind, Launch, Name, OutputPipe, Stage, launch,
 };
 use crate::wire_server::Connection;
+use log::chain;
 use log::timeline;
-use log::{Record, Verdict, chain, parse_level, visible};
 
 /// A daemon that failed again and again must be up for so long before that is over: one that says
 /// that it is ready just before it fails would come and go otherwise.
@@ -247,7 +247,7 @@ impl Node {
     }
 
     /// Whether an exit is ignored, as another service has not finished yet.
-    fn is_ignored(&self, name: Name, exit: &Exit) -> bool {
+    pub(super) fn is_ignored(&self, name: Name, exit: &Exit) -> bool {
         name.service().ignored_until.is_some_and(|ignored| {
             ignored
                 .statuses
@@ -257,7 +257,7 @@ impl Node {
         })
     }
 
-    fn is_unfinished(&self, name: Name) -> bool {
+    pub(super) fn is_unfinished(&self, name: Name) -> bool {
         let stage = self.supervisor.stage(name);
         matches!(stage, Stage::Idle | Stage::Starting { .. })
     }
@@ -358,132 +358,6 @@ impl Node {
         let seconds = timeline::text(now);
         info!(service = %name, seconds, "ready");
         self.take_effects(name.service().effects.up);
-    }
-
-    /// Reads a service's output.
-    pub(super) fn handle_output(&mut self, name: Name) {
-        let now = timeline::now();
-        let Some(slot) = self.slots.get_mut(&name) else {
-            return;
-        };
-        let Some(output) = &mut slot.output else {
-            return;
-        };
-        let lines = output.read(now);
-        if output.take_flooded() && slot.output_resumes.is_none() {
-            match self
-                .events
-                .change(&*output, Token::Output(name), false, false)
-            {
-                Ok(()) => slot.output_resumes = Some(now.saturating_add(OUTPUT_PAUSE)),
-                Err(error) => warn!(service = %name, %error, "an output can't be left alone"),
-            }
-        }
-        self.take_lines(name, lines, now);
-    }
-
-    fn take_lines(&mut self, name: Name, lines: Vec<String>, now: Duration) {
-        let quiet = matches!(name.service().kind, Kind::Task { quiet: true, .. });
-        let ignored = name.service().ignored_until;
-        let hold = ignored.is_some_and(|ignored| self.is_unfinished(ignored.finished));
-        for line in lines {
-            let (level, text) = parse_level(&line);
-            let line = (level, visible(text));
-            let line = match self.slots.get_mut(&name) {
-                Some(slot) if quiet => slot.lines.take(line, hold),
-                Some(slot) if line.0 == Level::ERROR && slot.complaint.is_none() => {
-                    slot.complaint = Some(line.1.clone());
-                    Some(line)
-                }
-                _ => Some(line),
-            };
-            if let Some((level, text)) = line
-                && self.is_no_repeat(name, level, &text, now)
-            {
-                self.write_line(name, level, text, now);
-            }
-        }
-    }
-
-    /// Whether a line is news. Programs that are not ours say the same warning for as long as it holds.
-    fn is_no_repeat(&mut self, name: Name, level: Level, text: &str, now: Duration) -> bool {
-        if level > Level::WARN || name.service().talks_on_console {
-            return true;
-        }
-        let Some(slot) = self.slots.get_mut(&name) else {
-            return true;
-        };
-        let (passes, counted) = slot.repeats.take(level, text, now);
-        self.write_counted(name, counted, now);
-        passes
-    }
-
-    /// Says how often lines were repeated, where a minute of it is over.
-    pub(super) fn count_repeats(&mut self, now: Duration) {
-        for name in Name::ALL {
-            if let Some(slot) = self.slots.get_mut(name) {
-                let counted = slot.repeats.due(now);
-                self.write_counted(*name, counted, now);
-            }
-        }
-    }
-
-    fn write_counted(
-        &mut self,
-        name: Name,
-        counted: impl IntoIterator<Item = log::Counted>,
-        now: Duration,
-    ) {
-        for (level, text) in counted {
-            self.write_line(name, level, text, now);
-        }
-    }
-
-    /// Writes what was held of a task's run. `true` when its end is worth a line too.
-    fn run_of_task_ended(&mut self, name: Name, exit: &Exit) -> bool {
-        let ignored = self.is_ignored(name, exit);
-        let Some(slot) = self.slots.get_mut(&name) else {
-            return true;
-        };
-        if !matches!(name.service().kind, Kind::Task { quiet: true, .. }) {
-            return true;
-        }
-        if ignored {
-            slot.lines.forget();
-            return false;
-        }
-        let (lines, news) = slot.lines.end(exit);
-        let now = timeline::now();
-        for (level, text) in lines {
-            self.write_line(name, level, text, now);
-        }
-        news
-    }
-
-    fn write_line(&mut self, name: Name, level: Level, text: String, now: Duration) {
-        let least = if name.service().talks_on_console {
-            Level::INFO
-        } else {
-            Level::WARN
-        };
-        let mut console = level <= least;
-        if console && let Some(slot) = self.slots.get_mut(&name) {
-            match slot.console_rate.take(now) {
-                Verdict::Pass => {}
-                Verdict::Drop => console = false,
-                Verdict::PassAfter(dropped) => warn!(
-                    service = %name,
-                    "{dropped} of its lines are in the log's file alone: too many for the console"
-                ),
-            }
-        }
-        self.inputs.log.push(Record {
-            at: now,
-            level,
-            source: name.text(),
-            text,
-            console,
-        });
     }
 }
 

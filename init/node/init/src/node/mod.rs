@@ -4,6 +4,7 @@ mod agent;
 mod children;
 mod events;
 mod notifications;
+mod output;
 mod requests;
 mod stop;
 
