@@ -104,7 +104,7 @@ fn resolve(
     Ok(lock)
 }
 
-/// A mirror that stands still, or somebody between it and us, must not bring old holes back. Each archive is compared
+/// A mirror that stands still, or an attacker on the path, must not bring old holes back. Each archive is compared
 /// with itself: a new index of one says nothing about the other's.
 fn refuse_older(new: &Lock, old: Option<&Lock>) -> Result<()> {
     for release in &new.release {

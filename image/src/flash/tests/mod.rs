@@ -147,7 +147,7 @@ fn flash_to_a_larger_target_moves_the_backup_table() {
 }
 
 #[test]
-fn configuration_is_on_the_system_partition_and_nothing_else_differs() {
+fn configuration_is_written_and_nothing_else_differs() {
     let directory = tempfile::tempdir().unwrap();
     let text = document(KEY);
     let plain = directory.path().join("node.toml");

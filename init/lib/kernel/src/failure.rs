@@ -33,7 +33,7 @@ pub struct Failure {
 }
 
 /// Shows a failure on every console, keeps it in the kernel's log, and restarts the machine after
-/// [`SHOWN_FOR`], or as much longer as `stands` says. A watchdog that runs is told all the while that all is well: none given, the one that
+/// [`SHOWN_FOR`], or as much longer as `stands` says. A running watchdog is kept alive all the while: none given, the one that
 /// a loop that is gone may have left behind.
 pub fn show_and_restart(failure: &Failure, stands: Duration, watchdog: Option<Watchdog>) -> ! {
     let mut watchdog = watchdog.or_else(|| Watchdog::start(timeline::now()));

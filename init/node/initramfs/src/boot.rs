@@ -198,7 +198,7 @@ impl Boot {
         mount_root(&devices.mapped)
     }
 
-    /// The corrupt block that the kernel has told of, if there is one.
+    /// The corrupt block that the kernel has reported, if there is one.
     fn take_corrupt_block(&self) -> Option<CorruptBlock> {
         let (events, devices) = self.events.as_ref().zip(self.devices.as_ref())?;
         while let Ok(Received::Event(event)) = events.receive() {
@@ -228,7 +228,7 @@ impl Boot {
             return Duration::ZERO;
         }
         if self.diagnosis.is_none() && self.devices.is_some() {
-            // what it finds is told on the screen
+            // the screen shows what it finds
             let _ = diagnose(&devices, &mut self.diagnosis);
         }
         failure.details.push(format!(

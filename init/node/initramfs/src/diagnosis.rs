@@ -9,7 +9,7 @@ use kernel::root_devices::{BLOCK_SIZE, DirectFile, RootDevices};
 
 /// Blocks that are read in one piece.
 const AT_ONCE: u16 = 256;
-/// Numbers of blocks that are told.
+/// Numbers of blocks that the screen shows.
 const TOLD: usize = 8;
 
 /// What was found.

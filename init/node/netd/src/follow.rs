@@ -44,7 +44,7 @@ pub(crate) enum News {
     Failed(String),
 }
 
-/// What a link's task is told.
+/// A message to a link's task.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// The carrier is back.
@@ -56,7 +56,7 @@ pub(crate) enum Command {
 /// What the clients of all links need to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    /// The host name that servers are told.
+    /// The host name that is sent to servers.
     pub(crate) host_name: Option<String>,
     pub(crate) kept: KeptLeases,
 }

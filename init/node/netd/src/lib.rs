@@ -102,7 +102,7 @@ fn run(settings: NodeSettings, options: &Options) -> Result<()> {
 struct NodeSettings {
     network: NetworkConfig,
     time_servers: Vec<TimeServer>,
-    /// The host name that a DHCP server is told; none before the node has one.
+    /// The host name that is sent to DHCP servers; none before the node has one.
     node_name: Option<NodeName>,
     /// The master; none before the node has one.
     master: Option<ServerUrl>,

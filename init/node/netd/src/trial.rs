@@ -248,15 +248,20 @@ mod tests {
         config
     }
 
-    #[test]
-    fn change_that_loses_the_master_is_taken_back() {
-        let mut trial = Trial::new(
-            config("new"),
+    /// A trial of these settings after the ones named "old".
+    fn changed(wanted: &str, refused: Option<&NetworkConfig>) -> Trial {
+        Trial::new(
+            config(wanted),
             Some(config("old")),
-            None,
+            refused,
             BOUND,
             Duration::ZERO,
-        );
+        )
+    }
+
+    #[test]
+    fn change_that_loses_the_master_is_taken_back() {
+        let mut trial = changed("new", None);
         assert_eq!(trial.config(), &config("new"));
         assert!(!trial.turn(MINUTE * 9));
         assert!(trial.turn(MINUTE * 10));
@@ -267,33 +272,15 @@ mod tests {
         assert_eq!(trial.reached(), Reached::Refuse(config("new")));
         assert!(!trial.is_open() && !trial.turn(MINUTE * 100));
         // the next boot begins with what works, and a further change is tried
-        let trial = Trial::new(
-            config("new"),
-            Some(config("old")),
-            Some(&config("new")),
-            BOUND,
-            Duration::ZERO,
-        );
+        let trial = changed("new", Some(&config("new")));
         assert_eq!(trial.active(), Active::Former);
-        let trial = Trial::new(
-            config("newer"),
-            Some(config("old")),
-            Some(&config("new")),
-            BOUND,
-            Duration::ZERO,
-        );
+        let trial = changed("newer", Some(&config("new")));
         assert_eq!(trial.active(), Active::Wanted);
     }
 
     #[test]
     fn both_have_their_turns_while_the_master_is_away() {
-        let mut trial = Trial::new(
-            config("new"),
-            Some(config("old")),
-            None,
-            BOUND,
-            Duration::ZERO,
-        );
+        let mut trial = changed("new", None);
         assert!(trial.turn(MINUTE * 10) && trial.turn(MINUTE * 20));
         assert_eq!(trial.config(), &config("new"));
         assert_eq!(trial.reached(), Reached::Keep(config("new")));

@@ -14,6 +14,21 @@ fn is_installed(program: &str) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
+/// Starts dnsmasq on the servers' end, for DHCP alone, with these options.
+fn dnsmasq(segment: &mut Segment, options: &[&str]) -> Result<()> {
+    let common = [
+        "--no-daemon",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--interface=srv0",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+        "--leasefile-ro",
+    ];
+    segment.start("dnsmasq", &[common.as_slice(), options].concat())
+}
+
 /// A real server: dnsmasq.
 #[test]
 #[ignore = "needs root, for network namespaces, and dnsmasq"]
@@ -22,17 +37,9 @@ fn dnsmasq_gives_a_lease_and_its_options_as_root() -> Result<()> {
     let mut lab = lab();
     let mut segment = lab.link()?;
     segment.ip("addr add 10.1.0.1/24 dev srv0")?;
-    segment.start(
-        "dnsmasq",
+    dnsmasq(
+        &mut segment,
         &[
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--interface=srv0",
-            "--port=0",
-            "--user=root",
-            "--pid-file=",
-            "--leasefile-ro",
             "--dhcp-range=10.1.0.50,10.1.0.60,255.255.255.0,1h",
             "--dhcp-option=option:dns-server,10.1.0.53",
             "--dhcp-option=option:domain-search,example.org",
@@ -120,17 +127,9 @@ fn managed_network_gives_an_address_by_dhcpv6_as_root() -> Result<()> {
     let mut lab = lab();
     let mut segment = lab.link()?;
     radvd(&lab, &mut segment, "AdvManagedFlag on;")?;
-    segment.start(
-        "dnsmasq",
+    dnsmasq(
+        &mut segment,
         &[
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--interface=srv0",
-            "--port=0",
-            "--user=root",
-            "--pid-file=",
-            "--leasefile-ro",
             "--dhcp-range=2001:db8:5::100,2001:db8:5::1ff,64,1h",
             "--dhcp-option=option6:dns-server,[2001:db8:5::54]",
         ],

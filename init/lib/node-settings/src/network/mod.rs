@@ -17,7 +17,7 @@ pub use time_server::TimeServer;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetdSettings {
-    /// The host name that a DHCP server is told.
+    /// The host name that is sent to DHCP servers.
     pub node_name: NodeName,
     /// How the network comes up.
     pub network: NetworkConfig,

@@ -101,7 +101,7 @@ pub(crate) async fn ask(
     };
     let socket = UdpSocket::bind(own).await.map_err(SntpError::Network)?;
     socket.connect(server).await.map_err(SntpError::Network)?;
-    // a random number in place of the time: who does not see it can't answer, and the clock is nobody's business
+    // a random number in place of the time: who does not see it can't answer, and the clock is not disclosed
     let nonce = u64::from(random()) << 32 | u64::from(random());
     let mut question = [0; LENGTH];
     question[0] = QUESTION;

@@ -56,7 +56,7 @@ pub(crate) struct Dhcp4 {
 }
 
 impl Dhcp4 {
-    /// Begins on a link that is up. `host_name` is what a server is told; `former` is asked for first.
+    /// Begins on a link that is up. `host_name` is sent to servers; `former` is asked for first.
     ///
     /// # Errors
     /// What the kernel says of the packet sockets.

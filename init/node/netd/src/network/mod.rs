@@ -63,7 +63,7 @@ pub(crate) struct Network {
     ports: HashMap<u32, Port>,
     /// The link that is used, where the configuration names none.
     chosen: Option<u32>,
-    /// What was told last.
+    /// What was reported last.
     told: Option<NetworkEvent>,
     searching: String,
     /// Links that were brought up, so that their carriers come as events.

@@ -1,4 +1,4 @@
-//! What the header of an open state is told once there is a configuration: whose it is, and which recovery key opens
+//! What is added to the header of an open state once there is a configuration: whose it is, and which recovery key opens
 //! it, too.
 
 use seal::tpm::crypto::Point;

@@ -366,7 +366,7 @@ enum Owned {
 }
 
 /// Opens an encrypted state of an earlier boot. One that names no owner, and has neither the mark of one nor volumes of
-/// pods, was never a configured node's, or was put there by somebody who knows its key: it is left again, to be made
+/// pods, was never a configured node's, or was put there by another party that knows its key: it is left again, to be made
 /// anew.
 fn open_sealed(
     partition: &mut StatePartition,

@@ -97,7 +97,7 @@ pub(crate) struct Service {
     /// Longer in [`Stage::Starting`](super::Stage) than this, and it is killed.
     pub(crate) start_limit: Option<Duration>,
     /// No keepalive (`WATCHDOG=1`) of its process for so long, and it counts as hung: it is killed, and starts
-    /// again. None: none are expected, and it is not told of any (`WATCHDOG_USEC`).
+    /// again. None: none are expected, and `WATCHDOG_USEC` is not set.
     pub(crate) watchdog: Option<Duration>,
     /// What `probe` says of it: too many times in a row that it gives no good answer, and it counts as hung.
     pub(crate) probed: Option<Probed>,

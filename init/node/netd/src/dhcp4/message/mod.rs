@@ -105,7 +105,7 @@ pub(crate) struct Client {
     /// The link's Ethernet address. The client identifier is made of it (type 1), so that it is the same at
     /// each boot, and in firmware and netboot.
     pub(crate) hardware: [u8; 6],
-    /// The host name that a server is told, at most 63 bytes.
+    /// The host name that is sent to servers, at most 63 bytes.
     pub(crate) host_name: Option<String>,
 }
 
