@@ -13,7 +13,7 @@ use std::io::{BufWriter, Read as _, Write as _};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use gptman::GPT;
@@ -71,11 +71,18 @@ struct Facts {
 /// digests, and its signature. What was there before goes.
 ///
 /// # Errors
-/// When the image is not complete, or a file can't be written; the directory is then as it was.
+/// When the image is not complete or of another release key, or a file can't be written; the directory is then as it
+/// was.
 pub fn write(image: &Path, formats: &[Format], release: &Release) -> Result<()> {
     let text = fs::read(image.join("manifest.json")).context("can't read the image's manifest")?;
     let facts: Facts =
         serde_json::from_slice(&text).context("the image's manifest is malformed")?;
+    let key = fs::read_to_string(image.join("release.pem"));
+    ensure!(
+        key.context("can't read the image's release.pem")? == release.public_pem()?,
+        "the image's policies are signed by another release key than the one that would sign its digests; name the \
+         image's own with --release-key"
+    );
     let source = Source::open(&image.join("disk.raw"))?;
     let staging = tempfile::Builder::new()
         .prefix(".formats.")

@@ -48,17 +48,15 @@ impl Sample {
             "version": "1.2.3", "target": "cloud", "architecture": "amd64", "root_hash": "ab".repeat(32),
             "source_date_epoch": 1_795_727_016_u64,
         });
+        let release = Release::generate(0).unwrap();
         for (name, content) in [
             ("manifest.json", manifest.to_string()),
-            ("release.pem", "pem".to_owned()),
+            ("release.pem", release.public_pem().unwrap()),
             (sbom::NAME, "{}".to_owned()),
         ] {
             fs::write(directory.path().join(name), content).unwrap();
         }
-        Self {
-            directory,
-            release: Release::generate(0).unwrap(),
-        }
+        Self { directory, release }
     }
 
     fn write(&self, formats: &[Format]) {
@@ -244,13 +242,22 @@ fn archives_hold_what_their_readers_expect() {
 }
 
 #[test]
+fn key_that_is_not_the_image_s_signs_nothing() {
+    let sample = Sample::new();
+    let other = Release::generate(0).unwrap();
+    let error = write(sample.directory.path(), &[Format::Raw], &other).unwrap_err();
+    assert!(error.to_string().contains("--release-key"), "{error}");
+    assert!(!sample.directory.path().join(DIRECTORY).exists());
+}
+
+#[test]
 fn digests_are_signed_by_the_release_key() {
     let sample = Sample::new();
     sample.write(&[Format::Qcow2]);
     // what was asked for before is gone
     sample.write(&[Format::Raw]);
-    let key = sample.directory.path().join("key.pem");
-    fs::write(&key, sample.release.public_pem().unwrap()).unwrap();
+    // by the key that lies beside them
+    let key = sample.file("release.pem");
     let verified = run(
         "openssl",
         &[
